@@ -1,0 +1,52 @@
+/// The one exception type of the library, and the helper that builds its messages.
+#pragma once
+
+#include <charconv>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace qwen3vl {
+
+/// Thrown for everything that a caller or a file can get wrong. `what()` is one line that says what is wrong, where,
+/// and what to do about it; programs print it as it is.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+namespace detail {
+
+inline void append(std::string& out, std::string_view part) { out += part; }
+inline void append(std::string& out, char part) { out += part; }
+
+template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, char>)
+void append(std::string& out, T number) {
+  if constexpr (std::is_same_v<T, bool>) {
+    out += number ? "true" : "false";
+  } else {
+    char buffer[64];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
+    out.append(buffer, end);
+  }
+}
+
+}  // namespace detail
+
+/// Concatenates strings, characters and numbers into one string (numbers in their shortest exact form).
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::string out;
+  (detail::append(out, parts), ...);
+  return out;
+}
+
+/// Throws Error with the concatenated parts as its message.
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  throw Error(concat(parts...));
+}
+
+}  // namespace qwen3vl
