@@ -1,0 +1,65 @@
+/// The CPU backend's handle: how many threads its operations use, and its memory.
+/// Its operations are in the other headers of this folder; `backend/cpu.hpp` brings them all.
+#pragma once
+
+#include <omp.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "qwen3vl/backend/raw_tensor.hpp"
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/tensor/extents.hpp"
+
+namespace qwen3vl {
+
+template <class W, index_t N, index_t K, Packing packing>
+class CpuMatrix;
+template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
+class CpuKvCache;
+
+/// Handle of the CPU backend. Cheap to copy; the thread count is per handle, not global.
+class Cpu {
+ public:
+  static constexpr bool is_host = true;
+
+  /// Activations are f32 whatever the weights are.
+  template <class P>
+  using Activation = float;
+  template <class W, index_t N, index_t K, Packing packing = Packing::plain>
+  using Matrix = CpuMatrix<W, N, K, packing>;
+  template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
+  using KvCache = CpuKvCache<T, Layers, KvHeads, HeadDim>;
+
+  /// `threads` of 0 means OpenMP's own choice (OMP_NUM_THREADS, else all processors).
+  explicit Cpu(int threads = 0) { set_threads(threads); }
+
+  int threads() const { return threads_; }
+  void set_threads(int threads) {
+    if (threads < 0) fail("a backend of ", threads, " threads; give 1 or more, or 0 for all processors");
+    threads_ = threads == 0 ? omp_get_max_threads() : threads;
+  }
+
+  /// Host memory, aligned for vector loads.
+  struct Memory {
+    static constexpr std::size_t alignment = 64;
+
+    static void* allocate(std::size_t bytes) {
+      const std::size_t rounded = bytes < alignment ? alignment : (bytes + alignment - 1) / alignment * alignment;
+      void* const memory = rounded < bytes ? nullptr : std::aligned_alloc(alignment, rounded);
+      if (memory == nullptr) fail("out of memory: ", bytes, " bytes are not to be had");
+      return memory;
+    }
+    static void deallocate(void* memory, std::size_t /*bytes*/) { std::free(memory); }
+    static void fill_zero(void* memory, std::size_t bytes) {
+      if (bytes != 0) std::memset(memory, 0, bytes);
+    }
+  };
+
+ private:
+  int threads_ = 1;
+};
+
+}  // namespace qwen3vl

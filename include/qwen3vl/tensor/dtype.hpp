@@ -1,0 +1,118 @@
+/// Element types: bf16 and f16 as storage types, and the list of dtypes that files hold.
+/// Arithmetic is done in float; these types only convert.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace qwen3vl {
+
+/// bfloat16: the upper half of a float.
+struct bf16 {
+  std::uint16_t bits = 0;
+
+  bf16() = default;
+  /// Rounds to nearest even; NaN stays NaN.
+  explicit bf16(float value) {
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
+    bits = static_cast<std::uint16_t>(is_nan ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+  }
+  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+};
+
+/// IEEE binary16.
+struct f16 {
+  std::uint16_t bits = 0;
+
+  f16() = default;
+  /// Rounds to nearest even; overflow gives infinity.
+  explicit f16(float value) {
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    const auto sign = static_cast<std::uint16_t>((u >> 16) & 0x8000u);
+    const std::uint32_t magnitude = u & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) {
+      bits = static_cast<std::uint16_t>(sign | 0x7e00u);  // NaN
+    } else if (magnitude >= 0x477ff000u) {
+      bits = static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and above round to infinity
+    } else if (magnitude < 0x38800000u) {
+      // Subnormal: adding 0.5 shifts the mantissa so that the hardware rounds it in the right place.
+      const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+      bits = static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
+    } else {
+      const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+      bits = static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+    }
+  }
+  explicit operator float() const {
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+    const std::uint32_t magnitude = bits & 0x7fffu;
+    if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    // Multiplying by 2^112 moves the exponent and makes subnormals normal, exactly.
+    const float scaled = std::bit_cast<float>(magnitude << 13) * std::bit_cast<float>(0x77800000u);
+    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
+  }
+};
+
+static_assert(sizeof(bf16) == 2 && sizeof(f16) == 2);
+
+/// Types that weights are stored in.
+enum class DType { f32, bf16, f16, f64, i64, i32, i16, i8, u64, u32, u16, u8, boolean, f8_e4m3, f8_e5m2 };
+
+/// Bytes of one element.
+constexpr std::size_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+    case DType::i64:
+    case DType::u64:
+      return 8;
+    case DType::f32:
+    case DType::i32:
+    case DType::u32:
+      return 4;
+    case DType::bf16:
+    case DType::f16:
+    case DType::i16:
+    case DType::u16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+/// The name as safetensors writes it ("BF16").
+constexpr std::string_view name_of(DType dtype) {
+  constexpr std::string_view names[] = {"F32", "BF16", "F16", "F64", "I64",  "I32",     "I16",    "I8",
+                                        "U64", "U32",  "U16", "U8",  "BOOL", "F8_E4M3", "F8_E5M2"};
+  return names[static_cast<int>(dtype)];
+}
+
+constexpr bool is_floating_weight(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
+}
+
+/// Reads element `i` of `bytes` (which need not be aligned) as T and widens it to float.
+template <class T>
+float load_float(const std::byte* bytes, std::size_t i) {
+  T value;
+  std::memcpy(&value, bytes + i * sizeof(T), sizeof(T));
+  return static_cast<float>(value);
+}
+
+/// Calls `f` with a value of the C++ type of a floating weight dtype (float, bf16 or f16).
+template <class F>
+decltype(auto) visit_floating(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::bf16:
+      return f(bf16{});
+    case DType::f16:
+      return f(f16{});
+    default:
+      return f(float{});
+  }
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,99 @@
+/// Scratch memory for activations: a stack that grows to what a model needs and is then reused without allocating.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "qwen3vl/tensor/tensor.hpp"
+
+namespace qwen3vl {
+
+/// A stack of memory of backend B. Memory is given back in the reverse order, as C++ scopes do by themselves.
+template <class B>
+class Workspace {
+ public:
+  Workspace() = default;
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  ~Workspace() { release(); }
+
+  /// `bytes` of uninitialised memory, 64-byte aligned.
+  void* push(std::size_t bytes) {
+    bytes = rounded(bytes);
+    if (used_ == 0 && chunks_.size() > 1) release();  // grown in pieces: become one chunk of the peak
+    if (chunks_.empty() || room() < bytes) next_chunk(bytes);
+    Chunk& chunk = chunks_[current_];
+    void* const memory = chunk.data + chunk.used;
+    chunk.used += bytes;
+    used_ += bytes;
+    peak_ = std::max(peak_, used_);
+    return memory;
+  }
+
+  /// Takes back the newest `push`.
+  void pop(std::size_t bytes) {
+    bytes = rounded(bytes);
+    used_ -= bytes;
+    chunks_[current_].used -= bytes;
+    while (current_ > 0 && chunks_[current_].used == 0) --current_;
+  }
+
+  /// The most bytes that were in use at once.
+  std::size_t peak_bytes() const { return peak_; }
+
+  /// Frees everything; nothing may be in use.
+  void release() {
+    while (!chunks_.empty()) free_last();
+  }
+
+ private:
+  struct Chunk {
+    std::byte* data;
+    std::size_t size;
+    std::size_t used;
+  };
+  static constexpr std::size_t alignment = 64;
+  static std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+  std::size_t room() const { return chunks_[current_].size - chunks_[current_].used; }
+
+  /// Moves on to a chunk with room for `bytes`; empty chunks behind the current one are kept for this.
+  void next_chunk(std::size_t bytes) {
+    const std::size_t next = chunks_.empty() ? 0 : current_ + 1;
+    if (next >= chunks_.size() || chunks_[next].size < bytes) {
+      while (chunks_.size() > next) free_last();
+      const std::size_t size = std::max(bytes, used_ == 0 ? peak_ : std::size_t{0});
+      chunks_.push_back({static_cast<std::byte*>(B::Memory::allocate(size)), size, 0});
+    }
+    current_ = next;
+  }
+  void free_last() {
+    B::Memory::deallocate(chunks_.back().data, chunks_.back().size);
+    chunks_.pop_back();
+    if (chunks_.empty()) current_ = 0;
+  }
+
+  std::vector<Chunk> chunks_;
+  std::size_t current_ = 0;  // the chunk that the newest push came from
+  std::size_t used_ = 0;
+  std::size_t peak_ = 0;
+};
+
+/// A view of workspace memory that gives the memory back at the end of its scope.
+template <class T, class B, index_t... E>
+class Scratch : public TensorView<T, B, E...> {
+ public:
+  Scratch(Workspace<B>& workspace, const Extents<E...>& extents)
+      : TensorView<T, B, E...>(static_cast<T*>(workspace.push(static_cast<std::size_t>(extents.size()) * sizeof(T))),
+                               extents),
+        workspace_(workspace) {}
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() { workspace_.pop(static_cast<std::size_t>(this->size()) * sizeof(T)); }
+
+ private:
+  Workspace<B>& workspace_;
+};
+
+}  // namespace qwen3vl
