@@ -57,10 +57,13 @@
 ///   scatter_rows(ctx, rows, index, y)   y[index[i]] = rows[i]     rows [n, D], index int32 [n] without repetition
 ///   add_rows(ctx, rows, index, y)       y[index[i]] += rows[i]
 ///   gather_rows(ctx, x, index, y)       y[i] = x[index[i]]
+///   copy_rows(ctx, x, y)                y[i] = x[i], x and y [n, D]
 ///   argmax(ctx, logits, ids)            logits f32 [n, V]; ids int32 [n], the lowest index among equals
 ///   cross_entropy(ctx, logits, labels, losses)
 ///       labels int32 [n], -100 is ignored (loss 0); losses f32 [n] = logsumexp(logits) - logits[label].
-///   copy_to_host(ctx, from, to), copy_from_host(ctx, from, to)    same sizes; complete when they return
+///   copy_to_host(ctx, from, to), copy_from_host(ctx, from, to)
+///       Same sizes; float converts to and from A; complete when they return. The host's tensors are Tensor<T, Cpu,
+///       ...>.
 #pragma once
 
 #include <concepts>
@@ -150,6 +153,7 @@ concept Backend = MemorySpace<B> && requires(detail::OpsProbe<B> p) {
   scatter_rows(p.ctx, p.x, p.index, p.x_mutable);
   add_rows(p.ctx, p.x, p.index, p.x_mutable);
   gather_rows(p.ctx, p.x, p.index, p.x_mutable);
+  copy_rows(p.ctx, p.x, p.x_mutable);
   argmax(p.ctx, p.logits, p.index_mutable);
   cross_entropy(p.ctx, p.logits, p.index, p.losses);
 };

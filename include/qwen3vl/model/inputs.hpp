@@ -5,8 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "qwen3vl/backend/cpu/cpu.hpp"
-#include "qwen3vl/tensor/tensor.hpp"
+#include "qwen3vl/backend/host_tensor.hpp"
 #include "qwen3vl/tensor/token_id.hpp"
 #include "qwen3vl/vision/grid.hpp"
 
@@ -14,10 +13,6 @@ namespace qwen3vl {
 
 /// `mm_token_type_ids`: what a token stands for.
 enum TokenType : std::uint8_t { text_token = 0, image_token = 1, video_token = 2 };
-
-/// A host matrix, row-major.
-template <class T>
-using HostMatrix = Tensor<T, Cpu, dynamic, dynamic>;
 
 /// The inputs of `ForConditionalGeneration`. B rows (prompts) of S tokens, left- or right-padded.
 struct ModelInputs {

@@ -1,0 +1,98 @@
+/// One layer of the text model: grouped-query attention over the cache, then the feed-forward
+/// (Qwen3VLTextDecoderLayer).
+#pragma once
+
+#include "qwen3vl/layers/linear.hpp"
+#include "qwen3vl/layers/mlp.hpp"
+#include "qwen3vl/layers/norm.hpp"
+
+namespace qwen3vl {
+
+/// The cache type of a variant: keys (normalised and rotated) and values of all layers, for a batch of sequences.
+template <Variant V, Backend B, class P>
+using KvCache = typename B::template KvCache<typename P::Kv, V::config.text.num_hidden_layers,
+                                             V::config.text.num_key_value_heads, V::config.text.head_dim>;
+
+/// What all layers of one forward pass share: rotary tables and the sequences' bounds.
+template <Variant V, Backend B>
+struct TextPositions {
+  static constexpr index_t frequencies = V::config.text.head_dim / 2;
+  View<const float, B, dynamic, frequencies> cos;  ///< [tokens, head_dim / 2]
+  View<const float, B, dynamic, frequencies> sin;  ///< [tokens, head_dim / 2]
+  const Segments& sequences;
+};
+
+/// Self-attention with QK-norm and interleaved MRoPE (Qwen3VLTextAttention).
+template <Variant V, Backend B, class P>
+class TextAttention {
+  static constexpr TextConfig text = V::config.text;
+  static constexpr index_t hidden = text.hidden_size;
+  static constexpr index_t heads = text.num_attention_heads;
+  static constexpr index_t kv_heads = text.num_key_value_heads;
+  static constexpr index_t head_dim = text.head_dim;
+  static constexpr index_t qkv_size = (heads + 2 * kv_heads) * head_dim;
+  using A = activation_t<B, P>;
+
+  Linear<hidden, qkv_size, B, P, text.attention_bias> qkv_;
+  RmsNorm<head_dim, B, P> q_norm_;
+  RmsNorm<head_dim, B, P> k_norm_;
+  Linear<heads * head_dim, hidden, B, P, text.attention_bias> o_proj_;
+
+ public:
+  template <class F>
+  void parameters(F&& f) {
+    constexpr index_t kv = kv_heads * head_dim;
+    qkv_.fused_parameters(f, {{"q_proj", heads * head_dim}, {"k_proj", kv}, {"v_proj", kv}});
+    visit("q_norm.", q_norm_, f);
+    visit("k_norm.", k_norm_, f);
+    visit("o_proj.", o_proj_, f);
+  }
+
+  /// hidden_states += attention(x); both [tokens, hidden]. Keys and values of x are appended to `cache` (one layer of
+  /// it, prepared). `observe_queries` gets the fused queries after rotation, when the cache holds the new keys.
+  template <class CacheLayer, class Observer>
+  void operator()(Context<B>& ctx, View<const A, B, dynamic, hidden> x, const TextPositions<V, B>& positions, float eps,
+                  CacheLayer cache, View<A, B, dynamic, hidden> hidden_states, Observer&& observe_queries) const {
+    auto qkv = ctx.template scratch<A, dynamic, qkv_size>(x.rows());  // [tokens, (heads + 2 kv) * head_dim]
+    auto attended = ctx.template scratch<A, dynamic, heads * head_dim>(x.rows());  // [tokens, heads * head_dim]
+    qkv_(ctx, x, qkv);
+    qk_norm_rope<heads, kv_heads, head_dim>(ctx, qkv, q_norm_.weight(), k_norm_.weight(), eps, positions.cos,
+                                            positions.sin, positions.sequences, cache);
+    observe_queries(qkv);
+    causal_attention<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
+    o_proj_(ctx, attended, hidden_states, epilogue::Add{});
+  }
+};
+
+template <Variant V, Backend B, class P>
+class DecoderLayer {
+  static constexpr index_t hidden = V::config.text.hidden_size;
+  using A = activation_t<B, P>;
+
+  RmsNorm<hidden, B, P> input_layernorm_;
+  TextAttention<V, B, P> self_attn_;
+  RmsNorm<hidden, B, P> post_attention_layernorm_;
+  SwiGluMlp<V, B, P> mlp_;
+
+ public:
+  template <class F>
+  void parameters(F&& f) {
+    visit("input_layernorm.", input_layernorm_, f);
+    visit("self_attn.", self_attn_, f);
+    visit("post_attention_layernorm.", post_attention_layernorm_, f);
+    visit("mlp.", mlp_, f);
+  }
+
+  /// hidden_states [tokens, hidden], in place. See TextAttention for `cache` and `observe_queries`.
+  template <class CacheLayer, class Observer>
+  void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states, const TextPositions<V, B>& positions,
+                  float eps, CacheLayer cache, Observer&& observe_queries) const {
+    auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [tokens, hidden]
+    input_layernorm_(ctx, hidden_states, eps, normed);
+    self_attn_(ctx, normed, positions, eps, cache, hidden_states, observe_queries);
+    post_attention_layernorm_(ctx, hidden_states, eps, normed);
+    mlp_(ctx, normed, hidden_states);
+  }
+};
+
+}  // namespace qwen3vl

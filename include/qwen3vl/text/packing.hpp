@@ -1,0 +1,82 @@
+/// Between the padded form [B, S] of transformers and the packed form in which everything is computed: all real tokens
+/// in one list, no padding. Host code.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "qwen3vl/backend/host_tensor.hpp"
+#include "qwen3vl/backend/segments.hpp"
+
+namespace qwen3vl {
+
+/// Which tokens of a padded batch are real, and which sequence each belongs to.
+struct PackedTokens {
+  index_t batch = 0;            ///< B
+  index_t length = 0;           ///< S
+  std::vector<index_t> source;  ///< [tokens] index b * S + s of each packed token
+  Segments sequences;           ///< one per row, or more where a row holds packed sequences
+
+  index_t tokens() const { return static_cast<index_t>(source.size()); }
+};
+
+/// Packs B rows of S tokens. `attention_mask` is empty, or [B, past + S] with 1 for real tokens; its last S columns
+/// count.
+inline PackedTokens pack(index_t batch, index_t length, const HostMatrix<std::uint8_t>& attention_mask) {
+  PackedTokens packed{.batch = batch, .length = length, .source = {}, .sequences = {}};
+  const bool masked = attention_mask.allocated();
+  if (masked && (attention_mask.rows() != batch || attention_mask.extent(1) < length))
+    fail("attention_mask is [", attention_mask.rows(), ", ", attention_mask.extent(1), "], the tokens are [", batch,
+         ", ", length, "]; it needs one row each, and a column for each cached and each new token");
+  const index_t past = masked ? attention_mask.extent(1) - length : 0;
+  for (index_t b = 0; b < batch; ++b) {
+    index_t real = 0;
+    for (index_t s = 0; s < length; ++s) {
+      if (masked && attention_mask(b, past + s) == 0) continue;
+      packed.source.push_back(b * length + s);
+      ++real;
+    }
+    packed.sequences.append(real);
+  }
+  return packed;
+}
+
+/// Splits rows where position axis 0 does not grow by one: packed sequences, which do not see each other. The reference
+/// does this for [4, B, S] (and [B, S]) positions without mask and cache. positions [B, S]: axis 0.
+inline void split_packed_sequences(PackedTokens& packed, std::span<const std::int32_t> positions) {
+  Segments split;
+  for (index_t b = 0; b < packed.batch; ++b) {
+    index_t run = 0;
+    for (index_t s = 0; s < packed.length; ++s) {
+      const auto i = static_cast<std::size_t>(b * packed.length + s);
+      if (s > 0 && positions[i] != positions[i - 1] + 1) {
+        split.append(run);
+        run = 0;
+      }
+      ++run;
+    }
+    split.append(run);
+  }
+  packed.sequences = split;
+}
+
+/// Takes the packed tokens' values out of a padded one, [B * S].
+template <class T>
+std::vector<T> gather(const PackedTokens& packed, std::span<const T> padded) {
+  std::vector<T> values;
+  values.reserve(packed.source.size());
+  for (const index_t i : packed.source) values.push_back(padded[static_cast<std::size_t>(i)]);
+  return values;
+}
+
+/// Packed rows [tokens, columns] back in padded form [B, S, columns]; padded positions are 0.
+inline HostCube<float> unpack(const PackedTokens& packed, std::span<const float> rows, index_t columns) {
+  HostCube<float> padded(packed.batch, packed.length, columns);
+  for (std::size_t i = 0; i < packed.source.size(); ++i)
+    std::copy_n(rows.data() + static_cast<index_t>(i) * columns, columns, padded.data() + packed.source[i] * columns);
+  return padded;
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,127 @@
+/// The text model over packed batches (Qwen3VLTextModel): embedding, decoder layers with DeepStack, final norm.
+/// The padded form that transformers' users know is in text/padded_forward.hpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/config/runtime_config.hpp"
+#include "qwen3vl/layers/embedding.hpp"
+#include "qwen3vl/layers/rotary_embedding.hpp"
+#include "qwen3vl/text/decoder_layer.hpp"
+
+namespace qwen3vl {
+
+/// DeepStack: feature j is added to the rows `index` after decoder layer j.
+template <Variant V, Backend B, class P>
+struct DeepStackInput {
+  using A = activation_t<B, P>;
+  View<const std::int32_t, B, dynamic> index;                                   ///< rows of pictures, [n]
+  std::vector<View<const A, B, dynamic, V::config.text.hidden_size>> features;  ///< [n, hidden_size] each
+};
+
+/// What a caller wants to look at besides the result. Recording costs time and memory only where asked for.
+template <Variant V, Backend B, class P>
+struct TextRecord {
+  using A = activation_t<B, P>;
+  bool want_hidden_states = false;
+  bool want_attentions = false;
+  /// The embedding, then the output of each layer but the last, before DeepStack; [tokens, hidden_size] each.
+  std::vector<Tensor<A, B, dynamic, V::config.text.hidden_size>> hidden_states;
+  /// attentions[layer][sequence]: f32 [heads, new tokens, all tokens].
+  std::vector<std::vector<Tensor<float, B, V::config.text.num_attention_heads, dynamic, dynamic>>> attentions;
+};
+
+template <Variant V, Backend B, class P>
+class TextModel {
+  static constexpr TextConfig text = V::config.text;
+  static constexpr index_t hidden = text.hidden_size;
+  static constexpr index_t frequencies = text.head_dim / 2;
+  using A = activation_t<B, P>;
+
+  Embedding<V, B, P> embed_tokens_;
+  std::array<DecoderLayer<V, B, P>, static_cast<std::size_t>(text.num_hidden_layers)> layers_;
+  RmsNorm<hidden, B, P> norm_;
+
+  float rms_norm_eps_ = 1e-6f;
+  float attention_scaling_ = 1.0f;
+  Tensor<float, B, dynamic> inv_freq_;
+
+ public:
+  using Cache = KvCache<V, B, P>;
+
+  template <class F>
+  void parameters(F&& f) {
+    visit("embed_tokens.", embed_tokens_, f);
+    for (std::size_t i = 0; i < layers_.size(); ++i) visit(concat("layers.", i, "."), layers_[i], f);
+    visit("norm.", norm_, f);
+  }
+
+  /// Takes the run-time values. Throws Error for a rope type that is not supported.
+  void configure(Context<B>& ctx, const RuntimeConfig& config) {
+    rms_norm_eps_ = config.rms_norm_eps;
+    const RotaryFrequencies rotary = rotary_frequencies(config.rope, text.head_dim);
+    attention_scaling_ = rotary.attention_scaling;
+    inv_freq_ = upload<float>(ctx, rotary.inv_freq);
+  }
+
+  const Embedding<V, B, P>& embed_tokens() const { return embed_tokens_; }
+
+  /// Runs all layers over hidden_states [tokens, hidden], in place, without the final norm.
+  /// position_ids [3, tokens]: temporal, height and width position of each token. `sequences`: how many of the rows
+  /// belong to each sequence of `cache`, to which their keys and values are appended. Throws nothing by itself; sizes
+  /// are the caller's duty.
+  void forward(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states,
+               View<const std::int32_t, B, 3, dynamic> position_ids, const Segments& sequences, Cache& cache,
+               const DeepStackInput<V, B, P>* deepstack = nullptr, TextRecord<V, B, P>* record = nullptr) const {
+    const index_t tokens = hidden_states.rows();
+    auto cos = ctx.template scratch<float, dynamic, frequencies>(tokens);  // [tokens, head_dim / 2]
+    auto sin = ctx.template scratch<float, dynamic, frequencies>(tokens);  // [tokens, head_dim / 2]
+    rope_tables<text.mrope_section[0], text.mrope_section[1], text.mrope_section[2]>(
+        ctx, position_ids, View<const float, B, frequencies>(inv_freq_.data()), attention_scaling_, cos, sin);
+    const TextPositions<V, B> positions{cos, sin, sequences};
+
+    std::vector<index_t> new_tokens;
+    for (index_t s = 0; s < sequences.count(); ++s) new_tokens.push_back(sequences.length(s));
+    cache.prepare(new_tokens);
+    const auto record_hidden_states = [&] {
+      if (record != nullptr && record->want_hidden_states)
+        copy_rows(ctx, hidden_states, record->hidden_states.emplace_back(tokens));
+    };
+    record_hidden_states();
+    for (int i = 0; i < text.num_hidden_layers; ++i) {
+      const auto layer = static_cast<std::size_t>(i);
+      layers_[layer](ctx, hidden_states, positions, rms_norm_eps_, cache.layer(i), [&](const auto& qkv) {
+        if (record != nullptr && record->want_attentions) observe(ctx, qkv, sequences, cache, i, *record);
+      });
+      // The reference records a layer's output before DeepStack is added to it.
+      if (i + 1 < text.num_hidden_layers) record_hidden_states();
+      if (deepstack != nullptr && layer < deepstack->features.size())
+        add_rows(ctx, deepstack->features[layer], deepstack->index, hidden_states);
+    }
+    cache.commit();
+  }
+
+  /// The final norm, [rows, hidden]; y may be x.
+  void norm(Context<B>& ctx, View<const A, B, dynamic, hidden> x, View<A, B, dynamic, hidden> y) const {
+    norm_(ctx, x, rms_norm_eps_, y);
+  }
+
+ private:
+  template <class Qkv>
+  void observe(Context<B>& ctx, const Qkv& qkv, const Segments& sequences, Cache& cache, int layer,
+               TextRecord<V, B, P>& record) const {
+    auto& of_layer = record.attentions.emplace_back();
+    for (index_t s = 0; s < sequences.count(); ++s) {
+      const index_t queries = sequences.length(s);
+      auto& weights = of_layer.emplace_back(queries, cache.length(s) + queries);
+      attention_weights<text.num_attention_heads, text.num_key_value_heads, text.head_dim>(
+          ctx, qkv, sequences, cache.layer(layer), s, weights.view());
+    }
+  }
+};
+
+}  // namespace qwen3vl

@@ -1,0 +1,73 @@
+/// One block of the vision tower: attention inside each frame, then the feed-forward (Qwen3VLVisionBlock).
+#pragma once
+
+#include "qwen3vl/layers/linear.hpp"
+#include "qwen3vl/layers/mlp.hpp"
+#include "qwen3vl/layers/norm.hpp"
+
+namespace qwen3vl {
+
+/// Attention of the vision tower, with 2-D rotary positions (Qwen3VLVisionAttention).
+template <Variant V, Backend B, class P>
+class VisionAttention {
+  static constexpr index_t hidden = V::config.vision.hidden_size;
+  static constexpr index_t heads = V::config.vision.num_heads;
+  static constexpr index_t head_dim = V::config.vision.head_dim();
+  using A = activation_t<B, P>;
+
+  Linear<hidden, 3 * hidden, B, P, true> qkv_;
+  Linear<hidden, hidden, B, P, true> proj_;
+
+ public:
+  template <class F>
+  void parameters(F&& f) {
+    visit("qkv.", qkv_, f);
+    visit("proj.", proj_, f);
+  }
+
+  /// hidden_states += attention(x); both [patches, hidden]. cos, sin [patches, head_dim / 2]. A segment is a frame.
+  void operator()(Context<B>& ctx, View<const A, B, dynamic, hidden> x, View<const float, B, dynamic, head_dim / 2> cos,
+                  View<const float, B, dynamic, head_dim / 2> sin, const Segments& frames,
+                  View<A, B, dynamic, hidden> hidden_states) const {
+    auto qkv = ctx.template scratch<A, dynamic, 3 * hidden>(x.rows());   // [patches, 3 * heads * head_dim]
+    auto attended = ctx.template scratch<A, dynamic, hidden>(x.rows());  // [patches, heads * head_dim]
+    qkv_(ctx, x, qkv);
+    rotate_qk<heads, head_dim>(ctx, qkv, cos, sin);
+    attention<heads, head_dim>(ctx, qkv, frames, attended);
+    proj_(ctx, attended, hidden_states, epilogue::Add{});
+  }
+};
+
+template <Variant V, Backend B, class P>
+class VisionBlock {
+  static constexpr index_t hidden = V::config.vision.hidden_size;
+  static constexpr index_t head_dim = V::config.vision.head_dim();
+  using A = activation_t<B, P>;
+
+  LayerNorm<hidden, B, P> norm1_;
+  VisionAttention<V, B, P> attn_;
+  LayerNorm<hidden, B, P> norm2_;
+  VisionMlp<V, B, P> mlp_;
+
+ public:
+  template <class F>
+  void parameters(F&& f) {
+    visit("norm1.", norm1_, f);
+    visit("attn.", attn_, f);
+    visit("norm2.", norm2_, f);
+    visit("mlp.", mlp_, f);
+  }
+
+  /// hidden_states [patches, hidden], in place.
+  void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states,
+                  View<const float, B, dynamic, head_dim / 2> cos, View<const float, B, dynamic, head_dim / 2> sin,
+                  const Segments& frames) const {
+    auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [patches, hidden]
+    norm1_(ctx, hidden_states, normed);
+    attn_(ctx, normed, cos, sin, frames, hidden_states);
+    norm2_(ctx, hidden_states, normed);
+    mlp_(ctx, normed, hidden_states);
+  }
+};
+
+}  // namespace qwen3vl

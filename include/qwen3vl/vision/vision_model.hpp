@@ -1,0 +1,139 @@
+/// The vision tower: pixels of any number of pictures in, one row per text token out, with DeepStack features
+/// (Qwen3VLVisionModel). Usable alone, as an image encoder.
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/vision/patch_embed.hpp"
+#include "qwen3vl/vision/patch_merger.hpp"
+#include "qwen3vl/vision/position_embedding.hpp"
+#include "qwen3vl/vision/rotary.hpp"
+#include "qwen3vl/vision/vision_block.hpp"
+
+namespace qwen3vl {
+
+/// What the tower computes. Pictures follow one another in the order of `grid_thw`.
+template <Variant V, Backend B, class P>
+struct VisionOutput {
+  static constexpr std::size_t taps = V::config.vision.deepstack_visual_indexes.size();
+  using A = activation_t<B, P>;
+  using Features = Tensor<A, B, dynamic, V::config.vision.out_hidden_size>;
+
+  Features pooler_output;                         ///< [tokens, out_hidden_size], after the merger
+  std::array<Features, taps> deepstack_features;  ///< [tokens, out_hidden_size] of each tapped block
+  /// If asked for: the embedded patches, then the output of each block, [patches, hidden_size] each.
+  std::vector<Tensor<A, B, dynamic, V::config.vision.hidden_size>> hidden_states;
+};
+
+template <Variant V, Backend B, class P>
+class VisionModel {
+  static constexpr VisionConfig vision = V::config.vision;
+  static constexpr index_t hidden = vision.hidden_size;
+  static constexpr index_t head_dim = vision.head_dim();
+  static constexpr std::size_t taps = vision.deepstack_visual_indexes.size();
+  using A = activation_t<B, P>;
+
+  PatchEmbed<V, B, P> patch_embed_;
+  VisionPositionEmbedding<V, B, P> pos_embed_;
+  std::array<VisionBlock<V, B, P>, static_cast<std::size_t>(vision.depth)> blocks_;
+  PatchMerger<V, B, P, MergerNorm::patch> merger_;
+  std::array<PatchMerger<V, B, P, MergerNorm::group>, taps> deepstack_mergers_;
+  double rope_theta_ = 10000.0;
+
+ public:
+  using Output = VisionOutput<V, B, P>;
+
+  template <class F>
+  void parameters(F&& f) {
+    visit("patch_embed.", patch_embed_, f);
+    visit("pos_embed.", pos_embed_, f);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) visit(concat("blocks.", i, "."), blocks_[i], f);
+    visit("merger.", merger_, f);
+    for (std::size_t i = 0; i < taps; ++i) visit(concat("deepstack_merger_list.", i, "."), deepstack_mergers_[i], f);
+  }
+
+  void set_rope_theta(double theta) { rope_theta_ = theta; }
+
+  const PatchEmbed<V, B, P>& patch_embed() const { return patch_embed_; }
+  const VisionPositionEmbedding<V, B, P>& pos_embed() const { return pos_embed_; }
+
+  /// pixel_values [patches, patch_dim] of all pictures, as the image processor cuts them; one grid for each.
+  /// Throws Error where the two disagree.
+  Output forward(Context<B>& ctx, View<const float, Cpu, dynamic, dynamic> pixel_values,
+                 std::span<const GridThw> grid_thw, bool output_hidden_states = false) const {
+    const index_t patches = check(pixel_values, grid_thw);
+    const index_t tokens = patches / vision.merge_unit();
+
+    auto x = ctx.template scratch<A, dynamic, hidden>(patches);  // [patches, hidden]
+    embed(ctx, pixel_values, grid_thw, x);
+
+    const VisionRotaryTables tables = vision_rotary_tables(grid_thw, vision.spatial_merge_size, head_dim, rope_theta_);
+    const auto cos = upload<float>(ctx, tables.cos);
+    const auto sin = upload<float>(ctx, tables.sin);
+    const auto cos_view = cos.view().template reshape<dynamic, head_dim / 2>(patches);  // [patches, head_dim / 2]
+    const auto sin_view = sin.view().template reshape<dynamic, head_dim / 2>(patches);
+    Segments frames;  // attention stays inside one frame
+    for (const GridThw& grid : grid_thw)
+      for (index_t frame = 0; frame < grid.t; ++frame) frames.append(grid.h * grid.w);
+
+    Output output;
+    const auto record = [&] {
+      if (!output_hidden_states) return;
+      auto& copy = output.hidden_states.emplace_back(patches);
+      copy_rows(ctx, x, copy);
+    };
+    record();
+    for (int i = 0; i < vision.depth; ++i) {
+      blocks_[static_cast<std::size_t>(i)](ctx, x, cos_view, sin_view, frames);
+      record();
+      if (const int tap = vision.deepstack_visual_indexes.find(i); tap >= 0) {
+        const auto j = static_cast<std::size_t>(tap);
+        output.deepstack_features[j] = typename Output::Features(tokens);
+        deepstack_mergers_[j](ctx, x, output.deepstack_features[j]);
+      }
+    }
+    output.pooler_output = typename Output::Features(tokens);
+    merger_(ctx, x, output.pooler_output);
+    return output;
+  }
+
+ private:
+  static index_t check(View<const float, Cpu, dynamic, dynamic> pixel_values, std::span<const GridThw> grid_thw) {
+    constexpr index_t merge = vision.spatial_merge_size;
+    index_t patches = 0;
+    for (std::size_t i = 0; i < grid_thw.size(); ++i) {
+      const GridThw& grid = grid_thw[i];
+      if (grid.t < 1 || grid.h < 1 || grid.w < 1 || grid.h % merge != 0 || grid.w % merge != 0)
+        fail("grid_thw[", i, "] is (", grid.t, ", ", grid.h, ", ", grid.w,
+             "); rows and columns must be positive multiples of ", merge);
+      index_t frame = 0, picture = 0;
+      if (__builtin_mul_overflow(grid.h, grid.w, &frame) || __builtin_mul_overflow(frame, grid.t, &picture) ||
+          __builtin_add_overflow(patches, picture, &patches))
+        fail("grid_thw[", i, "] has more patches than can be counted");
+    }
+    if (pixel_values.rows() != patches)
+      fail("pixel_values has ", pixel_values.rows(), " patches, grid_thw says ", patches);
+    if (patches > 0 && pixel_values.extent(1) != vision.patch_dim())
+      fail("pixel_values has ", pixel_values.extent(1), " values per patch, this model takes ", vision.patch_dim(),
+           " (channels * temporal_patch_size * patch_size^2); is the processor another model's, or the picture gray?");
+    return patches;
+  }
+
+  void embed(Context<B>& ctx, View<const float, Cpu, dynamic, dynamic> pixel_values, std::span<const GridThw> grid_thw,
+             View<A, B, dynamic, hidden> x) const {
+    const View<const float, Cpu, dynamic, vision.patch_dim()> host(pixel_values.data(), pixel_values.rows());
+    if constexpr (B::is_host && std::is_same_v<A, float>) {
+      patch_embed_(ctx, View<const A, B, dynamic, vision.patch_dim()>(host.data(), host.rows()), x);
+    } else {
+      auto pixels = ctx.template scratch<A, dynamic, vision.patch_dim()>(host.rows());  // [patches, patch_dim]
+      copy_from_host(ctx, host, pixels);                                                // to the activations' type
+      patch_embed_(ctx, pixels, x);
+    }
+    pos_embed_(ctx, grid_thw, x);
+  }
+};
+
+}  // namespace qwen3vl
