@@ -1,0 +1,104 @@
+/// A conversation as transformers lays it out: messages with a role and a text or parts (text, pictures, clips).
+///
+///     Conversation messages = {user({image("cat.png"), text("What is this?")})};
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace qwen3vl {
+
+/// One part of a message's content.
+struct ContentPart {
+  enum class Kind {
+    text,
+    image,
+    video,
+    other,  ///< a part of a kind the chat formats do not know; they write nothing for it, and neither do we
+  };
+
+  Kind kind = Kind::text;
+  /// Set for texts. A picture may have one, too: where a format knows no pictures (a system message), it writes that.
+  std::optional<std::string> text;
+  /// Path of the picture or clip, as written. Empty if the media are handed over beside the messages.
+  std::string source;
+  /// A clip given as a list of pictures instead of `source`.
+  std::vector<std::string> frames;
+
+  bool operator==(const ContentPart&) const = default;
+};
+
+/// A call of a tool by the assistant. `arguments` is normally an object; a string is put into the prompt as it is.
+struct ToolCall {
+  std::string name;
+  nlohmann::ordered_json arguments;
+};
+
+/// One message. Roles: system, user, assistant, tool; what others become is up to the chat format (nothing).
+struct Message {
+  /// No content (as when the assistant only calls tools), a text, or parts.
+  using Content = std::variant<std::monostate, std::string, std::vector<ContentPart>>;
+
+  std::string role;
+  Content content;
+  std::vector<ToolCall> tool_calls;
+  /// What the assistant thought before it answered (Thinking models).
+  std::optional<std::string> reasoning_content;
+};
+
+/// Messages in order.
+using Conversation = std::vector<Message>;
+
+/// A text part.
+inline ContentPart text(std::string words) {
+  return {.kind = ContentPart::Kind::text, .text = std::move(words), .source = {}, .frames = {}};
+}
+
+/// A picture from a file; without a path, the picture is handed over beside the messages.
+inline ContentPart image(std::string path = {}) {
+  return {.kind = ContentPart::Kind::image, .text = {}, .source = std::move(path), .frames = {}};
+}
+
+/// A clip from a file; without a path, the clip is handed over beside the messages.
+inline ContentPart video(std::string path = {}) {
+  return {.kind = ContentPart::Kind::video, .text = {}, .source = std::move(path), .frames = {}};
+}
+
+inline Message user(std::string words) {
+  return {.role = "user", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+}
+
+inline Message user(std::vector<ContentPart> parts) {
+  return {.role = "user", .content = std::move(parts), .tool_calls = {}, .reasoning_content = {}};
+}
+
+inline Message assistant(std::string words) {
+  return {.role = "assistant", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+}
+
+/// An assistant's message that calls tools.
+inline Message assistant(std::vector<ToolCall> calls) {
+  return {.role = "assistant", .content = {}, .tool_calls = std::move(calls), .reasoning_content = {}};
+}
+
+/// The system message. (Not named `system`: beside `using namespace qwen3vl`, a literal would reach the C library's
+/// `system`, which runs it as a command.)
+inline Message system_prompt(std::string words) {
+  return {.role = "system", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+}
+
+/// What a tool gave back.
+inline Message tool_result(std::string words) {
+  return {.role = "tool", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+}
+
+inline Message tool_result(std::vector<ContentPart> parts) {
+  return {.role = "tool", .content = std::move(parts), .tool_calls = {}, .reasoning_content = {}};
+}
+
+}  // namespace qwen3vl
