@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "qwen3vl/processing/chat_format.hpp"
 #include "qwen3vl/processing/jinja_scan.hpp"
 #include "qwen3vl/processing/json_text.hpp"
+#include "qwen3vl/processing/text_file.hpp"
 
 namespace qwen3vl {
 
@@ -29,21 +29,9 @@ namespace detail::chat_template {
 constexpr std::size_t max_template_bytes = std::size_t{1} << 20;
 constexpr std::string_view advice = "; give a ChatFormat to use one of the formats of Qwen3-VL all the same";
 
-inline std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail("cannot open ", path.string());
-  std::string text;
-  char buffer[1 << 14];
-  while (file.read(buffer, sizeof buffer), file.gcount() > 0) {
-    text.append(buffer, static_cast<std::size_t>(file.gcount()));
-    if (text.size() > max_bytes) fail(path.string(), " has more than ", max_bytes, " bytes");
-  }
-  return text;
-}
-
 /// `chat_template` of a JSON file: a string, or a list of {"name", "template"}, of which "default" is taken.
 inline std::optional<std::string> from_json(const std::filesystem::path& path) {
-  const auto json = parse_ordered_json(read_file(path, max_json_bytes), path.string());
+  const auto json = parse_ordered_json(read_text_file(path, max_json_bytes), path.string());
   if (!json.is_object()) fail(path.string(), ": must be an object, is ", json.type_name());
   const auto found = json.find("chat_template");
   if (found == json.end() || found->is_null()) return std::nullopt;
@@ -216,8 +204,7 @@ inline std::optional<ChatTemplate> read_chat_template(const std::filesystem::pat
   std::error_code ignored;
   const fs::path plain = folder / "chat_template.jinja";
   if (fs::exists(plain, ignored)) {
-    return ChatTemplate{detail::chat_template::read_file(plain, detail::chat_template::max_template_bytes),
-                        plain.string()};
+    return ChatTemplate{read_text_file(plain, detail::chat_template::max_template_bytes), plain.string()};
   }
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
     const fs::path path = folder / name;

@@ -3,6 +3,7 @@
 ///     Conversation messages = {user({image("cat.png"), text("What is this?")})};
 #pragma once
 
+#include <concepts>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -54,9 +55,15 @@ struct Message {
 /// Messages in order.
 using Conversation = std::vector<Message>;
 
+/// What the builders take as text. A concept and not `std::string`, because `user({"a", "b"})` would make one string of
+/// the two pointers as if they were its begin and end; this way it does not compile.
+template <class T>
+concept TextLike = std::convertible_to<const T&, std::string_view>;
+
 /// A text part.
-inline ContentPart text(std::string words) {
-  return {.kind = ContentPart::Kind::text, .text = std::move(words), .source = {}, .frames = {}};
+template <TextLike Words>
+ContentPart text(const Words& words) {
+  return {.kind = ContentPart::Kind::text, .text = std::string(std::string_view(words)), .source = {}, .frames = {}};
 }
 
 /// A picture from a file; without a path, the picture is handed over beside the messages.
@@ -69,16 +76,19 @@ inline ContentPart video(std::string path = {}) {
   return {.kind = ContentPart::Kind::video, .text = {}, .source = std::move(path), .frames = {}};
 }
 
-inline Message user(std::string words) {
-  return {.role = "user", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+template <TextLike Words>
+Message user(const Words& words) {
+  return {.role = "user", .content = std::string(std::string_view(words)), .tool_calls = {}, .reasoning_content = {}};
 }
 
 inline Message user(std::vector<ContentPart> parts) {
   return {.role = "user", .content = std::move(parts), .tool_calls = {}, .reasoning_content = {}};
 }
 
-inline Message assistant(std::string words) {
-  return {.role = "assistant", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+template <TextLike Words>
+Message assistant(const Words& words) {
+  return {
+      .role = "assistant", .content = std::string(std::string_view(words)), .tool_calls = {}, .reasoning_content = {}};
 }
 
 /// An assistant's message that calls tools.
@@ -88,13 +98,15 @@ inline Message assistant(std::vector<ToolCall> calls) {
 
 /// The system message. (Not named `system`: beside `using namespace qwen3vl`, a literal would reach the C library's
 /// `system`, which runs it as a command.)
-inline Message system_prompt(std::string words) {
-  return {.role = "system", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+template <TextLike Words>
+Message system_prompt(const Words& words) {
+  return {.role = "system", .content = std::string(std::string_view(words)), .tool_calls = {}, .reasoning_content = {}};
 }
 
 /// What a tool gave back.
-inline Message tool_result(std::string words) {
-  return {.role = "tool", .content = std::move(words), .tool_calls = {}, .reasoning_content = {}};
+template <TextLike Words>
+Message tool_result(const Words& words) {
+  return {.role = "tool", .content = std::string(std::string_view(words)), .tool_calls = {}, .reasoning_content = {}};
 }
 
 inline Message tool_result(std::vector<ContentPart> parts) {

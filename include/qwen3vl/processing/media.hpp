@@ -1,0 +1,50 @@
+/// The pictures and clips that a conversation names: where they stand and what file they are.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/processing/message.hpp"
+
+namespace qwen3vl {
+
+/// A picture or clip of a conversation; `place` ("messages[0].content[1]") is for errors. Looks at the conversation.
+struct MediaPart {
+  const ContentPart* part;
+  std::string place;
+};
+
+/// All parts of a kind, in the order of their placeholders in the prompt.
+inline std::vector<MediaPart> find_media(const Conversation& messages, ContentPart::Kind kind) {
+  std::vector<MediaPart> found;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const auto* parts = std::get_if<std::vector<ContentPart>>(&messages[i].content);
+    if (parts == nullptr) continue;
+    for (std::size_t j = 0; j < parts->size(); ++j) {
+      if ((*parts)[j].kind == kind) found.push_back({&(*parts)[j], concat("messages[", i, "].content[", j, "]")});
+    }
+  }
+  return found;
+}
+
+/// The file that `source` names: a path, relative to `directory` unless absolute, or a file:// address. Throws Error
+/// for addresses that would need the network and for pictures written into the message.
+inline std::filesystem::path media_path(std::string_view source, const std::filesystem::path& directory,
+                                        std::string_view place) {
+  if (source.starts_with("http://") || source.starts_with("https://")) {
+    fail(place, ": ", source.substr(0, 200), " is not fetched from the network; give the path of a file");
+  }
+  if (source.starts_with("data:")) fail(place, ": data addresses are not read; give the path of a file");
+  if (source.starts_with("file://")) source.remove_prefix(std::string_view("file://").size());
+  if (source.empty()) fail(place, ": names no file");
+  if (source.find('\0') != std::string_view::npos) fail(place, ": a path with a zero byte");
+  return directory / std::filesystem::path(source);
+}
+
+}  // namespace qwen3vl
