@@ -36,6 +36,18 @@ struct TextOutput {
 
 namespace detail {
 
+/// Weights of all sequences of one layer on the host.
+template <class B, class Weights>
+std::vector<HostCube<float>> to_host(Context<B>& ctx, const std::vector<Weights>& of_layer) {
+  std::vector<HostCube<float>> host;
+  for (const Weights& weights : of_layer) {
+    host.emplace_back(weights.extent(0), weights.extent(1), weights.extent(2));
+    copy_to_host(ctx, View<const float, B, dynamic>(weights.data(), weights.size()),
+                 View<float, Cpu, dynamic>(host.back().data(), host.back().size()));
+  }
+  return host;
+}
+
 /// Recorded attention weights of one layer in padded form, [B, heads, S, past + S].
 template <class Weights>
 HostTensor<float, dynamic, dynamic, dynamic, dynamic> unpack_attentions(const PackedTokens& packed,
@@ -185,14 +197,9 @@ TextOutput padded_forward(Context<B>& ctx, const TextModel<V, B, P>& model, cons
   for (const auto& states : record.hidden_states) output.hidden_states.push_back(to_padded(states.view()));
   if (inputs.output_hidden_states) output.hidden_states.push_back(to_padded(x));
   const auto columns = detail::key_columns(packed, inputs.attention_mask, cached);
-  for (auto& of_layer : record.attentions) {
-    std::vector<HostCube<float>> host;
-    for (auto& weights : of_layer) {
-      host.emplace_back(weights.extent(0), weights.extent(1), weights.extent(2));
-      copy_to_host(ctx, std::as_const(weights).view(), host.back().view());
-    }
-    output.attentions.push_back(
-        detail::unpack_attentions(packed, columns, host, V::config.text.num_attention_heads, past + length));
+  for (const auto& of_layer : record.attentions) {
+    output.attentions.push_back(detail::unpack_attentions(packed, columns, detail::to_host(ctx, of_layer),
+                                                          V::config.text.num_attention_heads, past + length));
   }
   return output;
 }

@@ -1,0 +1,108 @@
+/// The CPU's layout of a weight matrix: panels of `panel` rows, each stored column by column, so that one step of the
+/// inner product reads `panel` neighbouring weights. Packed once at load; the only copy of the weight in memory.
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#include "qwen3vl/backend/context.hpp"
+#include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/cpu/simd.hpp"
+
+namespace qwen3vl {
+
+/// N rows (outputs) of K columns (inputs), weights of type W (float or bf16).
+template <class W, index_t N, index_t K, Packing packing>
+class CpuMatrix {
+  static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
+
+ public:
+  /// Rows of a panel: two vectors, so that one broadcast of x feeds two multiply-adds.
+  static constexpr index_t panel = 2 * simd::width;
+  static constexpr index_t outputs = packing == Packing::gate_up ? N / 2 : N;
+  /// Outputs of one panel: with gate_up it holds one vector of gates and one of ups.
+  static constexpr index_t panel_outputs = packing == Packing::gate_up ? panel / 2 : panel;
+  static constexpr index_t panels = (outputs + panel_outputs - 1) / panel_outputs;
+
+  CpuMatrix() = default;
+  CpuMatrix(CpuMatrix&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  CpuMatrix& operator=(CpuMatrix&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  CpuMatrix(const CpuMatrix&) = delete;
+  CpuMatrix& operator=(const CpuMatrix&) = delete;
+  ~CpuMatrix() {
+    if (data_ != nullptr) Cpu::Memory::deallocate(data_, bytes());
+  }
+
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(panels * panel * K) * sizeof(W); }
+  bool allocated() const { return data_ != nullptr; }
+
+  /// Takes memory without touching it; only the padding of the last panel is written.
+  void allocate() {
+    if (data_ == nullptr) data_ = static_cast<W*>(Cpu::Memory::allocate(bytes()));
+    if constexpr (panels * panel_outputs != outputs)
+      std::memset(static_cast<void*>(data_ + (panels - 1) * panel * K), 0,
+                  static_cast<std::size_t>(panel * K) * sizeof(W));
+  }
+
+  /// Panel p: [K, panel].
+  const W* panel_data(index_t p) const { return data_ + p * panel * K; }
+
+  /// Converts and packs rows [first_row, first_row + raw.rows()).
+  void load_rows(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
+    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
+      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
+           " columns do not fit a matrix of ", N, " x ", K);
+    visit_floating(raw.dtype, [&](auto stored) { pack<decltype(stored)>(ctx, first_row, raw); });
+  }
+
+  /// Row n as floats, [K]: for the embedding.
+  void read_row(index_t n, float* row) const {
+    const W* const column = data_ + place(n);
+    for (index_t k = 0; k < K; ++k) row[k] = static_cast<float>(column[k * panel]);
+  }
+
+ private:
+  /// Where row n begins; its elements are `panel` apart.
+  static constexpr index_t place(index_t n) {
+    const bool up = packing == Packing::gate_up && n >= outputs;
+    const index_t output = up ? n - outputs : n;
+    return output / panel_outputs * panel * K + output % panel_outputs + (up ? panel_outputs : 0);
+  }
+
+  template <class Stored>
+  void pack(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
+    // Blocks of columns, so that the strided writes of neighbouring rows meet in the cache.
+    constexpr index_t block = 64;
+    const index_t rows = raw.rows();
+    const index_t groups = (rows + simd::width - 1) / simd::width;
+    W* const data = data_;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (rows * K > 65536)
+    for (index_t group = 0; group < groups; ++group) {
+      const index_t begin = group * simd::width;
+      const index_t end = begin + simd::width < rows ? begin + simd::width : rows;
+      for (index_t k0 = 0; k0 < K; k0 += block) {
+        const index_t k1 = k0 + block < K ? k0 + block : K;
+        for (index_t row = begin; row < end; ++row) {
+          W* const to = data + place(first_row + row);
+          const std::byte* const from = raw.data + static_cast<std::size_t>(row * K) * sizeof(Stored);
+          for (index_t k = k0; k < k1; ++k) {
+            Stored value;
+            std::memcpy(&value, from + static_cast<std::size_t>(k) * sizeof(Stored), sizeof value);
+            if constexpr (std::is_same_v<Stored, W>) {
+              to[k * panel] = value;
+            } else {
+              to[k * panel] = static_cast<W>(static_cast<float>(value));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  W* data_ = nullptr;
+};
+
+}  // namespace qwen3vl

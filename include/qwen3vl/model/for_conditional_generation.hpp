@@ -1,0 +1,210 @@
+/// The whole model with its head (Qwen3VLForConditionalGeneration). This is the type that programs use:
+///
+///   using Model = qwen3vl::ForConditionalGeneration<qwen3vl::Qwen3VL_2B, qwen3vl::Cpu, qwen3vl::Bf16>;
+///   qwen3vl::Cpu cpu;
+///   auto model = Model::from_pretrained("path/to/Qwen3-VL-2B-Instruct", cpu);   // model/pretrained.hpp
+///   auto ids = model.generate(inputs, {.max_new_tokens = 128});                 // generation/generate.hpp
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/config/generation_config.hpp"
+#include "qwen3vl/model/forward_types.hpp"
+#include "qwen3vl/model/load.hpp"
+#include "qwen3vl/model/qwen3vl_model.hpp"
+#include "qwen3vl/model/rope_index.hpp"
+
+namespace qwen3vl {
+
+struct GenerateOptions;  // generation/generate.hpp
+
+template <Variant V, Backend B, class P>
+class ForConditionalGeneration {
+  static_assert(V::config.text.moe.num_experts == 0,
+                "mixture-of-experts variants are not supported yet; use a dense variant");
+  static constexpr TextConfig text = V::config.text;
+  static constexpr index_t hidden = text.hidden_size;
+  static constexpr index_t vocab = text.vocab_size;
+  static constexpr bool tied = V::config.tie_word_embeddings;
+  using A = activation_t<B, P>;
+  struct NoHead {};  // a tied head is the embedding
+
+  std::unique_ptr<Context<B>> ctx_;
+  Qwen3VLModel<V, B, P> model_;
+  std::conditional_t<tied, NoHead, Linear<hidden, vocab, B, P>> lm_head_;
+  RuntimeConfig config_;
+  GenerationConfig generation_config_;
+
+ public:
+  using VariantType = V;
+  using BackendType = B;
+  using PrecisionType = P;
+  using Cache = KvCache<V, B, P>;
+  using Features = VisionOutput<V, B, P>;
+  using Past = PastKeyValues<V, B, P>;
+  static constexpr index_t vocab_size = vocab;
+
+  /// A model without weights; `load` fills it. `backend` must outlive the model.
+  explicit ForConditionalGeneration(B& backend, RuntimeConfig config = {})
+      : ctx_(std::make_unique<Context<B>>(backend)), config_(std::move(config)) {
+    model_.configure(*ctx_, config_);
+  }
+
+  /// Loads a checkpoint folder in the layout of the Hub. Defined in model/pretrained.hpp, which reads files.
+  static ForConditionalGeneration from_pretrained(const std::filesystem::path& folder, B& backend,
+                                                  const PretrainedOptions& options = {});
+
+  /// All parameters by their names on the Hub.
+  template <class F>
+  void parameters(F&& f) {
+    visit("model.", model_, f);
+    if constexpr (!tied) visit("lm_head.", lm_head_, f);
+  }
+
+  /// Fills all parameters from a WeightSource; see load_parameters.
+  template <class Source>
+  void load(Source&& source, std::string_view source_name, const LoadProgress& progress = {}) {
+    std::vector<std::string> ignored;
+    if constexpr (tied) ignored.push_back("lm_head.weight");  // some tools store the tied head a second time
+    load_parameters(*ctx_, *this, source, source_name, progress, ignored);
+  }
+
+  Context<B>& context() { return *ctx_; }
+  const RuntimeConfig& config() const { return config_; }
+  /// Defaults of generate(): the checkpoint's generation_config.json.
+  const GenerationConfig& generation_config() const { return generation_config_; }
+  void set_generation_config(GenerationConfig config) { generation_config_ = std::move(config); }
+  const Qwen3VLModel<V, B, P>& model() const { return model_; }
+
+  /// One pass over a padded batch, with the outputs that `options` asks for. With `past`, its tokens come before these
+  /// and these are appended to it.
+  ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr);
+
+  /// Generates from `inputs`; include generation/generate.hpp. See generate() there.
+  template <class Options = GenerateOptions, class... More>
+  auto generate(const ModelInputs& inputs, const std::type_identity_t<Options>& options = {}, More&&... more) {
+    return run_generation(*this, inputs, options, std::forward<More>(more)...);
+  }
+
+  /// Appends `batch` to the cache and computes the logits [rows, vocab_size] that follow some of its tokens.
+  void next_logits(const TokenBatch& batch, const Features* features, Cache& cache,
+                   const std::vector<std::int32_t>& rows, View<A, B, dynamic, vocab> logits) {
+    auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
+    model_.forward(*ctx_, batch, features, cache, x);
+    if (!rows.empty()) head(x, rows, logits);
+  }
+
+  /// Final norm and head of some rows of the last layer's hidden states: x [tokens, hidden] to logits [rows,
+  /// vocab_size].
+  void head(View<const A, B, dynamic, hidden> x, const std::vector<std::int32_t>& rows,
+            View<A, B, dynamic, vocab> logits) {
+    const auto index = upload<std::int32_t>(*ctx_, rows);
+    auto wanted = ctx_->template scratch<A, dynamic, hidden>(index.rows());  // [rows, hidden]
+    gather_rows(*ctx_, x, index, wanted);
+    model_.language_model().norm(*ctx_, wanted, wanted);
+    if constexpr (tied) {
+      linear(*ctx_, wanted, model_.language_model().embed_tokens().weight(), View<const float, B, vocab>(), logits,
+             epilogue::Store{});
+    } else {
+      lm_head_(*ctx_, wanted, logits);
+    }
+  }
+};
+
+template <Variant V, Backend B, class P>
+ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs, const ForwardOptions& options,
+                                                       Past* past) {
+  const index_t batch_size = inputs.batch_size(), length = inputs.length();
+  if (batch_size == 0 || length == 0) fail("the input has no tokens");
+  constexpr index_t merge = V::config.vision.spatial_merge_size;
+  const HostMatrix<std::uint8_t> own_types =
+      inputs.mm_token_type_ids.allocated()
+          ? HostMatrix<std::uint8_t>()
+          : token_types(inputs.input_ids, config_.tokens.image_token_id, config_.tokens.video_token_id);
+  const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs.mm_token_type_ids;
+  if (types.rows() != batch_size || types.extent(1) != length)
+    fail("mm_token_type_ids is [", types.rows(), ", ", types.extent(1), "], input_ids [", batch_size, ", ", length,
+         "]");
+
+  const PackedTokens packed = pack(batch_size, length, inputs.attention_mask);
+  TokenBatch batch;
+  batch.ids = gather<TokenId>(packed, inputs.input_ids.span());
+  detail::check_ids(batch.ids, vocab);
+  batch.sequences = packed.sequences;
+  batch.feature_rows = feature_rows(packed, types, inputs, merge);
+
+  std::optional<Past> own_past;
+  if (past == nullptr) past = &own_past.emplace(batch_size);
+  if (past->cache.sequences() != batch_size)
+    fail("past_key_values holds ", past->cache.sequences(), " sequences, the batch ", batch_size);
+  const bool has_pictures = !inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty();
+  ModelOutput output;
+  output.position_ids = detail::forward_positions(inputs, types, has_pictures, merge, *past);
+  output.rope_deltas = past->rope_deltas;
+  batch.positions = detail::pack_positions(packed, output.position_ids, 0);
+
+  std::vector<index_t> cached;
+  for (index_t s = 0; s < batch_size; ++s) cached.push_back(past->cache.length(s));
+  const index_t past_length = *std::ranges::max_element(cached);
+  const std::optional<Features> features = model_.get_visual_features(*ctx_, inputs);
+  TextRecord<V, B, P> record;
+  record.want_hidden_states = options.output_hidden_states;
+  record.want_attentions = options.output_attentions;
+  auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
+  model_.forward(*ctx_, batch, features ? &*features : nullptr, past->cache, x, &record);
+
+  {
+    auto normed = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
+    model_.language_model().norm(*ctx_, x, normed);
+    output.last_hidden_state = unpack(packed, download_floats(*ctx_, normed), hidden);
+    for (const auto& states : record.hidden_states)
+      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, states.view()), hidden));
+    if (options.output_hidden_states)
+      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, normed), hidden));
+  }
+  const auto columns = detail::key_columns(packed, inputs.attention_mask, cached);
+  for (const auto& of_layer : record.attentions)
+    output.attentions.push_back(detail::unpack_attentions(packed, columns, detail::to_host(*ctx_, of_layer),
+                                                          text.num_attention_heads, past_length + length));
+
+  // Logits of the wanted positions, a few rows at a time: all of them can be larger than the model.
+  const std::vector<index_t> kept = detail::kept_positions(options, length);
+  const auto kept_count = static_cast<index_t>(kept.size());
+  output.logits = HostCube<float>(batch_size, kept_count, vocab);
+  std::vector<std::int32_t> packed_row(static_cast<std::size_t>(batch_size * length), -1);
+  for (std::size_t i = 0; i < packed.source.size(); ++i)
+    packed_row[static_cast<std::size_t>(packed.source[i])] = static_cast<std::int32_t>(i);
+  constexpr index_t rows_at_once = 64;
+  std::vector<std::int32_t> rows;
+  std::vector<index_t> targets;
+  const auto flush = [&] {
+    auto logits = ctx_->template scratch<A, dynamic, vocab>(static_cast<index_t>(rows.size()));  // [rows, vocab_size]
+    head(x, rows, logits);
+    const std::vector<float> host = download_floats(*ctx_, logits);
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      std::copy_n(host.data() + static_cast<index_t>(i) * vocab, vocab, output.logits.data() + targets[i] * vocab);
+    rows.clear();
+    targets.clear();
+  };
+  for (index_t b = 0; b < batch_size; ++b) {
+    for (index_t k = 0; k < kept_count; ++k) {
+      const std::int32_t row = packed_row[static_cast<std::size_t>(b * length + kept[static_cast<std::size_t>(k)])];
+      if (row < 0) continue;
+      rows.push_back(row);
+      targets.push_back(b * kept_count + k);
+      if (static_cast<index_t>(rows.size()) == rows_at_once) flush();
+    }
+  }
+  if (!rows.empty()) flush();
+  if (options.labels.allocated())
+    output.loss = detail::shifted_loss(output.logits, options.labels, inputs.attention_mask);
+  return output;
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,127 @@
+/// Options and results of ForConditionalGeneration::forward, and the small host computations around it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qwen3vl/config/runtime_config.hpp"
+#include "qwen3vl/model/inputs.hpp"
+#include "qwen3vl/model/load.hpp"
+#include "qwen3vl/model/rope_index.hpp"
+#include "qwen3vl/text/decoder_layer.hpp"
+
+namespace qwen3vl {
+
+/// How from_pretrained loads.
+struct PretrainedOptions {
+  /// The file of the folder that describes the model.
+  std::string config_file = "config.json";
+  LoadProgress progress{};
+  /// Changes the run-time half of config.json before it is used (rope parameters, token ids).
+  std::function<void(RuntimeConfig&)> override_config{};
+};
+
+/// `past_key_values` with the `rope_deltas` that transformers keeps in the model object.
+template <Variant V, Backend B, class P>
+struct PastKeyValues {
+  KvCache<V, B, P> cache;
+  std::vector<std::int64_t> rope_deltas;  ///< [B]; empty before the first call
+
+  explicit PastKeyValues(index_t batch_size) : cache(batch_size) {}
+};
+
+/// What forward() computes besides the last hidden state.
+struct ForwardOptions {
+  /// The last n positions; 0: all.
+  index_t logits_to_keep = 0;
+  /// These positions instead, if not empty.
+  std::vector<index_t> logits_positions{};
+  HostMatrix<std::int32_t> labels{};  ///< [B, S]; -100 is ignored; asks for the loss
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+};
+
+/// Results in padded form; padded positions are 0.
+struct ModelOutput {
+  HostCube<float> logits;             ///< [B, kept, vocab_size]
+  std::optional<float> loss;          ///< mean cross entropy of the labelled next tokens
+  HostCube<float> last_hidden_state;  ///< [B, S, hidden_size], after the final norm
+  std::vector<HostCube<float>> hidden_states;
+  std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>> attentions;
+  HostCube<std::int32_t> position_ids;    ///< [3, B, S]
+  std::vector<std::int64_t> rope_deltas;  ///< [B]
+};
+
+namespace detail {
+
+/// Positions of forward(): of the prompt if there is no past, else cache length + rope delta + index. Text alone counts
+/// padding in, as a plain forward of the reference does (generate does not). Sets past.rope_deltas on the first call.
+template <class Past>
+HostCube<std::int32_t> forward_positions(const ModelInputs& inputs, const HostMatrix<std::uint8_t>& types,
+                                         bool has_pictures, index_t merge, Past& past) {
+  const index_t batch = inputs.batch_size(), length = inputs.length();
+  const bool first = past.rope_deltas.empty();
+  if (first && has_pictures) {
+    RopeIndex index = get_rope_index(types, inputs.image_grid_thw, inputs.video_grid_thw, inputs.attention_mask, merge);
+    past.rope_deltas = index.rope_deltas;
+    return std::move(index.position_ids);
+  }
+  if (has_pictures)
+    fail("pictures after the first call with past_key_values; give the whole prompt at once, or use generate");
+  if (first) past.rope_deltas.assign(static_cast<std::size_t>(batch), 0);
+  HostCube<std::int32_t> positions(3, batch, length);
+  for (index_t axis = 0; axis < 3; ++axis)
+    for (index_t b = 0; b < batch; ++b)
+      for (index_t s = 0; s < length; ++s)
+        positions(axis, b, s) =
+            static_cast<std::int32_t>(past.cache.length(b) + past.rope_deltas[static_cast<std::size_t>(b)] + s);
+  return positions;
+}
+
+/// Columns of the wanted logits.
+inline std::vector<index_t> kept_positions(const ForwardOptions& options, index_t length) {
+  std::vector<index_t> kept = options.logits_positions;
+  for (index_t& position : kept) {
+    if (position < -length || position >= length)
+      fail("logits_positions holds ", position, " of ", length, " positions");
+    if (position < 0) position += length;
+  }
+  if (!kept.empty()) return kept;
+  if (options.logits_to_keep < 0) fail("logits_to_keep is ", options.logits_to_keep, "; give 0 for all positions");
+  const index_t count = options.logits_to_keep == 0 ? length : std::min(options.logits_to_keep, length);
+  for (index_t s = length - count; s < length; ++s) kept.push_back(s);
+  return kept;
+}
+
+/// Mean of -log softmax(logits[s])[labels[s + 1]] over all labels that are not -100 and follow a real token.
+inline float shifted_loss(const HostCube<float>& logits, const HostMatrix<std::int32_t>& labels,
+                          const HostMatrix<std::uint8_t>& attention_mask) {
+  const index_t batch = logits.rows(), length = logits.extent(1), vocab = logits.extent(2);
+  if (labels.rows() != batch || labels.extent(1) != length)
+    fail("labels is [", labels.rows(), ", ", labels.extent(1), "], the logits are of [", batch, ", ", length,
+         "] tokens; the loss needs the logits of all positions");
+  double sum = 0.0;
+  index_t count = 0;
+  for (index_t b = 0; b < batch; ++b) {
+    for (index_t s = 0; s + 1 < length; ++s) {
+      const std::int32_t label = labels(b, s + 1);
+      if (label == -100 || (attention_mask.allocated() && attention_mask(b, s) == 0)) continue;
+      if (label < 0 || label >= vocab) fail("labels holds ", label, "; wanted -100 or a token id below ", vocab);
+      const float* const row = &logits(b, s, 0);
+      const float largest = *std::max_element(row, row + vocab);
+      double exponentials = 0.0;
+      for (index_t v = 0; v < vocab; ++v) exponentials += std::exp(static_cast<double>(row[v] - largest));
+      sum += std::log(exponentials) + static_cast<double>(largest) - static_cast<double>(row[label]);
+      ++count;
+    }
+  }
+  return static_cast<float>(sum / static_cast<double>(count));  // NaN without labels, as in the reference
+}
+
+}  // namespace detail
+}  // namespace qwen3vl

@@ -1,0 +1,137 @@
+/// Filling a model's parameters from stored tensors: one walk that checks everything, one that loads.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/layers/parameters.hpp"
+
+namespace qwen3vl {
+
+/// Called while weights load: bytes read so far, bytes in all.
+using LoadProgress = std::function<void(std::size_t done, std::size_t total)>;
+
+/// Where tensors come from: a checkpoint (model/pretrained.hpp), random numbers (model/random_weights.hpp), or the
+/// caller.
+template <class S>
+concept WeightSource = requires(S source, const Part& part) {
+  /// The tensor, or nothing if there is none of that name. part.shape is filled in.
+  { source.find(part) } -> std::same_as<std::optional<RawTensor>>;
+  /// The tensor is not needed any more (a mapped file's pages may go).
+  source.release(part);
+  /// All names that the source holds, so that a left-over one is noticed.
+  { source.names() } -> std::convertible_to<std::vector<std::string>>;
+};
+
+namespace detail {
+
+/// Completes rows and shapes that a layer left open.
+inline void complete(Parts& parts, const ParameterShape& shape) {
+  for (Part& part : parts) {
+    if (part.rows == 0) part.rows = shape.rows / static_cast<index_t>(parts.size());
+    if (!part.shape.empty()) continue;
+    part.shape = {part.rows};
+    if (!shape.is_vector) part.shape.push_back(shape.columns);
+  }
+}
+
+inline std::string shape_text(std::span<const index_t> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += concat(i == 0 ? "" : ", ", shape[i]);
+  return text + "]";
+}
+
+inline std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+template <class B, index_t... E>
+void allocate_parameter(Tensor<float, B, E...>& tensor) {
+  tensor = Tensor<float, B, E...>::zeros();
+}
+template <class Matrix>
+void allocate_parameter(Matrix& matrix) {
+  matrix.allocate();
+}
+
+/// Rows of a float parameter (norms, biases, the position table), converted on the host.
+template <class B, index_t N, index_t... E>
+void load_rows(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first_row, const RawTensor& raw) {
+  const index_t count = raw.rows() * raw.row_size();
+  std::vector<float> values(static_cast<std::size_t>(count));
+  visit_floating(raw.dtype, [&](auto type) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = load_float<decltype(type)>(raw.data, i);
+  });
+  copy_from_host(ctx, View<const float, Cpu, dynamic>(values.data(), count),
+                 View<float, B, dynamic>(tensor.data() + first_row * tensor.row_size(), count));
+}
+template <class B, class Matrix>
+void load_rows(Context<B>& ctx, Matrix& matrix, index_t first_row, const RawTensor& raw) {
+  matrix.load_rows(ctx, first_row, raw);
+}
+
+}  // namespace detail
+
+/// Loads all parameters of `model`. `source_name` is for messages. `ignored` are names that may be left over.
+/// Throws one Error that names every missing, left-over or wrongly shaped tensor; the model is then unchanged.
+template <class B, class Model, WeightSource Source>
+void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string_view source_name,
+                     const LoadProgress& progress = {}, const std::vector<std::string>& ignored = {}) {
+  std::vector<std::string> missing, wrong, extra;
+  std::set<std::string, std::less<>> expected(ignored.begin(), ignored.end());
+  std::size_t total = 0;
+  model.parameters([&](auto& parameter, Parts parts) {
+    detail::complete(parts, parameter_shape(parameter));
+    for (const Part& part : parts) {
+      expected.insert(part.name);
+      const std::optional<RawTensor> raw = source.find(part);
+      if (!raw) {
+        missing.push_back(part.name);
+      } else if (!std::ranges::equal(raw->shape, part.shape)) {
+        wrong.push_back(
+            concat(part.name, " is ", detail::shape_text(raw->shape), ", wanted ", detail::shape_text(part.shape)));
+      } else if (!is_floating_weight(raw->dtype)) {
+        wrong.push_back(concat(part.name, " is of type ", name_of(raw->dtype), ", wanted F32, BF16 or F16"));
+      } else {
+        total += static_cast<std::size_t>(raw->rows() * raw->row_size()) * size_of(raw->dtype);
+      }
+    }
+  });
+  for (const std::string& name : source.names())
+    if (!expected.contains(name)) extra.push_back(name);
+  if (!missing.empty() || !wrong.empty() || !extra.empty()) {
+    std::string message = concat("the weights in ", source_name, " do not fit this variant");
+    if (!missing.empty()) message += concat("; missing: ", detail::joined(missing));
+    if (!wrong.empty()) message += concat("; wrong: ", detail::joined(wrong));
+    if (!extra.empty()) message += concat("; not part of the model: ", detail::joined(extra));
+    throw Error(message);
+  }
+
+  std::size_t done = 0;
+  if (progress) progress(done, total);
+  model.parameters([&](auto& parameter, Parts parts) {
+    detail::complete(parts, parameter_shape(parameter));
+    detail::allocate_parameter(parameter);
+    index_t first_row = 0;
+    for (const Part& part : parts) {
+      const RawTensor raw = *source.find(part);
+      detail::load_rows(ctx, parameter, first_row, raw);
+      first_row += part.rows;
+      done += static_cast<std::size_t>(raw.rows() * raw.row_size()) * size_of(raw.dtype);
+      source.release(part);
+      if (progress) progress(done, total);
+    }
+  });
+}
+
+}  // namespace qwen3vl

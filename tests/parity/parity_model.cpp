@@ -1,0 +1,343 @@
+// Runs one golden case against the variant that this program was built for:   parity-<model> CASE.json
+// Exit code 0: equal, 1: not, 77: not supported yet (the reason is printed).
+#include <cstdio>
+#include <exception>
+#include <optional>
+
+#include "golden_case.hpp"
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/model/pretrained.hpp"
+#include QWEN3VL_VARIANT_HEADER
+
+#ifndef QWEN3VL_PRECISION
+#define QWEN3VL_PRECISION F32
+#endif
+
+namespace parity {
+namespace {
+
+using V = QWEN3VL_VARIANT_TYPE;
+using P = qwen3vl::QWEN3VL_PRECISION;
+using Model = ForConditionalGeneration<V, Cpu, P>;
+constexpr TextConfig text = V::config.text;
+
+// Which elements of a tensor [B, S, inner] (or with other axes around) are at real tokens.
+std::vector<bool> real_positions(const HostMatrix<std::uint8_t>& mask, index_t outer, index_t inner) {
+  std::vector<bool> keep;
+  for (index_t b = 0; b < mask.rows(); ++b)
+    for (index_t o = 0; o < outer; ++o)
+      for (index_t s = 0; s < mask.extent(1); ++s)
+        keep.insert(keep.end(), static_cast<std::size_t>(inner), mask(b, s) != 0);
+  return keep;
+}
+
+std::vector<bool> keep_rows(const HostMatrix<std::uint8_t>& mask, index_t inner, index_t outer = 1) {
+  return mask.allocated() ? real_positions(mask, outer, inner) : std::vector<bool>{};
+}
+
+HostMatrix<std::uint8_t> last_columns(const HostMatrix<std::uint8_t>& mask, index_t first, index_t count) {
+  if (!mask.allocated()) return {};
+  HostMatrix<std::uint8_t> part(mask.rows(), count);
+  for (index_t b = 0; b < mask.rows(); ++b)
+    for (index_t s = 0; s < count; ++s) part(b, s) = mask(b, first + s);
+  return part;
+}
+
+template <class T>
+HostMatrix<T> columns(const HostMatrix<T>& matrix, index_t first, index_t count) {
+  if (!matrix.allocated()) return {};
+  HostMatrix<T> part(matrix.rows(), count);
+  for (index_t b = 0; b < matrix.rows(); ++b)
+    for (index_t s = 0; s < count; ++s) part(b, s) = matrix(b, first + s);
+  return part;
+}
+
+// Keys and values of the cache in padded form [B, K, S, head_dim].
+void compare_cache(GoldenCase& golden, const Model::Cache& cache, const HostMatrix<std::uint8_t>& mask) {
+  for (index_t layer = 0; layer < text.num_hidden_layers; ++layer) {
+    for (const bool values : {false, true}) {
+      const std::string name = concat(values ? "out.value." : "out.key.", layer);
+      if (!golden.has(name)) continue;
+      const index_t batch = golden.extent(name, 0), length = golden.extent(name, 2);
+      HostTensor<float, dynamic, dynamic, dynamic, dynamic> padded(batch, text.num_key_value_heads, length,
+                                                                   text.head_dim);
+      for (index_t b = 0; b < batch; ++b) {
+        HostCube<float> of_sequence(text.num_key_value_heads, cache.length(b), text.head_dim);
+        if (values) {
+          cache.copy_values(layer, b, of_sequence.view());
+        } else {
+          cache.copy_keys(layer, b, of_sequence.view());
+        }
+        index_t real = 0;
+        for (index_t s = 0; s < length; ++s) {
+          if (mask.allocated() && mask(b, s) == 0) continue;
+          for (index_t h = 0; h < text.num_key_value_heads; ++h)
+            for (index_t i = 0; i < text.head_dim; ++i) padded(b, h, s, i) = of_sequence(h, real, i);
+          ++real;
+        }
+      }
+      golden.compare(name, padded.span(), keep_rows(mask, text.head_dim, text.num_key_value_heads));
+    }
+  }
+}
+
+void compare_states(GoldenCase& golden, const HostCube<float>& last, const std::vector<HostCube<float>>& hidden_states,
+                    const std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>>& attentions,
+                    const HostMatrix<std::uint8_t>& mask) {
+  const auto keep = keep_rows(mask, text.hidden_size);
+  if (golden.has("out.last_hidden_state")) golden.compare("out.last_hidden_state", last.span(), keep);
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(text.num_hidden_layers); ++i)
+    if (const std::string name = concat("out.hidden_states.", i); golden.has(name))
+      golden.compare(name, hidden_states.at(i).span(), keep);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(text.num_hidden_layers); ++i)
+    if (const std::string name = concat("out.attentions.", i); golden.has(name))
+      golden.compare(name, attentions.at(i).span(), keep_rows(mask, golden.extent(name, 3), text.num_attention_heads));
+}
+
+void run_vision(GoldenCase& golden, Model& model) {
+  const auto pixel_values = golden.float_matrix("in.pixel_values");
+  const auto grids = golden.grids("in.grid_thw");
+  Context<Cpu>& ctx = model.context();
+  const auto& visual = model.model().visual();
+  const index_t patches = pixel_values.rows();
+
+  HostTensor<float, dynamic, V::config.vision.hidden_size> states(patches);
+  visual.patch_embed()(ctx, View<const float, Cpu, dynamic, V::config.vision.patch_dim()>(pixel_values.data(), patches),
+                       states);
+  golden.compare("out.patch_embed", states.span());
+  std::ranges::fill(states.span(), 0.0f);
+  visual.pos_embed()(ctx, grids, states);
+  golden.compare("out.pos_embed", states.span());
+  const index_t head_dim = V::config.vision.head_dim();
+  const VisionRotaryTables tables =
+      vision_rotary_tables(grids, V::config.vision.spatial_merge_size, head_dim, model.config().vision_rope_theta);
+  const auto both_halves = [&](const std::vector<float>& half) {
+    std::vector<float> whole;
+    const auto width = static_cast<std::size_t>(head_dim / 2);
+    for (std::size_t row = 0; row < half.size(); row += width)
+      for (int copy = 0; copy < 2; ++copy)
+        whole.insert(whole.end(), half.begin() + static_cast<std::ptrdiff_t>(row),
+                     half.begin() + static_cast<std::ptrdiff_t>(row + width));
+    return whole;
+  };
+  golden.compare("out.rotary_cos", both_halves(tables.cos));
+  golden.compare("out.rotary_sin", both_halves(tables.sin));
+
+  const auto output = visual.forward(ctx, pixel_values, grids, true);
+  for (std::size_t i = 0; i < output.hidden_states.size(); ++i)
+    if (const std::string name = concat("out.hidden_states.", i); golden.has(name))
+      golden.compare(name, output.hidden_states[i].span());
+  golden.compare("out.last_hidden_state", output.hidden_states.back().span());
+  golden.compare("out.pooler_output", output.pooler_output.span());
+  for (std::size_t j = 0; j < output.deepstack_features.size(); ++j)
+    golden.compare(concat("out.deepstack_features.", j), output.deepstack_features[j].span());
+}
+
+TextInputs text_inputs(const GoldenCase& golden) {
+  TextInputs inputs;
+  inputs.input_ids = golden.matrix<TokenId>("in.input_ids");
+  inputs.attention_mask = golden.matrix<std::uint8_t>("in.attention_mask");
+  if (golden.has("in.inputs_embeds")) {
+    const auto& shape = golden.tensor("in.inputs_embeds").shape;
+    inputs.inputs_embeds = HostCube<float>(shape[0], shape[1], shape[2]);
+    read_floats(golden.tensor("in.inputs_embeds"), inputs.inputs_embeds.span());
+  }
+  if (golden.has("in.position_ids")) {
+    const auto& shape = golden.tensor("in.position_ids").shape;
+    inputs.position_ids = shape.size() == 2 ? HostCube<std::int32_t>(1, shape[0], shape[1])
+                                            : HostCube<std::int32_t>(shape[0], shape[1], shape[2]);
+    golden.convert("in.position_ids", inputs.position_ids.span());
+  }
+  inputs.visual_pos_masks = golden.matrix<std::uint8_t>("in.visual_pos_masks");
+  for (int j = 0; golden.has(concat("in.deepstack_visual_embeds.", j)); ++j)
+    inputs.deepstack_visual_embeds.push_back(golden.float_matrix(concat("in.deepstack_visual_embeds.", j)));
+  inputs.use_cache = golden.options().value("use_cache", true);
+  inputs.output_hidden_states = golden.options().value("hidden_states", false);
+  inputs.output_attentions = golden.options().value("attentions", false);
+  return inputs;
+}
+
+void run_text(GoldenCase& golden, Model& model) {
+  const TextInputs inputs = text_inputs(golden);
+  const index_t batch = inputs.input_ids.allocated() ? inputs.input_ids.rows() : inputs.inputs_embeds.rows();
+  std::optional<Model::Cache> cache;
+  if (inputs.use_cache) cache.emplace(batch);
+  const TextOutput output =
+      padded_forward(model.context(), model.model().language_model(), inputs, cache ? &*cache : nullptr);
+  compare_states(golden, output.last_hidden_state, output.hidden_states, output.attentions, inputs.attention_mask);
+  if (cache) compare_cache(golden, *cache, inputs.attention_mask);
+}
+
+void run_text_chunks(GoldenCase& golden, Model& model) {
+  const TextInputs whole = text_inputs(golden);
+  const index_t batch = whole.input_ids.rows();
+  Model::Cache cache(batch);
+  index_t first = 0;
+  int chunk = 0;
+  for (const index_t length : golden.options().at("chunks").get<std::vector<index_t>>()) {
+    TextInputs part;
+    part.input_ids = columns(whole.input_ids, first, length);
+    part.attention_mask = columns(whole.attention_mask, 0, whole.attention_mask.allocated() ? first + length : 0);
+    if (whole.position_ids.allocated()) {
+      part.position_ids = HostCube<std::int32_t>(whole.position_ids.rows(), batch, length);
+      for (index_t axis = 0; axis < whole.position_ids.rows(); ++axis)
+        for (index_t b = 0; b < batch; ++b)
+          for (index_t s = 0; s < length; ++s) part.position_ids(axis, b, s) = whole.position_ids(axis, b, first + s);
+    }
+    const TextOutput output = padded_forward(model.context(), model.model().language_model(), part, &cache);
+    golden.compare(concat("out.chunk_last_hidden_state.", chunk++), output.last_hidden_state.span(),
+                   keep_rows(last_columns(whole.attention_mask, first, length), text.hidden_size));
+    first += length;
+  }
+  compare_cache(golden, cache, whole.attention_mask);
+  const TextOutput one_shot = padded_forward(model.context(), model.model().language_model(), whole);
+  golden.compare("out.last_hidden_state", one_shot.last_hidden_state.span(),
+                 keep_rows(whole.attention_mask, text.hidden_size));
+}
+
+void compare_rope_index(GoldenCase& golden, const HostCube<std::int32_t>& positions,
+                        const std::vector<std::int64_t>& deltas) {
+  if (golden.has("out.position_ids")) golden.compare_integers<std::int32_t>("out.position_ids", positions.span());
+  if (golden.has("out.rope_deltas")) golden.compare_integers<std::int64_t>("out.rope_deltas", deltas);
+}
+
+void run_rope_index(GoldenCase& golden) {
+  const RopeIndex index =
+      get_rope_index(golden.matrix<std::uint8_t>("in.mm_token_type_ids"), golden.grids("in.image_grid_thw"),
+                     golden.grids("in.video_grid_thw"), golden.matrix<std::uint8_t>("in.attention_mask"),
+                     V::config.vision.spatial_merge_size);
+  compare_rope_index(golden, index.position_ids, index.rope_deltas);
+}
+
+ModelInputs model_inputs(const GoldenCase& golden) {
+  ModelInputs inputs;
+  inputs.input_ids = golden.matrix<TokenId>("in.input_ids");
+  inputs.attention_mask = golden.matrix<std::uint8_t>("in.attention_mask");
+  inputs.mm_token_type_ids = golden.matrix<std::uint8_t>("in.mm_token_type_ids");
+  inputs.pixel_values = golden.float_matrix("in.pixel_values");
+  inputs.image_grid_thw = golden.grids("in.image_grid_thw");
+  inputs.pixel_values_videos = golden.float_matrix("in.pixel_values_videos");
+  inputs.video_grid_thw = golden.grids("in.video_grid_thw");
+  return inputs;
+}
+
+void run_model(GoldenCase& golden, Model& model) {
+  const ModelInputs inputs = model_inputs(golden);
+  ForwardOptions options;
+  options.output_hidden_states = golden.options().value("hidden_states", false);
+  options.output_attentions = golden.options().value("attentions", false);
+  options.labels = golden.matrix<std::int32_t>("in.labels");
+  options.logits_to_keep = golden.options().value("logits_to_keep", index_t{0});
+  if (golden.has("in.logits_to_keep")) options.logits_positions = golden.integers("in.logits_to_keep");
+  Model::Past past(inputs.batch_size());
+  const ModelOutput output = model.forward(inputs, options, &past);
+  const bool all = golden.extent("out.logits", 1) == inputs.length();
+  golden.compare("out.logits", output.logits.span(),
+                 all ? keep_rows(inputs.attention_mask, text.vocab_size) : std::vector<bool>{});
+  compare_states(golden, output.last_hidden_state, output.hidden_states, output.attentions, inputs.attention_mask);
+  compare_cache(golden, past.cache, inputs.attention_mask);
+  compare_rope_index(golden, output.position_ids, output.rope_deltas);
+  if (golden.has("out.loss")) golden.compare("out.loss", std::vector<float>{output.loss.value_or(0.0f)});
+}
+
+void run_model_steps(GoldenCase& golden, Model& model) {
+  ModelInputs inputs = model_inputs(golden);
+  const HostMatrix<TokenId> all = golden.matrix<TokenId>("in.input_ids");
+  const auto prefill = golden.options().at("prefill").get<index_t>();
+  inputs.input_ids = columns(all, 0, prefill);
+  inputs.mm_token_type_ids = columns(inputs.mm_token_type_ids, 0, prefill);
+  inputs.attention_mask = columns(inputs.attention_mask, 0, prefill);
+  Model::Past past(all.rows());
+  ForwardOptions last;
+  last.logits_to_keep = 1;
+  ModelOutput output = model.forward(inputs, last, &past);
+  golden.compare("out.logits.0", output.logits.span());
+  for (index_t step = prefill; step < all.extent(1); ++step) {
+    ModelInputs one;
+    one.input_ids = columns(all, step, 1);
+    output = model.forward(one, last, &past);
+    golden.compare(concat("out.logits.", step - prefill + 1), output.logits.span());
+  }
+  golden.compare_integers<std::int64_t>("out.rope_deltas", past.rope_deltas);
+  compare_cache(golden, past.cache, {});
+}
+
+void run_generate(GoldenCase& golden, Model& model) {
+  const ModelInputs inputs = model_inputs(golden);
+  const json& given = golden.options().at("options");
+  // Unlisted options are off: not those of the checkpoint.
+  GenerationConfig config;
+  config.do_sample = given.value("do_sample", false);
+  config.max_new_tokens = given.value("max_new_tokens", 20);
+  config.repetition_penalty = given.value("repetition_penalty", 1.0f);
+  config.no_repeat_ngram_size = given.value("no_repeat_ngram_size", 0);
+  config.pad_token_id = model.config().bos_token_id;
+  if (given.contains("eos_token_id")) {
+    const json& eos = given.at("eos_token_id");
+    config.eos_token_id = eos.is_array() ? eos.get<std::vector<TokenId>>() : std::vector<TokenId>{eos.get<TokenId>()};
+  }
+  model.set_generation_config(config);
+  const bool store_logits = golden.has("out.logits");
+  const auto result = model.generate(inputs, {.output_logits = store_logits});
+  golden.compare_integers<TokenId>("out.sequences", result.sequences.span());
+  if (store_logits) golden.compare("out.logits", result.logits.span());
+}
+
+// Why a case cannot run yet, or an empty string.
+std::string unsupported(const GoldenCase& golden, const RuntimeConfig& config) {
+  if (config.rope.rope_type != "default") return concat("rope_type '", config.rope.rope_type, "'");
+  if (golden.kind() == "generate" && golden.options().at("options").value("num_beams", 1) > 1) return "beam search";
+  return "";
+}
+
+Exit run(const std::filesystem::path& file) {
+  GoldenCase golden(file);
+  std::printf("%s\n", file.stem().c_str());
+  const std::string config_file = golden.options().value("config", "config.json");
+  const CheckpointConfig config = read_config(golden.model_folder() / config_file);
+  if (const std::string reason = unsupported(golden, config.runtime); !reason.empty()) {
+    std::printf("SKIPPED %s: %s is not supported yet\n", file.stem().c_str(), reason.c_str());
+    return skipped;
+  }
+  const std::string kind = golden.kind();
+  if (kind == "rope_index") {
+    run_rope_index(golden);
+    return golden.result();
+  }
+  Cpu cpu;
+  Model model = Model::from_pretrained(golden.model_folder(), cpu, {.config_file = config_file});
+  if (kind == "vision") {
+    run_vision(golden, model);
+  } else if (kind == "text") {
+    run_text(golden, model);
+  } else if (kind == "text_chunks") {
+    run_text_chunks(golden, model);
+  } else if (kind == "model") {
+    run_model(golden, model);
+  } else if (kind == "model_steps") {
+    run_model_steps(golden, model);
+  } else if (kind == "generate") {
+    run_generate(golden, model);
+  } else {
+    std::printf("SKIPPED %s: unknown kind '%s'\n", file.stem().c_str(), kind.c_str());
+    return skipped;
+  }
+  return golden.result();
+}
+
+}  // namespace
+}  // namespace parity
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: %s CASE.json\n", argv[0]);
+    return 2;
+  }
+  try {
+    return parity::run(argv[1]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "FAILED: %s\n", error.what());
+    return parity::failed;
+  }
+}
