@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <string>
 
 #include "qwen3vl/processing/chat_format.hpp"
@@ -259,4 +260,35 @@ BOOST_AUTO_TEST_CASE(deep_and_huge_conversations) {
   const std::string words(std::size_t{20} << 20, 'x');
   const std::string prompt = render_chat({user(words)}, thinking);
   BOOST_CHECK_EQUAL(prompt.size(), words.size() + std::strlen("<|im_start|>user\n<|im_end|>\n"));
+}
+
+BOOST_AUTO_TEST_CASE(damaged_conversations_never_crash) {
+  const std::string whole =
+      R"([{"role":"system","content":"a"},{"role":"user","content":[{"type":"image","image":"x"},{"text":"</think>"}]},)"
+      R"({"role":"assistant","content":null,"reasoning":"r","tool_calls":[{"function":{"name":"f","arguments":{"a":1e3}}}]},)"
+      R"({"role":"tool","content":[{"video":["v"]}]}])";
+  BOOST_REQUIRE_EQUAL(messages_from_json(std::string_view(whole)).size(), 4U);
+  std::mt19937 random(11);
+  const std::string alphabet = "{}[]\",:0e-ntf\\ \xff";
+  int refused = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::string damaged = whole;
+    for (int edit = 0; edit < 2; ++edit) {
+      const std::size_t at = random() % damaged.size();
+      if (random() % 2 == 0) {
+        damaged[at] = alphabet[random() % alphabet.size()];
+      } else {
+        damaged.erase(at, 1 + random() % 20);
+      }
+      if (damaged.empty()) break;
+    }
+    try {
+      const Conversation messages = messages_from_json(std::string_view(damaged));
+      render_chat(messages, i % 2 == 0 ? instruct : thinking, {.add_vision_id = true});
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  BOOST_CHECK_GT(refused, 1000);
+  BOOST_CHECK_LT(refused, 20000);
 }
