@@ -1,0 +1,78 @@
+/// A file mapped into memory, read-only. POSIX.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <utility>
+
+#include "qwen3vl/error.hpp"
+
+namespace qwen3vl {
+
+/// Bytes of a file without reading them all; the system loads pages when they are touched.
+/// A file that shrinks while it is mapped ends the program with SIGBUS, as with every mapping.
+class MappedFile {
+ public:
+  /// Throws Error if the file cannot be opened or is not a regular file.
+  static MappedFile open(const std::filesystem::path& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) fail("cannot open ", path.string(), ": ", std::strerror(errno));
+    struct stat status {};
+    if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+      ::close(descriptor);
+      fail(path.string(), " is not a file");
+    }
+    MappedFile file;
+    file.size_ = static_cast<std::size_t>(status.st_size);
+    if (file.size_ > 0) {
+      void* const data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+      const int error = errno;
+      ::close(descriptor);
+      if (data == MAP_FAILED) fail("cannot map ", path.string(), ": ", std::strerror(error));
+      file.data_ = static_cast<const std::byte*>(data);
+      ::madvise(data, file.size_, MADV_SEQUENTIAL);  // weights are read once, in order
+    } else {
+      ::close(descriptor);
+    }
+    return file;
+  }
+
+  MappedFile(MappedFile&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile() {
+    if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  }
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+  /// Says that a part is not needed any more: its whole pages leave this process' memory (and come back if touched).
+  void release(std::span<const std::byte> part) const {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+
+ private:
+  MappedFile() = default;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace qwen3vl
