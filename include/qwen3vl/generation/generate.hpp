@@ -120,7 +120,8 @@ class Generation {
     const index_t batch = inputs_.batch_size(), length = inputs_.length();
     if (batch == 0 || length == 0) fail("the prompt is empty; generation needs at least one token");
     if (config_.max_new_tokens < 1) fail("max_new_tokens is ", config_.max_new_tokens, "; give at least 1");
-    const HostMatrix<std::uint8_t> types = types_of(model_.config().tokens, inputs_);
+    const HostMatrix<std::uint8_t> own_types = types_if_absent(inputs_, model_.config().tokens);
+    const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs_.mm_token_type_ids;
     const PackedTokens packed = pack(batch, length, inputs_.attention_mask);
     prompt_.ids = gather<TokenId>(packed, inputs_.input_ids.span());
     check_ids(prompt_.ids, vocab);

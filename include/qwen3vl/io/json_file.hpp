@@ -4,10 +4,9 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json.hpp>
 
 #include "qwen3vl/error.hpp"
 
@@ -22,7 +21,8 @@ struct JsonLimits {
 /// Parses JSON; `name` is for messages. Throws Error for malformed, too deep or repeated keys in one object.
 inline nlohmann::json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {}) {
   using nlohmann::json;
-  if (text.size() > limits.max_bytes) fail(name, " has ", text.size(), " bytes, more than the limit of ", limits.max_bytes);
+  if (text.size() > limits.max_bytes)
+    fail(name, " has ", text.size(), " bytes, more than the limit of ", limits.max_bytes);
   try {
     return json::parse(text, [&](int depth, json::parse_event_t, json&) {
       if (depth > limits.max_depth) fail(name, " nests deeper than ", limits.max_depth, " levels");

@@ -123,14 +123,8 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   const index_t batch_size = inputs.batch_size(), length = inputs.length();
   if (batch_size == 0 || length == 0) fail("the input has no tokens");
   constexpr index_t merge = V::config.vision.spatial_merge_size;
-  const HostMatrix<std::uint8_t> own_types =
-      inputs.mm_token_type_ids.allocated()
-          ? HostMatrix<std::uint8_t>()
-          : token_types(inputs.input_ids, config_.tokens.image_token_id, config_.tokens.video_token_id);
+  const HostMatrix<std::uint8_t> own_types = detail::types_if_absent(inputs, config_.tokens);
   const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs.mm_token_type_ids;
-  if (types.rows() != batch_size || types.extent(1) != length)
-    fail("mm_token_type_ids is [", types.rows(), ", ", types.extent(1), "], input_ids [", batch_size, ", ", length,
-         "]");
 
   const PackedTokens packed = pack(batch_size, length, inputs.attention_mask);
   TokenBatch batch;

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/model/inputs.hpp"
 
 namespace qwen3vl {
@@ -56,16 +57,29 @@ class GridQueue {
 
 }  // namespace detail
 
-/// mm_token_type_ids from the ids themselves, for callers that do not have them. [B, S]
-inline HostMatrix<std::uint8_t> token_types(const HostMatrix<TokenId>& input_ids, TokenId image_token_id,
-                                            TokenId video_token_id) {
-  HostMatrix<std::uint8_t> types(input_ids.rows(), input_ids.extent(1));
-  for (index_t i = 0; i < input_ids.size(); ++i) {
-    const TokenId id = input_ids.data()[i];
-    types.data()[i] = id == image_token_id ? image_token : id == video_token_id ? video_token : text_token;
+namespace detail {
+
+/// mm_token_type_ids [B, S] from the ids themselves where the caller gave none; empty where they were given, checked.
+inline HostMatrix<std::uint8_t> types_if_absent(const ModelInputs& inputs, const SpecialTokens& tokens) {
+  const HostMatrix<TokenId>& ids = inputs.input_ids;
+  const HostMatrix<std::uint8_t>& given = inputs.mm_token_type_ids;
+  if (given.allocated()) {
+    if (given.rows() != ids.rows() || given.extent(1) != ids.extent(1))
+      fail("mm_token_type_ids is [", given.rows(), ", ", given.extent(1), "], input_ids [", ids.rows(), ", ",
+           ids.extent(1), "]");
+    return {};
+  }
+  HostMatrix<std::uint8_t> types(ids.rows(), ids.extent(1));
+  for (index_t i = 0; i < ids.size(); ++i) {
+    const TokenId id = ids.data()[i];
+    types.data()[i] = id == tokens.image_token_id   ? image_token
+                      : id == tokens.video_token_id ? video_token
+                                                    : text_token;
   }
   return types;
 }
+
+}  // namespace detail
 
 /// Positions of a padded batch. `mm_token_type_ids` [B, S] says what each token stands for; `attention_mask` [B, S] may
 /// be empty. `merge`: spatial_merge_size. Throws Error where tokens and grids do not fit.

@@ -1,0 +1,236 @@
+/// Reading config.json, in the style of transformers 4.57 (`rope_theta`, `rope_scaling`) and of 5.x
+/// (`rope_parameters`). Missing fields get transformers' defaults (Qwen3VLConfig, Qwen3VLTextConfig,
+/// Qwen3VLVisionConfig and their Moe twins). Layers never include this header.
+#pragma once
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qwen3vl/config/fields.hpp"
+#include "qwen3vl/config/runtime_config.hpp"
+#include "qwen3vl/io/json_file.hpp"
+
+namespace qwen3vl {
+
+/// Both halves of a config.json.
+struct CheckpointConfig {
+  ModelConfig model;
+  RuntimeConfig runtime;
+};
+
+namespace detail {
+
+/// One object of config.json, with errors that name file and field.
+class ConfigSection {
+ public:
+  ConfigSection(const nlohmann::json& json, std::string file, std::string prefix)
+      : json_(json), file_(std::move(file)), prefix_(std::move(prefix)) {
+    if (!json_.is_object()) fail(file_, ": ", prefix_.empty() ? "the file" : prefix_, " is not an object");
+  }
+
+  bool has(std::string_view name) const {
+    const auto found = json_.find(name);
+    return found != json_.end() && !found->is_null();
+  }
+  bool is_null(std::string_view name) const {
+    const auto found = json_.find(name);
+    return found != json_.end() && found->is_null();
+  }
+  const nlohmann::json& at(std::string_view name) const { return *json_.find(name); }
+  ConfigSection section(std::string_view name) const {
+    static const nlohmann::json empty = nlohmann::json::object();
+    return {has(name) ? at(name) : empty, file_, concat(path(name))};
+  }
+
+  void read(std::string_view name, int& value) const {
+    if (has(name)) value = static_cast<int>(integer(at(name), name, 0, std::numeric_limits<int>::max()));
+  }
+  void read(std::string_view name, std::int32_t& value, std::int64_t lowest) const {
+    if (has(name)) value = static_cast<std::int32_t>(integer(at(name), name, lowest, std::numeric_limits<int>::max()));
+  }
+  void read(std::string_view name, std::int64_t& value) const {
+    if (has(name)) value = integer(at(name), name, 0, std::int64_t{1} << 40);
+  }
+  void read(std::string_view name, bool& value) const {
+    if (!has(name)) return;
+    if (!at(name).is_boolean()) wrong(name, "true or false");
+    value = at(name).get<bool>();
+  }
+  void read(std::string_view name, double& value) const {
+    if (!has(name)) return;
+    if (!at(name).is_number()) wrong(name, "a number");
+    value = at(name).get<double>();
+    if (!std::isfinite(value)) wrong(name, "a finite number");
+  }
+  void read(std::string_view name, std::string& value) const {
+    if (!has(name)) return;
+    if (!at(name).is_string()) wrong(name, "a string");
+    value = at(name).get<std::string>();
+  }
+  void read(std::string_view name, Activation& value) const {
+    if (!has(name)) return;
+    std::string text;
+    read(name, text);
+    for (const Activation activation : {Activation::silu, Activation::gelu, Activation::gelu_pytorch_tanh})
+      if (text == name_of(activation)) {
+        value = activation;
+        return;
+      }
+    wrong(name, "one of silu, gelu, gelu_pytorch_tanh");
+  }
+  template <std::size_t N>
+  void read(std::string_view name, IndexList<N>& value) const {
+    if (!has(name)) return;
+    const auto& list = at(name);
+    if (!list.is_array() || list.size() > N) wrong(name, concat("a list of at most ", N, " layer indexes"));
+    value = {};
+    for (const auto& item : list)
+      value.push_back(static_cast<int>(integer(item, name, 0, std::numeric_limits<int>::max())));
+  }
+  void read(std::string_view name, int (&value)[3]) const {
+    if (!has(name)) return;
+    const auto& list = at(name);
+    if (!list.is_array() || list.size() != 3) wrong(name, "a list of three sizes");
+    for (std::size_t i = 0; i < 3; ++i) value[i] = static_cast<int>(integer(list[i], name, 0, 1 << 20));
+  }
+  void read(std::string_view name, std::vector<double>& value) const {
+    if (!has(name)) return;
+    const auto& list = at(name);
+    if (!list.is_array() || list.size() > 4096) wrong(name, "a list of numbers");
+    for (const auto& item : list) {
+      if (!item.is_number()) wrong(name, "a list of numbers");
+      value.push_back(item.get<double>());
+    }
+  }
+  /// An id or a list of ids.
+  void read_ids(std::string_view name, std::vector<std::int32_t>& value) const {
+    if (!has(name)) return;
+    const auto one = [&](const nlohmann::json& item) {
+      return static_cast<std::int32_t>(integer(item, name, 0, std::numeric_limits<int>::max()));
+    };
+    value.clear();
+    if (at(name).is_array()) {
+      for (const auto& item : at(name)) value.push_back(one(item));
+    } else {
+      value.push_back(one(at(name)));
+    }
+  }
+
+  [[noreturn]] void wrong(std::string_view name, std::string_view wanted) const {
+    std::string found = at(name).dump();
+    if (found.size() > 60) found = found.substr(0, 57) + "...";
+    fail(file_, ": ", path(name), " is ", found, ", wanted ", wanted);
+  }
+  const std::string& file() const { return file_; }
+
+ private:
+  std::string path(std::string_view name) const { return concat(prefix_, prefix_.empty() ? "" : ".", name); }
+  std::int64_t integer(const nlohmann::json& item, std::string_view name, std::int64_t lowest,
+                       std::int64_t highest) const {
+    if (!item.is_number_integer()) wrong(name, "an integer");
+    if (item.is_number_unsigned() && item.get<std::uint64_t>() > static_cast<std::uint64_t>(highest))
+      wrong(name, concat("at most ", highest));
+    const auto value = item.get<std::int64_t>();
+    if (value < lowest || value > highest) wrong(name, concat("an integer from ", lowest, " to ", highest));
+    return value;
+  }
+
+  const nlohmann::json& json_;
+  std::string file_;
+  std::string prefix_;
+};
+
+/// `rope_parameters` or `rope_scaling` with `rope_theta` beside it.
+inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mrope_section)[3]) {
+  text.read("rope_theta", rope.rope_theta);
+  const ConfigSection scaling = text.section(text.has("rope_parameters") ? "rope_parameters" : "rope_scaling");
+  scaling.read("type", rope.rope_type);  // the older name
+  scaling.read("rope_type", rope.rope_type);
+  if (rope.rope_type == "mrope") rope.rope_type = "default";
+  scaling.read("rope_theta", rope.rope_theta);
+  if (!(rope.rope_theta > 0)) fail(text.file(), ": rope_theta must be positive");
+  scaling.read("mrope_section", mrope_section);
+  rope.has_factor = scaling.has("factor");
+  scaling.read("factor", rope.factor);
+  rope.has_attention_factor = scaling.has("attention_factor");
+  scaling.read("attention_factor", rope.attention_factor);
+  scaling.read("beta_fast", rope.beta_fast);
+  scaling.read("beta_slow", rope.beta_slow);
+  scaling.read("mscale", rope.mscale);
+  scaling.read("mscale_all_dim", rope.mscale_all_dim);
+  scaling.read("truncate", rope.truncate);
+  scaling.read("low_freq_factor", rope.low_freq_factor);
+  scaling.read("high_freq_factor", rope.high_freq_factor);
+  scaling.read("original_max_position_embeddings", rope.original_max_position_embeddings);
+  scaling.read("short_factor", rope.short_factor);
+  scaling.read("long_factor", rope.long_factor);
+}
+
+}  // namespace detail
+
+/// Reads a config that has been parsed; `file` is for messages. Throws Error.
+inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::string& file) {
+  using detail::ConfigSection;
+  const ConfigSection top(json, file, "");
+  std::string type;
+  top.read("model_type", type);
+  if (type != "qwen3_vl" && type != "qwen3_vl_moe")
+    fail(file, " describes a '", type, "' model; qwen3vl runs qwen3_vl and qwen3_vl_moe");
+  const bool moe = type == "qwen3_vl_moe";
+  CheckpointConfig config;
+  TextConfig& text = config.model.text;
+  if (moe) {
+    text = {.hidden_size = 2048,
+            .intermediate_size = 5632,
+            .num_hidden_layers = 24,
+            .num_attention_heads = 16,
+            .num_key_value_heads = 16};
+    text.moe = {.num_experts = 60, .num_experts_per_tok = 4, .moe_intermediate_size = 1408};
+  }
+  const ConfigSection text_section = top.section("text_config"), vision_section = top.section("vision_config");
+  for_each_field(
+      [&](std::string_view section, std::string_view name, auto& value) {
+        if (name == "mrope_section") return;  // inside the rope parameters
+        const ConfigSection& from = section == "vision_config" ? vision_section
+                                    : section == "text_config" ? text_section
+                                                               : top;
+        from.read(name, value);
+      },
+      moe, config.model);
+  if (moe) text_section.read("num_local_experts", text.moe.num_experts);  // the name of transformers 5
+  // An explicit null is not the same as a missing field.
+  if (text_section.is_null("num_key_value_heads")) text.num_key_value_heads = text.num_attention_heads;
+  if (text_section.is_null("head_dim") && text.num_attention_heads > 0)
+    text.head_dim = text.hidden_size / text.num_attention_heads;
+
+  RuntimeConfig& runtime = config.runtime;
+  detail::read_rope(text_section, runtime.rope, text.mrope_section);
+  double eps = 1e-6;
+  text_section.read("rms_norm_eps", eps);
+  if (!(eps >= 0.0)) text_section.wrong("rms_norm_eps", "a number that is not negative");
+  runtime.rms_norm_eps = static_cast<float>(eps);
+  text_section.read("max_position_embeddings", runtime.max_position_embeddings);
+  vision_section.section("rope_parameters").read("rope_theta", runtime.vision_rope_theta);
+  if (!(runtime.vision_rope_theta > 0)) fail(file, ": vision_config.rope_parameters.rope_theta must be positive");
+  top.read("image_token_id", runtime.tokens.image_token_id, 0);
+  top.read("video_token_id", runtime.tokens.video_token_id, 0);
+  top.read("vision_start_token_id", runtime.tokens.vision_start_token_id, 0);
+  top.read("vision_end_token_id", runtime.tokens.vision_end_token_id, 0);
+  text_section.read_ids("eos_token_id", runtime.eos_token_id);
+  text_section.read("bos_token_id", runtime.bos_token_id, -1);
+  text_section.read("pad_token_id", runtime.pad_token_id, -1);
+
+  if (const char* problem = validate(config.model)) fail(file, ": ", problem);
+  return config;
+}
+
+/// Reads a config.json. Throws Error that names file and field.
+inline CheckpointConfig read_config(const std::filesystem::path& path) {
+  return config_from_json(read_json_file(path), path.string());
+}
+
+}  // namespace qwen3vl
