@@ -1,0 +1,11 @@
+// compiles
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/config/released.hpp"
+#include "qwen3vl/layers/mlp.hpp"
+
+using namespace qwen3vl;
+
+void run(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 2048> x, View<float, Cpu, dynamic, 2048> y) {
+  SwiGluMlp<Qwen3VL_2B, Cpu, Bf16> mlp;
+  mlp(ctx, x, y);
+}

@@ -1,0 +1,10 @@
+// expect: (conversion from .* to non-scalar type|no viable conversion)
+#include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/tensor/tensor.hpp"
+
+using namespace qwen3vl;
+
+View<float, Cpu, dynamic, 64> narrow(View<float, Cpu, dynamic, 32> x) {
+  View<float, Cpu, dynamic, 64> y = x;
+  return y;
+}

@@ -1,0 +1,22 @@
+# Every header compiles alone (and twice in one file), and layers pull in no JSON, tokenizer or image library.
+file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
+     "${PROJECT_SOURCE_DIR}/include/qwen3vl/*.hpp")
+set(units "")
+foreach(header IN LISTS headers)
+  string(MAKE_C_IDENTIFIER "${header}" id)
+  set(unit "${CMAKE_CURRENT_BINARY_DIR}/headers/${id}.cpp")
+  file(CONFIGURE OUTPUT "${unit}" CONTENT "#include \"@header@\"\n#include \"@header@\"  // the guard works\n" @ONLY)
+  list(APPEND units "${unit}")
+endforeach()
+add_library(headers_compile_alone OBJECT ${units})
+target_link_libraries(headers_compile_alone PRIVATE qwen3vl_options qwen3vl::processing)
+# Unoptimised: only whether they compile is asked.
+target_compile_options(headers_compile_alone PRIVATE -O0)
+
+set(layer_headers ${headers})
+list(FILTER layer_headers INCLUDE REGEX "^qwen3vl/(tensor|backend|layers|vision|text|generation)/|^qwen3vl/config/(config|released|runtime_config|generation_config)\\.hpp|^qwen3vl/model/(inputs|rope_index|qwen3vl_model|for_conditional_generation)\\.hpp")
+list(JOIN layer_headers "," layer_headers)
+add_test(NAME layers_include_nothing_above
+         COMMAND ${CMAKE_COMMAND} "-DHEADERS=${layer_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
+                 "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>"
+                 -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
