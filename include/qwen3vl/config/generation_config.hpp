@@ -13,8 +13,8 @@
 namespace qwen3vl {
 
 struct GenerationConfig {
-  index_t max_new_tokens = 20;  ///< as in transformers; checkpoints and callers usually give more
-  bool do_sample = false;       ///< false: greedy, and temperature, top-k, top-p and min-p are not used
+  std::optional<index_t> max_new_tokens{};  ///< see token_limit()
+  bool do_sample = false;                   ///< false: greedy, and temperature, top-k, top-p and min-p are not used
   float temperature = 1.0f;
   index_t top_k = 50;                ///< 0: off
   float top_p = 1.0f;                ///< 1: off
@@ -27,12 +27,15 @@ struct GenerationConfig {
   std::optional<TokenId> bos_token_id{};
   std::optional<std::uint64_t> seed{};  ///< of the sampler; none: a new one for every call
 
+  /// max_new_tokens, else 20 as in transformers: too short for most answers, so that callers notice.
+  index_t token_limit() const { return max_new_tokens.value_or(20); }
+
   /// Fills finished rows: pad_token_id, else the first eos token, else 0.
   TokenId padding_token() const { return pad_token_id.value_or(eos_token_id.empty() ? 0 : eos_token_id.front()); }
 
   /// Throws Error for values that make no sense.
   void validate() const {
-    if (max_new_tokens < 1) fail("max_new_tokens is ", max_new_tokens, "; give at least 1");
+    if (token_limit() < 1) fail("max_new_tokens is ", token_limit(), "; give at least 1");
     if (num_beams != 1) fail("num_beams is ", num_beams, "; beam search is not supported yet");
     if (!(repetition_penalty > 0.0f) || !std::isfinite(repetition_penalty))
       fail("repetition_penalty is ", repetition_penalty, "; it must be positive");

@@ -103,7 +103,9 @@ inline GenerationConfig generation_config_from_json(const nlohmann::json& json, 
   // Scores are floats: a divisor outside these makes them infinite, or all of them zero.
   constexpr float least = std::numeric_limits<float>::min(), most = std::numeric_limits<float>::max();
   GenerationConfig config;
-  fields.read("max_new_tokens", config.max_new_tokens, config.max_new_tokens, 1);
+  index_t max_new_tokens = 0;
+  fields.read("max_new_tokens", max_new_tokens, 0, 1);
+  if (max_new_tokens > 0) config.max_new_tokens = max_new_tokens;
   fields.read("do_sample", config.do_sample, false);
   fields.read("temperature", config.temperature, 1.0f, 0.0f, most);  // 0 is common beside "do_sample": false
   fields.read("top_k", config.top_k, 0, 0);

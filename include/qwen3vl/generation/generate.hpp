@@ -99,7 +99,7 @@ class Generation {
 
     prefill(cache, prompt_cache);
     const auto start = std::chrono::steady_clock::now();
-    for (index_t step = 1; step < config_.max_new_tokens && unfinished(); ++step) decode(cache, prompt_cache);
+    for (index_t step = 1; step < config_.token_limit() && unfinished(); ++step) decode(cache, prompt_cache);
     output_.timings.decode_seconds = seconds_since(start);
     collect();
     return std::move(output_);
@@ -119,7 +119,6 @@ class Generation {
   void prepare(PromptCache<Model>* prompt_cache) {
     const index_t batch = inputs_.batch_size(), length = inputs_.length();
     if (batch == 0 || length == 0) fail("the prompt is empty; generation needs at least one token");
-    if (config_.max_new_tokens < 1) fail("max_new_tokens is ", config_.max_new_tokens, "; give at least 1");
     const HostMatrix<std::uint8_t> own_types = types_if_absent(inputs_, model_.config().tokens);
     const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs_.mm_token_type_ids;
     const PackedTokens packed = pack(batch, length, inputs_.attention_mask);
@@ -263,7 +262,7 @@ class Generation {
     const auto generated = static_cast<index_t>(row.history.size()) - row.prompt_tokens;
     if (std::ranges::find(config_.eos_token_id, token) != config_.eos_token_id.end()) {
       row.finished = FinishReason::stop;
-    } else if (generated >= config_.max_new_tokens) {
+    } else if (generated >= config_.token_limit()) {
       row.finished = FinishReason::length;
     }
     if (options_.streamer && !options_.streamer(static_cast<index_t>(b), token) && !row.finished)

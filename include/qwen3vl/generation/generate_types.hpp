@@ -48,7 +48,7 @@ struct GenerateOptions {
     const auto set = [](const auto& option, auto& field) {
       if (option) field = *option;
     };
-    set(max_new_tokens, config.max_new_tokens);
+    if (max_new_tokens) config.max_new_tokens = max_new_tokens;
     set(do_sample, config.do_sample);
     set(temperature, config.temperature);
     set(top_k, config.top_k);

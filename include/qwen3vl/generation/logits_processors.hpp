@@ -3,10 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <cstddef>
 #include <functional>
 #include <limits>
 #include <span>
-#include <unordered_set>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -14,136 +19,243 @@
 
 namespace qwen3vl {
 
-/// Changes scores [vocab_size] in place; `ids` are the prompt's and the generated tokens so far. A removed token gets
-/// -infinity.
+/// Changes scores [vocab_size] in place; `ids` are the prompt's and the generated tokens of one row so far, without
+/// padding. A removed token gets -infinity. NaN and +infinity mean that the model's computation has failed; processors
+/// leave them for the sampler to report.
 using LogitsProcessor = std::function<void(std::span<const TokenId> ids, std::span<float> scores)>;
 
 inline constexpr float removed_score = -std::numeric_limits<float>::infinity();
 
-/// Makes tokens that have occurred less likely: positive scores are divided by the penalty, negative ones multiplied.
-struct RepetitionPenaltyLogitsProcessor {
-  float penalty;
-  void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
-    std::unordered_set<TokenId> seen;
-    for (const TokenId id : ids) {
-      if (id < 0 || static_cast<std::size_t>(id) >= scores.size() || !seen.insert(id).second) continue;
-      float& score = scores[static_cast<std::size_t>(id)];
-      score = score < 0.0f ? score * penalty : score / penalty;
-    }
-  }
-};
-
-/// Removes tokens that would complete a run of `size` tokens that has occurred before.
-struct NoRepeatNGramLogitsProcessor {
-  index_t size;
-  void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
-    const auto n = static_cast<std::size_t>(size);
-    if (ids.size() + 1 < n) return;
-    const auto tail = ids.last(n - 1);
-    for (std::size_t i = 0; i + n <= ids.size(); ++i) {
-      const TokenId next = ids[i + n - 1];
-      if (std::ranges::equal(ids.subspan(i, n - 1), tail) && next >= 0 &&
-          static_cast<std::size_t>(next) < scores.size())
-        scores[static_cast<std::size_t>(next)] = removed_score;
-    }
-  }
-};
-
-struct TemperatureLogitsWarper {
-  float temperature;
-  void operator()(std::span<const TokenId>, std::span<float> scores) const {
-    for (float& score : scores) score /= temperature;
-  }
-};
-
-/// Keeps the k best tokens, and all that tie with the k-th.
-struct TopKLogitsWarper {
-  index_t top_k;
-  void operator()(std::span<const TokenId>, std::span<float> scores) const {
-    const std::size_t k = std::min(static_cast<std::size_t>(top_k), scores.size());
-    if (k == 0 || k == scores.size()) return;
-    std::vector<float> sorted(scores.begin(), scores.end());
-    std::ranges::nth_element(sorted, sorted.begin() + static_cast<std::ptrdiff_t>(k - 1), std::greater<>());
-    const float kth = sorted[k - 1];
-    for (float& score : scores)
-      if (score < kth) score = removed_score;
-  }
-};
-
 namespace detail {
 
-/// Indexes of the tokens that are left, by ascending score; among equals the lower index first, as a stable sort gives.
-inline std::vector<std::size_t> ascending_finite(std::span<const float> scores) {
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < scores.size(); ++i)
-    if (scores[i] != removed_score) order.push_back(i);
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
-  return order;
+/// The place of a sequence's token among the scores. Throws Error if it has none.
+inline std::size_t score_index(TokenId id, std::span<const float> scores, std::string_view processor) {
+  if (id < 0 || static_cast<std::size_t>(id) >= scores.size())
+    fail(processor, ": the sequence holds token ", id, ", the vocabulary has ", scores.size());
+  return static_cast<std::size_t>(id);
 }
 
-/// softmax of the scores at `order`, in that order.
-inline std::vector<double> probabilities(std::span<const float> scores, const std::vector<std::size_t>& order) {
-  std::vector<double> p;
-  p.reserve(order.size());
-  if (order.empty()) return p;
+/// The highest score; removed_score if softmax has no meaning: nothing is left, or something is NaN or +infinity.
+inline float softmax_maximum(std::span<const float> scores) {
   float highest = removed_score;
-  for (const std::size_t i : order) highest = std::max(highest, scores[i]);
-  double total = 0.0;
-  for (const std::size_t i : order) {
-    p.push_back(std::exp(static_cast<double>(scores[i]) - static_cast<double>(highest)));
-    total += p.back();
+  bool broken = false;
+  for (const float score : scores) {
+    broken |= !(score < std::numeric_limits<float>::infinity());
+    highest = score > highest ? score : highest;
   }
-  for (double& value : p) value /= total;
-  return p;
+  return broken ? removed_score : highest;
 }
 
 }  // namespace detail
 
-/// Keeps the smallest set of best tokens whose probabilities reach top_p: in ascending order, tokens are removed while
-/// the sum up to and including them is at most 1 - top_p. The best token always stays.
-struct TopPLogitsWarper {
-  float top_p;
-  void operator()(std::span<const TokenId>, std::span<float> scores) const {
-    const auto order = detail::ascending_finite(scores);
-    const auto p = detail::probabilities(scores, order);
-    double sum = 0.0;
-    for (std::size_t i = 0; i + 1 < order.size(); ++i) {
-      sum += p[i];
-      if (sum > 1.0 - static_cast<double>(top_p)) break;
-      scores[order[i]] = removed_score;
+/// Makes tokens that have occurred less likely (a penalty above 1) or more likely (below): negative scores are
+/// multiplied by it, others divided, once per token however often it has occurred.
+class RepetitionPenaltyLogitsProcessor {
+ public:
+  static constexpr std::string_view name = "RepetitionPenaltyLogitsProcessor";
+
+  explicit RepetitionPenaltyLogitsProcessor(float penalty) : penalty_(penalty) {
+    if (!(penalty > 0.0f)) fail("repetition_penalty is ", penalty, "; it must be positive");
+  }
+
+  void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
+    std::vector<bool> seen(scores.size(), false);
+    for (const TokenId id : ids) {
+      const std::size_t i = detail::score_index(id, scores, name);
+      if (seen[i]) continue;
+      seen[i] = true;
+      scores[i] = scores[i] < 0.0f ? scores[i] * penalty_ : scores[i] / penalty_;
     }
   }
+
+ private:
+  float penalty_;
+};
+
+/// Removes tokens that would complete a run of `size` tokens that has occurred before.
+class NoRepeatNGramLogitsProcessor {
+ public:
+  static constexpr std::string_view name = "NoRepeatNGramLogitsProcessor";
+
+  explicit NoRepeatNGramLogitsProcessor(index_t size) : size_(static_cast<std::size_t>(size)) {
+    if (size < 1) fail("no_repeat_ngram_size is ", size, "; a run has at least 1 token");
+  }
+
+  void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
+    if (ids.size() < size_) return;
+    const auto tail = ids.last(size_ - 1);
+    for (std::size_t i = 0; i + size_ <= ids.size(); ++i) {
+      if (!std::equal(tail.begin(), tail.end(), ids.begin() + static_cast<std::ptrdiff_t>(i))) continue;
+      scores[detail::score_index(ids[i + size_ - 1], scores, name)] = removed_score;
+    }
+  }
+
+ private:
+  std::size_t size_;
+};
+
+/// Divides the scores: below 1 the likely tokens gain, above 1 the unlikely ones.
+class TemperatureLogitsWarper {
+ public:
+  static constexpr std::string_view name = "TemperatureLogitsWarper";
+
+  explicit TemperatureLogitsWarper(float temperature) : temperature_(temperature) {
+    if (!(temperature > 0.0f))
+      fail("temperature is ", temperature, "; sampling needs a positive one (do_sample = false is greedy)");
+  }
+
+  void operator()(std::span<const TokenId>, std::span<float> scores) const {
+    for (float& score : scores) score /= temperature_;
+  }
+
+ private:
+  float temperature_;
+};
+
+/// Keeps the k best tokens, and all that tie with the k-th.
+class TopKLogitsWarper {
+ public:
+  static constexpr std::string_view name = "TopKLogitsWarper";
+
+  explicit TopKLogitsWarper(index_t top_k) : top_k_(static_cast<std::size_t>(top_k)) {
+    if (top_k < 1) fail("top_k is ", top_k, "; give at least 1");
+  }
+
+  void operator()(std::span<const TokenId>, std::span<float> scores) const {
+    if (top_k_ >= scores.size()) return;
+    // The k-th score in one pass: a score enters the buffer if it beats the k-th of those before it, which few do; a
+    // full buffer is cut to its k best. NaN, which no selection algorithm is safe with, never enters.
+    const std::size_t capacity = std::max<std::size_t>(2 * top_k_, 64);
+    std::vector<float> buffer;
+    buffer.reserve(capacity);
+    float kth = removed_score;
+    const auto cut = [&] {
+      std::nth_element(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(top_k_ - 1), buffer.end(),
+                       std::greater<>());
+      buffer.resize(top_k_);
+      kth = buffer.back();
+    };
+    for (const float score : scores) {
+      if (!(score > kth)) continue;
+      buffer.push_back(score);
+      if (buffer.size() == capacity) cut();
+    }
+    if (buffer.size() < top_k_) return;  // the others are removed already
+    cut();
+    for (float& score : scores)
+      if (score < kth) score = removed_score;
+  }
+
+ private:
+  std::size_t top_k_;
+};
+
+/// Keeps the smallest set of best tokens whose probabilities reach top_p: in ascending order, tokens are removed while
+/// the sum up to and including them is at most 1 - top_p. The best token always stays. Of equal scores the lower id
+/// goes first.
+class TopPLogitsWarper {
+ public:
+  static constexpr std::string_view name = "TopPLogitsWarper";
+
+  explicit TopPLogitsWarper(float top_p) : limit_(1.0 - static_cast<double>(top_p)) {
+    if (!(top_p >= 0.0f && top_p <= 1.0f)) fail("top_p is ", top_p, "; it must be from 0 to 1");
+  }
+
+  void operator()(std::span<const TokenId>, std::span<float> scores) const {
+    const float highest = detail::softmax_maximum(scores);
+    if (highest == removed_score) return;
+    std::vector<Candidate> candidates;
+    double total = 0.0;
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      if (scores[i] == removed_score) continue;
+      candidates.push_back({scores[i], std::exp(scores[i] - highest), i});
+      total += candidates.back().weight;
+    }
+    // Only the border between removed and kept is needed, not the order on either side of it. Halving finds it in
+    // linear time: the lower half, its border included, is removed as a whole if its sum allows; else the border is
+    // inside.
+    auto first = candidates.begin(), last = candidates.end() - 1;
+    std::nth_element(first, last, candidates.end());  // the best one
+    double removed = 0.0;                             // weight of what is before `first`
+    while (first != last) {
+      const auto middle = first + (last - first) / 2;
+      std::nth_element(first, middle, last);
+      double sum = removed;
+      for (auto it = first; it <= middle; ++it) sum += it->weight;
+      if (sum <= limit_ * total) {
+        first = middle + 1;
+        removed = sum;
+      } else {
+        last = middle;
+      }
+    }
+    for (auto it = candidates.begin(); it != first; ++it) scores[it->id] = removed_score;
+  }
+
+ private:
+  struct Candidate {
+    float score;
+    float weight;  // its probability, times the sum of all weights
+    std::size_t id;
+
+    bool operator<(const Candidate& other) const { return std::tie(score, id) < std::tie(other.score, other.id); }
+  };
+
+  double limit_;
 };
 
 /// Removes tokens less likely than min_p times the likeliest.
-struct MinPLogitsWarper {
-  float min_p;
+class MinPLogitsWarper {
+ public:
+  static constexpr std::string_view name = "MinPLogitsWarper";
+
+  explicit MinPLogitsWarper(float min_p) : min_p_(min_p) {
+    if (!(min_p >= 0.0f && min_p <= 1.0f)) fail("min_p is ", min_p, "; it must be from 0 to 1");
+  }
+
   void operator()(std::span<const TokenId>, std::span<float> scores) const {
-    // p < min_p * p_max is score < highest + log(min_p): no softmax needed.
-    const float highest = *std::ranges::max_element(scores);
+    const float highest = detail::softmax_maximum(scores);
     if (highest == removed_score) return;
     for (float& score : scores)
-      if (std::exp(static_cast<double>(score) - static_cast<double>(highest)) < static_cast<double>(min_p))
-        score = removed_score;
+      if (score != removed_score && std::exp(score - highest) < min_p_) score = removed_score;
   }
+
+ private:
+  float min_p_;
 };
 
 /// The processors that a GenerationConfig asks for, in transformers' order, then the caller's own.
 class LogitsProcessorList {
  public:
   LogitsProcessorList() = default;
+  /// Throws Error for values out of range.
   explicit LogitsProcessorList(const GenerationConfig& config) {
-    if (config.repetition_penalty != 1.0f) push_back(RepetitionPenaltyLogitsProcessor{config.repetition_penalty});
-    if (config.no_repeat_ngram_size > 0) push_back(NoRepeatNGramLogitsProcessor{config.no_repeat_ngram_size});
+    if (config.repetition_penalty != 1.0f) push_back(RepetitionPenaltyLogitsProcessor(config.repetition_penalty));
+    if (config.no_repeat_ngram_size != 0) push_back(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size));
     if (!config.do_sample) return;
-    if (config.temperature != 1.0f) push_back(TemperatureLogitsWarper{config.temperature});
-    if (config.top_k != 0) push_back(TopKLogitsWarper{config.top_k});
-    if (config.top_p < 1.0f) push_back(TopPLogitsWarper{config.top_p});
-    if (config.min_p > 0.0f) push_back(MinPLogitsWarper{config.min_p});
+    if (config.temperature != 1.0f) push_back(TemperatureLogitsWarper(config.temperature));
+    if (config.top_k != 0) push_back(TopKLogitsWarper(config.top_k));
+    if (config.top_p != 1.0f) push_back(TopPLogitsWarper(config.top_p));
+    if (config.min_p != 0.0f) push_back(MinPLogitsWarper(config.min_p));
   }
 
-  void push_back(LogitsProcessor processor) { processors_.push_back(std::move(processor)); }
+  /// Appends a processor; it sees what those before it left. Throws Error for an empty function.
+  template <class Processor>
+  requires std::constructible_from<LogitsProcessor, Processor>
+  void push_back(Processor&& processor) {
+    LogitsProcessor function(std::forward<Processor>(processor));
+    if (!function) fail("a logits processor is an empty function");
+    processors_.push_back(std::move(function));
+    if constexpr (requires { std::string(std::remove_cvref_t<Processor>::name); }) {
+      names_.emplace_back(std::remove_cvref_t<Processor>::name);
+    } else {
+      names_.emplace_back("custom");
+    }
+  }
+
   std::size_t size() const { return processors_.size(); }
+  /// The classes in order; "custom" for functions.
+  const std::vector<std::string>& names() const { return names_; }
 
   void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
     for (const LogitsProcessor& processor : processors_) processor(ids, scores);
@@ -151,6 +263,7 @@ class LogitsProcessorList {
 
  private:
   std::vector<LogitsProcessor> processors_;
+  std::vector<std::string> names_;
 };
 
 }  // namespace qwen3vl

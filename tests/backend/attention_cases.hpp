@@ -1,0 +1,151 @@
+/// Attention, causal attention with its cache, and rotary positions against double precision.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "guarded.hpp"
+
+namespace operations {
+
+/// softmax(q k^T / sqrt(D)) v over `count` keys. Rows of k and v are `stride` apart.
+inline std::vector<double> attend(const float* q, const float* k, const float* v, index_t stride, index_t count,
+                                  index_t d, std::vector<double>* weights = nullptr) {
+  std::vector<double> p;
+  double largest = -1e300, total = 0.0;
+  for (index_t i = 0; i < count; ++i) {
+    double score = 0.0;
+    for (index_t j = 0; j < d; ++j) score += static_cast<double>(q[j]) * static_cast<double>(k[i * stride + j]);
+    p.push_back(score / std::sqrt(static_cast<double>(d)));
+    largest = std::max(largest, p.back());
+  }
+  for (double& value : p) total += value = std::exp(value - largest);
+  std::vector<double> out(static_cast<std::size_t>(d), 0.0);
+  for (index_t i = 0; i < count; ++i)
+    for (index_t j = 0; j < d; ++j)
+      out[static_cast<std::size_t>(j)] +=
+          p[static_cast<std::size_t>(i)] / total * static_cast<double>(v[i * stride + j]);
+  if (weights != nullptr) {
+    weights->clear();
+    for (const double value : p) weights->push_back(value / total);
+  }
+  return out;
+}
+
+/// Queries, keys and values are in [-scale, scale]: a score has an error of (D + 4) eps scale^2 sqrt(D) at most, which
+/// is a relative error of each weight; outputs are at most scale.
+inline double attention_bound(index_t d, double scale, index_t count) {
+  const double score_error = static_cast<double>(d + 4) * epsilon * scale * scale * std::sqrt(static_cast<double>(d));
+  return scale * (2.0 * score_error + 16.0 * epsilon + static_cast<double>(count) * epsilon);
+}
+
+/// Vision attention: every segment by itself.
+template <class B, index_t H, index_t D>
+void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float scale) {
+  const Segments segments(lengths);
+  const index_t tokens = segments.total(), stride = 3 * H * D;
+  Numbers numbers(static_cast<std::uint32_t>(tokens + D));
+  std::vector<float> qkv = numbers.many(tokens * stride);
+  for (float& value : qkv) value *= scale;
+  Guarded<B> input(ctx, qkv), output(tokens * H * D);
+  attention<H, D>(ctx, input.template view<dynamic, 3 * H * D>(tokens), segments,
+                  output.template view<dynamic, H * D>(tokens));
+  std::vector<double> expected, bound;
+  for (index_t s = 0; s < segments.count(); ++s)
+    for (index_t t = segments.offset(s); t < segments.offset(s + 1); ++t)
+      for (index_t h = 0; h < H; ++h) {
+        const float* const base = qkv.data() + segments.offset(s) * stride;
+        const auto row = attend(qkv.data() + t * stride + h * D, base + (H + h) * D, base + (2 * H + h) * D, stride,
+                                segments.length(s), D);
+        expected.insert(expected.end(), row.begin(), row.end());
+        bound.insert(bound.end(), static_cast<std::size_t>(D),
+                     attention_bound(D, static_cast<double>(scale), segments.length(s)));
+      }
+  check(ctx, output, expected, bound, concat("attention of ", tokens, " tokens, ", H, " heads of ", D));
+}
+
+/// Causal attention over a cache that is filled chunk by chunk: chunks[c][s] new tokens of sequence s.
+template <class B, index_t H, index_t K, index_t D>
+void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunks) {
+  constexpr index_t stride = (H + 2 * K) * D;
+  const std::size_t sequences = chunks.front().size();
+  typename B::template KvCache<float, 2, K, D> cache(static_cast<index_t>(sequences));
+  std::vector<std::vector<float>> keys(sequences), values(sequences);  // [tokens][K * D]
+  Numbers numbers(static_cast<std::uint32_t>(D + H));
+  const std::vector<float> ones(D, 1.0f), cos_row(D / 2, 1.0f), sin_row(D / 2, 0.0f);
+  Guarded<B> norm(ctx, ones);
+  for (const auto& chunk : chunks) {
+    const Segments segments(chunk);
+    const index_t tokens = segments.total();
+    const std::vector<float> qkv = numbers.many(tokens * stride);
+    Guarded<B> input(ctx, qkv), output(tokens * H * D),
+        cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
+        sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
+    cache.prepare(chunk);
+    // No rotation: what is normalised by weights of 1 is checked in rope cases; here it gives the keys.
+    qk_norm_rope<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), norm.template view<D>(),
+                          norm.template view<D>(), 1e-6f, cos.template view<dynamic, D / 2>(tokens),
+                          sin.template view<dynamic, D / 2>(tokens), segments, cache.layer(1));
+    BOOST_TEST(input.intact());
+    const std::vector<float> normed = input.values(ctx);
+    for (std::size_t s = 0; s < sequences; ++s)
+      for (index_t t = segments.offset(static_cast<index_t>(s)); t < segments.offset(static_cast<index_t>(s) + 1);
+           ++t) {
+        const float* const row = normed.data() + t * stride;
+        keys[s].insert(keys[s].end(), row + H * D, row + (H + K) * D);
+        values[s].insert(values[s].end(), row + (H + K) * D, row + stride);
+      }
+    causal_attention<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments, cache.layer(1),
+                              output.template view<dynamic, H * D>(tokens));
+    std::vector<double> expected, bound;
+    for (std::size_t s = 0; s < sequences; ++s) {
+      const auto sequence = static_cast<index_t>(s);
+      const index_t past = cache.length(sequence), fresh = segments.length(sequence), all = past + fresh;
+      Guarded<B> weights(H * fresh * all);
+      attention_weights<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments, cache.layer(1), sequence,
+                                 weights.template view<H, dynamic, dynamic>(fresh, all));
+      std::vector<double> expected_weights(static_cast<std::size_t>(H * fresh * all), 0.0);
+      for (index_t t = 0; t < fresh; ++t)
+        for (index_t h = 0; h < H; ++h) {
+          std::vector<double> row_weights;
+          const index_t kv = h / (H / K);
+          const auto row =
+              attend(normed.data() + (segments.offset(sequence) + t) * stride + h * D, keys[s].data() + kv * D,
+                     values[s].data() + kv * D, K * D, past + t + 1, D, &row_weights);
+          expected.insert(expected.end(), row.begin(), row.end());
+          // Normalised heads have elements up to sqrt(D), with a square sum of D.
+          bound.insert(bound.end(), static_cast<std::size_t>(D), attention_bound(D, 2.0, all));
+          std::copy(row_weights.begin(), row_weights.end(), expected_weights.begin() + (h * fresh + t) * all);
+        }
+      check(ctx, weights, expected_weights, std::vector<double>(expected_weights.size(), attention_bound(D, 2.0, all)),
+            "attention_weights");
+    }
+    check(ctx, output, expected, bound, concat("causal attention, ", H, " over ", K, " heads of ", D));
+    cache.commit();
+  }
+  // The cache gives back what went in, and forgets a tail.
+  for (std::size_t s = 0; s < sequences; ++s) {
+    const auto sequence = static_cast<index_t>(s);
+    Tensor<float, Cpu, dynamic, dynamic, dynamic> copy(K, cache.length(sequence), D);
+    cache.copy_keys(1, sequence, copy.view());
+    for (index_t t = 0; t < cache.length(sequence); ++t)
+      for (index_t h = 0; h < K; ++h)
+        for (index_t i = 0; i < D; ++i)
+          BOOST_REQUIRE(copy(h, t, i) == keys[s][static_cast<std::size_t>((t * K + h) * D + i)]);
+    cache.truncate(sequence, cache.length(sequence) / 2);
+    BOOST_TEST(cache.length(sequence) == static_cast<index_t>(keys[s].size()) / (K * D) / 2);
+  }
+}
+
+template <class B>
+void all_attention_cases(Context<B>& ctx) {
+  attention_case<B, 2, 72>(ctx, {1, 5, 40, 0, 17}, 1.0f);
+  attention_case<B, 1, 12>(ctx, {300}, 1.0f);
+  attention_case<B, 3, 32>(ctx, {64, 6, 14}, 4.0f);  // large scores: the running maximum moves
+  attention_case<B, 1, 64>(ctx, {259}, 3.0f);
+  causal_case<B, 4, 2, 32>(ctx, {{7, 5}, {1, 1}, {0, 9}, {3, 0}});
+  causal_case<B, 3, 1, 128>(ctx, {{130}, {1}, {200}, {2}});
+  causal_case<B, 2, 2, 6>(ctx, {{1, 1, 4}, {40, 1, 0}});
+}
+
+}  // namespace operations

@@ -1,0 +1,97 @@
+/// Buffers with guard words, deterministic numbers and tolerances: what every operation test needs.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/ops.hpp"
+
+namespace operations {
+
+using namespace qwen3vl;
+
+/// Pseudo-random floats in [-1, 1], the same everywhere.
+class Numbers {
+ public:
+  explicit Numbers(std::uint32_t seed) : state_(seed * 2654435761u + 1u) {}
+  float operator()() {
+    state_ = state_ * 1664525u + 1013904223u;
+    return static_cast<float>(state_ >> 8) / 8388608.0f - 1.0f;
+  }
+  std::vector<float> many(index_t count) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = (*this)();
+    return values;
+  }
+
+ private:
+  std::uint32_t state_;
+};
+
+/// Memory of backend B with 16 guard words on both sides. Outputs begin as NaN, so that what is not written is seen.
+template <class B, class T = float>
+class Guarded {
+  static constexpr index_t guard = 16;
+  static constexpr std::uint32_t pattern = 0x7fdeadbfu;  // also a NaN
+
+ public:
+  explicit Guarded(index_t count) : count_(count), memory_(count + 2 * guard) {
+    static_assert(sizeof(T) == sizeof pattern);
+    for (index_t i = 0; i < count + 2 * guard; ++i) std::memcpy(memory_.data() + i, &pattern, sizeof pattern);
+  }
+  Guarded(Context<B>& ctx, const std::vector<T>& values) : Guarded(static_cast<index_t>(values.size())) {
+    copy_from_host(ctx, View<const T, Cpu, dynamic>(values.data(), count_), View<T, B, dynamic>(data(), count_));
+  }
+
+  T* data() { return memory_.data() + guard; }
+  template <index_t... E, class... Sizes>
+  View<T, B, E...> view(Sizes... sizes) {
+    return View<T, B, E...>(data(), sizes...);
+  }
+  std::vector<T> values(Context<B>& ctx) {
+    std::vector<T> host(static_cast<std::size_t>(count_));
+    copy_to_host(ctx, View<const T, B, dynamic>(data(), count_), View<T, Cpu, dynamic>(host.data(), count_));
+    return host;
+  }
+  /// Whether nothing was written beside the buffer.
+  bool intact() const {
+    for (index_t i = 0; i < guard; ++i)
+      for (const index_t at : {i, guard + count_ + i}) {
+        std::uint32_t word = 0;
+        std::memcpy(&word, memory_.data() + at, sizeof word);
+        if (word != pattern) return false;
+      }
+    return true;
+  }
+
+ private:
+  index_t count_;
+  Tensor<T, B, dynamic> memory_;
+};
+
+/// Checks an output element by element. bound[i] is the allowed error; it follows from the operands.
+template <class B>
+void check(Context<B>& ctx, Guarded<B>& output, const std::vector<double>& expected, const std::vector<double>& bound,
+           const std::string& what) {
+  BOOST_TEST(output.intact(), what << ": wrote beside its output");
+  const std::vector<float> values = output.values(ctx);
+  BOOST_REQUIRE(values.size() == expected.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double error = std::abs(static_cast<double>(values[i]) - expected[i]);
+    if (error <= bound[i]) continue;  // NaN fails
+    BOOST_TEST(false,
+               what << ": element " << i << " is " << values[i] << ", wanted " << expected[i] << " +- " << bound[i]);
+    return;
+  }
+}
+
+/// Half a unit in the last place of float32, relative.
+inline constexpr double epsilon = 0x1p-24;
+
+}  // namespace operations

@@ -1,0 +1,113 @@
+/// linear() against sums in double precision: sizes that do and do not fill tiles, both weight types, all epilogues.
+#pragma once
+
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "guarded.hpp"
+
+namespace operations {
+
+inline double activate(double z, epilogue::Gelu) { return 0.5 * z * std::erfc(-z / std::sqrt(2.0)); }
+inline double activate(double z, epilogue::GeluTanh) {
+  return 0.5 * z * (1.0 + std::tanh(std::sqrt(2.0 / 3.14159265358979323846) * (z + 0.044715 * z * z * z)));
+}
+template <class E>
+double activate(double z, E) {
+  return z;
+}
+
+/// One product. The bound of a sum is (K + 8) eps sum |x w|, the worst case of any order of summation, plus a few units
+/// in the last place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU).
+template <class B, class W, index_t N, index_t K, class E>
+void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
+  constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
+  constexpr Packing packing = gated ? Packing::gate_up : Packing::plain;
+  constexpr index_t width = epilogue::width<E, N>;
+  const std::string what = concat("linear ", rows, " x ", N, " x ", K, gated ? " gated" : "", with_bias ? " bias" : "",
+                                  sizeof(W) == 2 ? " bf16" : " f32");
+  Numbers numbers(static_cast<std::uint32_t>(rows * 31 + N * 7 + K));
+  std::vector<float> weights = numbers.many(N * K);
+  for (float& w : weights) w = static_cast<float>(static_cast<W>(w));
+  typename B::template Matrix<W, N, K, packing> matrix;
+  matrix.allocate();
+  // In two parts, as fused projections are loaded.
+  const index_t split = N / 3;
+  const index_t shapes[2][2] = {{split, K}, {N - split, K}};
+  for (const int part : {0, 1}) {
+    const index_t first = part == 0 ? 0 : split;
+    if (shapes[part][0] > 0)
+      matrix.load_rows(ctx, first,
+                       RawTensor{.dtype = DType::f32,
+                                 .data = reinterpret_cast<const std::byte*>(weights.data() + first * K),
+                                 .shape = shapes[part]});
+  }
+  const std::vector<float> x = numbers.many(rows * K), bias = numbers.many(N), before = numbers.many(rows * width);
+  Guarded<B> input(ctx, x), bias_buffer(ctx, bias), output(rows * width);
+  if constexpr (std::is_same_v<E, epilogue::Add>)
+    copy_from_host(ctx, View<const float, Cpu, dynamic>(before.data(), rows * width),
+                   output.template view<dynamic>(rows * width));
+
+  linear(ctx, input.template view<dynamic, K>(rows), matrix,
+         with_bias ? View<const float, B, N>(bias_buffer.data()) : View<const float, B, N>(),
+         output.template view<dynamic, width>(rows), E{});
+
+  std::vector<double> expected, bound;
+  for (index_t r = 0; r < rows; ++r) {
+    std::vector<double> z(N), error(N);
+    for (index_t n = 0; n < N; ++n) {
+      double sum = with_bias ? static_cast<double>(bias[static_cast<std::size_t>(n)]) : 0.0, norm = std::abs(sum);
+      for (index_t k = 0; k < K; ++k) {
+        const double term = static_cast<double>(x[static_cast<std::size_t>(r * K + k)]) *
+                            static_cast<double>(weights[static_cast<std::size_t>(n * K + k)]);
+        sum += term;
+        norm += std::abs(term);
+      }
+      z[static_cast<std::size_t>(n)] = sum;
+      error[static_cast<std::size_t>(n)] = static_cast<double>(K + 8) * epsilon * norm;
+    }
+    for (index_t n = 0; n < width; ++n) {
+      const auto i = static_cast<std::size_t>(n);
+      if constexpr (gated) {
+        const auto u = static_cast<std::size_t>(width + n);
+        const double gate = z[i] / (1.0 + std::exp(-z[i]));
+        expected.push_back(gate * z[u]);
+        bound.push_back(1.1 * error[i] * std::abs(z[u]) + error[u] * std::abs(gate) +
+                        8 * epsilon * std::abs(gate * z[u]) + 1e-30);
+      } else {
+        const double old = std::is_same_v<E, epilogue::Add>
+                               ? static_cast<double>(before[static_cast<std::size_t>(r * width + n)])
+                               : 0.0;
+        expected.push_back(activate(z[i], E{}) + old);
+        // exp's range reduction costs a few units of z itself where the result is small beside it.
+        bound.push_back(1.2 * error[i] + 8 * epsilon * (std::abs(z[i]) + std::abs(old)) + 1e-30);
+      }
+    }
+  }
+  check(ctx, output, expected, bound, what);
+}
+
+template <class B, class W, index_t N, index_t K>
+void linear_epilogues(Context<B>& ctx, index_t rows) {
+  linear_case<B, W, N, K, epilogue::Store>(ctx, rows, false);
+  linear_case<B, W, N, K, epilogue::Add>(ctx, rows, true);
+  linear_case<B, W, N, K, epilogue::Gelu>(ctx, rows, true);
+  linear_case<B, W, N, K, epilogue::GeluTanh>(ctx, rows, false);
+  linear_case<B, W, 2 * N, K, epilogue::SwiGlu>(ctx, rows, rows % 2 == 0);
+}
+
+/// Rows around the edges of tiles (6 and 14), of the streamed path (4) and of a block.
+template <class B>
+void all_linear_cases(Context<B>& ctx) {
+  for (const index_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29}) {
+    linear_epilogues<B, float, 33, 17>(ctx, rows);
+    linear_epilogues<B, bf16, 64, 36>(ctx, rows);
+  }
+  for (const index_t rows : {1, 9, 127}) linear_epilogues<B, float, 1, 1>(ctx, rows);
+  // Deeper than one block of columns, and a last panel of one row.
+  for (const index_t rows : {1, 2, 5, 20, 120}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
+  for (const index_t rows : {4, 33}) linear_case<B, float, 96, 513, epilogue::SwiGlu>(ctx, rows, false);
+}
+
+}  // namespace operations
