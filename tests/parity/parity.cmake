@@ -30,26 +30,62 @@ foreach(dir IN LISTS model_dirs)
   list(APPEND parity_programs parity-${model})
 endforeach()
 
-add_executable(parity-common parity/parity_common.cpp)
-target_link_libraries(parity-common PRIVATE qwen3vl_test_options qwen3vl::processing)
+# Cases without a model are tables that the tests of the parts read whole; the case is such a test's run.
+set(table_tests
+  "generation/processors=generation_logits_processors_test"
+  "chat/render=processing_chat_test"
+  "tokenizer/encode=processing_tokenizer_test"
+  "tokenizer/padding=processing_tokenizer_test"
+  "tokenizer/streaming=processing_tokenizer_test"
+  "tokenizer/token_bytes=processing_tokenizer_test"
+  "processing/image_options=processing_image_processor_test"
+  "processing/images_batch=processing_image_processor_test"
+  "processing/images_hub_settings=processing_image_processor_test"
+  "processing/images_small=processing_image_processor_test"
+  "processing/patch_counts=processing_image_processor_test"
+  "processing/smart_resize_image=processing_image_processor_test"
+  "processing/processor=processing_processor_test")
+set(reason_processing "videos are not supported yet")
+
+# The rope types' table: one test for each of its sets.
+set(rope_types "${golden_dir}/cases/rope/types.json")
+if(EXISTS "${rope_types}")
+  add_executable(parity-rope parity/parity_rope.cpp)
+  target_link_libraries(parity-rope PRIVATE qwen3vl_test_options qwen3vl::io)
+  file(READ "${rope_types}" json)
+  string(JSON count LENGTH "${json}" sets)
+  math(EXPR last "${count} - 1")
+  foreach(i RANGE ${last})
+    string(JSON set MEMBER "${json}" sets ${i})
+    add_test(NAME parity.rope.types.${set} COMMAND parity-rope "${rope_types}" ${set})
+    set_tests_properties(parity.rope.types.${set} PROPERTIES SKIP_RETURN_CODE 77)
+  endforeach()
+endif()
 
 file(GLOB cases RELATIVE "${golden_dir}/cases" CONFIGURE_DEPENDS "${golden_dir}/cases/*/*.json")
+list(REMOVE_ITEM cases rope/types.json)
 foreach(case IN LISTS cases)
+  string(REGEX REPLACE "\\.json$" "" name "${case}")
+  set(table "${table_tests}")
+  list(FILTER table INCLUDE REGEX "^${name}=")
+  string(REPLACE "/" "." test "parity.${name}")
   file(READ "${golden_dir}/cases/${case}" json LIMIT 4000)
-  # Large tables are read only in part: the field is looked for as text.
   if(json MATCHES "\"model\": *\"([^\"]+)\"")
     set(program "parity-${CMAKE_MATCH_1}")
-    set(missing "model '${CMAKE_MATCH_1}' is not dense; mixture-of-experts models are not supported yet")
+    if(program IN_LIST parity_programs)
+      add_test(NAME ${test} COMMAND ${program} "${golden_dir}/cases/${case}")
+    else()
+      set(missing "the model '${CMAKE_MATCH_1}' has experts, which are not supported yet")
+      add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "SKIPPED ${name}: ${missing}")
+      set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED")
+    endif()
+  elseif(table)
+    string(REGEX REPLACE "^.*=" "" program "${table}")
+    add_test(NAME ${test} COMMAND ${program})
   else()
-    set(program parity-common)
+    string(REGEX REPLACE "/.*" "" group "${name}")
+    add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "SKIPPED ${name}: ${reason_${group}}")
+    set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED")
   endif()
-  string(REGEX REPLACE "\\.json$" "" name "${case}")
-  string(REPLACE "/" "." name "parity.${name}")
-  if(program STREQUAL "parity-common" OR program IN_LIST parity_programs)
-    add_test(NAME ${name} COMMAND ${program} "${golden_dir}/cases/${case}")
-  else()
-    add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "SKIPPED ${name}: ${missing}")
-    set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED")
-  endif()
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 120)
+  set_tests_properties(${test} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 120)
 endforeach()

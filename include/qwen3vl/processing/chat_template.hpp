@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "qwen3vl/error.hpp"
+#include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/processing/chat_format.hpp"
 #include "qwen3vl/processing/jinja_scan.hpp"
 #include "qwen3vl/processing/json_text.hpp"
-#include "qwen3vl/processing/text_file.hpp"
 
 namespace qwen3vl {
 

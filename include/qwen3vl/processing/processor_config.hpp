@@ -8,9 +8,9 @@
 #include <string>
 
 #include "qwen3vl/error.hpp"
+#include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/processing/json_text.hpp"
 #include "qwen3vl/processing/padding.hpp"
-#include "qwen3vl/processing/text_file.hpp"
 #include "qwen3vl/tensor/token_id.hpp"
 
 namespace qwen3vl {

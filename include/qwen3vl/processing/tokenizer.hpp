@@ -108,6 +108,7 @@ class Tokenizer {
 
   /// The text of `ids`; bytes that are not UTF-8 become U+FFFD, one per maximal invalid subsequence. Ids without a
   /// token (a model's vocabulary is padded) give nothing, as in transformers. Throws Error for a negative id.
+  /// Added tokens give their text, where transformers garbles one with letters such as é (it reads it as byte level).
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = false) const {
     std::string bytes;
     for (const TokenId id : ids) {

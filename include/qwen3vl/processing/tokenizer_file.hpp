@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "qwen3vl/error.hpp"
-#include "qwen3vl/processing/text_file.hpp"
+#include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/processing/utf8.hpp"
 #include "qwen3vl/tensor/token_id.hpp"
 

@@ -1,0 +1,129 @@
+/// Pictures from files: PNG and JPEG, by stb_image.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/io/exif.hpp"
+#include "qwen3vl/io/mapped_file.hpp"
+
+// stb_image as internal functions of each translation unit that includes this header, in a namespace of their own, so
+// that a program may also use stb_image itself. Only PNG and JPEG are compiled in: its other readers are the ones with
+// open bugs. The standard headers that it includes are included first, outside of the namespace.
+#include <cassert>
+#include <climits>
+#include <cmath>
+#include <cstdarg>
+#include <cstdlib>
+#include <cstring>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+#define STB_IMAGE_STATIC
+#define STB_IMAGE_IMPLEMENTATION
+#define STBI_NO_STDIO
+#define STBI_NO_LINEAR
+#define STBI_NO_HDR
+#define STBI_ONLY_PNG
+#define STBI_ONLY_JPEG
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
+namespace qwen3vl::stb {
+#include <stb/stb_image.h>
+}  // namespace qwen3vl::stb
+#pragma GCC diagnostic pop
+#undef STB_IMAGE_IMPLEMENTATION
+#undef STB_IMAGE_STATIC
+
+namespace qwen3vl {
+
+/// A picture of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row by row, channels together: [height, width,
+/// channels].
+struct Image {
+  int height = 0;
+  int width = 0;
+  int channels = 0;
+  std::vector<std::uint8_t> pixels;
+
+  std::size_t offset(int y, int x) const {
+    return (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) *
+           static_cast<std::size_t>(channels);
+  }
+  /// Throws Error if the sizes and the pixels disagree.
+  void check() const {
+    if (height < 1 || width < 1 || channels < 1 || channels > 4 || pixels.size() != offset(height, 0))
+      fail("a picture of ", height, " x ", width, " x ", channels, " with ", pixels.size(), " bytes of pixels");
+  }
+};
+
+/// What is accepted. A small file can hold an enormous picture, so the header is asked before anything is decoded.
+struct ImageLimits {
+  std::size_t max_pixels = 178'956'970;  ///< where Pillow stops, too
+  std::size_t max_file_bytes = std::size_t{1} << 30;
+};
+
+namespace detail {
+
+/// Turns a picture upright, as Pillow's ImageOps.exif_transpose does.
+inline Image upright(Image image, int orientation) {
+  if (orientation == 1) return image;
+  const bool turned = orientation >= 5;  // rows become columns
+  Image result{.height = turned ? image.width : image.height,
+               .width = turned ? image.height : image.width,
+               .channels = image.channels,
+               .pixels = std::vector<std::uint8_t>(image.pixels.size())};
+  for (int y = 0; y < result.height; ++y) {
+    for (int x = 0; x < result.width; ++x) {
+      int from_y = turned ? x : y, from_x = turned ? y : x;
+      if (orientation == 3 || orientation == 4 || orientation == 7 || orientation == 6)
+        from_y = image.height - 1 - from_y;
+      if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8)
+        from_x = image.width - 1 - from_x;
+      std::copy_n(image.pixels.data() + image.offset(from_y, from_x), image.channels,
+                  result.pixels.data() + result.offset(y, x));
+    }
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// Decodes a PNG or JPEG file in memory and turns it upright; `name` is for messages. Throws Error.
+inline Image decode_image(std::span<const std::byte> file, const std::string& name, const ImageLimits& limits = {}) {
+  if (file.empty()) fail(name, " is empty; wanted a PNG or JPEG picture");
+  if (file.size() > limits.max_file_bytes || file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+    fail(name, " has ", file.size(), " bytes, more than the limit of ", limits.max_file_bytes, " (ImageLimits)");
+  const auto* const bytes = reinterpret_cast<const stb::stbi_uc*>(file.data());
+  const int size = static_cast<int>(file.size());
+  int width = 0, height = 0, channels = 0;
+  if (stb::stbi_info_from_memory(bytes, size, &width, &height, &channels) == 0)
+    fail(name, " is not a PNG or JPEG picture (", stb::stbi_failure_reason(), ")");
+  if (width < 1 || height < 1 || static_cast<std::size_t>(width) > limits.max_pixels / static_cast<std::size_t>(height))
+    fail(name, " is a picture of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
+         " pixels (ImageLimits)");
+  const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
+      stb::stbi_load_from_memory(bytes, size, &width, &height, &channels, 0), stb::stbi_image_free);
+  if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
+  Image image{.height = height, .width = width, .channels = channels, .pixels = {}};
+  image.pixels.assign(pixels.get(), pixels.get() + image.offset(height, 0));
+  return detail::upright(std::move(image), exif_orientation(file));
+}
+
+/// Reads a picture from a file. Throws Error that names the file and says what is wrong.
+inline Image load_image(const std::filesystem::path& path, const ImageLimits& limits = {}) {
+  return decode_image(MappedFile::open(path).bytes(), path.string(), limits);
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,201 @@
+/// Antialiased resizing of 8-bit pictures, bit for bit as the reference's two backends do it: torchvision (the default
+/// of transformers) and Pillow. Both filter rows first, round to 8 bits, then filter columns; they differ in the
+/// precision of their fixed-point weights.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <numbers>
+#include <vector>
+
+#include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/processing/smart_resize.hpp"
+
+namespace qwen3vl {
+
+/// Filters by their numbers in Pillow and in preprocessor_config.json.
+enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3 };
+
+/// Whose arithmetic is followed.
+enum class ResizeBackend { torchvision, pil };
+
+namespace detail {
+
+/// The filter at distance x, in source pixels at full scale.
+inline double filter_value(Resample resample, double x) {
+  x = std::abs(x);
+  switch (resample) {
+    case Resample::bilinear:
+      return x < 1.0 ? 1.0 - x : 0.0;
+    case Resample::lanczos: {
+      if (x >= 3.0) return 0.0;
+      if (x == 0.0) return 1.0;
+      const double px = x * std::numbers::pi;
+      return std::sin(px) / px * (std::sin(px / 3.0) / (px / 3.0));
+    }
+    default: {  // bicubic with a = -0.5
+      constexpr double a = -0.5;
+      if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+      if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * a;
+      return 0.0;
+    }
+  }
+}
+
+inline double filter_support(Resample resample) {
+  return resample == Resample::bilinear ? 1.0 : resample == Resample::lanczos ? 3.0 : 2.0;
+}
+
+/// For each pixel along one axis: which source pixels it is made of, and their fixed-point weights.
+struct AxisWeights {
+  std::vector<std::int32_t> first;   ///< [size]
+  std::vector<std::int32_t> count;   ///< [size]
+  std::vector<std::int32_t> weight;  ///< [size, taps]
+  std::int64_t taps = 0;
+  int precision = 0;  ///< bits behind the binary point
+};
+
+inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample resample, ResizeBackend backend) {
+  const double scale = static_cast<double>(from) / static_cast<double>(to);
+  const double filter_scale = std::max(scale, 1.0), support = filter_support(resample) * filter_scale;
+  AxisWeights axis;
+  axis.taps = static_cast<std::int64_t>(std::ceil(support)) * 2 + 1;
+  std::vector<double> exact(static_cast<std::size_t>(to * axis.taps), 0.0);
+  double largest = 0.0;
+  for (std::int64_t i = 0; i < to; ++i) {
+    const double center = scale * (static_cast<double>(i) + 0.5);
+    const auto begin = std::max<std::int64_t>(0, static_cast<std::int64_t>(center - support + 0.5));
+    const auto end = std::min<std::int64_t>(from, static_cast<std::int64_t>(center + support + 0.5));
+    double* const weights = exact.data() + i * axis.taps;
+    double total = 0.0;
+    for (std::int64_t j = begin; j < end; ++j) {
+      weights[j - begin] = filter_value(resample, (static_cast<double>(j) - center + 0.5) / filter_scale);
+      total += weights[j - begin];
+    }
+    for (std::int64_t j = 0; j < end - begin; ++j) {
+      if (total != 0.0) weights[j] /= total;
+      largest = std::max(largest, weights[j]);
+    }
+    axis.first.push_back(static_cast<std::int32_t>(begin));
+    axis.count.push_back(static_cast<std::int32_t>(end - begin));
+  }
+  if (backend == ResizeBackend::pil) {
+    axis.precision = 32 - 8 - 2;  // what is left of 32 bits beside 8-bit values and a sign
+  } else {
+    // As many bits as 16-bit weights hold.
+    while (axis.precision < 22 && static_cast<int>(0.5 + largest * (1 << (axis.precision + 1))) < (1 << 15))
+      ++axis.precision;
+  }
+  const double one = static_cast<double>(1 << axis.precision);
+  for (const double weight : exact)
+    axis.weight.push_back(static_cast<std::int32_t>(weight < 0 ? weight * one - 0.5 : weight * one + 0.5));
+  return axis;
+}
+
+inline std::uint8_t rounded_pixel(std::int32_t sum, int precision) {
+  return static_cast<std::uint8_t>(std::clamp(sum >> precision, 0, 255));
+}
+
+/// Rows of `image` resized to `width`.
+template <int Channels>
+void resize_row(const std::uint8_t* from, const AxisWeights& axis, std::uint8_t* to) {
+  const std::int32_t half = 1 << (axis.precision - 1);
+  for (std::size_t x = 0; x < axis.first.size(); ++x) {
+    const std::int32_t* const weights = axis.weight.data() + static_cast<std::int64_t>(x) * axis.taps;
+    const std::uint8_t* const pixels = from + static_cast<std::ptrdiff_t>(axis.first[x]) * Channels;
+    std::int32_t sums[Channels];
+    std::fill_n(sums, Channels, half);
+    for (std::int32_t j = 0; j < axis.count[x]; ++j)
+      for (int c = 0; c < Channels; ++c) sums[c] += weights[j] * pixels[j * Channels + c];
+    for (int c = 0; c < Channels; ++c)
+      to[x * Channels + static_cast<std::size_t>(c)] = rounded_pixel(sums[c], axis.precision);
+  }
+}
+
+inline Image resize_width(const Image& image, std::int64_t width, Resample resample, ResizeBackend backend) {
+  const AxisWeights axis = axis_weights(image.width, width, resample, backend);
+  Image result{.height = image.height, .width = static_cast<int>(width), .channels = image.channels, .pixels = {}};
+  result.pixels.resize(result.offset(result.height, 0));
+#pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
+  for (int y = 0; y < image.height; ++y) {
+    const std::uint8_t* const from = image.pixels.data() + image.offset(y, 0);
+    std::uint8_t* const to = result.pixels.data() + result.offset(y, 0);
+    switch (image.channels) {
+      case 1:
+        resize_row<1>(from, axis, to);
+        break;
+      case 2:
+        resize_row<2>(from, axis, to);
+        break;
+      case 3:
+        resize_row<3>(from, axis, to);
+        break;
+      default:
+        resize_row<4>(from, axis, to);
+    }
+  }
+  return result;
+}
+
+inline Image resize_height(const Image& image, std::int64_t height, Resample resample, ResizeBackend backend) {
+  const AxisWeights axis = axis_weights(image.height, height, resample, backend);
+  Image result{.height = static_cast<int>(height), .width = image.width, .channels = image.channels, .pixels = {}};
+  result.pixels.resize(result.offset(result.height, 0));
+  const std::size_t row = image.offset(1, 0);
+#pragma omp parallel if (image.pixels.size() > 1000000)
+  {
+    std::vector<std::int32_t> sums(row);
+#pragma omp for schedule(static)
+    for (int y = 0; y < result.height; ++y) {
+      std::ranges::fill(sums, 1 << (axis.precision - 1));
+      for (std::int32_t j = 0; j < axis.count[static_cast<std::size_t>(y)]; ++j) {
+        const std::int32_t weight = axis.weight[static_cast<std::size_t>(y * axis.taps + j)];
+        const std::uint8_t* const from =
+            image.pixels.data() + image.offset(axis.first[static_cast<std::size_t>(y)] + j, 0);
+        for (std::size_t i = 0; i < row; ++i) sums[i] += weight * from[i];
+      }
+      std::uint8_t* const to = result.pixels.data() + result.offset(y, 0);
+      for (std::size_t i = 0; i < row; ++i) to[i] = rounded_pixel(sums[i], axis.precision);
+    }
+  }
+  return result;
+}
+
+inline Image resize_nearest(const Image& image, PictureSize size) {
+  Image result{.height = static_cast<int>(size.height),
+               .width = static_cast<int>(size.width),
+               .channels = image.channels,
+               .pixels = {}};
+  result.pixels.resize(result.offset(result.height, 0));
+  // The source pixel under the middle of each new one.
+  const auto source = [](int i, int from, int to) {
+    return std::min(from - 1, static_cast<int>((static_cast<double>(i) + 0.5) * static_cast<double>(from) /
+                                               static_cast<double>(to)));
+  };
+  for (int y = 0; y < result.height; ++y)
+    for (int x = 0; x < result.width; ++x)
+      std::copy_n(image.pixels.data() +
+                      image.offset(source(y, image.height, result.height), source(x, image.width, result.width)),
+                  image.channels, result.pixels.data() + result.offset(y, x));
+  return result;
+}
+
+}  // namespace detail
+
+/// Resizes a picture.
+inline Image resize(const Image& image, PictureSize size, Resample resample = Resample::bicubic,
+                    ResizeBackend backend = ResizeBackend::torchvision) {
+  image.check();
+  if (size.height < 1 || size.width < 1 || size.height > (1 << 20) || size.width > (1 << 20))
+    fail("cannot resize to ", size.height, " x ", size.width, " pixels");
+  if (resample == Resample::nearest) return detail::resize_nearest(image, size);
+  if (size.width == image.width) {
+    return size.height == image.height ? image : detail::resize_height(image, size.height, resample, backend);
+  }
+  const Image wide = detail::resize_width(image, size.width, resample, backend);
+  return size.height == image.height ? wide : detail::resize_height(wide, size.height, resample, backend);
+}
+
+}  // namespace qwen3vl

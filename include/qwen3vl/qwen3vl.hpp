@@ -1,0 +1,14 @@
+/// Everything: from a checkpoint folder and a picture to an answer. Programs that need less include less, which
+/// compiles faster: a layer's header brings only that layer.
+#pragma once
+
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/config/released.hpp"
+#include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/model/random_weights.hpp"
+#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/processing/processor.hpp"
+#include "qwen3vl/processing/token_stream.hpp"
+#include "qwen3vl/tensor/eigen.hpp"
+#include "qwen3vl/text/padded_forward.hpp"

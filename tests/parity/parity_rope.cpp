@@ -1,0 +1,92 @@
+// Runs one set of the rope types' table:   parity-rope TYPES.json SET      (exit codes as parity_model.cpp)
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "golden_case.hpp"
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/layers/rotary_embedding.hpp"
+
+namespace parity {
+namespace {
+
+struct Tables {
+  std::vector<float> cos, sin;  // [tokens, head_dim / 2]
+};
+
+/// Tables by the section of the set, which is compile-time in the library. Returns whether it was this one.
+template <index_t S0, index_t S1, index_t S2>
+bool compute(const std::vector<int>& section, Context<Cpu>& ctx, View<const std::int32_t, Cpu, 3, dynamic> positions,
+             const RotaryFrequencies& rotary, Tables& tables) {
+  constexpr index_t frequencies = S0 + S1 + S2;
+  if (section != std::vector<int>{S0, S1, S2}) return false;
+  const index_t tokens = positions.extent(1);
+  tables.cos.resize(static_cast<std::size_t>(tokens * frequencies));
+  tables.sin.resize(tables.cos.size());
+  rope_tables<S0, S1, S2>(ctx, positions, View<const float, Cpu, frequencies>(rotary.inv_freq.data()),
+                          rotary.attention_scaling, View<float, Cpu, dynamic, frequencies>(tables.cos.data(), tokens),
+                          View<float, Cpu, dynamic, frequencies>(tables.sin.data(), tokens));
+  return true;
+}
+
+std::vector<float> both_halves(const std::vector<float>& half, index_t width) {
+  std::vector<float> whole;
+  for (index_t row = 0; row < static_cast<index_t>(half.size()); row += width)
+    for (int copy = 0; copy < 2; ++copy) whole.insert(whole.end(), half.begin() + row, half.begin() + row + width);
+  return whole;
+}
+
+Exit run(const std::filesystem::path& file, const std::string& name) {
+  GoldenCase golden(file);
+  const json& set = golden.options().at("sets").at(name);
+  RopeParameters rope;
+  rope.rope_theta = set.at("rope_theta").get<double>();
+  rope.rope_type = set.at("rope_scaling").value("rope_type", "default");
+  if (rope.rope_type != "default") {
+    std::printf("SKIPPED rope/types %s: rope_type '%s' is not supported yet\n", name.c_str(), rope.rope_type.c_str());
+    return skipped;
+  }
+  const auto head_dim = set.at("head_dim").get<index_t>();
+  const auto section = set.at("mrope_section").get<std::vector<int>>();
+  const RotaryFrequencies rotary = rotary_frequencies(rope, head_dim);
+  const std::string prefix = "out." + name + ".";
+  golden.compare(prefix + "inv_freq_init", rotary.inv_freq, {}, 1e-5);
+  Cpu cpu(1);
+  Context<Cpu> ctx(cpu);
+  for (std::size_t j = 0; j < set.at("sequence_lengths").size(); ++j) {
+    std::vector<std::int32_t> ids;
+    for (const auto id : golden.integers(concat("in.", name, ".", j, ".position_ids")))
+      ids.push_back(static_cast<std::int32_t>(id));
+    const View<const std::int32_t, Cpu, 3, dynamic> positions(ids.data(), static_cast<index_t>(ids.size()) / 3);
+    Tables tables;
+    if (!compute<24, 20, 20>(section, ctx, positions, rotary, tables) &&
+        !compute<12, 10, 10>(section, ctx, positions, rotary, tables) &&
+        !compute<6, 5, 5>(section, ctx, positions, rotary, tables)) {
+      golden.report(name, "has an mrope_section that this program does not instantiate");
+      break;
+    }
+    const std::string call = concat(prefix, j, ".");
+    golden.compare(call + "inv_freq", rotary.inv_freq, {}, 1e-5);
+    golden.compare(call + "attention_scaling", std::vector<float>{rotary.attention_scaling}, {}, 1e-5);
+    golden.compare(call + "cos", both_halves(tables.cos, head_dim / 2), {}, 2e-4);
+    golden.compare(call + "sin", both_halves(tables.sin, head_dim / 2), {}, 2e-4);
+  }
+  return golden.result();
+}
+
+}  // namespace
+}  // namespace parity
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: %s TYPES.json SET\n", argv[0]);
+    return 2;
+  }
+  try {
+    return parity::run(argv[1], argv[2]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "FAILED: %s\n", error.what());
+    return parity::failed;
+  }
+}

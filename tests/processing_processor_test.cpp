@@ -1,0 +1,291 @@
+// The processor against the reference: placeholders, token types, padding, conversations of the small trained model.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE processing_processor
+#include <boost/test/unit_test.hpp>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "qwen3vl/processing/json_text.hpp"
+#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/processing/processor.hpp"
+#include "qwen3vl/io/json_file.hpp"
+
+using namespace qwen3vl;
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+namespace {
+
+bool mentions(const Error& error, const std::string& what) {
+  const bool found = std::strstr(error.what(), what.c_str()) != nullptr;
+  if (!found) BOOST_TEST_MESSAGE("message was: " << error.what());
+  return found;
+}
+
+#define CHECK_FAILS(expression, what) \
+  BOOST_CHECK_EXCEPTION(expression, Error, [&](const Error& e) { return mentions(e, what); })
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("qwen3vl_processor_" + std::to_string(std::random_device{}()));
+  Folder() { fs::create_directories(path); }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  void write(const char* name, const std::string& text) const { std::ofstream(path / name, std::ios::binary) << text; }
+};
+
+const fs::path tiny_shapes = QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes";
+
+const ordered_json& golden() {
+  static const ordered_json table = parse_ordered_json(
+      read_text_file(QWEN3VL_TEST_DATA "/golden/cases/processing/processor.json", max_json_bytes), "processor.json");
+  return table;
+}
+
+// The official vocabulary with the picture settings of the golden cases.
+const Processor& official() {
+  static const Processor processor = [] {
+    const Folder folder;
+    fs::create_symlink(QWEN3VL_TEST_DATA "/assets/qwen3-tokenizer/tokenizer.json", folder.path / "tokenizer.json");
+    ordered_json settings = golden()["image_settings"];
+    settings["size"] = golden()["image_size"];
+    folder.write("preprocessor_config.json", settings.dump());
+    return Processor::from_pretrained(folder.path);
+  }();
+  return processor;
+}
+
+const Processor& tiny() {
+  static const Processor processor = Processor::from_pretrained(tiny_shapes);
+  return processor;
+}
+
+Image plain_image(int height, int width) {
+  Image image;
+  image.height = height;
+  image.width = width;
+  image.channels = 3;
+  image.pixels.assign(static_cast<std::size_t>(height) * width * 3, 127);
+  return image;
+}
+
+template <class T>
+ordered_json to_json(const HostMatrix<T>& matrix) {
+  ordered_json rows = ordered_json::array();
+  for (index_t i = 0; i < matrix.rows(); ++i) {
+    ordered_json row = ordered_json::array();
+    for (const T value : matrix[i].span()) row.push_back(static_cast<int>(value));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+ordered_json to_json(const std::vector<GridThw>& grids) {
+  if (grids.empty()) return nullptr;
+  ordered_json rows = ordered_json::array();
+  for (const GridThw& grid : grids) rows.push_back({grid.t, grid.h, grid.w});
+  return rows;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(golden_batches) {
+  int checked = 0;
+  for (const ordered_json& row : golden()["cases"]) {
+    const std::string name = row["name"].get<std::string>();
+    if (!row["videos_thw"].is_null()) {
+      std::printf("skipped, no videos yet: %s\n", name.c_str());
+      continue;
+    }
+    ++checked;
+    BOOST_TEST_CONTEXT(name) {
+      const auto texts = row["text"].get<std::vector<std::string>>();
+      std::vector<Image> images;
+      if (!row["images_hw"].is_null()) {
+        for (const auto& size : row["images_hw"]) images.push_back(plain_image(size[0].get<int>(), size[1].get<int>()));
+      }
+      ProcessorOptions options;
+      options.padding_side = row["padding_side"] == "left" ? PaddingSide::left : PaddingSide::right;
+      if (!row["error"].is_null()) {
+        const std::string error = row["error"].get<std::string>();
+        CHECK_FAILS(official()(texts, images, options), error.substr(error.find(": ") + 2));
+        continue;
+      }
+      const ModelInputs inputs = official()(texts, images, options);
+      BOOST_CHECK_EQUAL(to_json(inputs.input_ids), row["input_ids"]);
+      BOOST_CHECK_EQUAL(to_json(inputs.attention_mask), row["attention_mask"]);
+      BOOST_CHECK_EQUAL(to_json(inputs.mm_token_type_ids), row["mm_token_type_ids"]);
+      BOOST_CHECK_EQUAL(to_json(inputs.image_grid_thw), row["image_grid_thw"]);
+      index_t patches = 0;
+      for (const GridThw& grid : inputs.image_grid_thw) patches += grid.patches();
+      BOOST_CHECK_EQUAL(inputs.pixel_values.empty() ? 0 : inputs.pixel_values.rows(), patches);
+      const auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, 2);
+      BOOST_CHECK_EQUAL(ordered_json(expanded), row["expanded_text"]);
+    }
+  }
+  BOOST_CHECK_GE(checked, 8);
+}
+
+BOOST_AUTO_TEST_CASE(conversations_of_the_small_trained_model) {
+  const ordered_json table =
+      parse_ordered_json(read_text_file(tiny_shapes / "expected/cases.json", max_json_bytes), "cases.json");
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  int checked = 0;
+  for (const ordered_json& row : table["cases"]) {
+    const std::string name = row["name"].get<std::string>();
+    const Conversation messages = messages_from_json(row["messages"]);
+    const ChatTemplateOptions options{.add_generation_prompt = true, .enable_thinking = name.ends_with(" thinking")};
+    BOOST_TEST_CONTEXT(name) {
+      BOOST_CHECK_EQUAL(tiny().render_chat_template(messages, options), row["prompt"].get<std::string>());
+      if (row.contains("video_grid_thw")) {
+        std::printf("skipped, no videos yet: %s\n", name.c_str());
+        CHECK_FAILS(tiny().apply_chat_template(messages, options, here),
+                    "messages[0].content[0]: videos are not supported yet");
+        continue;
+      }
+      ++checked;
+      const ModelInputs inputs = tiny().apply_chat_template(messages, options, here);
+      BOOST_CHECK_EQUAL(to_json(inputs.input_ids)[0], row["prompt_ids"]);
+      if (row.contains("image_grid_thw")) {
+        BOOST_CHECK_EQUAL(to_json(inputs.image_grid_thw), row["image_grid_thw"]);
+      } else {
+        BOOST_CHECK(inputs.image_grid_thw.empty());
+        BOOST_CHECK(inputs.pixel_values.empty());
+      }
+      // The answer back to text, with and without the token that ends it.
+      const auto ids = row["ids"].get<std::vector<TokenId>>();
+      BOOST_CHECK_EQUAL(tiny().decode(ids), row["raw_text"].get<std::string>());
+      const std::vector<std::vector<TokenId>> generated = {ids, ids};
+      const auto answers = tiny().post_process_image_text_to_text(generated);
+      BOOST_REQUIRE_EQUAL(answers.size(), 2U);
+      BOOST_CHECK_EQUAL(answers[1], row["text"].get<std::string>());
+    }
+  }
+  BOOST_CHECK_GT(checked, 40);
+}
+
+BOOST_AUTO_TEST_CASE(batches_of_conversations) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const std::vector<Conversation> batch = {{user("Hello!")}, {user({image("images/01.png"), text("What?")})}};
+  const ModelInputs both = tiny().apply_chat_template(batch, {.add_generation_prompt = true}, here);
+  BOOST_REQUIRE_EQUAL(both.batch_size(), 2);
+  BOOST_CHECK_EQUAL(both.image_grid_thw.size(), 1U);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const ModelInputs one = tiny().apply_chat_template(batch[i], {.add_generation_prompt = true}, here);
+    BOOST_REQUIRE_EQUAL(one.batch_size(), 1);
+    const index_t padding = both.length() - one.length();  // on the left by default
+    for (index_t j = 0; j < both.length(); ++j) {
+      const auto row = static_cast<index_t>(i);
+      BOOST_CHECK_EQUAL(both.attention_mask(row, j), j < padding ? 0 : 1);
+      BOOST_CHECK_EQUAL(both.input_ids(row, j), j < padding ? tiny().pad_token_id() : one.input_ids(0, j - padding));
+    }
+  }
+  CHECK_FAILS(tiny().apply_chat_template(std::vector<Conversation>{{user("a")}, {user({image("none.png")})}}, {}, here),
+              "conversation 1: messages[0].content[0]: ");
+}
+
+BOOST_AUTO_TEST_CASE(pictures_beside_the_messages) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const Image first = load_image(tiny_shapes / "expected/images/01.png");
+  const Conversation by_path = {user({image("images/01.png"), text("What?")})};
+  const Conversation by_hand = {user({image(), text("What?")})};
+  const ModelInputs a = tiny().apply_chat_template(by_path, {}, here);
+  const ModelInputs b = tiny().apply_chat_template(by_hand, {}, {}, std::span(&first, 1));
+  BOOST_CHECK_EQUAL(to_json(a.input_ids), to_json(b.input_ids));
+  BOOST_REQUIRE_EQUAL(a.pixel_values.size(), b.pixel_values.size());
+  BOOST_CHECK(std::equal(a.pixel_values.span().begin(), a.pixel_values.span().end(), b.pixel_values.span().begin()));
+  CHECK_FAILS(tiny().apply_chat_template(by_hand), "messages[0].content[0]: names no file");
+  CHECK_FAILS(tiny().apply_chat_template(by_path, {}, here, std::span(&first, 1)), "for which no part asks");
+}
+
+BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
+  const ProcessorOptions here{.media_directory = tiny_shapes};
+  const auto ask = [&](const char* source) {
+    return tiny().apply_chat_template(Conversation{system_prompt("s"), user({text("a"), image(source)})}, {}, here);
+  };
+  CHECK_FAILS(ask("missing.png"), "messages[1].content[1]: ");
+  CHECK_FAILS(ask("missing.png"), "missing.png");
+  CHECK_FAILS(ask("config.json"), "messages[1].content[1]: ");
+  CHECK_FAILS(ask("https://example.org/a.png"), "is not fetched from the network");
+  CHECK_FAILS(ask("data:image/png;base64,AAAA"), "data addresses are not read");
+  CHECK_FAILS(ask("file://"), "names no file");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}), "videos are not supported yet");
+  // Instruct writes no pictures for the assistant, so one there has no placeholder; transformers reports it like this.
+  const std::string picture = (tiny_shapes / "expected/images/01.png").string();
+  Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q"), shown}),
+              "Found total 0 <|image_pad|> tokens and 1 images");
+}
+
+BOOST_AUTO_TEST_CASE(chat_formats_of_checkpoints) {
+  CHECK_FAILS(official().render_chat_template({user("q")}), "no chat template in");
+  const Processor forced = Processor::from_pretrained(tiny_shapes, ChatFormat{.kind = ChatFormat::Kind::thinking});
+  BOOST_CHECK_EQUAL(forced.render_chat_template({user("q")}, {.add_generation_prompt = true}),
+                    "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n");
+  BOOST_CHECK(tiny().chat_format().has_thinking_switch);
+}
+
+BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
+  const Folder folder;
+  for (const char* name : {"tokenizer.json", "preprocessor_config.json"}) {
+    fs::create_symlink(tiny_shapes / name, folder.path / name);
+  }
+  const std::vector<std::string> texts = {"Hello!", "Hello! Hello!"};
+  BOOST_CHECK_EQUAL(Processor::from_pretrained(folder.path)(texts).attention_mask(0, 0), 0);  // left
+
+  folder.write("tokenizer_config.json", R"({"padding_side": "right", "pad_token": {"content": "<|im_end|>"}})");
+  const Processor right = Processor::from_pretrained(folder.path);
+  const ModelInputs inputs = right(texts);
+  BOOST_CHECK_EQUAL(inputs.attention_mask(0, 0), 1);
+  BOOST_CHECK_EQUAL(inputs.input_ids(0, inputs.length() - 1), *right.tokenizer().token_to_id("<|im_end|>"));
+
+  folder.write("tokenizer_config.json", R"({"padding_side": "up"})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path), "padding_side must be left or right");
+  folder.write("tokenizer_config.json", R"({"pad_token": 3})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path), "pad_token must be a string");
+  folder.write("tokenizer_config.json", R"({"pad_token": "<nothing>"})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path), "the tokenizer has no token <nothing>");
+  folder.write("tokenizer_config.json", "{}");
+  folder.write("config.json", R"({"image_token_id": 7})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path), "config.json gives <|image_pad|> the id 7, the tokenizer 640");
+  folder.write("config.json", R"({"image_token_id": -1})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path), "image_token_id must be a token's number");
+  fs::remove(folder.path / "tokenizer.json");
+  CHECK_FAILS(Processor::from_pretrained(folder.path), "tokenizer.json");
+}
+
+BOOST_AUTO_TEST_CASE(texts_that_make_no_batch) {
+  CHECK_FAILS(tiny()(std::vector<std::string>{}), "no text was given");
+  CHECK_FAILS(tiny()(""), "every text of the batch is empty");
+  CHECK_FAILS(tiny()("<|video_pad|>"), "Found 1 <|video_pad|> tokens in the text but no videos were passed.");
+}
+
+BOOST_AUTO_TEST_CASE(decoding_options) {
+  const auto ids = tiny().tokenizer().encode("Yes , it is n't .<|im_end|>");
+  BOOST_CHECK_EQUAL(tiny().decode(ids), "Yes , it is n't .<|im_end|>");
+  BOOST_CHECK_EQUAL(tiny().decode(ids, {.skip_special_tokens = true}), "Yes , it is n't .");
+  BOOST_CHECK_EQUAL(tiny().decode(ids, {.skip_special_tokens = true, .clean_up_tokenization_spaces = true}),
+                    "Yes, it isn't.");
+  HostMatrix<TokenId> matrix(2, 1);
+  matrix(0, 0) = matrix(1, 0) = ids.back();
+  BOOST_CHECK_EQUAL(tiny().batch_decode(matrix)[1], "<|im_end|>");
+  BOOST_CHECK_EQUAL(tiny().post_process_image_text_to_text(matrix)[1], "");
+  BOOST_CHECK_EQUAL(clean_up_tokenization("a ? b ! ' c 've . d 's 're 'm"), "a? b!'c've. d's're'm");
+}
+
+BOOST_AUTO_TEST_CASE(grids_that_cannot_be_tokens) {
+  const std::vector<std::string> one = {"<|image_pad|>"};
+  const auto expand = [&](GridThw grid, std::int64_t merge) {
+    return expand_image_placeholders(one, std::span(&grid, 1), merge);
+  };
+  BOOST_CHECK_EQUAL(expand({1, 4, 4}, 2)[0].size(), 4 * image_placeholder.size());
+  CHECK_FAILS(expand({1, 4, 4}, 0), "cannot become tokens");
+  CHECK_FAILS(expand({0, 4, 4}, 2), "cannot become tokens");
+  CHECK_FAILS(expand({1, -4, 4}, 2), "cannot become tokens");
+  CHECK_FAILS(expand({std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40}, 2), "cannot become tokens");
+}
