@@ -159,7 +159,10 @@ class Program {
     };
     const GenerateOutput output = model_.generate(inputs, options, cache);
     emit(stream.flush());
-    if (!arguments_.json) std::puts("");
+    if (!arguments_.json) {
+      std::puts("");
+      std::fflush(stdout);
+    }
     result.token_ids = output.new_tokens.front();
     result.finish_reason = output.finish_reasons.front();
     result.timings = output.timings;
