@@ -1,9 +1,11 @@
 /// The weights of a checkpoint folder: one safetensors file, or several with an index.
+/// Opening maps and checks the files; no weight is read before somebody touches its bytes.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,39 +17,45 @@ namespace qwen3vl {
 
 class Checkpoint {
  public:
-  /// Opens `folder`/model.safetensors, or the shards that `folder`/model.safetensors.index.json lists. Throws one Error
-  /// that names every missing shard and every tensor that is not where the index says.
+  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json lists. Throws one
+  /// Error that names every missing shard, every tensor that is not where the index says, and every tensor that two
+  /// shards hold.
   static Checkpoint open(const std::filesystem::path& folder, const SafetensorsLimits& limits = {}) {
     std::error_code ignored;
     if (!std::filesystem::is_directory(folder, ignored))
       fail(folder.string(), " is not a folder; give a checkpoint folder");
     Checkpoint checkpoint;
     checkpoint.name_ = folder.string();
+    Problems problems;
     const std::filesystem::path single = folder / "model.safetensors";
     const std::filesystem::path index = folder / "model.safetensors.index.json";
     if (std::filesystem::exists(single, ignored)) {
       checkpoint.files_.push_back(SafetensorsFile::open(single, limits));
     } else if (std::filesystem::exists(index, ignored)) {
-      checkpoint.open_shards(folder, index, limits);
+      checkpoint.open_shards(folder, index, limits, problems);
     } else {
       fail(folder.string(), " holds neither model.safetensors nor model.safetensors.index.json; download the weights");
     }
-    checkpoint.collect();
+    checkpoint.collect(problems);
+    checkpoint.require_none(problems);
     return checkpoint;
   }
 
   const std::string& name() const { return name_; }
 
-  /// The tensor of a name, or nullptr.
+  /// The tensor of a name, or nullptr. Lives as long as the checkpoint, also when that is moved.
   const StoredTensor* find(std::string_view name) const {
     const auto found = tensors_.find(name);
     return found == tensors_.end() ? nullptr : found->second.tensor;
   }
+  /// All names, sorted.
   std::vector<std::string> names() const {
     std::vector<std::string> all;
     for (const auto& [name, place] : tensors_) all.push_back(name);
     return all;
   }
+  /// Bytes of all tensors, as stored.
+  std::uint64_t total_bytes() const { return total_bytes_; }
   /// Says that a tensor is not needed any more; its pages leave memory.
   void release(std::string_view name) const {
     const auto found = tensors_.find(name);
@@ -60,49 +68,77 @@ class Checkpoint {
     const StoredTensor* tensor;
   };
 
+  /// What is wrong with a folder, gathered so that one error can name everything.
+  struct Problems {
+    std::vector<std::string> missing, absent, twice;
+  };
+
   void open_shards(const std::filesystem::path& folder, const std::filesystem::path& index,
-                   const SafetensorsLimits& limits) {
-    const nlohmann::json json = read_json_file(index);
+                   const SafetensorsLimits& limits, Problems& problems) {
+    const nlohmann::json json =
+        read_json_file(index, {.max_bytes = limits.max_header_bytes, .max_depth = 8, .unique_keys = true});
     const auto map = json.is_object() ? json.find("weight_map") : json.end();
     if (map == json.end() || !map->is_object()) fail(index.string(), " has no weight_map");
     std::map<std::string, std::vector<std::string>> shards;  // file -> tensors
     for (const auto& [tensor, file] : map->items()) {
-      if (!file.is_string()) fail(index.string(), ": the weight_map entry of ", tensor, " is not a file name");
-      const auto name = file.get<std::string>();
-      // A name from a file must not lead out of the folder.
-      if (name.empty() || name == ".." || name.find('/') != std::string::npos || name.find('\\') != std::string::npos)
-        fail(index.string(), ": the weight_map entry of ", tensor, " is '", name, "', not a plain file name");
+      if (!file.is_string())
+        fail(index.string(), ": the weight_map entry of ", detail::shown(tensor), " is not a file name");
+      const auto& name = file.get_ref<const std::string&>();
+      if (!is_plain_name(name))
+        fail(index.string(), ": the weight_map entry of ", detail::shown(tensor), " is '", detail::shown(name),
+             "', not a plain file name");
       shards[name].push_back(tensor);
     }
-    std::string missing;
     for (const auto& [file, tensors] : shards) {
       std::error_code ignored;
-      if (!std::filesystem::exists(folder / file, ignored)) missing += (missing.empty() ? "" : ", ") + file;
-    }
-    if (!missing.empty())
-      fail(folder.string(), " lacks these files, which its index lists: ", missing, "; download them");
-    std::string absent;
-    for (const auto& [file, tensors] : shards) {
+      if (!std::filesystem::exists(folder / file, ignored)) {
+        problems.missing.push_back(file);
+        continue;
+      }
       files_.push_back(SafetensorsFile::open(folder / file, limits));
       for (const std::string& tensor : tensors)
         if (files_.back().find(tensor) == nullptr)
-          absent += concat(absent.empty() ? "" : ", ", tensor, " (", file, ")");
+          problems.absent.push_back(concat(detail::shown(tensor), " (", file, ")"));
     }
-    if (!absent.empty()) fail(index.string(), " lists tensors that are not in their files: ", absent);
   }
 
-  void collect() {
-    std::string twice;
+  /// A name from a file must not lead out of the folder. Links in the folder may: that is how the Hub's cache is built.
+  static bool is_plain_name(const std::string& name) {
+    return !name.empty() && name != "." && name != ".." &&
+           std::all_of(name.begin(), name.end(), [](char c) { return c != '/' && c != '\\' && (c < 0 || c >= 0x20); });
+  }
+
+  void collect(Problems& problems) {
     for (const SafetensorsFile& file : files_)
-      for (const StoredTensor& tensor : file.tensors())
-        if (!tensors_.emplace(tensor.name, Place{&file, &tensor}).second)
-          twice += (twice.empty() ? "" : ", ") + tensor.name;
-    if (!twice.empty()) fail(name_, " holds these tensors in more than one file: ", twice);
+      for (const StoredTensor& tensor : file.tensors()) {
+        const auto [place, is_new] = tensors_.emplace(tensor.name, Place{&file, &tensor});
+        const auto file_name = [](const SafetensorsFile& f) {
+          return std::filesystem::path(f.name()).filename().string();
+        };
+        if (!is_new)
+          problems.twice.push_back(
+              concat(detail::shown(tensor.name), " (", file_name(*place->second.file), " and ", file_name(file), ")"));
+        total_bytes_ += tensor.bytes.size();
+      }
+  }
+
+  void require_none(const Problems& problems) const {
+    std::string text;
+    const auto add = [&](std::string_view what, const std::vector<std::string>& names) {
+      if (names.empty()) return;
+      text += concat(text.empty() ? "" : "; ", what);
+      for (const std::string& name : names) text += (&name == names.data() ? " " : ", ") + name;
+    };
+    add("missing files:", problems.missing);
+    add("tensors that are not in the file the index names:", problems.absent);
+    add("tensors that are in two files:", problems.twice);
+    if (!text.empty()) fail("the checkpoint ", name_, " is damaged or incomplete: ", text, "; download it again");
   }
 
   std::string name_;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, Place, std::less<>> tensors_;
+  std::uint64_t total_bytes_ = 0;
 };
 
 }  // namespace qwen3vl

@@ -5,31 +5,57 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "qwen3vl/error.hpp"
 
 namespace qwen3vl {
 
-/// How much JSON is read, and how deeply it may nest (the parser recurses when a value is destroyed).
+/// How much JSON is read, and what of it is accepted.
 struct JsonLimits {
   std::size_t max_bytes = 100'000'000;
-  int max_depth = 100;
+  int max_depth = 100;  ///< levels of objects and arrays
+  bool unique_keys =
+      false;  ///< refuse a key that occurs twice in one object; otherwise the last one counts, as in Python
 };
 
-/// Parses JSON; `name` is for messages. Throws Error for malformed, too deep or repeated keys in one object.
+namespace detail {
+
+/// Text out of a file, made fit for an error message: one printable line that is not endless.
+inline std::string shown(std::string_view text, std::size_t longest = 120) {
+  std::string line;
+  for (const char c : text.substr(0, longest)) line += c >= 0x20 && c < 0x7f ? c : '?';
+  return text.size() > longest ? line + "..." : line;
+}
+
+}  // namespace detail
+
+/// Parses JSON; `name` is for messages. Throws Error if it is malformed or beyond the limits.
 inline nlohmann::json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {}) {
   using nlohmann::json;
+  using Event = json::parse_event_t;
   if (text.size() > limits.max_bytes)
     fail(name, " has ", text.size(), " bytes, more than the limit of ", limits.max_bytes);
+  // The parser takes this byte for the end of the text and would not look at what follows.
+  if (text.find('\0') != std::string_view::npos) fail(name, " is not valid JSON: it contains a zero byte");
+  std::vector<std::set<std::string>> keys;  // of each open object
+  const auto check = [&](int depth, Event event, json& value) {
+    if ((event == Event::object_start || event == Event::array_start) && depth >= limits.max_depth)
+      fail(name, " nests deeper than ", limits.max_depth, " levels");
+    if (!limits.unique_keys) return true;
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(value.get<std::string>()).second)
+      fail(name, " has the key '", detail::shown(value.get<std::string>()), "' twice in one object");
+    return true;
+  };
   try {
-    return json::parse(text, [&](int depth, json::parse_event_t, json&) {
-      if (depth > limits.max_depth) fail(name, " nests deeper than ", limits.max_depth, " levels");
-      return true;
-    });
+    return json::parse(text, check);
   } catch (const json::exception& error) {
-    fail(name, " is not valid JSON: ", error.what());
+    fail(name, " is not valid JSON: ", detail::shown(error.what(), 200));
   }
 }
 

@@ -24,12 +24,13 @@ class MappedFile {
  public:
   /// Throws Error if the file cannot be opened or is not a regular file.
   static MappedFile open(const std::filesystem::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Non-blocking, for opening a pipe would otherwise wait for a writer; regular files do not care.
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) fail("cannot open ", path.string(), ": ", std::strerror(errno));
     struct stat status {};
     if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
       ::close(descriptor);
-      fail(path.string(), " is not a file");
+      fail(path.string(), " is not a regular file");
     }
     MappedFile file;
     file.size_ = static_cast<std::size_t>(status.st_size);

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,6 +69,7 @@ class SafetensorsFile {
   [[noreturn]] void broken(const Parts&... parts) const {
     fail(name_, " is not a valid safetensors file: ", parts..., "; download it again");
   }
+  static std::string shown(std::string_view text) { return detail::shown(text); }
 
   void read_header(const SafetensorsLimits& limits) {
     const std::span<const std::byte> bytes = file_.bytes();
@@ -82,8 +82,9 @@ class SafetensorsFile {
       broken("its header of ", header_size, " bytes is over the limit of ", limits.max_header_bytes);
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_size, header_size);
     const std::span<const std::byte> data = bytes.subspan(sizeof header_size + header_size);
-    const nlohmann::json header = parse_header(text);
-    if (!header.is_object()) broken("its header is not a JSON object");
+    if (text.empty() || text.front() != '{') broken("its header is not a JSON object");
+    const nlohmann::json header = parse_json(
+        text, "the header of " + name_, {.max_bytes = limits.max_header_bytes, .max_depth = 8, .unique_keys = true});
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") {
         read_metadata(entry);
@@ -93,22 +94,6 @@ class SafetensorsFile {
     }
     check_layout(data);
     for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
-  }
-
-  /// nlohmann keeps the last of two equal keys: they are looked for while parsing.
-  nlohmann::json parse_header(std::string_view text) const {
-    using nlohmann::json;
-    std::set<std::string> names;
-    try {
-      return json::parse(text, [&](int depth, json::parse_event_t event, json& value) {
-        if (depth > 8) broken("its header nests too deeply");
-        if (depth == 1 && event == json::parse_event_t::key && !names.insert(value.get<std::string>()).second)
-          broken("the tensor ", value.get<std::string>(), " occurs twice");
-        return true;
-      });
-    } catch (const json::exception& error) {
-      broken("its header is not JSON: ", error.what());
-    }
   }
 
   void read_metadata(const nlohmann::json& entry) {
@@ -122,30 +107,37 @@ class SafetensorsFile {
   StoredTensor read_entry(const std::string& name, const nlohmann::json& entry, std::span<const std::byte> data,
                           const SafetensorsLimits& limits) const {
     StoredTensor tensor{.name = name, .dtype = DType::f32, .shape = {}, .bytes = {}};
-    if (!entry.is_object()) broken("the entry of ", name, " is not an object");
+    if (!entry.is_object()) broken("the entry of ", shown(name), " is not an object");
     const auto dtype = entry.find("dtype"), shape = entry.find("shape"), offsets = entry.find("data_offsets");
     if (dtype == entry.end() || shape == entry.end() || offsets == entry.end())
-      broken("the entry of ", name, " lacks dtype, shape or data_offsets");
-    if (!dtype->is_string()) broken("the dtype of ", name, " is not a string");
+      broken("the entry of ", shown(name), " lacks dtype, shape or data_offsets");
+    if (!dtype->is_string()) broken("the dtype of ", shown(name), " is not a string");
     const std::optional<DType> known = dtype_of(dtype->get<std::string>());
-    if (!known) broken("the dtype of ", name, " is '", dtype->get<std::string>(), "', which is not known");
+    if (!known)
+      broken("the dtype of ", shown(name), " is '", shown(dtype->get<std::string>()), "', which is not known");
     tensor.dtype = *known;
-    if (!shape->is_array() || shape->size() > limits.max_rank) broken("the shape of ", name, " is not a short list");
+    if (!shape->is_array() || shape->size() > limits.max_rank)
+      broken("the shape of ", shown(name), " is not a list of at most ", limits.max_rank, " sizes");
     std::uint64_t size = size_of(tensor.dtype);
+    // Whoever multiplies only some extents must not overflow either, even if another one is zero.
+    index_t without_zeros = static_cast<index_t>(size);
     for (const auto& extent : *shape) {
-      if (!extent.is_number_unsigned()) broken("the shape of ", name, " holds something else than sizes");
+      if (!extent.is_number_unsigned()) broken("the shape of ", shown(name), " holds something else than sizes");
       const auto value = extent.get<std::uint64_t>();
-      if (value > static_cast<std::uint64_t>(INT64_MAX) || __builtin_mul_overflow(size, value, &size))
-        broken("the shape of ", name, " is too large");
+      if (value > static_cast<std::uint64_t>(INT64_MAX) ||
+          __builtin_mul_overflow(without_zeros, std::max(static_cast<index_t>(value), index_t{1}), &without_zeros))
+        broken("the shape of ", shown(name), " is too large");
+      size *= value;
       tensor.shape.push_back(static_cast<index_t>(value));
     }
     if (!offsets->is_array() || offsets->size() != 2 || !(*offsets)[0].is_number_unsigned() ||
         !(*offsets)[1].is_number_unsigned())
-      broken("the data_offsets of ", name, " are not two positions");
+      broken("the data_offsets of ", shown(name), " are not two positions");
     const auto begin = (*offsets)[0].get<std::uint64_t>(), end = (*offsets)[1].get<std::uint64_t>();
     if (begin > end || end > data.size())
-      broken("the bytes ", begin, " to ", end, " of ", name, " are not inside the ", data.size(), " bytes of data");
-    if (end - begin != size) broken(name, " has ", end - begin, " bytes, its shape and dtype need ", size);
+      broken("the bytes ", begin, " to ", end, " of ", shown(name), " are not inside the ", data.size(),
+             " bytes of data");
+    if (end - begin != size) broken(shown(name), " has ", end - begin, " bytes, its shape and dtype need ", size);
     tensor.bytes = data.subspan(begin, size);
     return tensor;
   }
@@ -157,7 +149,8 @@ class SafetensorsFile {
     });
     const std::byte* expected = data.data();
     for (const StoredTensor& tensor : tensors_) {
-      if (tensor.bytes.data() != expected) broken(tensor.name, " overlaps its neighbour or leaves a gap before it");
+      if (tensor.bytes.data() != expected)
+        broken(shown(tensor.name), " overlaps its neighbour or leaves a gap before it");
       expected += tensor.bytes.size();
     }
     if (expected != data.data() + data.size()) broken("bytes at its end belong to no tensor");
@@ -170,9 +163,10 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// The values of a floating tensor as float. `to` must have its size.
+/// The values of an F32, BF16 or F16 tensor as float. `to` must have its size.
 inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
-  if (!is_floating_weight(tensor.dtype)) fail(tensor.name, " is of type ", name_of(tensor.dtype), ", wanted floats");
+  if (!is_floating_weight(tensor.dtype))
+    fail(tensor.name, " is of type ", name_of(tensor.dtype), ", wanted F32, BF16 or F16");
   if (tensor.bytes.size() / size_of(tensor.dtype) != to.size())
     fail(tensor.name, " has ", tensor.bytes.size() / size_of(tensor.dtype), " values, wanted ", to.size());
   visit_floating(tensor.dtype, [&](auto type) {
@@ -180,7 +174,7 @@ inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
   });
 }
 
-/// The values of an integer or boolean tensor (I64, I32, U8, BOOL).
+/// The values of an integer or boolean tensor (all but U64, whose values may not fit). `to` must have its size.
 inline void read_int64s(const StoredTensor& tensor, std::span<std::int64_t> to) {
   if (tensor.bytes.size() / size_of(tensor.dtype) != to.size())
     fail(tensor.name, " has ", tensor.bytes.size() / size_of(tensor.dtype), " values, wanted ", to.size());
@@ -195,6 +189,14 @@ inline void read_int64s(const StoredTensor& tensor, std::span<std::int64_t> to) 
       return read(std::int64_t{});
     case DType::i32:
       return read(std::int32_t{});
+    case DType::i16:
+      return read(std::int16_t{});
+    case DType::i8:
+      return read(std::int8_t{});
+    case DType::u32:
+      return read(std::uint32_t{});
+    case DType::u16:
+      return read(std::uint16_t{});
     case DType::u8:
     case DType::boolean:
       return read(std::uint8_t{});

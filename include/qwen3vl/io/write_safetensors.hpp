@@ -1,0 +1,125 @@
+/// Writing safetensors files. A file appears whole or not at all: it is written under another name and then renamed.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/io/safetensors.hpp"
+
+namespace qwen3vl {
+
+namespace detail {
+
+/// A new file beside `path` that becomes `path` on commit() and vanishes otherwise.
+class PendingFile {
+ public:
+  explicit PendingFile(const std::filesystem::path& path) : path_(path), temporary_(path) {
+    static std::atomic<unsigned> count{0};  // several threads may write to one folder
+    temporary_ += concat(".", static_cast<std::int64_t>(::getpid()), ".", count++, ".tmp");
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0) broken("create");
+  }
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+  ~PendingFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    if (!committed_) ::unlink(temporary_.c_str());
+  }
+
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count = ::write(descriptor_, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) broken("write");
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+    }
+  }
+
+  /// A full disk may show only when the data really go there, or when the file is closed.
+  void commit() {
+    if (::fsync(descriptor_) != 0) broken("write");
+    if (::close(std::exchange(descriptor_, -1)) != 0) broken("write");
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) broken("rename the new file to");
+    committed_ = true;
+  }
+
+ private:
+  [[noreturn]] void broken(const char* what) const {
+    const int error = errno;
+    fail("cannot ", what, " ", path_.string(), ": ", std::strerror(error));
+  }
+
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+  bool committed_ = false;
+};
+
+}  // namespace detail
+
+/// Writes tensors to `path`, replacing what is there. As in the reference implementation, tensors are ordered by
+/// falling element size, then by name, and the header is padded so that the data begin at a multiple of 8: then every
+/// tensor is aligned to its elements. Throws Error for a tensor whose shape does not fit its bytes, for two of one
+/// name, and if the file cannot be written (a full disk); an older file of that name is then still as it was.
+inline void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  std::vector<const StoredTensor*> order;
+  for (const StoredTensor& tensor : tensors) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(), [](const StoredTensor* a, const StoredTensor* b) {
+    const std::size_t a_size = size_of(a->dtype), b_size = size_of(b->dtype);
+    return a_size != b_size ? a_size > b_size : a->name < b->name;
+  });
+
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::uint64_t offset = 0;
+  std::set<std::string_view> names;
+  for (const StoredTensor* const tensor : order) {
+    if (tensor->name == "__metadata__" || !names.insert(tensor->name).second)
+      fail("cannot write ", path.string(), ": the tensor name ", tensor->name, " is taken");
+    std::uint64_t size = size_of(tensor->dtype);
+    bool fits = true;
+    for (const index_t extent : tensor->shape)
+      fits = fits && extent >= 0 && !__builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size);
+    if (!fits || size != tensor->bytes.size())
+      fail("cannot write ", path.string(), ": ", tensor->name, " has ", tensor->bytes.size(),
+           " bytes, which its shape and dtype do not need");
+    // emplace_back and not [], which searches all names before.
+    header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
+        tensor->name,
+        nlohmann::ordered_json{
+            {"dtype", name_of(tensor->dtype)}, {"shape", tensor->shape}, {"data_offsets", {offset, offset + size}}});
+    offset += size;
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception& error) {
+    fail("cannot write ", path.string(), ": a name is not UTF-8: ", detail::shown(error.what(), 200));
+  }
+  text.append((8 - text.size() % 8) % 8, ' ');
+
+  detail::PendingFile file(path);
+  const auto length = static_cast<std::uint64_t>(text.size());
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(std::as_bytes(std::span(text)));
+  for (const StoredTensor* const tensor : order) file.write(tensor->bytes);
+  file.commit();
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,69 @@
+/// What tests of readers share: a folder that goes away, files of any content, and checks of error messages.
+#pragma once
+
+#include <atomic>
+#include <boost/test/unit_test.hpp>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+#include <string_view>
+
+#include "qwen3vl/error.hpp"
+
+namespace qwen3vl::test {
+
+/// An empty folder that is deleted at the end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    static std::atomic<int> count{0};
+    path_ = std::filesystem::temp_directory_path() /
+            concat("qwen3vl_test_", std::random_device{}(), "_", count++);  // programs run side by side
+    std::filesystem::create_directories(path_);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+  std::filesystem::path write(std::string_view name, std::string_view content) const {
+    std::ofstream stream(path_ / name, std::ios::binary);
+    stream.write(content.data(), static_cast<std::streamsize>(content.size()));
+    return path_ / name;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) fail("the test cannot open ", path.string());
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// Whether `call` throws an Error whose message is one short line that mentions `what`. Anything else fails the test.
+template <class F>
+bool fails_with(F&& call, std::string_view what) {
+  try {
+    call();
+  } catch (const Error& error) {
+    const std::string_view message = error.what();
+    if (message.find(what) == std::string_view::npos || message.find('\n') != std::string_view::npos ||
+        message.size() > 2000) {
+      BOOST_TEST_MESSAGE("wanted an error about '" << what << "', got: " << message);
+      return false;
+    }
+    return true;
+  }
+  BOOST_TEST_MESSAGE("wanted an error about '" << what << "', got none");
+  return false;
+}
+
+}  // namespace qwen3vl::test
