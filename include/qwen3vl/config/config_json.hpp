@@ -3,6 +3,7 @@
 /// Qwen3VLVisionConfig and their Moe twins). Layers never include this header.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -47,13 +48,13 @@ class ConfigSection {
   }
 
   void read(std::string_view name, int& value) const {
-    if (has(name)) value = static_cast<int>(integer(at(name), name, 0, std::numeric_limits<int>::max()));
+    if (has(name)) value = static_cast<int>(integer(at(name), name, 0, largest(name)));
   }
   void read(std::string_view name, std::int32_t& value, std::int64_t lowest) const {
     if (has(name)) value = static_cast<std::int32_t>(integer(at(name), name, lowest, std::numeric_limits<int>::max()));
   }
   void read(std::string_view name, std::int64_t& value) const {
-    if (has(name)) value = integer(at(name), name, 0, std::int64_t{1} << 40);
+    if (has(name)) value = integer(at(name), name, 1, std::int64_t{1} << 40);
   }
   void read(std::string_view name, bool& value) const {
     if (!has(name)) return;
@@ -100,9 +101,10 @@ class ConfigSection {
   void read(std::string_view name, std::vector<double>& value) const {
     if (!has(name)) return;
     const auto& list = at(name);
-    if (!list.is_array() || list.size() > 4096) wrong(name, "a list of numbers");
+    if (!list.is_array() || list.size() > 4096) wrong(name, "a list of at most 4096 numbers");
+    value.clear();
     for (const auto& item : list) {
-      if (!item.is_number()) wrong(name, "a list of numbers");
+      if (!item.is_number() || !std::isfinite(item.get<double>())) wrong(name, "a list of finite numbers");
       value.push_back(item.get<double>());
     }
   }
@@ -121,9 +123,8 @@ class ConfigSection {
   }
 
   [[noreturn]] void wrong(std::string_view name, std::string_view wanted) const {
-    std::string found = at(name).dump();
-    if (found.size() > 60) found = found.substr(0, 57) + "...";
-    fail(file_, ": ", path(name), " is ", found, ", wanted ", wanted);
+    const std::string found = at(name).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    fail(file_, ": ", path(name), " is ", shown(found, 60), ", wanted ", wanted);
   }
   const std::string& file() const { return file_; }
 
@@ -131,12 +132,22 @@ class ConfigSection {
   std::string path(std::string_view name) const { return concat(prefix_, prefix_.empty() ? "" : ".", name); }
   std::int64_t integer(const nlohmann::json& item, std::string_view name, std::int64_t lowest,
                        std::int64_t highest) const {
-    if (!item.is_number_integer()) wrong(name, "an integer");
-    if (item.is_number_unsigned() && item.get<std::uint64_t>() > static_cast<std::uint64_t>(highest))
-      wrong(name, concat("at most ", highest));
-    const auto value = item.get<std::int64_t>();
-    if (value < lowest || value > highest) wrong(name, concat("an integer from ", lowest, " to ", highest));
+    const bool fits = item.is_number_unsigned() ? item.get<std::uint64_t>() <= static_cast<std::uint64_t>(highest)
+                                                : item.is_number_integer();
+    const auto value = fits ? item.get<std::int64_t>() : 0;
+    if (!fits || value < lowest || value > highest) wrong(name, concat("an integer from ", lowest, " to ", highest));
     return value;
+  }
+  /// What a size may be, far above every model: nobody who adds, multiplies or counts up to sizes that passed here has
+  /// to think of overflow or of loops without end.
+  static int largest(std::string_view name) {
+    if (name == "in_channels") return 16;
+    if (name == "spatial_merge_size" || name == "temporal_patch_size") return 64;
+    if (name == "patch_size") return 1024;
+    if (name == "depth" || name == "num_hidden_layers" || name == "head_dim") return 4096;
+    if (name == "num_heads" || name == "num_attention_heads" || name == "num_key_value_heads") return 4096;
+    if (name == "hidden_size" || name == "out_hidden_size") return 1 << 18;
+    return 1 << 24;
   }
 
   const nlohmann::json& json_;
@@ -144,10 +155,21 @@ class ConfigSection {
   std::string prefix_;
 };
 
-/// `rope_parameters` or `rope_scaling` with `rope_theta` beside it.
+/// Only full rotation exists in this architecture.
+inline void require_full_rotation(const ConfigSection& section) {
+  double partial = 1.0;
+  section.read("partial_rotary_factor", partial);
+  if (partial != 1.0) section.wrong("partial_rotary_factor", "1");
+}
+
+/// `rope_scaling` if it says anything, else `rope_parameters`; a `rope_theta` inside counts before one beside it. This
+/// is transformers' order for files that have both.
 inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mrope_section)[3]) {
   text.read("rope_theta", rope.rope_theta);
-  const ConfigSection scaling = text.section(text.has("rope_parameters") ? "rope_parameters" : "rope_scaling");
+  require_full_rotation(text);
+  const bool old_style = text.has("rope_scaling") && !text.at("rope_scaling").empty();
+  const ConfigSection scaling = text.section(old_style ? "rope_scaling" : "rope_parameters");
+  require_full_rotation(scaling);
   scaling.read("type", rope.rope_type);  // the older name
   scaling.read("rope_type", rope.rope_type);
   if (rope.rope_type == "mrope") rope.rope_type = "default";
@@ -156,10 +178,13 @@ inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mro
   scaling.read("mrope_section", mrope_section);
   rope.has_factor = scaling.has("factor");
   scaling.read("factor", rope.factor);
+  if (!(rope.factor > 0)) scaling.wrong("factor", "a positive number");
   rope.has_attention_factor = scaling.has("attention_factor");
   scaling.read("attention_factor", rope.attention_factor);
   scaling.read("beta_fast", rope.beta_fast);
   scaling.read("beta_slow", rope.beta_slow);
+  if (rope.beta_fast == 0.0) rope.beta_fast = 32.0;  // "beta_fast or 32" in Python
+  if (rope.beta_slow == 0.0) rope.beta_slow = 1.0;
   scaling.read("mscale", rope.mscale);
   scaling.read("mscale_all_dim", rope.mscale_all_dim);
   scaling.read("truncate", rope.truncate);
@@ -172,15 +197,31 @@ inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mro
 
 }  // namespace detail
 
+namespace detail {
+
+/// Whether a config describes a mixture of experts. Throws Error for every other model than these two.
+inline bool is_moe_config(const ConfigSection& top) {
+  std::string type;
+  top.read("model_type", type);
+  if (type.empty()) fail(top.file(), " has no model_type; qwen3vl runs qwen3_vl and qwen3_vl_moe");
+  if (type != "qwen3_vl" && type != "qwen3_vl_moe")
+    fail(top.file(), " describes a '", shown(type), "' model; qwen3vl runs qwen3_vl and qwen3_vl_moe");
+  const bool moe = type == "qwen3_vl_moe";
+  if (!top.has("architectures")) return moe;
+  const char* const wanted = moe ? "Qwen3VLMoeForConditionalGeneration" : "Qwen3VLForConditionalGeneration";
+  const nlohmann::json& all = top.at("architectures");
+  if (!all.is_array() || (!all.empty() && std::find(all.begin(), all.end(), wanted) == all.end()))
+    top.wrong("architectures", concat("a list with ", wanted));
+  return moe;
+}
+
+}  // namespace detail
+
 /// Reads a config that has been parsed; `file` is for messages. Throws Error.
 inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::string& file) {
   using detail::ConfigSection;
   const ConfigSection top(json, file, "");
-  std::string type;
-  top.read("model_type", type);
-  if (type != "qwen3_vl" && type != "qwen3_vl_moe")
-    fail(file, " describes a '", type, "' model; qwen3vl runs qwen3_vl and qwen3_vl_moe");
-  const bool moe = type == "qwen3_vl_moe";
+  const bool moe = detail::is_moe_config(top);
   CheckpointConfig config;
   TextConfig& text = config.model.text;
   if (moe) {
@@ -202,19 +243,24 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
       },
       moe, config.model);
   if (moe) text_section.read("num_local_experts", text.moe.num_experts);  // the name of transformers 5
-  // An explicit null is not the same as a missing field.
+  // An explicit null is not the same as a missing field. Dense models default to heads of 128, mixtures of experts to
+  // an equal share of hidden_size.
   if (text_section.is_null("num_key_value_heads")) text.num_key_value_heads = text.num_attention_heads;
-  if (text_section.is_null("head_dim") && text.num_attention_heads > 0)
+  if ((text_section.is_null("head_dim") || (moe && !text_section.has("head_dim"))) && text.num_attention_heads > 0)
     text.head_dim = text.hidden_size / text.num_attention_heads;
 
   RuntimeConfig& runtime = config.runtime;
   detail::read_rope(text_section, runtime.rope, text.mrope_section);
   double eps = 1e-6;
   text_section.read("rms_norm_eps", eps);
-  if (!(eps >= 0.0)) text_section.wrong("rms_norm_eps", "a number that is not negative");
+  if (!(eps >= 0.0 && eps <= 1.0)) text_section.wrong("rms_norm_eps", "a number from 0 to 1");
   runtime.rms_norm_eps = static_cast<float>(eps);
   text_section.read("max_position_embeddings", runtime.max_position_embeddings);
-  vision_section.section("rope_parameters").read("rope_theta", runtime.vision_rope_theta);
+  const ConfigSection vision_rope = vision_section.section("rope_parameters");
+  std::string vision_rope_type = "axial";
+  vision_rope.read("rope_type", vision_rope_type);
+  if (vision_rope_type != "axial" && vision_rope_type != "default") vision_rope.wrong("rope_type", "axial");
+  vision_rope.read("rope_theta", runtime.vision_rope_theta);
   if (!(runtime.vision_rope_theta > 0)) fail(file, ": vision_config.rope_parameters.rope_theta must be positive");
   top.read("image_token_id", runtime.tokens.image_token_id, 0);
   top.read("video_token_id", runtime.tokens.video_token_id, 0);
