@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "qwen3vl/backend/ops.hpp"
 #include "qwen3vl/backend/transfer.hpp"
 #include "qwen3vl/config/config.hpp"
 #include "qwen3vl/layers/parameters.hpp"
