@@ -43,7 +43,13 @@ QWEN3VL_INLINE void unroll(F&& f) {
   (std::make_integer_sequence<int, N>{});
 }
 
-QWEN3VL_INLINE Floats splat(float value) { return Floats{} + value; }
+/// `value` in every lane. Written as a list, because `Floats{} + value` is an addition (it keeps the sign of zero).
+QWEN3VL_INLINE Floats splat(float value) {
+  return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    return Floats{((void)I, value)...};
+  }
+  (std::make_integer_sequence<int, width>{});
+}
 QWEN3VL_INLINE Floats load(const float* p) {
   Floats v;
   std::memcpy(&v, p, sizeof v);
