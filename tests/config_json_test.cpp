@@ -230,6 +230,32 @@ BOOST_AUTO_TEST_CASE(rope_types_of_the_golden_models) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(every_rope_field_in_both_styles) {
+  // The golden files have defaults in some of them.
+  RopeParameters wanted;
+  wanted.rope_type = "yarn";
+  wanted.rope_theta = 123.5;
+  wanted.factor = 2.25;
+  wanted.has_factor = true;
+  wanted.attention_factor = 1.25;
+  wanted.has_attention_factor = true;
+  wanted.beta_fast = 31;
+  wanted.beta_slow = 1.5;
+  wanted.mscale = 0.7;
+  wanted.mscale_all_dim = 0.8;
+  wanted.truncate = false;
+  wanted.low_freq_factor = 1.1;
+  wanted.high_freq_factor = 4.4;
+  wanted.original_max_position_embeddings = 777;
+  wanted.short_factor = {1, 2.5};
+  wanted.long_factor = {3};
+  const char* const fields = R"({"rope_type":"yarn","rope_theta":123.5,"factor":2.25,"attention_factor":1.25,
+      "beta_fast":31,"beta_slow":1.5,"mscale":0.7,"mscale_all_dim":0.8,"truncate":false,"low_freq_factor":1.1,
+      "high_freq_factor":4.4,"original_max_position_embeddings":777,"short_factor":[1,2.5],"long_factor":[3]})";
+  for (const char* style : {"/text_config/rope_scaling", "/text_config/rope_parameters"})
+    check_same(wanted, read(with(dense(), style, fields)).runtime.rope, style);
+}
+
 BOOST_AUTO_TEST_CASE(defaults) {
   // Qwen3VLTextConfig, Qwen3VLVisionConfig: the default member values of the structs.
   const CheckpointConfig config = read(dense());
@@ -460,6 +486,9 @@ BOOST_AUTO_TEST_CASE(no_size_overflows) {
   const VisionConfig vision = read(config).model.vision;
   BOOST_TEST(vision.patch_dim() == 1 << 30);
   BOOST_TEST(vision.merge_unit() == 4096);
+  // A document built in C++ holds signed numbers where a parsed one has unsigned ones.
+  config["text_config"]["hidden_size"] = std::int64_t{1} << 40;
+  BOOST_TEST(fails_with([&] { read(config); }, "text_config.hidden_size is 1099511627776, wanted an integer"));
 }
 
 BOOST_AUTO_TEST_CASE(files_that_are_not_json) {
