@@ -115,8 +115,9 @@ function(qwen3vl_add_variant)
   _qwen3vl_json_int(t_head_dim "${json}" 128 ${text} head_dim)
   _qwen3vl_json_bool(t_bias "${json}" false ${text} attention_bias)
   _qwen3vl_json_activation(t_act "${json}" silu ${text} hidden_act)
-  _qwen3vl_json_list(t_mrope "${json}" "24, 20, 20" ${text} rope_scaling mrope_section)
-  _qwen3vl_json_list(t_mrope "${json}" "${t_mrope}" ${text} rope_parameters mrope_section)
+  # Where both are there, rope_scaling counts, as in transformers.
+  _qwen3vl_json_list(t_mrope "${json}" "24, 20, 20" ${text} rope_parameters mrope_section)
+  _qwen3vl_json_list(t_mrope "${json}" "${t_mrope}" ${text} rope_scaling mrope_section)
   # Only the top-level field counts in transformers; the one in text_config is ignored.
   _qwen3vl_json_bool(tie "${json}" false tie_word_embeddings)
 

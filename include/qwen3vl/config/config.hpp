@@ -118,7 +118,7 @@ constexpr const char* validate(const VisionConfig& v) {
   if (v.hidden_size % v.num_heads != 0) return "vision_config: hidden_size must be a multiple of num_heads";
   if (v.head_dim() % 4 != 0)
     return "vision_config: hidden_size / num_heads must be a multiple of 4 (rows and columns rotate)";
-  int side = 0;
+  long long side = 0;
   while (side * side < v.num_position_embeddings) ++side;
   if (v.num_position_embeddings < 1 || side * side != v.num_position_embeddings)
     return "vision_config: num_position_embeddings must be a square number";

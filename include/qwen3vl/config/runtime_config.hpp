@@ -24,8 +24,8 @@ struct RopeParameters {
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   std::int64_t original_max_position_embeddings = 0;  ///< 0 means absent
-  std::vector<double> short_factor;
-  std::vector<double> long_factor;
+  std::vector<double> short_factor{};
+  std::vector<double> long_factor{};
 };
 
 /// Token ids that the model itself looks at (positions, merging of pictures).
@@ -43,9 +43,9 @@ struct RuntimeConfig {
   float rms_norm_eps = 1e-6f;
   std::int64_t max_position_embeddings = 128000;
   SpecialTokens tokens{};
-  std::vector<std::int32_t> eos_token_id;  ///< text_config.eos_token_id, an int or a list there
-  std::int32_t bos_token_id = -1;          ///< -1 means absent
-  std::int32_t pad_token_id = -1;          ///< -1 means absent
+  std::vector<std::int32_t> eos_token_id{};  ///< text_config.eos_token_id, an int or a list there
+  std::int32_t bos_token_id = -1;            ///< -1 means absent
+  std::int32_t pad_token_id = -1;            ///< -1 means absent
 };
 
 }  // namespace qwen3vl

@@ -3,11 +3,11 @@
 #pragma once
 
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
@@ -46,10 +46,16 @@ class Cpu {
   struct Memory {
     static constexpr std::size_t alignment = 64;
 
+    /// Blocks from here on are aligned to huge pages: packing a model's weights otherwise spends more time in page
+    /// faults than in copying, and products miss the TLB.
+    static constexpr std::size_t huge_page = std::size_t{2} << 20;
+
     static void* allocate(std::size_t bytes) {
-      const std::size_t rounded = bytes < alignment ? alignment : (bytes + alignment - 1) / alignment * alignment;
-      void* const memory = rounded < bytes ? nullptr : std::aligned_alloc(alignment, rounded);
-      if (memory == nullptr) fail("out of memory: ", bytes, " bytes are not to be had");
+      const bool huge = bytes >= 2 * huge_page;
+      void* memory = nullptr;
+      if (posix_memalign(&memory, huge ? huge_page : alignment, bytes < alignment ? alignment : bytes) != 0)
+        fail("out of memory: ", bytes, " bytes are not to be had");
+      if (huge) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: where it is refused, small pages do as well
       return memory;
     }
     static void deallocate(void* memory, std::size_t /*bytes*/) { std::free(memory); }

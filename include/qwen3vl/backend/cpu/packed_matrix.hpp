@@ -2,7 +2,9 @@
 /// inner product reads `panel` neighbouring weights. Packed once at load; the only copy of the weight in memory.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "qwen3vl/backend/context.hpp"
@@ -74,31 +76,48 @@ class CpuMatrix {
 
   template <class Stored>
   void pack(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
-    // Blocks of columns, so that the strided writes of neighbouring rows meet in the cache.
-    constexpr index_t block = 64;
-    const index_t rows = raw.rows();
-    const index_t groups = (rows + simd::width - 1) / simd::width;
-    W* const data = data_;
-#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (rows * K > 65536)
-    for (index_t group = 0; group < groups; ++group) {
-      const index_t begin = group * simd::width;
-      const index_t end = begin + simd::width < rows ? begin + simd::width : rows;
-      for (index_t k0 = 0; k0 < K; k0 += block) {
-        const index_t k1 = k0 + block < K ? k0 + block : K;
-        for (index_t row = begin; row < end; ++row) {
-          W* const to = data + place(first_row + row);
-          const std::byte* const from = raw.data + static_cast<std::size_t>(row * K) * sizeof(Stored);
-          for (index_t k = k0; k < k1; ++k) {
-            Stored value;
-            std::memcpy(&value, from + static_cast<std::size_t>(k) * sizeof(Stored), sizeof value);
-            if constexpr (std::is_same_v<Stored, W>) {
-              to[k * panel] = value;
-            } else {
-              to[k * panel] = static_cast<W>(static_cast<float>(value));
-            }
-          }
-        }
+    // Blocks of rows that are neighbours in a panel, so that a cache line of the panel is written by one thread.
+    constexpr index_t group = panel_outputs;
+    const index_t last_row = first_row + raw.rows();
+    const index_t first_group = first_row / group, groups = (last_row + group - 1) / group - first_group;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (raw.rows() * K > 65536)
+    for (index_t g = 0; g < groups; ++g) {
+      const index_t begin = std::max(first_row, (first_group + g) * group);
+      const index_t end = std::min(last_row, (first_group + g + 1) * group);
+      pack_group<Stored>(raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(Stored), begin, end);
+    }
+  }
+
+  /// Rows [begin, end), which begin at `from` and lie in one panel (with gate_up possibly in two, if the ups do not
+  /// begin at one): through a small transposed block, so that reads and writes both run along cache lines.
+  template <class Stored>
+  void pack_group(const std::byte* from, index_t begin, index_t end) {
+    constexpr index_t block = 32;
+    const index_t rows = end - begin;
+    const bool together = place(begin) + rows - 1 == place(end - 1);
+    for (index_t k0 = 0; k0 < K; k0 += block) {
+      const index_t columns = std::min(block, K - k0);
+      Stored values[panel_outputs][block];
+      for (index_t r = 0; r < rows; ++r)
+        std::memcpy(values[r], from + static_cast<std::size_t>(r * K + k0) * sizeof(Stored),
+                    static_cast<std::size_t>(columns) * sizeof(Stored));
+      if (together && rows == panel_outputs) {
+        W* const to = data_ + place(begin) + k0 * panel;
+        for (index_t k = 0; k < columns; ++k)
+          for (index_t r = 0; r < panel_outputs; ++r) to[k * panel + r] = converted(values[r][k]);
+      } else {
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t k = 0; k < columns; ++k) data_[place(begin + r) + (k0 + k) * panel] = converted(values[r][k]);
       }
+    }
+  }
+
+  template <class Stored>
+  static W converted(Stored value) {
+    if constexpr (std::is_same_v<Stored, W>) {
+      return value;
+    } else {
+      return static_cast<W>(static_cast<float>(value));
     }
   }
 
