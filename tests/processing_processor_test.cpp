@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/processing/json_text.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
-#include "qwen3vl/io/json_file.hpp"
 
 using namespace qwen3vl;
 using nlohmann::ordered_json;

@@ -22,8 +22,7 @@ inline void append(std::string& out, std::string_view part) { out += part; }
 inline void append(std::string& out, char part) { out += part; }
 
 template <class T>
-  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, char>)
-void append(std::string& out, T number) {
+requires(std::is_arithmetic_v<T> && !std::is_same_v<T, char>) void append(std::string& out, T number) {
   if constexpr (std::is_same_v<T, bool>) {
     out += number ? "true" : "false";
   } else {

@@ -177,6 +177,32 @@ void row_cases(Context<B>& ctx) {
   }
 }
 
+/// Files hold f32, bf16 or f16, at any address; weights are kept in W.
+template <class B, class W, class Stored>
+void stored_type_case(Context<B>& ctx, DType dtype) {
+  constexpr index_t rows = 35, columns = 9;
+  Numbers numbers(77);
+  const std::vector<float> values = numbers.many(rows * columns);
+  std::vector<std::byte> file(1 + values.size() * sizeof(Stored));  // one byte off any alignment
+  std::vector<double> expected;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto stored = static_cast<Stored>(values[i]);
+    std::memcpy(file.data() + 1 + i * sizeof stored, &stored, sizeof stored);
+    expected.push_back(static_cast<double>(static_cast<float>(static_cast<W>(static_cast<float>(stored)))));
+  }
+  typename B::template Matrix<W, rows, columns, Packing::plain> matrix;
+  matrix.allocate();
+  const index_t shape[2] = {rows, columns};
+  matrix.load_rows(ctx, 0, {.dtype = dtype, .data = file.data() + 1, .shape = shape});
+  std::vector<std::int32_t> ids;
+  for (std::int32_t i = 0; i < rows; ++i) ids.push_back(i);
+  Guarded<B, std::int32_t> id_buffer(ctx, ids);
+  Guarded<B> to(rows * columns);
+  embedding(ctx, View<const std::int32_t, B, dynamic>(id_buffer.data(), rows), matrix,
+            to.template view<dynamic, columns>(rows));
+  check(ctx, to, expected, std::vector<double>(expected.size(), 0.0), concat("weights stored as ", name_of(dtype)));
+}
+
 template <class B>
 void logit_cases(Context<B>& ctx) {
   constexpr index_t vocab = 301;
@@ -218,6 +244,12 @@ void all_row_cases(Context<B>& ctx) {
   norm_cases<B, 1152>(ctx, 70, 100.0f);  // a large mean
   rope_cases(ctx);
   row_cases(ctx);
+  stored_type_case<B, float, float>(ctx, DType::f32);
+  stored_type_case<B, float, f16>(ctx, DType::f16);
+  stored_type_case<B, float, bf16>(ctx, DType::bf16);
+  stored_type_case<B, bf16, float>(ctx, DType::f32);
+  stored_type_case<B, bf16, f16>(ctx, DType::f16);
+  stored_type_case<B, bf16, bf16>(ctx, DType::bf16);
   logit_cases(ctx);
 }
 

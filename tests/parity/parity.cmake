@@ -14,9 +14,6 @@ foreach(dir IN LISTS model_dirs)
   if(NOT type STREQUAL "qwen3_vl")
     continue()  # mixture-of-experts models: their cases are reported as skipped
   endif()
-  qwen3vl_add_variant(TARGET golden-${model} CONFIG "${dir}/config.json" TYPE golden_${model})
-  add_executable(parity-${model} parity/parity_model.cpp)
-  target_link_libraries(parity-${model} PRIVATE golden-${model} qwen3vl_test_options qwen3vl::io)
   # bf16 checkpoints run with bf16 weights: widening them is exact, so the same tolerance holds.
   string(JSON dtype ERROR_VARIABLE error GET "${config}" text_config dtype)
   if(dtype STREQUAL "bfloat16")
@@ -24,8 +21,13 @@ foreach(dir IN LISTS model_dirs)
   else()
     set(precision F32)
   endif()
+  # The model is compiled in a library of its own, as a user with several source files would have it.
+  qwen3vl_add_variant(TARGET golden-${model} CONFIG "${dir}/config.json" TYPE golden_${model} INSTANTIATE ${precision})
+  target_link_libraries(golden-${model}_model PRIVATE qwen3vl_options)
+  add_executable(parity-${model} parity/parity_model.cpp)
+  target_link_libraries(parity-${model} PRIVATE golden-${model}_model qwen3vl_test_options)
   target_compile_definitions(parity-${model} PRIVATE
-    QWEN3VL_VARIANT_HEADER="qwen3vl/variants/golden-${model}.hpp"
+    QWEN3VL_VARIANT_HEADER="qwen3vl/variants/golden-${model}_model.hpp"
     QWEN3VL_VARIANT_TYPE=qwen3vl::variants::golden_${model} QWEN3VL_PRECISION=${precision})
   list(APPEND parity_programs parity-${model})
 endforeach()
