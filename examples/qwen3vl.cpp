@@ -203,19 +203,28 @@ class Program {
           ++waiting;
           continue;
         }
-        messages.push_back(question(line, waiting));
+      } catch (const Error& error) {
+        if (!terminal) throw;
+        complain(error);
+        continue;
+      }
+      messages.push_back(question(line, waiting));
+      try {
         const Answer result = answer(messages, images, {}, &cache);
         messages.push_back(assistant(result.text));
-        waiting = 0;
         finish(result);
       } catch (const Error& error) {
-        // The turn is taken back; the chat goes on.
-        if (!messages.empty() && messages.back().role == "user") messages.pop_back();
-        std::fprintf(stderr, "%s: error: %s\n", program_name, error.what());
         if (!terminal) throw;
+        complain(error);
+        // The turn is taken back, with its pictures: one of them may be the reason.
+        messages.pop_back();
+        images.resize(images.size() - waiting);
       }
+      waiting = 0;
     }
   }
+
+  static void complain(const Error& error) { std::fprintf(stderr, "%s: error: %s\n", program_name, error.what()); }
 
   void finish(const Answer& result) const {
     const GenerationTimings& t = result.timings;

@@ -13,6 +13,7 @@
 #include "qwen3vl/processing/json_text.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
+#include "test_files.hpp"
 
 using namespace qwen3vl;
 using nlohmann::ordered_json;
@@ -29,16 +30,6 @@ bool mentions(const Error& error, const std::string& what) {
 #define CHECK_FAILS(expression, what) \
   BOOST_CHECK_EXCEPTION(expression, Error, [&](const Error& e) { return mentions(e, what); })
 
-struct Folder {
-  fs::path path = fs::temp_directory_path() / ("qwen3vl_processor_" + std::to_string(std::random_device{}()));
-  Folder() { fs::create_directories(path); }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  void write(const char* name, const std::string& text) const { std::ofstream(path / name, std::ios::binary) << text; }
-};
-
 const fs::path tiny_shapes = QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes";
 
 const ordered_json& golden() {
@@ -50,12 +41,12 @@ const ordered_json& golden() {
 // The official vocabulary with the picture settings of the golden cases.
 const Processor& official() {
   static const Processor processor = [] {
-    const Folder folder;
-    fs::create_symlink(QWEN3VL_TEST_DATA "/assets/qwen3-tokenizer/tokenizer.json", folder.path / "tokenizer.json");
+    const test::TemporaryFolder folder;
+    fs::create_symlink(QWEN3VL_TEST_DATA "/assets/qwen3-tokenizer/tokenizer.json", folder / "tokenizer.json");
     ordered_json settings = golden()["image_settings"];
     settings["size"] = golden()["image_size"];
     folder.write("preprocessor_config.json", settings.dump());
-    return Processor::from_pretrained(folder.path);
+    return Processor::from_pretrained(folder.path());
   }();
   return processor;
 }
@@ -231,33 +222,33 @@ BOOST_AUTO_TEST_CASE(chat_formats_of_checkpoints) {
 }
 
 BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
-  const Folder folder;
+  const test::TemporaryFolder folder;
   for (const char* name : {"tokenizer.json", "preprocessor_config.json"}) {
-    fs::create_symlink(tiny_shapes / name, folder.path / name);
+    fs::create_symlink(tiny_shapes / name, folder / name);
   }
   const std::vector<std::string> texts = {"Hello!", "Hello! Hello!"};
-  BOOST_CHECK_EQUAL(Processor::from_pretrained(folder.path)(texts).attention_mask(0, 0), 0);  // left
+  BOOST_CHECK_EQUAL(Processor::from_pretrained(folder.path())(texts).attention_mask(0, 0), 0);  // left
 
   folder.write("tokenizer_config.json", R"({"padding_side": "right", "pad_token": {"content": "<|im_end|>"}})");
-  const Processor right = Processor::from_pretrained(folder.path);
+  const Processor right = Processor::from_pretrained(folder.path());
   const ModelInputs inputs = right(texts);
   BOOST_CHECK_EQUAL(inputs.attention_mask(0, 0), 1);
   BOOST_CHECK_EQUAL(inputs.input_ids(0, inputs.length() - 1), *right.tokenizer().token_to_id("<|im_end|>"));
 
   folder.write("tokenizer_config.json", R"({"padding_side": "up"})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path), "padding_side must be left or right");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "padding_side must be left or right");
   folder.write("tokenizer_config.json", R"({"pad_token": 3})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path), "pad_token must be a string");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "pad_token must be a string");
   folder.write("tokenizer_config.json", R"({"pad_token": "<nothing>"})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path), "is not in the vocabulary");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "is not in the vocabulary");
   folder.write("tokenizer_config.json", "{}");
   folder.write("config.json", R"({"image_token_id": 7})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path), "config.json gives <|image_pad|> the id 7, the tokenizer 640");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "config.json gives <|image_pad|> the id 7, the tokenizer 640");
   folder.write("config.json", R"({"image_token_id": -1})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path), "image_token_id must be a token's number");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "image_token_id must be a token's number");
   folder.write("config.json", "{}");
-  fs::remove(folder.path / "tokenizer.json");
-  CHECK_FAILS(Processor::from_pretrained(folder.path), "tokenizer.json");
+  fs::remove(folder / "tokenizer.json");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "tokenizer.json");
 }
 
 BOOST_AUTO_TEST_CASE(texts_that_make_no_batch) {

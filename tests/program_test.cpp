@@ -13,9 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
+#include "test_files.hpp"
 
 using nlohmann::json;
+using qwen3vl::test::read_file;
+using qwen3vl::test::TemporaryFolder;
 namespace fs = std::filesystem;
 
 namespace {
@@ -23,25 +25,6 @@ namespace {
 const fs::path assets = fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes";
 const std::string greedy = " --temperature 0";
 
-/// A folder of this test run, removed at the end.
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "qwen3vl-program-XXXXXX").string();
-    BOOST_REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { fs::remove_all(path); }
-};
-
-std::string read(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
 void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 struct Result {
@@ -51,13 +34,13 @@ struct Result {
 
 /// Runs the program with a shell's words; `input` is its standard input.
 Result run(const std::string& arguments, const std::string& input = "", const fs::path& model = assets) {
-  const Folder folder;
-  write(folder.path / "in", input);
-  const std::string in_folder = "'" + folder.path.string() + "/";
+  const TemporaryFolder folder;
+  write(folder / "in", input);
+  const std::string in_folder = "'" + folder.path().string() + "/";
   const std::string command = std::string("'") + QWEN3VL_PROGRAM + "' --model '" + model.string() + "' " + arguments +
                               " < " + in_folder + "in' > " + in_folder + "out' 2> " + in_folder + "err'";
   const int status = std::system(command.c_str());
-  Result result{WIFEXITED(status) ? WEXITSTATUS(status) : -1, read(folder.path / "out"), read(folder.path / "err")};
+  Result result{WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder / "out"), read_file(folder / "err")};
   return result;
 }
 
@@ -82,7 +65,7 @@ void copy_checkpoint(const fs::path& to) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(expected_token_ids) {
-  const json cases = json::parse(read(assets / "expected" / "cases.json"));
+  const json cases = json::parse(read_file(assets / "expected" / "cases.json"));
   int compared = 0;
   for (const json& one : cases.at("cases")) {
     const auto name = one.at("name").get<std::string>();
@@ -127,12 +110,12 @@ BOOST_AUTO_TEST_CASE(prompt_and_image_options) {
 }
 
 BOOST_AUTO_TEST_CASE(messages_from_a_file_name_media_relative_to_it) {
-  const Folder folder;
-  fs::copy(assets / "expected" / "images" / "01.png", folder.path / "picture.png");
+  const TemporaryFolder folder;
+  fs::copy(assets / "expected" / "images" / "01.png", folder / "picture.png");
   write(
-      folder.path / "chat.json",
+      folder / "chat.json",
       R"([{"role": "user", "content": [{"type": "image", "image": "picture.png"}, {"type": "text", "text": "How many shapes are there?"}]}])");
-  const Result result = run("--messages '" + (folder.path / "chat.json").string() + "'");
+  const Result result = run("--messages '" + (folder / "chat.json").string() + "'");
   BOOST_TEST(result.out == "There are two shapes.\n", result.err);
 }
 
@@ -183,23 +166,23 @@ BOOST_AUTO_TEST_CASE(command_line_errors) {
 }
 
 BOOST_AUTO_TEST_CASE(bad_pictures) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto with = [&](const std::string& name) {
-    return run("--prompt x --image '" + (folder.path / name).string() + "'");
+    return run("--prompt x --image '" + (folder / name).string() + "'");
   };
   check_error(with("absent.png"), "absent.png");
-  check_error(run("--prompt x --image '" + folder.path.string() + "'"), "is not a regular file");
-  write(folder.path / "text.png", "This is no picture.\n");
+  check_error(run("--prompt x --image '" + folder.path().string() + "'"), "is not a regular file");
+  write(folder / "text.png", "This is no picture.\n");
   check_error(with("text.png"), "text.png is not a PNG or JPEG picture");
-  write(folder.path / "empty.png", "");
+  write(folder / "empty.png", "");
   check_error(with("empty.png"), "is empty");
-  const std::string whole = read(assets / "expected" / "images" / "01.png");
-  write(folder.path / "half.png", whole.substr(0, whole.size() / 2));
+  const std::string whole = read_file(assets / "expected" / "images" / "01.png");
+  write(folder / "half.png", whole.substr(0, whole.size() / 2));
   check_error(with("half.png"), "half.png");
   // A header that promises 2^31 x 2^31 pixels.
   std::string bomb = whole;
   for (std::size_t i = 16; i < 24; ++i) bomb[i] = '\x7f';
-  write(folder.path / "bomb.png", bomb);
+  write(folder / "bomb.png", bomb);
   check_error(with("bomb.png"), "bomb.png");
 }
 
@@ -233,10 +216,10 @@ BOOST_AUTO_TEST_CASE(extreme_shapes) {
     return "\x89PNG\r\n\x1a\n" + chunk("IHDR", big(width) + big(height) + std::string("\x08\x02\x00\x00\x00", 5)) +
            chunk("IDAT", zlib) + chunk("IEND", "");
   };
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto with = [&](std::uint32_t width, std::uint32_t height) {
-    write(folder.path / "p.png", png(width, height));
-    return run("--prompt x --max-new-tokens 2 --image '" + (folder.path / "p.png").string() + "'");
+    write(folder / "p.png", png(width, height));
+    return run("--prompt x --max-new-tokens 2 --image '" + (folder / "p.png").string() + "'");
   };
   for (const auto& [width, height] : {std::pair{1u, 1u}, {1u, 3u}, {200u, 1u}}) {
     const Result result = with(width, height);
@@ -257,10 +240,10 @@ BOOST_AUTO_TEST_CASE(empty_prompt_works_as_in_transformers) {
 
 BOOST_AUTO_TEST_CASE(damaged_checkpoints) {
   const auto damaged = [](const std::string& file, const std::function<std::string(std::string)>& change) {
-    const Folder folder;
-    copy_checkpoint(folder.path);
-    write(folder.path / file, change(read(folder.path / file)));
-    return run("--prompt x", "", folder.path);
+    const TemporaryFolder folder;
+    copy_checkpoint(folder.path());
+    write(folder / file, change(read_file(folder / file)));
+    return run("--prompt x", "", folder.path());
   };
   const auto replace = [](std::string text, const std::string& from, const std::string& to) {
     const auto at = text.find(from);
@@ -301,13 +284,14 @@ BOOST_AUTO_TEST_CASE(damaged_checkpoints) {
       damaged("generation_config.json", [&](const std::string& text) { return replace(text, "96", "\"many\""); }),
       "max_new_tokens");
 
-  const Folder folder;
-  copy_checkpoint(folder.path);
-  fs::remove(folder.path / "model.safetensors");
-  check_error(run("--prompt x", "", folder.path), "model.safetensors");
-  write(folder.path / "model.safetensors.index.json",
+  const TemporaryFolder folder;
+  copy_checkpoint(folder.path());
+  fs::remove(folder / "model.safetensors");
+  check_error(run("--prompt x", "", folder.path()), "model.safetensors");
+  write(folder / "model.safetensors.index.json",
         R"({"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}})");
-  check_error(run("--prompt x", "", folder.path), "model-00001-of-00002.safetensors, model-00002-of-00002.safetensors");
-  write(folder.path / "model.safetensors.index.json", R"({"weight_map": {"a": "../../etc/passwd"}})");
-  check_error(run("--prompt x", "", folder.path), "not a plain file name");
+  check_error(run("--prompt x", "", folder.path()),
+              "model-00001-of-00002.safetensors, model-00002-of-00002.safetensors");
+  write(folder / "model.safetensors.index.json", R"({"weight_map": {"a": "../../etc/passwd"}})");
+  check_error(run("--prompt x", "", folder.path()), "not a plain file name");
 }
