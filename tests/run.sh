@@ -10,7 +10,7 @@ cmake/install-packages.sh g++ cmake ninja-build ccache libeigen3-dev libcli11-de
   libpcre2-dev libboost-test-dev
 cmake -S . -B "$build" -G Ninja -DQWEN3VL_BUILD_TESTS=ON -DQWEN3VL_WERROR="${WERROR:-OFF}" >/dev/null
 cmake --build "$build" -j "$jobs"
-log=$build/Testing/run.log
+log=$build/tests.log
 status=0
 ctest --test-dir "$build" -j "$jobs" --output-on-failure "$@" >"$log" 2>&1 || status=$?
 grep -E '(\*\*\*Failed|\*\*\*Timeout|\*\*\*Exception)' "$log" || true
