@@ -77,10 +77,9 @@ struct Answer {
 class Program {
  public:
   explicit Program(Arguments arguments)
-      : arguments_(std::move(arguments)),
-        cpu_(arguments_.threads),
-        processor_(load_processor()),
-        model_(load_model()) {}
+      : arguments_(std::move(arguments)), cpu_(arguments_.threads), processor_(load_processor()), model_(load_model()) {
+    if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
+  }
 
   void run() {
     if (!arguments_.messages.empty()) {
@@ -132,6 +131,7 @@ class Program {
 
   static std::vector<Image> load_images(const std::vector<std::string>& files) {
     std::vector<Image> images;
+    images.reserve(files.size());
     for (const std::string& file : files) images.push_back(load_image(file));
     return images;
   }

@@ -71,7 +71,7 @@ inline int exif_orientation(std::span<const std::byte> file) {
     for (std::size_t at = 2; at + 4 <= file.size() && byte(at) == 0xff && byte(at + 1) != 0xda;) {
       const std::size_t length = big(at + 2, 2);
       if (length < 2 || length > file.size() - at - 2) return 1;
-      if (byte(at + 1) == 0xe1 && length >= 8 && matches(at + 4, "Exif\0\0", 6))
+      if (byte(at + 1) == 0xe1 && length >= 8 && matches(at + 4, "Exif", 4))
         return detail::tiff_orientation(file.subspan(at + 10, length - 8));
       at += 2 + length;
     }

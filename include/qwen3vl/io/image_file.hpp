@@ -14,6 +14,7 @@
 
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/io/exif.hpp"
+#include "qwen3vl/io/jpeg_check.hpp"
 #include "qwen3vl/io/mapped_file.hpp"
 
 // stb_image as internal functions of each translation unit that includes this header, in a namespace of their own, so
@@ -105,6 +106,7 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   if (file.empty()) fail(name, " is empty; wanted a PNG or JPEG picture");
   if (file.size() > limits.max_file_bytes || file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
     fail(name, " has ", file.size(), " bytes, more than the limit of ", limits.max_file_bytes, " (ImageLimits)");
+  if (!jpeg_huffman_tables_fit(file)) fail(name, " is damaged: a Huffman table of more than 256 codes");
   const auto* const bytes = reinterpret_cast<const stb::stbi_uc*>(file.data());
   const int size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;

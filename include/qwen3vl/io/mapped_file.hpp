@@ -64,10 +64,11 @@ class MappedFile {
 
   /// Says that a part is not needed any more: its whole pages leave this process' memory (and come back if touched).
   void release(std::span<const std::byte> part) const {
-    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
-    const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
-    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    // The mapping begins at a page, so offsets in it tell where pages are.
+    const auto offset = static_cast<std::size_t>(part.data() - data_);
+    const std::size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
+    if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
   }
 
  private:

@@ -181,7 +181,7 @@ inline void read_int64s(const StoredTensor& tensor, std::span<std::int64_t> to) 
   const auto read = [&](auto type) {
     for (std::size_t i = 0; i < to.size(); ++i) {
       std::memcpy(&type, tensor.bytes.data() + i * sizeof type, sizeof type);
-      to[i] = static_cast<std::int64_t>(type);
+      to[i] = static_cast<std::int64_t>(type);  // NOLINT(bugprone-signed-char-misuse): I8 is a number, its sign counts
     }
   };
   switch (tensor.dtype) {

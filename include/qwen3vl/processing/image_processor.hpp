@@ -228,6 +228,7 @@ class ImageProcessor {
     const std::int64_t rows = image.height / patch, columns = image.width / patch;
     const std::int64_t values = image.channels * options_.temporal_patch_size * area;
     std::vector<std::array<float, 256>> tables;
+    tables.reserve(static_cast<std::size_t>(image.channels));
     for (int c = 0; c < image.channels; ++c) tables.push_back(normalised(c));
 #pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
     for (std::int64_t block_row = 0; block_row < rows / merge; ++block_row) {

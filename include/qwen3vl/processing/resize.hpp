@@ -57,6 +57,8 @@ struct AxisWeights {
   int precision = 0;  ///< bits behind the binary point
 };
 
+// Adding 0.5 and cutting is what the references do; rounding functions differ from it at halves and below zero.
+// NOLINTBEGIN(bugprone-incorrect-roundings)
 inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample resample, ResizeBackend backend) {
   const double scale = static_cast<double>(from) / static_cast<double>(to);
   const double filter_scale = std::max(scale, 1.0), support = filter_support(resample) * filter_scale;
@@ -93,6 +95,8 @@ inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample res
     axis.weight.push_back(static_cast<std::int32_t>(weight < 0 ? weight * one - 0.5 : weight * one + 0.5));
   return axis;
 }
+
+// NOLINTEND(bugprone-incorrect-roundings)
 
 inline std::uint8_t rounded_pixel(std::int32_t sum, int precision) {
   return static_cast<std::uint8_t>(std::clamp(sum >> precision, 0, 255));

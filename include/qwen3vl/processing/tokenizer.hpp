@@ -262,7 +262,9 @@ class Tokenizer {
     }
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const auto at = model.find(key);
-      if (at != model.end() && !at->is_null() && *at != "") fail(where, ".", key, ": only \"\" is supported");
+      // A JSON value: it may be something else than a string.
+      if (at != model.end() && !at->is_null() && *at != "")  // NOLINT(readability-container-size-empty)
+        fail(where, ".", key, ": only \"\" is supported");
     }
     if (const auto dropout = model.find("dropout"); dropout != model.end() && !dropout->is_null() && *dropout != 0.0) {
       fail(where, ".dropout: is unsupported, since it makes tokens random");

@@ -19,11 +19,12 @@ struct VisionRotaryTables {
 /// `theta`: 10000 in all released models.
 inline VisionRotaryTables vision_rotary_tables(std::span<const GridThw> grids, index_t merge, index_t head_dim,
                                                double theta) {
-  const index_t quarter = head_dim / 4;  // frequencies per axis
+  const index_t axis_dim = head_dim / 2,
+                quarter = head_dim / 4;  // an axis has half of a head, and a frequency per pair
   std::vector<float> inv_freq(static_cast<std::size_t>(quarter));
   for (index_t i = 0; i < quarter; ++i)
     inv_freq[static_cast<std::size_t>(i)] =
-        1.0f / static_cast<float>(std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(head_dim / 2)));
+        1.0f / static_cast<float>(std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(axis_dim)));
 
   VisionRotaryTables tables;
   const auto size = static_cast<std::size_t>(total_patches(grids) * 2 * quarter);

@@ -79,9 +79,8 @@ struct Finish {
   }
 
   QWEN3VL_INLINE void operator()(index_t p, Floats z0, Floats z1, float* y) const {
-    if constexpr (Matrix::panels * Matrix::panel_outputs == outputs) {
-      full(p, z0, z1, y);
-    } else if (p + 1 < Matrix::panels) {
+    constexpr bool all_full = Matrix::panels * Matrix::panel_outputs == outputs;
+    if (all_full || p + 1 < Matrix::panels) {
       full(p, z0, z1, y);
     } else {
       tail(p, z0, z1, y);

@@ -107,7 +107,7 @@ QWEN3VL_INLINE Floats exp(Floats x) {
   Floats y = p * a * b;
   y = x < splat(-87.3f) ? splat(0.0f) : y;
   y = x > splat(88.72f) ? splat(__builtin_inff()) : y;
-  return x == x ? y : x;
+  return x == x ? y : x;  // NOLINT(misc-redundant-expression): NaN is not equal to itself
 }
 
 /// x * sigmoid(x).

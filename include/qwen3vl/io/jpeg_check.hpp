@@ -1,0 +1,41 @@
+/// A look at a JPEG file's tables before stb_image gets it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace qwen3vl {
+
+/// Whether every Huffman table of a JPEG has at most 256 codes, as the format allows. stb_image up to 2.27 (Debian
+/// 12's) believes larger counts and writes past its tables. Files that are no JPEG, or are broken in another way, pass:
+/// they are for the decoder to refuse.
+inline bool jpeg_huffman_tables_fit(std::span<const std::byte> file) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(file[i]); };
+  if (file.size() < 4 || byte(0) != 0xff || byte(1) != 0xd8) return true;
+  std::size_t at = 2;
+  while (true) {
+    // The next marker: 0xff and what is neither padding, nor a stuffed zero, nor a restart inside coded data.
+    while (at + 1 < file.size() &&
+           !(byte(at) == 0xff && byte(at + 1) != 0xff && byte(at + 1) != 0 && (byte(at + 1) & 0xf8) != 0xd0))
+      ++at;
+    if (at + 3 >= file.size()) return true;
+    const std::uint8_t marker = byte(at + 1);
+    const auto length = static_cast<std::size_t>(byte(at + 2)) << 8 | byte(at + 3);
+    if (length < 2 || marker == 0xd9) return true;
+    if (marker == 0xc4) {
+      const std::size_t end = at + 2 + length;
+      std::size_t table = at + 4;
+      while (table < end) {
+        if (table + 17 > file.size()) return true;
+        std::size_t codes = 0;
+        for (std::size_t i = 1; i <= 16; ++i) codes += byte(table + i);
+        if (codes > 256) return false;
+        table += 17 + codes;
+      }
+    }
+    at += 2 + length;
+  }
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,157 @@
+// Pictures from files: orientation, limits, damaged and hostile files.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE io_image_file
+#include <boost/test/unit_test.hpp>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "qwen3vl/io/image_file.hpp"
+#include "test_files.hpp"
+
+using namespace qwen3vl;
+using test::fails_with;
+
+using namespace std::string_literals;
+
+namespace {
+
+const std::filesystem::path images = std::filesystem::path(QWEN3VL_TEST_DATA) / "golden/cases/processing/images";
+
+Image decode(const std::string& file, const ImageLimits& limits = {}) {
+  return decode_image(std::as_bytes(std::span(file)), "picture", limits);
+}
+
+/// A TIFF structure with one entry, the orientation, in either byte order.
+std::string tiff(int orientation, bool little) {
+  const auto number = [&](std::uint32_t value, int bytes) {
+    std::string text;
+    for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * (little ? i : bytes - 1 - i)));
+    return text;
+  };
+  return (little ? "II" : "MM") + number(42, 2) + number(8, 4) + number(1, 2) + number(0x0112, 2) + number(3, 2) +
+         number(1, 4) + number(static_cast<std::uint32_t>(orientation), 2) + number(0, 2) + number(0, 4);
+}
+
+/// The JPEG with an Exif segment after its first marker.
+std::string jpeg_with(const std::string& exif) {
+  const std::string jpeg = test::read_file(images / "chelsea.jpg");
+  const std::string body = std::string("Exif\0\0", 6) + exif;
+  const auto length = static_cast<std::uint16_t>(body.size() + 2);
+  return jpeg.substr(0, 2) + "\xff\xe1" + static_cast<char>(length >> 8) + static_cast<char>(length & 0xff) + body +
+         jpeg.substr(2);
+}
+
+/// The PNG with an eXIf chunk behind its header (stb_image does not look at checksums).
+std::string png_with(const std::string& exif) {
+  const std::string png = test::read_file(images / "astronaut.png");
+  std::string chunk;
+  for (int i = 3; i >= 0; --i) chunk += static_cast<char>(exif.size() >> (8 * i));
+  return png.substr(0, 33) + chunk + "eXIf" + exif + "\0\0\0\0"s.substr(0, 4) + png.substr(33);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_orientation) {
+  // Where the upright picture's pixel (y, x) comes from, by the EXIF standard: 1 as stored, 2 mirrored, 3 turned by 180
+  // degrees, 4 upside down, 5 transposed, 6 to be turned right, 7 transposed the other way, 8 to be turned left.
+  const auto source = [](int orientation, int y, int x, int h, int w) -> std::pair<int, int> {
+    switch (orientation) {
+      case 2:
+        return {y, w - 1 - x};
+      case 3:
+        return {h - 1 - y, w - 1 - x};
+      case 4:
+        return {h - 1 - y, x};
+      case 5:
+        return {x, y};
+      case 6:
+        return {h - 1 - x, y};
+      case 7:
+        return {h - 1 - x, w - 1 - y};
+      case 8:
+        return {x, w - 1 - y};
+      default:
+        return {y, x};
+    }
+  };
+  for (const bool jpeg : {true, false}) {
+    const Image stored = load_image(images / (jpeg ? "chelsea.jpg" : "astronaut.png"));
+    for (int orientation = 1; orientation <= 8; ++orientation)
+      for (const bool little : {true, false}) {
+        const Image turned = decode(jpeg ? jpeg_with(tiff(orientation, little)) : png_with(tiff(orientation, little)));
+        BOOST_REQUIRE(turned.height == (orientation < 5 ? stored.height : stored.width));
+        BOOST_REQUIRE(turned.width == (orientation < 5 ? stored.width : stored.height));
+        for (int y = 0; y < turned.height; ++y)
+          for (int x = 0; x < turned.width; ++x) {
+            const auto [from_y, from_x] = source(orientation, y, x, stored.height, stored.width);
+            for (int c = 0; c < stored.channels; ++c)
+              BOOST_REQUIRE(turned.pixels[turned.offset(y, x) + static_cast<std::size_t>(c)] ==
+                            stored.pixels[stored.offset(from_y, from_x) + static_cast<std::size_t>(c)]);
+          }
+      }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(nonsense_orientations_are_upright) {
+  const Image stored = load_image(images / "chelsea.jpg");
+  const std::string good = tiff(6, true);
+  for (const std::string& exif :
+       {tiff(0, true), tiff(9, false), std::string("II"), std::string(), std::string("XX") + good.substr(2),
+        good.substr(0, 12), good.substr(0, 4) + "\xff\xff\xff\xff" + good.substr(8)})
+    BOOST_TEST(decode(jpeg_with(exif)).width == stored.width);
+}
+
+BOOST_AUTO_TEST_CASE(limits_are_asked_before_decoding) {
+  const std::string png = test::read_file(images / "astronaut.png");
+  BOOST_TEST(fails_with([&] { decode(png, {.max_pixels = 90 * 70 - 1}); }, "over the limit of 6299 pixels"));
+  BOOST_TEST(decode(png, {.max_pixels = 90 * 70}).width == 90);
+  BOOST_TEST(fails_with([&] { decode(png, {.max_file_bytes = 100}); }, "more than the limit of 100"));
+}
+
+BOOST_AUTO_TEST_CASE(channels_are_kept) {
+  BOOST_TEST(load_image(images / "page_gray.png").channels == 1);
+  BOOST_TEST(load_image(images / "gray_alpha.png").channels == 2);
+  BOOST_TEST(load_image(images / "coffee.jpg").channels == 3);
+  BOOST_TEST(load_image(images / "logo_rgba.png").channels == 4);
+}
+
+BOOST_AUTO_TEST_CASE(not_a_picture) {
+  const test::TemporaryFolder folder;
+  BOOST_TEST(fails_with([&] { load_image(folder / "absent.png"); }, "absent.png"));
+  BOOST_TEST(fails_with([&] { load_image(folder.path()); }, "is not a regular file"));
+  BOOST_TEST(fails_with([&] { load_image(folder.write("empty.jpg", "")); }, "is empty"));
+  BOOST_TEST(fails_with([&] { load_image(folder.write("text.jpg", "Hello")); }, "is not a PNG or JPEG picture"));
+  BOOST_TEST(fails_with([&] { load_image(folder.write("a.gif", "GIF89a\x01\0\x01\0\0\0\0;"s)); },
+                        "is not a PNG or JPEG picture"));
+}
+
+BOOST_AUTO_TEST_CASE(a_jpeg_with_too_large_tables_never_reaches_the_decoder) {
+  std::string jpeg = test::read_file(images / "chelsea.jpg");
+  const std::size_t table = jpeg.find("\xff\xc4");
+  BOOST_REQUIRE(table != std::string::npos);
+  jpeg[table + 12] = '\xff';
+  jpeg[table + 13] = '\xff';
+  BOOST_TEST(fails_with([&] { decode(jpeg); }, "a Huffman table of more than 256 codes"));
+}
+
+BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_pictures) {
+  std::mt19937 random(1);
+  int errors = 0;
+  for (const char* name : {"chelsea.jpg", "astronaut.png", "palette.png", "gray_alpha.png"}) {
+    const std::string whole = test::read_file(images / name);
+    for (int round = 0; round < 400; ++round) {
+      std::string file = whole;
+      if (round % 4 == 0) file.resize(random() % whole.size());
+      for (std::size_t i = random() % 6; i > 0 && !file.empty(); --i)
+        file[random() % file.size()] = static_cast<char>(random());
+      try {
+        decode(file, {.max_pixels = 1 << 22}).check();
+      } catch (const Error&) {
+        ++errors;
+      }
+    }
+  }
+  BOOST_TEST(errors > 200);
+}
