@@ -101,7 +101,7 @@ class FlashTile {
 
  private:
   template <int R>
-  void block(const Head& head, index_t key, index_t count) {
+  QWEN3VL_KERNEL void block(const Head& head, index_t key, index_t count) {
     const index_t panels = Head::panels(count);
     for (index_t p = 0; p < panels; ++p) {
       Tile<R, 2> tile;
@@ -127,7 +127,7 @@ class FlashTile {
   }
 
   /// Turns the first `seen` scores of row r into weights, the rest into zero, and rescales what was summed before.
-  void softmax(index_t r, index_t seen, index_t count) {
+  QWEN3VL_KERNEL void softmax(index_t r, index_t seen, index_t count) {
     float* const scores = scores_ + r * key_block;
     for (index_t i = seen; i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
     if (seen == 0) {

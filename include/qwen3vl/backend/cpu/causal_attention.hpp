@@ -27,7 +27,7 @@ QWEN3VL_INLINE float dot(const float* q, const T* k) {
 
 /// One query per head of a group of `G` heads that share keys; the cache is read once.
 template <index_t G, index_t D, class T>
-void attend_streaming(const float* q, const T* keys, const T* values, index_t count, float* out) {
+QWEN3VL_KERNEL void attend_streaming(const float* q, const T* keys, const T* values, index_t count, float* out) {
   constexpr index_t block = 256;
   const float scale = 1.0f / std::sqrt(static_cast<float>(D));
   float scores[G][block];

@@ -108,8 +108,8 @@ void pack_rows(const float* x, index_t rows, float* packed) {
 
 /// Panels [begin, end) of y = x W^T for all rows, by tiles. One thread's share.
 template <class W, index_t N, index_t K, Packing packing, class F>
-void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows, index_t begin,
-                    index_t end, const F& finish, float* y, index_t y_stride) {
+QWEN3VL_KERNEL void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows,
+                                   index_t begin, index_t end, const F& finish, float* y, index_t y_stride) {
   constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
   constexpr bool widen = !std::is_same_v<W, float>;
   alignas(64) float wide[widen ? depth_block * panel : 1];
@@ -150,8 +150,8 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
 /// Panels [begin, end) for `R` rows, weights read once and in order. Several sums per output hide the latency of the
 /// multiply-add, so that one core can take what memory gives.
 template <int R, class W, index_t N, index_t K, Packing packing, class F>
-void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t begin, index_t end,
-                     const F& finish, float* y, index_t y_stride) {
+QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t begin,
+                                    index_t end, const F& finish, float* y, index_t y_stride) {
   constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
   constexpr int chains = R == 1 ? 4 : 2;
   for (index_t p = begin; p < end; ++p) {
