@@ -333,6 +333,7 @@ int main(int argc, char** argv) {
     if (parse(argc, argv, arguments)) Program(std::move(arguments)).run();
     return 0;
   } catch (const std::exception& error) {
+    if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);  // the error may end a progress bar
     std::fprintf(stderr, "%s: error: %s\n", program_name, error.what());
     return 1;
   }

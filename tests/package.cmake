@@ -9,6 +9,28 @@ foreach(way IN ITEMS find_package add_subdirectory FetchContent)
   set_tests_properties(package.${way} PROPERTIES TIMEOUT 600)
 endforeach()
 
+# A config.json that is no dense Qwen3-VL ends the configuration with a message that says so.
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/configs/llama.json" "{\"model_type\": \"llama\"}")
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/configs/broken.json" "{\"model_type\": ")
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/configs/negative.json"
+     "{\"model_type\": \"qwen3_vl\", \"vision_config\": {\"depth\": -3}}")
+foreach(case IN ITEMS "${PROJECT_SOURCE_DIR}/tests/assets/configs/30b-a3b.json=only dense ones"
+        "${CMAKE_CURRENT_BINARY_DIR}/configs/llama.json=describes a 'llama' model"
+        "${CMAKE_CURRENT_BINARY_DIR}/configs/broken.json=is not valid JSON"
+        "${CMAKE_CURRENT_BINARY_DIR}/configs/negative.json=vision_config.depth is '-3'"
+        "${CMAKE_CURRENT_BINARY_DIR}/configs/absent.json=does not exist")
+  string(REGEX REPLACE "=.*" "" config "${case}")
+  string(REGEX REPLACE ".*=" "" message "${case}")
+  get_filename_component(name "${config}" NAME_WE)
+  add_test(NAME add_variant.refuses_${name}
+           COMMAND ${CMAKE_COMMAND} -S "${PROJECT_SOURCE_DIR}/tests/consumer" -B "${CMAKE_CURRENT_BINARY_DIR}/refused_${name}"
+                   -G "${CMAKE_GENERATOR}" "-DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}" -DWAY=add_subdirectory
+                   "-DQWEN3VL_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DCONFIG=${config}")
+  # CMake breaks lines of messages anywhere between words.
+  string(REPLACE " " "[ \n]+" message "${message}")
+  set_tests_properties(add_variant.refuses_${name} PROPERTIES PASS_REGULAR_EXPRESSION "${message}")
+endforeach()
+
 add_executable(two_units two_units_a.cpp two_units_b.cpp)
 target_link_libraries(two_units PRIVATE qwen3vl_test_options qwen3vl::processing)
 target_compile_options(two_units PRIVATE -O1)
