@@ -196,6 +196,8 @@ BOOST_AUTO_TEST_CASE(rope_types_of_the_golden_models) {
   BOOST_TEST(rope("dynamic").runtime.max_position_embeddings == 16);
   wanted.rope_type = "llama3";
   wanted.factor = 8;
+  wanted.low_freq_factor = 1;
+  wanted.high_freq_factor = 4;
   wanted.original_max_position_embeddings = 64;
   check_same(wanted, rope("llama3").runtime.rope, "llama3");
   // The other two, field by field against the file.
@@ -254,6 +256,29 @@ BOOST_AUTO_TEST_CASE(every_rope_field_in_both_styles) {
       "high_freq_factor":4.4,"original_max_position_embeddings":777,"short_factor":[1,2.5],"long_factor":[3]})";
   for (const char* style : {"/text_config/rope_scaling", "/text_config/rope_parameters"})
     check_same(wanted, read(with(dense(), style, fields)).runtime.rope, style);
+}
+
+BOOST_AUTO_TEST_CASE(lengths_that_rope_types_start_from) {
+  const auto rope = [](const char* text_config) {
+    return read(with(dense(), "/text_config", text_config)).runtime.rope;
+  };
+  // Beside the rope parameters, the original length counts before the one inside (standardize_rope_params).
+  const RopeParameters beside = rope(R"({"original_max_position_embeddings":99,"rope_scaling":{"rope_type":"yarn",
+      "factor":2,"original_max_position_embeddings":88}})");
+  BOOST_TEST(beside.original_max_position_embeddings == 99);
+  BOOST_TEST(rope(R"({"rope_scaling":{"rope_type":"yarn","factor":2}})").original_max_position_embeddings == 0);
+  // YaRN's factor may be null, which is not the same as missing.
+  const RopeParameters by_lengths = rope(R"({"max_position_embeddings":600,"rope_scaling":{"rope_type":"yarn",
+      "factor":null,"original_max_position_embeddings":400}})");
+  BOOST_TEST(by_lengths.has_factor);
+  BOOST_TEST(by_lengths.factor == 1.5);
+  BOOST_TEST(rope(R"({"rope_scaling":{"rope_type":"yarn","factor":null}})").factor == 1.0);
+  BOOST_TEST(!rope(R"({"rope_scaling":{"rope_type":"yarn","original_max_position_embeddings":400}})").has_factor);
+  BOOST_TEST(!rope(R"({"rope_scaling":{"rope_type":"linear","factor":null}})").has_factor);
+  const RopeParameters absent = rope(R"({"rope_scaling":{"rope_type":"llama3","factor":2}})");
+  BOOST_TEST(absent.low_freq_factor == 0.0);
+  BOOST_TEST(absent.high_freq_factor == 0.0);
+  BOOST_TEST(rope(R"({"rope_scaling":{"rope_type":"a\nb"}})").rope_type == "a?b");
 }
 
 BOOST_AUTO_TEST_CASE(defaults) {

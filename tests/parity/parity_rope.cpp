@@ -1,4 +1,5 @@
 // Runs one set of the rope types' table:   parity-rope TYPES.json SET      (exit codes as parity_model.cpp)
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -6,6 +7,7 @@
 
 #include "golden_case.hpp"
 #include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/config/config_json.hpp"
 #include "qwen3vl/layers/rotary_embedding.hpp"
 
 namespace parity {
@@ -40,16 +42,18 @@ std::vector<float> both_halves(const std::vector<float>& half, index_t width) {
 Exit run(const std::filesystem::path& file, const std::string& name) {
   GoldenCase golden(file);
   const json& set = golden.options().at("sets").at(name);
-  RopeParameters rope;
-  rope.rope_theta = set.at("rope_theta").get<double>();
-  rope.rope_type = set.at("rope_scaling").value("rope_type", "default");
-  if (rope.rope_type != "default") {
-    std::printf("SKIPPED rope/types %s: rope_type '%s' is not supported yet\n", name.c_str(), rope.rope_type.c_str());
-    return skipped;
-  }
   const auto head_dim = set.at("head_dim").get<index_t>();
   const auto section = set.at("mrope_section").get<std::vector<int>>();
-  const RotaryFrequencies rotary = rotary_frequencies(rope, head_dim);
+  // As a config.json has it, so that the reader is part of the test.
+  json text = {{"hidden_size", 3584},
+               {"head_dim", head_dim},
+               {"rope_theta", set.at("rope_theta")},
+               {"rope_scaling", set.at("rope_scaling")}};
+  text["rope_scaling"]["mrope_section"] = section;
+  text["max_position_embeddings"] = set.at("max_position_embeddings");
+  const RuntimeConfig config = config_from_json({{"model_type", "qwen3_vl"}, {"text_config", text}}, name).runtime;
+  RotaryEmbedding embedding(config.rope, head_dim, config.max_position_embeddings);
+  const RotaryFrequencies& rotary = embedding.frequencies();
   const std::string prefix = "out." + name + ".";
   golden.compare(prefix + "inv_freq_init", rotary.inv_freq, {}, 1e-5);
   Cpu cpu(1);
@@ -58,6 +62,7 @@ Exit run(const std::filesystem::path& file, const std::string& name) {
     std::vector<std::int32_t> ids;
     for (const auto id : golden.integers(concat("in.", name, ".", j, ".position_ids")))
       ids.push_back(static_cast<std::int32_t>(id));
+    embedding.update(*std::ranges::max_element(ids) + std::int64_t{1});
     const View<const std::int32_t, Cpu, 3, dynamic> positions(ids.data(), static_cast<index_t>(ids.size()) / 3);
     Tables tables;
     if (!compute<24, 20, 20>(section, ctx, positions, rotary, tables) &&

@@ -164,7 +164,8 @@ inline void require_full_rotation(const ConfigSection& section) {
 
 /// `rope_scaling` if it says anything, else `rope_parameters`; a `rope_theta` inside counts before one beside it. This
 /// is transformers' order for files that have both.
-inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mrope_section)[3]) {
+inline void read_rope(const ConfigSection& text, std::int64_t max_position_embeddings, RopeParameters& rope,
+                      int (&mrope_section)[3]) {
   text.read("rope_theta", rope.rope_theta);
   require_full_rotation(text);
   const bool old_style = text.has("rope_scaling") && !text.at("rope_scaling").empty();
@@ -173,6 +174,7 @@ inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mro
   scaling.read("type", rope.rope_type);  // the older name
   scaling.read("rope_type", rope.rope_type);
   if (rope.rope_type == "mrope") rope.rope_type = "default";
+  rope.rope_type = shown(rope.rope_type);  // it stands in messages
   scaling.read("rope_theta", rope.rope_theta);
   if (!(rope.rope_theta > 0)) fail(text.file(), ": rope_theta must be positive");
   scaling.read("mrope_section", mrope_section);
@@ -191,8 +193,16 @@ inline void read_rope(const ConfigSection& text, RopeParameters& rope, int (&mro
   scaling.read("low_freq_factor", rope.low_freq_factor);
   scaling.read("high_freq_factor", rope.high_freq_factor);
   scaling.read("original_max_position_embeddings", rope.original_max_position_embeddings);
+  text.read("original_max_position_embeddings", rope.original_max_position_embeddings);  // counts before the one inside
   scaling.read("short_factor", rope.short_factor);
   scaling.read("long_factor", rope.long_factor);
+  // Only YaRN takes an explicit null for what the lengths say; a factor that is missing is an error there, too.
+  if (rope.rope_type == "yarn" && scaling.is_null("factor")) {
+    const auto longest = static_cast<double>(max_position_embeddings);
+    const std::int64_t original = rope.original_max_position_embeddings;
+    rope.has_factor = true;
+    rope.factor = original > 0 ? longest / static_cast<double>(original) : 1.0;
+  }
 }
 
 }  // namespace detail
@@ -250,12 +260,12 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
     text.head_dim = text.hidden_size / text.num_attention_heads;
 
   RuntimeConfig& runtime = config.runtime;
-  detail::read_rope(text_section, runtime.rope, text.mrope_section);
+  text_section.read("max_position_embeddings", runtime.max_position_embeddings);
+  detail::read_rope(text_section, runtime.max_position_embeddings, runtime.rope, text.mrope_section);
   double eps = 1e-6;
   text_section.read("rms_norm_eps", eps);
   if (!(eps >= 0.0 && eps <= 1.0)) text_section.wrong("rms_norm_eps", "a number from 0 to 1");
   runtime.rms_norm_eps = static_cast<float>(eps);
-  text_section.read("max_position_embeddings", runtime.max_position_embeddings);
   const ConfigSection vision_rope = vision_section.section("rope_parameters");
   std::string vision_rope_type = "axial";
   vision_rope.read("rope_type", vision_rope_type);

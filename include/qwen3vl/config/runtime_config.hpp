@@ -21,9 +21,9 @@ struct RopeParameters {
   double mscale = 0.0;          ///< 0 means absent
   double mscale_all_dim = 0.0;  ///< 0 means absent
   bool truncate = true;
-  double low_freq_factor = 1.0;
-  double high_freq_factor = 4.0;
-  std::int64_t original_max_position_embeddings = 0;  ///< 0 means absent
+  double low_freq_factor = 0.0;                       ///< 0 means absent
+  double high_freq_factor = 0.0;                      ///< 0 means absent
+  std::int64_t original_max_position_embeddings = 0;  ///< 0 means absent: max_position_embeddings
   std::vector<double> short_factor{};
   std::vector<double> long_factor{};
 };

@@ -129,6 +129,7 @@ class Generation {
     const RopeIndex index =
         get_rope_index(types, inputs_.image_grid_thw, inputs_.video_grid_thw, inputs_.attention_mask, merge);
     prompt_.positions = pack_positions(packed, index.position_ids, 0);
+    prompt_.longest_position = longest_position(index.position_ids);
     prompt_.sequences = packed.sequences;
 
     const index_t tokens = packed.tokens();
@@ -165,6 +166,7 @@ class Generation {
     for (std::size_t i = 0; i < first; ++i)
       cached_features += static_cast<std::int32_t>(pictures[i].end - pictures[i].begin);
     TokenBatch rest;
+    rest.longest_position = prompt_.longest_position;
     rest.ids.assign(prompt_.ids.begin() + kept, prompt_.ids.end());
     for (index_t axis = 0; axis < 3; ++axis)
       rest.positions.insert(rest.positions.end(), prompt_.positions.begin() + axis * all + kept,
@@ -185,6 +187,7 @@ class Generation {
     const index_t all = prompt_.tokens();
     for (index_t from = 0; from < whole.longest(); from += chunk) {
       TokenBatch part;
+      part.longest_position = prompt_.longest_position;
       std::vector<std::int32_t> last_rows;
       std::vector<std::size_t> ready;
       std::vector<index_t> taken;  // packed indexes
@@ -224,7 +227,12 @@ class Generation {
       part.ids.push_back(rows_[b].history.back());
     }
     for (std::size_t axis = 0; axis < 3; ++axis)
-      for (const std::size_t b : ready) part.positions.push_back(rows_[b].next_position[axis]++);
+      for (GenerationRow& row : rows_) {
+        const std::int32_t position = row.next_position[axis]++;
+        // The reference computes finished rows along, and rope types that look at the longest position see theirs.
+        part.longest_position = std::max(part.longest_position, position);
+        if (!row.finished) part.positions.push_back(position);
+      }
     run_tokens(part, cache, prompt_cache, last_rows, ready);
   }
 

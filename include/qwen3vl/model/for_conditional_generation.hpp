@@ -142,6 +142,7 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   output.position_ids = detail::forward_positions(inputs, types, has_pictures, merge, *past);
   output.rope_deltas = past->rope_deltas;
   batch.positions = detail::pack_positions(packed, output.position_ids, 0);
+  batch.longest_position = detail::longest_position(output.position_ids);
 
   std::vector<index_t> cached;
   for (index_t s = 0; s < batch_size; ++s) cached.push_back(past->cache.length(s));

@@ -20,7 +20,10 @@ namespace qwen3vl {
 struct TokenBatch {
   std::vector<TokenId> ids;             ///< [tokens]
   std::vector<std::int32_t> positions;  ///< [3, tokens]
-  Segments sequences;                   ///< how many of them belong to each sequence of the cache; may be 0
+  /// The largest position of all that the reference would compute in one pass with these tokens: of the whole prompt
+  /// where these are a part of it. Some rope types depend on it.
+  std::int32_t longest_position = -1;
+  Segments sequences;  ///< how many of them belong to each sequence of the cache; may be 0
   /// [tokens] row of the picture features that takes the token's place, or -1; empty: no pictures
   std::vector<std::int32_t> feature_rows;
 
@@ -85,7 +88,8 @@ class Qwen3VLModel {
     }
     const auto positions_view = positions.view().template reshape<3, dynamic>(batch.tokens());
     if (rows.empty() || features == nullptr) {
-      language_model_.forward(ctx, hidden_states, positions_view, batch.sequences, cache, nullptr, record);
+      language_model_.forward(ctx, hidden_states, positions_view, batch.longest_position, batch.sequences, cache,
+                              nullptr, record);
       return;
     }
 
@@ -101,7 +105,8 @@ class Qwen3VLModel {
       gather_rows(ctx, feature, from_index, taken.emplace_back(count));
       deepstack.features.push_back(taken.back().view());
     }
-    language_model_.forward(ctx, hidden_states, positions_view, batch.sequences, cache, &deepstack, record);
+    language_model_.forward(ctx, hidden_states, positions_view, batch.longest_position, batch.sequences, cache,
+                            &deepstack, record);
   }
 };
 

@@ -2,6 +2,7 @@
 /// output (Qwen3VLTextModel.forward).
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -105,6 +106,13 @@ inline std::vector<std::int32_t> pack_positions(const PackedTokens& packed, cons
   return positions;
 }
 
+/// The largest position that rotates something, of padded tokens too, as the reference counts for some rope types.
+inline std::int32_t longest_position(const HostCube<std::int32_t>& position_ids) {
+  std::span<const std::int32_t> used = position_ids.span();
+  if (position_ids.rows() == 4) used = used.subspan(used.size() / 4);
+  return used.empty() ? -1 : *std::ranges::max_element(used);
+}
+
 inline void check_positions(const HostCube<std::int32_t>& position_ids, index_t batch, index_t length) {
   if (!position_ids.allocated()) return;
   const index_t axes = position_ids.rows();
@@ -187,8 +195,10 @@ TextOutput padded_forward(Context<B>& ctx, const TextModel<V, B, P>& model, cons
   if (cache == nullptr) cache = &own_cache.emplace(packed.sequences.count());
   std::vector<index_t> cached;
   for (index_t s = 0; s < cache->sequences(); ++s) cached.push_back(cache->length(s));
-  model.forward(ctx, x, positions.view().template reshape<3, dynamic>(tokens), packed.sequences, *cache, &deepstack,
-                &record);
+  const index_t longest =
+      inputs.position_ids.allocated() ? detail::longest_position(inputs.position_ids) : past + length - 1;
+  model.forward(ctx, x, positions.view().template reshape<3, dynamic>(tokens), longest, packed.sequences, *cache,
+                &deepstack, &record);
   model.norm(ctx, x, x);
 
   TextOutput output;

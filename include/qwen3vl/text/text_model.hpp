@@ -47,8 +47,10 @@ class TextModel {
   RmsNorm<hidden, B, P> norm_;
 
   float rms_norm_eps_ = 1e-6f;
-  float attention_scaling_ = 1.0f;
-  Tensor<float, B, dynamic> inv_freq_;
+  /// The frequencies of the last call, as in the reference part of the model: with the rope types 'dynamic' and
+  /// 'longrope' forward() changes them, with all others nobody does.
+  mutable RotaryEmbedding rotary_;
+  mutable Tensor<float, B, dynamic> inv_freq_;
 
  public:
   using Cache = KvCache<V, B, P>;
@@ -60,28 +62,32 @@ class TextModel {
     visit("norm.", norm_, f);
   }
 
-  /// Takes the run-time values. Throws Error for a rope type that is not supported.
+  /// Takes the run-time values. Throws Error for rope parameters that make no frequencies; see rotary_frequencies.
   void configure(Context<B>& ctx, const RuntimeConfig& config) {
     rms_norm_eps_ = config.rms_norm_eps;
-    const RotaryFrequencies rotary = rotary_frequencies(config.rope, text.head_dim);
-    attention_scaling_ = rotary.attention_scaling;
-    inv_freq_ = upload<float>(ctx, rotary.inv_freq);
+    rotary_ = RotaryEmbedding(config.rope, text.head_dim, config.max_position_embeddings);
+    inv_freq_ = upload<float>(ctx, rotary_.frequencies().inv_freq);
   }
 
   const Embedding<V, B, P>& embed_tokens() const { return embed_tokens_; }
 
   /// Runs all layers over hidden_states [tokens, hidden], in place, without the final norm.
-  /// position_ids [3, tokens]: temporal, height and width position of each token. `sequences`: how many of the rows
-  /// belong to each sequence of `cache`, to which their keys and values are appended. Throws nothing by itself; sizes
-  /// are the caller's duty.
+  /// position_ids [3, tokens]: temporal, height and width position of each token. `longest_position`: the largest of
+  /// all of them, given on the host since only some rope types ask for it; a caller that computes a prompt in parts
+  /// gives the whole prompt's each time. `sequences`: how many of the rows belong to each sequence of `cache`, to which
+  /// their keys and values are appended. Throws nothing by itself; sizes are the caller's duty. With the rope types
+  /// 'dynamic' and 'longrope', one call at a time.
   void forward(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states,
-               View<const std::int32_t, B, 3, dynamic> position_ids, const Segments& sequences, Cache& cache,
-               const DeepStackInput<V, B, P>* deepstack = nullptr, TextRecord<V, B, P>* record = nullptr) const {
+               View<const std::int32_t, B, 3, dynamic> position_ids, std::int64_t longest_position,
+               const Segments& sequences, Cache& cache, const DeepStackInput<V, B, P>* deepstack = nullptr,
+               TextRecord<V, B, P>* record = nullptr) const {
     const index_t tokens = hidden_states.rows();
+    if (rotary_.update(longest_position + 1)) inv_freq_ = upload<float>(ctx, rotary_.frequencies().inv_freq);
     auto cos = ctx.template scratch<float, dynamic, frequencies>(tokens);  // [tokens, head_dim / 2]
     auto sin = ctx.template scratch<float, dynamic, frequencies>(tokens);  // [tokens, head_dim / 2]
     rope_tables<text.mrope_section[0], text.mrope_section[1], text.mrope_section[2]>(
-        ctx, position_ids, View<const float, B, frequencies>(inv_freq_.data()), attention_scaling_, cos, sin);
+        ctx, position_ids, View<const float, B, frequencies>(inv_freq_.data()), rotary_.frequencies().attention_scaling,
+        cos, sin);
     const TextPositions<V, B> positions{cos, sin, sequences};
 
     std::vector<index_t> new_tokens;
