@@ -4,6 +4,7 @@
 #include "qwen3vl/backend/cpu/attention.hpp"
 #include "qwen3vl/backend/cpu/causal_attention.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/cpu/experts.hpp"
 #include "qwen3vl/backend/cpu/kv_cache.hpp"
 #include "qwen3vl/backend/cpu/linear.hpp"
 #include "qwen3vl/backend/cpu/logits.hpp"

@@ -10,6 +10,10 @@
 ///                                              kernels like it:
 ///                                                allocate(); bytes(); allocated();
 ///                                                load_rows(ctx, first_row, RawTensor) converts and packs whole rows
+///   B::Experts<W, E, N, K, packing>            E such matrices, each for other tokens:
+///                                                allocate(); bytes(); allocated();
+///                                                load_expert(ctx, e, RawTensor, transposed) converts and packs one,
+///                                                stored as [N, K] or, transposed, as [K, N]
 ///   B::KvCache<T, Layers, KvHeads, HeadDim>    the keys and values of a batch of sequences:
 ///                                                KvCache(sequences); sequences(); length(s); bytes();
 ///                                                prepare(new_tokens): makes room for new_tokens[s] more in sequence s
@@ -25,6 +29,13 @@
 ///
 ///   linear(ctx, x, weight, bias, y, epilogue)
 ///       x [tokens, K], weight N x K, bias [N] or a null view; y = epilogue(x weight^T + bias); see `epilogue`.
+///   route<E, TopK>(ctx, logits, experts, weights)
+///       logits [tokens, E]; experts int32 and weights f32 [tokens, TopK]: the TopK largest of softmax(logits), in
+///       descending order (the lowest index among equals), divided by their sum.
+///   expert_mlp<TopK>(ctx, x, experts, weights, gate_up, down, y)
+///       x, y [tokens, D]; experts and weights [tokens, TopK], an expert at most once per token; gate_up E matrices of
+///       2 I x D with Packing::gate_up, down of D x I: y[t] += sum_j weights[t, j] down_e(swiglu(gate_up_e(x[t]))),
+///       e = experts[t, j]. A token's result does not depend on the other tokens.
 ///   rms_norm(ctx, x, weight, eps, y)
 ///       x, y [tokens, D], weight [D]: y = x / sqrt(mean(x^2) + eps) * weight. y may be x.
 ///   layer_norm(ctx, x, weight, bias, eps, y)
@@ -107,6 +118,11 @@ struct OpsProbe {
   View<A, B, dynamic, n> y;
   const typename B::template Matrix<float, n, k, Packing::plain>& weight;
   const typename B::template Matrix<float, 2 * n, k, Packing::gate_up>& gate_up;
+  const typename B::template Experts<float, 4, 2 * n, k, Packing::gate_up>& experts_gate_up;
+  const typename B::template Experts<float, 4, k, n, Packing::plain>& experts_down;
+  View<const A, B, dynamic, 4> router_logits;
+  View<std::int32_t, B, dynamic, 2> chosen;
+  View<float, B, dynamic, 2> chosen_weights;
   View<const float, B, k> norm;
   View<const float, B, dim> head_norm;
   View<const float, B, n> bias;
@@ -140,6 +156,8 @@ concept Backend = MemorySpace<B> && requires(detail::OpsProbe<B> p) {
   linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Gelu{});
   linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::GeluTanh{});
   linear(p.ctx, p.x, p.gate_up, p.gate_up_bias, p.y, epilogue::SwiGlu{});
+  route<4, 2>(p.ctx, p.router_logits, p.chosen, p.chosen_weights);
+  expert_mlp<2>(p.ctx, p.x, p.chosen, p.chosen_weights, p.experts_gate_up, p.experts_down, p.x_mutable);
   rms_norm(p.ctx, p.x, p.norm, 1e-6f, p.x_mutable);
   layer_norm(p.ctx, p.x, p.norm, p.norm, 1e-6f, p.x_mutable);
   rope_tables<2, 1, 1>(p.ctx, p.positions, p.inv_freq, 1.0f, p.cos_mutable, p.cos_mutable);

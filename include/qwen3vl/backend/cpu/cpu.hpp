@@ -17,6 +17,8 @@ namespace qwen3vl {
 
 template <class W, index_t N, index_t K, Packing packing>
 class CpuMatrix;
+template <class W, index_t E, index_t N, index_t K, Packing packing>
+class CpuExperts;
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
 class CpuKvCache;
 
@@ -30,6 +32,8 @@ class Cpu {
   using Activation = float;
   template <class W, index_t N, index_t K, Packing packing = Packing::plain>
   using Matrix = CpuMatrix<W, N, K, packing>;
+  template <class W, index_t E, index_t N, index_t K, Packing packing = Packing::plain>
+  using Experts = CpuExperts<W, E, N, K, packing>;
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
   using KvCache = CpuKvCache<T, Layers, KvHeads, HeadDim>;
 

@@ -60,6 +60,13 @@ class CpuMatrix {
     visit_floating(raw.dtype, [&](auto stored) { pack<decltype(stored)>(ctx, first_row, raw); });
   }
 
+  /// The same from the transposed matrix [K, N], as the Hub stores experts.
+  void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
+    if (raw.rows() != K || raw.row_size() != N)
+      fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);
+    visit_floating(raw.dtype, [&](auto stored) { pack_transposed<decltype(stored)>(ctx, raw); });
+  }
+
   /// Row n as floats, [K]: for the embedding.
   void read_row(index_t n, float* row) const {
     const W* const column = data_ + place(n);
@@ -85,6 +92,24 @@ class CpuMatrix {
       const index_t begin = std::max(first_row, (first_group + g) * group);
       const index_t end = std::min(last_row, (first_group + g + 1) * group);
       pack_group<Stored>(raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(Stored), begin, end);
+    }
+  }
+
+  /// A panel's step k is already a piece of the stored row k, or two pieces with gate_up.
+  template <class Stored>
+  void pack_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
+    constexpr index_t parts = packing == Packing::gate_up ? 2 : 1;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
+    for (index_t p = 0; p < panels; ++p) {
+      const index_t first = p * panel_outputs, count = std::min(panel_outputs, outputs - first);
+      for (index_t k = 0; k < K; ++k)
+        for (index_t part = 0; part < parts; ++part) {
+          Stored values[panel_outputs];
+          std::memcpy(values, raw.data + static_cast<std::size_t>(k * N + part * outputs + first) * sizeof(Stored),
+                      static_cast<std::size_t>(count) * sizeof(Stored));
+          W* const to = data_ + (p * K + k) * panel + part * panel_outputs;
+          for (index_t i = 0; i < count; ++i) to[i] = converted(values[i]);
+        }
     }
   }
 
