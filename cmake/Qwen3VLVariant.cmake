@@ -86,10 +86,23 @@ function(qwen3vl_add_variant)
     message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} is not valid JSON: ${error}")
   endif()
   _qwen3vl_json(model_type "${json}" "" model_type)
+  # Mixtures of experts have defaults of their own, as in transformers.
   if(model_type STREQUAL "qwen3_vl_moe")
-    message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} is a mixture-of-experts model; only dense ones (qwen3_vl) are supported yet")
-  elseif(NOT model_type STREQUAL "qwen3_vl")
-    message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} describes a '${model_type}' model, wanted qwen3_vl")
+    set(moe true)
+    set(t_hidden 2048)
+    set(t_inner 5632)
+    set(t_layers 24)
+    set(t_heads 16)
+    set(t_kv_heads 16)
+  elseif(model_type STREQUAL "qwen3_vl")
+    set(moe false)
+    set(t_hidden 4096)
+    set(t_inner 22016)
+    set(t_layers 32)
+    set(t_heads 32)
+    set(t_kv_heads 32)
+  else()
+    message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} describes a '${model_type}' model, wanted qwen3_vl or qwen3_vl_moe")
   endif()
 
   set(vision vision_config)
@@ -107,17 +120,36 @@ function(qwen3vl_add_variant)
   _qwen3vl_json_activation(v_act "${json}" gelu_pytorch_tanh ${vision} hidden_act)
   set(text text_config)
   _qwen3vl_json_int(t_vocab "${json}" 151936 ${text} vocab_size)
-  _qwen3vl_json_int(t_hidden "${json}" 4096 ${text} hidden_size)
-  _qwen3vl_json_int(t_inner "${json}" 22016 ${text} intermediate_size)
-  _qwen3vl_json_int(t_layers "${json}" 32 ${text} num_hidden_layers)
-  _qwen3vl_json_int(t_heads "${json}" 32 ${text} num_attention_heads)
-  _qwen3vl_json_int(t_kv_heads "${json}" 32 ${text} num_key_value_heads)
-  _qwen3vl_json_int(t_head_dim "${json}" 128 ${text} head_dim)
+  _qwen3vl_json_int(t_hidden "${json}" ${t_hidden} ${text} hidden_size)
+  _qwen3vl_json_int(t_inner "${json}" ${t_inner} ${text} intermediate_size)
+  _qwen3vl_json_int(t_layers "${json}" ${t_layers} ${text} num_hidden_layers)
+  _qwen3vl_json_int(t_heads "${json}" ${t_heads} ${text} num_attention_heads)
+  _qwen3vl_json_int(t_kv_heads "${json}" ${t_kv_heads} ${text} num_key_value_heads)
+  set(t_head_dim 128)
+  if(moe AND t_heads GREATER 0)
+    math(EXPR t_head_dim "${t_hidden} / ${t_heads}")
+  endif()
+  _qwen3vl_json_int(t_head_dim "${json}" ${t_head_dim} ${text} head_dim)
   _qwen3vl_json_bool(t_bias "${json}" false ${text} attention_bias)
   _qwen3vl_json_activation(t_act "${json}" silu ${text} hidden_act)
   # Where both are there, rope_scaling counts, as in transformers.
   _qwen3vl_json_list(t_mrope "${json}" "24, 20, 20" ${text} rope_parameters mrope_section)
   _qwen3vl_json_list(t_mrope "${json}" "${t_mrope}" ${text} rope_scaling mrope_section)
+  set(t_moe "")
+  if(moe)
+    _qwen3vl_json_int(m_experts "${json}" 60 ${text} num_experts)
+    _qwen3vl_json_int(m_experts "${json}" ${m_experts} ${text} num_local_experts)  # the name of transformers 5
+    _qwen3vl_json_int(m_top_k "${json}" 4 ${text} num_experts_per_tok)
+    _qwen3vl_json_int(m_inner "${json}" 1408 ${text} moe_intermediate_size)
+    _qwen3vl_json_int(m_step "${json}" 1 ${text} decoder_sparse_step)
+    _qwen3vl_json_list(m_dense "${json}" "" ${text} mlp_only_layers)
+    set(t_moe ",
+               .moe = {.num_experts = ${m_experts},
+                       .num_experts_per_tok = ${m_top_k},
+                       .moe_intermediate_size = ${m_inner},
+                       .decoder_sparse_step = ${m_step},
+                       .mlp_only_layers = {${m_dense}}}")
+  endif()
   # Only the top-level field counts in transformers; the one in text_config is ignored.
   _qwen3vl_json_bool(tie "${json}" false tie_word_embeddings)
 
@@ -154,7 +186,7 @@ struct @arg_TYPE@ {
                .head_dim = @t_head_dim@,
                .attention_bias = @t_bias@,
                .hidden_act = @t_act@,
-               .mrope_section = {@t_mrope@}},
+               .mrope_section = {@t_mrope@}@t_moe@},
       .tie_word_embeddings = @tie@};
   static_assert(validate(config) == nullptr, "this config.json breaks a rule of qwen3vl/config/config.hpp");
 };

@@ -66,6 +66,29 @@ struct Qwen3VL_32B {
                                                .num_key_value_heads = 8}};
 };
 
-static_assert(Variant<Qwen3VL_2B> && Variant<Qwen3VL_4B> && Variant<Qwen3VL_8B> && Variant<Qwen3VL_32B>);
+struct Qwen3VL_30B_A3B {
+  static constexpr ModelConfig config{
+      .vision = detail::large_vision_tower(2048),
+      .text = {.hidden_size = 2048,
+               .intermediate_size = 6144,
+               .num_hidden_layers = 48,
+               .num_attention_heads = 32,
+               .num_key_value_heads = 4,
+               .moe = {.num_experts = 128, .num_experts_per_tok = 8, .moe_intermediate_size = 768}}};
+};
+
+struct Qwen3VL_235B_A22B {
+  static constexpr ModelConfig config{
+      .vision = detail::large_vision_tower(4096),
+      .text = {.hidden_size = 4096,
+               .intermediate_size = 12288,
+               .num_hidden_layers = 94,
+               .num_attention_heads = 64,
+               .num_key_value_heads = 4,
+               .moe = {.num_experts = 128, .num_experts_per_tok = 8, .moe_intermediate_size = 1536}}};
+};
+
+static_assert(Variant<Qwen3VL_2B> && Variant<Qwen3VL_4B> && Variant<Qwen3VL_8B> && Variant<Qwen3VL_32B> &&
+              Variant<Qwen3VL_30B_A3B> && Variant<Qwen3VL_235B_A22B>);
 
 }  // namespace qwen3vl

@@ -42,16 +42,24 @@ void visit(std::string_view prefix, Layer& layer, F& f) {
   });
 }
 
-/// Rows and columns of a parameter: a weight matrix of any backend, a vector or a table.
+/// Rows and columns of a parameter: a weight matrix of any backend, a vector or a table, or the matrices of `experts`.
 struct ParameterShape {
   index_t rows;
   index_t columns;
   bool is_vector;
+  index_t experts = 0;
+
+  index_t count() const { return rows * columns * (experts == 0 ? 1 : experts); }
 };
 
 template <template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K, Packing packing>
 constexpr ParameterShape parameter_shape(const Matrix<W, N, K, packing>&) {
   return {N, K, false};
+}
+template <template <class, index_t, index_t, index_t, Packing> class Experts, class W, index_t E, index_t N, index_t K,
+          Packing packing>
+constexpr ParameterShape parameter_shape(const Experts<W, E, N, K, packing>&) {
+  return {N, K, false, E};
 }
 template <class B, index_t N>
 constexpr ParameterShape parameter_shape(const Tensor<float, B, N>&) {
@@ -66,10 +74,7 @@ constexpr ParameterShape parameter_shape(const Tensor<float, B, N, K>&) {
 template <class Layer>
 index_t count_parameters(Layer& layer) {
   index_t count = 0;
-  layer.parameters([&](auto& parameter, const Parts&) {
-    const ParameterShape shape = parameter_shape(parameter);
-    count += shape.rows * shape.columns;
-  });
+  layer.parameters([&](auto& parameter, const Parts&) { count += parameter_shape(parameter).count(); });
   return count;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <concepts>
 #include <functional>
 #include <optional>
@@ -36,6 +37,7 @@ namespace detail {
 /// Completes rows and shapes that a layer left open.
 inline void complete(Parts& parts, const ParameterShape& shape) {
   for (Part& part : parts) {
+    if (shape.experts > 0 && part.shape.empty()) part.shape = {shape.experts, shape.columns, shape.rows};  // the Hub's
     if (part.rows == 0) part.rows = shape.rows / static_cast<index_t>(parts.size());
     if (!part.shape.empty()) continue;
     part.shape = {part.rows};
@@ -48,6 +50,38 @@ inline std::string shape_text(std::span<const index_t> shape) {
   for (std::size_t i = 0; i < shape.size(); ++i) text += concat(i == 0 ? "" : ", ", shape[i]);
   return text + "]";
 }
+
+/// How a tensor of experts is stored.
+enum class ExpertLayout {
+  hub,           ///< [E, columns, rows]: x W without a transposition
+  transformers,  ///< [E, rows, columns], as transformers 5 saves it and torch.nn.Linear stores a weight
+};
+
+/// Whether a stored tensor may fill (a part of) a parameter.
+inline bool fits(std::span<const index_t> stored, const Part& part, const ParameterShape& shape) {
+  if (std::ranges::equal(stored, part.shape)) return true;
+  return shape.experts > 0 && std::ranges::equal(stored, std::array{shape.experts, shape.rows, shape.columns});
+}
+
+/// Finds out how a checkpoint stores its experts. Square matrices look alike in both layouts; transformers takes them
+/// for its own and so misreads the Hub's. An expert's two matrices are never both square, and a checkpoint has one
+/// layout, so the others tell.
+class ExpertLayouts {
+ public:
+  void see(std::span<const index_t> stored, const ParameterShape& shape) {
+    if (shape.rows != shape.columns) (of(stored, shape) == ExpertLayout::hub ? hub_ : transformers_) = true;
+  }
+  ExpertLayout of(std::span<const index_t> stored, const ParameterShape& shape) const {
+    if (shape.rows != shape.columns) return stored[1] == shape.columns ? ExpertLayout::hub : ExpertLayout::transformers;
+    if (hub_ && transformers_)
+      fail(
+          "the checkpoint stores some experts as the Hub and some as transformers 5; square ones cannot be told apart");
+    return transformers_ ? ExpertLayout::transformers : ExpertLayout::hub;
+  }
+
+ private:
+  bool hub_ = false, transformers_ = false;
+};
 
 inline std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -66,7 +100,8 @@ void allocate_parameter(Matrix& matrix) {
 
 /// Rows of a float parameter (norms, biases, the position table), converted on the host.
 template <class B, index_t N, index_t... E>
-void load_rows(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first_row, const RawTensor& raw) {
+void load_part(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first_row, const RawTensor& raw,
+               const ExpertLayouts&) {
   const index_t count = raw.rows() * raw.row_size();
   std::vector<float> values(static_cast<std::size_t>(count));
   visit_floating(raw.dtype, [&](auto type) {
@@ -75,9 +110,23 @@ void load_rows(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first
   copy_from_host(ctx, View<const float, Cpu, dynamic>(values.data(), count),
                  View<float, B, dynamic>(tensor.data() + first_row * tensor.row_size(), count));
 }
-template <class B, class Matrix>
-void load_rows(Context<B>& ctx, Matrix& matrix, index_t first_row, const RawTensor& raw) {
+template <class B, template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K,
+          Packing packing>
+void load_part(Context<B>& ctx, Matrix<W, N, K, packing>& matrix, index_t first_row, const RawTensor& raw,
+               const ExpertLayouts&) {
   matrix.load_rows(ctx, first_row, raw);
+}
+template <class B, template <class, index_t, index_t, index_t, Packing> class Experts, class W, index_t E, index_t N,
+          index_t K, Packing packing>
+void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /*first_row*/, const RawTensor& raw,
+               const ExpertLayouts& layouts) {
+  const bool transposed = layouts.of(raw.shape, parameter_shape(experts)) == ExpertLayout::hub;
+  const std::span<const index_t> shape = raw.shape.subspan(1);
+  const std::size_t bytes = static_cast<std::size_t>(shape[0] * shape[1]) * size_of(raw.dtype);
+  for (index_t e = 0; e < E; ++e) {
+    const std::byte* const data = raw.data + static_cast<std::size_t>(e) * bytes;
+    experts.load_expert(ctx, e, {.dtype = raw.dtype, .data = data, .shape = shape}, transposed);
+  }
 }
 
 }  // namespace detail
@@ -90,19 +139,22 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
   std::vector<std::string> missing, wrong, extra;
   std::set<std::string, std::less<>> expected(ignored.begin(), ignored.end());
   std::size_t total = 0;
+  detail::ExpertLayouts layouts;
   model.parameters([&](auto& parameter, Parts parts) {
-    detail::complete(parts, parameter_shape(parameter));
+    const ParameterShape shape = parameter_shape(parameter);
+    detail::complete(parts, shape);
     for (const Part& part : parts) {
       expected.insert(part.name);
       const std::optional<RawTensor> raw = source.find(part);
       if (!raw) {
         missing.push_back(part.name);
-      } else if (!std::ranges::equal(raw->shape, part.shape)) {
+      } else if (!detail::fits(raw->shape, part, shape)) {
         wrong.push_back(
             concat(part.name, " is ", detail::shape_text(raw->shape), ", wanted ", detail::shape_text(part.shape)));
       } else if (!is_floating_weight(raw->dtype)) {
         wrong.push_back(concat(part.name, " is of type ", name_of(raw->dtype), ", wanted F32, BF16 or F16"));
       } else {
+        if (shape.experts > 0) layouts.see(raw->shape, shape);
         total += static_cast<std::size_t>(raw->rows() * raw->row_size()) * size_of(raw->dtype);
       }
     }
@@ -125,7 +177,7 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
     index_t first_row = 0;
     for (const Part& part : parts) {
       const RawTensor raw = *source.find(part);
-      detail::load_rows(ctx, parameter, first_row, raw);
+      detail::load_part(ctx, parameter, first_row, raw, layouts);
       first_row += part.rows;
       done += static_cast<std::size_t>(raw.rows() * raw.row_size()) * size_of(raw.dtype);
       source.release(part);

@@ -1,9 +1,10 @@
-/// One layer of the text model: grouped-query attention over the cache, then the feed-forward
-/// (Qwen3VLTextDecoderLayer).
+/// One layer of the text model: grouped-query attention over the cache, then the feed-forward, dense or of experts
+/// (Qwen3VLTextDecoderLayer, Qwen3VLMoeTextDecoderLayer).
 #pragma once
 
 #include "qwen3vl/layers/linear.hpp"
 #include "qwen3vl/layers/mlp.hpp"
+#include "qwen3vl/layers/moe.hpp"
 #include "qwen3vl/layers/norm.hpp"
 
 namespace qwen3vl {
@@ -20,6 +21,14 @@ struct TextPositions {
   View<const float, B, dynamic, frequencies> cos;  ///< [tokens, head_dim / 2]
   View<const float, B, dynamic, frequencies> sin;  ///< [tokens, head_dim / 2]
   const Segments& sequences;
+};
+
+/// Looks at what a layer computes on its way; this one at nothing.
+struct NoObserver {
+  /// The fused queries [tokens, (heads + 2 kv) * head_dim] after rotation, when the cache holds the new keys.
+  void queries(const auto& /*qkv*/) const {}
+  /// Logits of the router [tokens, num_experts], before the softmax; layers with experts only.
+  void router(const auto& /*logits*/) const {}
 };
 
 /// Self-attention with QK-norm and interleaved MRoPE (Qwen3VLTextAttention).
@@ -49,22 +58,23 @@ class TextAttention {
   }
 
   /// hidden_states += attention(x); both [tokens, hidden]. Keys and values of x are appended to `cache` (one layer of
-  /// it, prepared). `observe_queries` gets the fused queries after rotation, when the cache holds the new keys.
+  /// it, prepared).
   template <class CacheLayer, class Observer>
   void operator()(Context<B>& ctx, View<const A, B, dynamic, hidden> x, const TextPositions<V, B>& positions, float eps,
-                  CacheLayer cache, View<A, B, dynamic, hidden> hidden_states, Observer&& observe_queries) const {
+                  CacheLayer cache, View<A, B, dynamic, hidden> hidden_states, const Observer& observer) const {
     auto qkv = ctx.template scratch<A, dynamic, qkv_size>(x.rows());  // [tokens, (heads + 2 kv) * head_dim]
     auto attended = ctx.template scratch<A, dynamic, heads * head_dim>(x.rows());  // [tokens, heads * head_dim]
     qkv_(ctx, x, qkv);
     qk_norm_rope<heads, kv_heads, head_dim>(ctx, qkv, q_norm_.weight(), k_norm_.weight(), eps, positions.cos,
                                             positions.sin, positions.sequences, cache);
-    observe_queries(qkv);
+    observer.queries(qkv);
     causal_attention<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
     o_proj_(ctx, attended, hidden_states, epilogue::Add{});
   }
 };
 
-template <Variant V, Backend B, class P>
+/// A layer with a dense feed-forward, or with experts if `sparse`.
+template <Variant V, Backend B, class P, bool sparse = false>
 class DecoderLayer {
   static constexpr index_t hidden = V::config.text.hidden_size;
   using A = activation_t<B, P>;
@@ -72,7 +82,7 @@ class DecoderLayer {
   RmsNorm<hidden, B, P> input_layernorm_;
   TextAttention<V, B, P> self_attn_;
   RmsNorm<hidden, B, P> post_attention_layernorm_;
-  SwiGluMlp<V, B, P> mlp_;
+  std::conditional_t<sparse, SparseMoeBlock<V, B, P>, SwiGluMlp<V, B, P>> mlp_;
 
  public:
   template <class F>
@@ -83,15 +93,19 @@ class DecoderLayer {
     visit("mlp.", mlp_, f);
   }
 
-  /// hidden_states [tokens, hidden], in place. See TextAttention for `cache` and `observe_queries`.
-  template <class CacheLayer, class Observer>
+  /// hidden_states [tokens, hidden], in place. See TextAttention for `cache`, NoObserver for `observer`.
+  template <class CacheLayer, class Observer = NoObserver>
   void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states, const TextPositions<V, B>& positions,
-                  float eps, CacheLayer cache, Observer&& observe_queries) const {
+                  float eps, CacheLayer cache, const Observer& observer = {}) const {
     auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [tokens, hidden]
     input_layernorm_(ctx, hidden_states, eps, normed);
-    self_attn_(ctx, normed, positions, eps, cache, hidden_states, observe_queries);
+    self_attn_(ctx, normed, positions, eps, cache, hidden_states, observer);
     post_attention_layernorm_(ctx, hidden_states, eps, normed);
-    mlp_(ctx, normed, hidden_states);
+    if constexpr (sparse) {
+      mlp_(ctx, normed, hidden_states, [&](const auto& logits) { observer.router(logits); });
+    } else {
+      mlp_(ctx, normed, hidden_states);
+    }
   }
 };
 

@@ -11,7 +11,7 @@
 #include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/layers/embedding.hpp"
 #include "qwen3vl/layers/rotary_embedding.hpp"
-#include "qwen3vl/text/decoder_layer.hpp"
+#include "qwen3vl/text/decoder_layers.hpp"
 
 namespace qwen3vl {
 
@@ -29,10 +29,13 @@ struct TextRecord {
   using A = activation_t<B, P>;
   bool want_hidden_states = false;
   bool want_attentions = false;
+  bool want_router_logits = false;
   /// The embedding, then the output of each layer but the last, before DeepStack; [tokens, hidden_size] each.
   std::vector<Tensor<A, B, dynamic, V::config.text.hidden_size>> hidden_states;
   /// attentions[layer][sequence]: f32 [heads, new tokens, all tokens].
   std::vector<std::vector<Tensor<float, B, V::config.text.num_attention_heads, dynamic, dynamic>>> attentions;
+  /// Of each layer with experts, before the softmax: [tokens, num_experts].
+  std::vector<Tensor<A, B, dynamic, V::config.text.moe.num_experts>> router_logits;
 };
 
 template <Variant V, Backend B, class P>
@@ -43,7 +46,7 @@ class TextModel {
   using A = activation_t<B, P>;
 
   Embedding<V, B, P> embed_tokens_;
-  std::array<DecoderLayer<V, B, P>, static_cast<std::size_t>(text.num_hidden_layers)> layers_;
+  DecoderLayers<V, B, P> layers_;
   RmsNorm<hidden, B, P> norm_;
 
   float rms_norm_eps_ = 1e-6f;
@@ -58,7 +61,7 @@ class TextModel {
   template <class F>
   void parameters(F&& f) {
     visit("embed_tokens.", embed_tokens_, f);
-    for (std::size_t i = 0; i < layers_.size(); ++i) visit(concat("layers.", i, "."), layers_[i], f);
+    visit("", layers_, f);
     visit("norm.", norm_, f);
   }
 
@@ -100,9 +103,8 @@ class TextModel {
     record_hidden_states();
     for (int i = 0; i < text.num_hidden_layers; ++i) {
       const auto layer = static_cast<std::size_t>(i);
-      layers_[layer](ctx, hidden_states, positions, rms_norm_eps_, cache.layer(i), [&](const auto& qkv) {
-        if (record != nullptr && record->want_attentions) observe(ctx, qkv, sequences, cache, i, *record);
-      });
+      layers_(i, ctx, hidden_states, positions, rms_norm_eps_, cache.layer(i),
+              Recorder{ctx, sequences, cache, i, record});
       // The reference records a layer's output before DeepStack is added to it.
       if (i + 1 < text.num_hidden_layers) record_hidden_states();
       if (deepstack != nullptr && layer < deepstack->features.size())
@@ -117,17 +119,30 @@ class TextModel {
   }
 
  private:
-  template <class Qkv>
-  void observe(Context<B>& ctx, const Qkv& qkv, const Segments& sequences, Cache& cache, int layer,
-               TextRecord<V, B, P>& record) const {
-    auto& of_layer = record.attentions.emplace_back();
-    for (index_t s = 0; s < sequences.count(); ++s) {
-      const index_t queries = sequences.length(s);
-      auto& weights = of_layer.emplace_back(queries, cache.length(s) + queries);
-      attention_weights<text.num_attention_heads, text.num_key_value_heads, text.head_dim>(
-          ctx, qkv, sequences, cache.layer(layer), s, weights.view());
+  /// Records what the caller asked for of one layer.
+  struct Recorder {
+    Context<B>& ctx;
+    const Segments& sequences;
+    Cache& cache;
+    int layer;
+    TextRecord<V, B, P>* record;
+
+    void queries(const auto& qkv) const {
+      if (record == nullptr || !record->want_attentions) return;
+      auto& of_layer = record->attentions.emplace_back();
+      for (index_t s = 0; s < sequences.count(); ++s) {
+        const index_t count = sequences.length(s);
+        auto& weights = of_layer.emplace_back(count, cache.length(s) + count);
+        attention_weights<text.num_attention_heads, text.num_key_value_heads, text.head_dim>(
+            ctx, qkv, sequences, cache.layer(layer), s, weights.view());
+      }
     }
-  }
+    void router(const auto& logits) const {
+      if (record == nullptr || !record->want_router_logits) return;
+      auto& copy = record->router_logits.emplace_back(logits.rows());
+      copy_rows(ctx, logits, copy);
+    }
+  };
 };
 
 }  // namespace qwen3vl
