@@ -227,6 +227,7 @@ void run_model(GoldenCase& golden, Model& model) {
   ForwardOptions options;
   options.output_hidden_states = golden.options().value("hidden_states", false);
   options.output_attentions = golden.options().value("attentions", false);
+  options.output_router_logits = golden.has("out.router_logits.0");
   options.labels = golden.matrix<std::int32_t>("in.labels");
   options.logits_to_keep = golden.options().value("logits_to_keep", index_t{0});
   if (golden.has("in.logits_to_keep")) options.logits_positions = golden.integers("in.logits_to_keep");
@@ -238,6 +239,10 @@ void run_model(GoldenCase& golden, Model& model) {
   compare_states(golden, output.last_hidden_state, output.hidden_states, output.attentions, inputs.attention_mask);
   compare_cache(golden, past.cache, inputs.attention_mask);
   compare_rope_index(golden, output.position_ids, output.rope_deltas);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(text.num_hidden_layers); ++i)
+    if (const std::string name = concat("out.router_logits.", i); golden.has(name))
+      golden.compare(name, output.router_logits.at(i).span(), keep_rows(inputs.attention_mask, text.moe.num_experts));
+  if (golden.has("out.aux_loss")) golden.compare("out.aux_loss", std::vector<float>{output.aux_loss.value_or(0.0f)});
   if (golden.has("out.loss")) golden.compare("out.loss", std::vector<float>{output.loss.value_or(0.0f)});
 }
 

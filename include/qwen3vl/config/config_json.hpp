@@ -266,6 +266,7 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
   text_section.read("rms_norm_eps", eps);
   if (!(eps >= 0.0 && eps <= 1.0)) text_section.wrong("rms_norm_eps", "a number from 0 to 1");
   runtime.rms_norm_eps = static_cast<float>(eps);
+  text_section.read("router_aux_loss_coef", runtime.router_aux_loss_coef);
   const ConfigSection vision_rope = vision_section.section("rope_parameters");
   std::string vision_rope_type = "axial";
   vision_rope.read("rope_type", vision_rope_type);

@@ -42,6 +42,7 @@ struct RuntimeConfig {
   double vision_rope_theta = 10000.0;
   float rms_norm_eps = 1e-6f;
   std::int64_t max_position_embeddings = 128000;
+  double router_aux_loss_coef = 0.001;  ///< weight of aux_loss in the loss of variants with experts
   SpecialTokens tokens{};
   std::vector<std::int32_t> eos_token_id{};  ///< text_config.eos_token_id, an int or a list there
   std::int32_t bos_token_id = -1;            ///< -1 means absent

@@ -1,4 +1,5 @@
-/// The whole model with its head (Qwen3VLForConditionalGeneration). This is the type that programs use:
+/// The whole model with its head (Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration). This is the
+/// type that programs use:
 ///
 ///   using Model = qwen3vl::ForConditionalGeneration<qwen3vl::Qwen3VL_2B, qwen3vl::Cpu, qwen3vl::Bf16>;
 ///   qwen3vl::Cpu cpu;
@@ -26,8 +27,6 @@ struct GenerateOptions;  // generation/generate.hpp
 
 template <Variant V, Backend B, class P>
 class ForConditionalGeneration {
-  static_assert(V::config.text.moe.num_experts == 0,
-                "mixture-of-experts variants are not supported yet; use a dense variant");
   static constexpr TextConfig text = V::config.text;
   static constexpr index_t hidden = text.hidden_size;
   static constexpr index_t vocab = text.vocab_size;
@@ -83,8 +82,16 @@ class ForConditionalGeneration {
   const Qwen3VLModel<V, B, P>& model() const { return model_; }
 
   /// One pass over a padded batch, with the outputs that `options` asks for. With `past`, its tokens come before these
-  /// and these are appended to it.
-  ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr);
+  /// and these are appended to it. `features`, if given, are those of the pictures and clips of `inputs`, computed
+  /// before by get_visual_features: only their grids are then needed, no pixels.
+  ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr,
+                      const Features* features = nullptr);
+
+  /// Features of the pictures and clips of `inputs` (get_image_features, get_video_features): those of pictures first.
+  /// Only pixels and grids are looked at. Nothing if there are none.
+  std::optional<Features> get_visual_features(const ModelInputs& inputs) {
+    return model_.get_visual_features(*ctx_, inputs);
+  }
 
   /// Generates from `inputs`; include generation/generate.hpp. See generate() there.
   template <class Options = GenerateOptions, class... More>
@@ -119,7 +126,7 @@ class ForConditionalGeneration {
 
 template <Variant V, Backend B, class P>
 ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs, const ForwardOptions& options,
-                                                       Past* past) {
+                                                       Past* past, const Features* features) {
   const index_t batch_size = inputs.batch_size(), length = inputs.length();
   if (batch_size == 0 || length == 0) fail("the input has no tokens");
   constexpr index_t merge = V::config.vision.spatial_merge_size;
@@ -147,12 +154,15 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   std::vector<index_t> cached;
   for (index_t s = 0; s < batch_size; ++s) cached.push_back(past->cache.length(s));
   const index_t past_length = *std::ranges::max_element(cached);
-  const std::optional<Features> features = model_.get_visual_features(*ctx_, inputs);
+  std::optional<Features> own_features;
+  if (features == nullptr && (own_features = model_.get_visual_features(*ctx_, inputs))) features = &*own_features;
+  detail::check_features(batch.feature_rows, features == nullptr ? 0 : features->pooler_output.rows());
   TextRecord<V, B, P> record;
   record.want_hidden_states = options.output_hidden_states;
   record.want_attentions = options.output_attentions;
+  record.want_router_logits = options.output_router_logits;
   auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
-  model_.forward(*ctx_, batch, features ? &*features : nullptr, past->cache, x, &record);
+  model_.forward(*ctx_, batch, features, past->cache, x, &record);
 
   {
     auto normed = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
@@ -167,6 +177,18 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   for (const auto& of_layer : record.attentions)
     output.attentions.push_back(detail::unpack_attentions(packed, columns, detail::to_host(*ctx_, of_layer),
                                                           text.num_attention_heads, past_length + length));
+
+  std::vector<std::vector<float>> router_logits;
+  for (const auto& logits : record.router_logits) {
+    constexpr index_t experts = text.moe.num_experts;
+    router_logits.push_back(download_floats(*ctx_, logits.view()));
+    auto& padded = output.router_logits.emplace_back(batch_size * length, experts);
+    for (std::size_t i = 0; i < packed.source.size(); ++i)
+      std::copy_n(router_logits.back().data() + static_cast<index_t>(i) * experts, experts,
+                  padded.data() + packed.source[i] * experts);
+  }
+  if (!router_logits.empty())
+    output.aux_loss = detail::load_balancing_loss(router_logits, text.moe.num_experts, text.moe.num_experts_per_tok);
 
   // Logits of the wanted positions, a few rows at a time: all of them can be larger than the model.
   const std::vector<index_t> kept = detail::kept_positions(options, length);
@@ -197,8 +219,10 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
     }
   }
   if (!rows.empty()) flush();
-  if (options.labels.allocated())
+  if (options.labels.allocated()) {
     output.loss = detail::shifted_loss(output.logits, options.labels, inputs.attention_mask);
+    if (output.aux_loss) *output.loss += static_cast<float>(config_.router_aux_loss_coef) * *output.aux_loss;
+  }
   return output;
 }
 

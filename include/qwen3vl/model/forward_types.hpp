@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,6 +46,8 @@ struct ForwardOptions {
   HostMatrix<std::int32_t> labels{};  ///< [B, S]; -100 is ignored; asks for the loss
   bool output_hidden_states = false;
   bool output_attentions = false;
+  /// Of variants with experts; the loss then includes the weighted aux_loss, as in the reference.
+  bool output_router_logits = false;
 };
 
 /// Results in padded form; padded positions are 0.
@@ -53,8 +57,10 @@ struct ModelOutput {
   HostCube<float> last_hidden_state;  ///< [B, S, hidden_size], after the final norm
   std::vector<HostCube<float>> hidden_states;
   std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>> attentions;
-  HostCube<std::int32_t> position_ids;    ///< [3, B, S]
-  std::vector<std::int64_t> rope_deltas;  ///< [B]
+  std::vector<HostMatrix<float>> router_logits;  ///< [B * S, num_experts] per layer with experts, before the softmax
+  std::optional<float> aux_loss;                 ///< how unevenly the experts are loaded; with router_logits
+  HostCube<std::int32_t> position_ids;           ///< [3, B, S]
+  std::vector<std::int64_t> rope_deltas;         ///< [B]
 };
 
 namespace detail {
@@ -96,6 +102,31 @@ inline std::vector<index_t> kept_positions(const ForwardOptions& options, index_
   const index_t count = options.logits_to_keep == 0 ? length : std::min(options.logits_to_keep, length);
   for (index_t s = length - count; s < length; ++s) kept.push_back(s);
   return kept;
+}
+
+/// load_balancing_loss_func of the reference: E * sum over experts of (share of tokens that choose it) * (mean
+/// probability), over the tokens of all layers together; 1 * top_k if the load is even. `router_logits` [tokens, E] are
+/// of real tokens only.
+template <class Matrix>
+float load_balancing_loss(const std::vector<Matrix>& router_logits, index_t experts, index_t top_k) {
+  std::vector<double> chosen(static_cast<std::size_t>(experts)), probability(static_cast<std::size_t>(experts));
+  std::vector<double> row(static_cast<std::size_t>(experts));
+  std::vector<std::size_t> order(static_cast<std::size_t>(experts));
+  double tokens = 0.0;
+  for (const auto& logits : router_logits)
+    for (std::size_t first = 0; first < logits.size(); first += row.size(), tokens += 1.0) {
+      const auto x = std::span(logits).subspan(first, row.size());
+      const double largest = static_cast<double>(*std::ranges::max_element(x));
+      double sum = 0.0;
+      for (std::size_t e = 0; e < row.size(); ++e) sum += row[e] = std::exp(static_cast<double>(x[e]) - largest);
+      std::iota(order.begin(), order.end(), std::size_t{0});
+      std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return x[a] > x[b]; });
+      for (std::size_t j = 0; j < static_cast<std::size_t>(top_k); ++j) chosen[order[j]] += 1.0;
+      for (std::size_t e = 0; e < row.size(); ++e) probability[e] += row[e] / sum;
+    }
+  double loss = 0.0;
+  for (std::size_t e = 0; e < row.size(); ++e) loss += chosen[e] / tokens * (probability[e] / tokens);
+  return static_cast<float>(loss * static_cast<double>(experts));
 }
 
 /// Mean of -log softmax(logits[s])[labels[s + 1]] over all labels that are not -100 and follow a real token.

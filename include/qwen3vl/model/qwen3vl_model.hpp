@@ -137,4 +137,15 @@ inline std::vector<std::int32_t> feature_rows(const PackedTokens& packed, const 
   return rows;
 }
 
+namespace detail {
+
+/// Throws Error if the tokens of pictures want more feature rows than there are (features of other pictures).
+inline void check_features(const std::vector<std::int32_t>& feature_rows, index_t available) {
+  for (const std::int32_t row : feature_rows)
+    if (row >= available)
+      fail("the prompt's pictures need more feature rows than the ", available,
+           " that were given; are they of other pictures?");
+}
+
+}  // namespace detail
 }  // namespace qwen3vl
