@@ -46,6 +46,9 @@ const Processor& official() {
     ordered_json settings = golden()["image_settings"];
     settings["size"] = golden()["image_size"];
     folder.write("preprocessor_config.json", settings.dump());
+    ordered_json video_settings = golden()["video_settings"];
+    video_settings["size"] = golden()["video_size"];
+    folder.write("video_preprocessor_config.json", video_settings.dump());
     return Processor::from_pretrained(folder.path());
   }();
   return processor;
@@ -85,14 +88,32 @@ ordered_json to_json(const std::vector<GridThw>& grids) {
 
 }  // namespace
 
+void check_inputs(const ModelInputs& inputs, const ordered_json& expected) {
+  BOOST_CHECK_EQUAL(to_json(inputs.input_ids), expected["input_ids"]);
+  BOOST_CHECK_EQUAL(to_json(inputs.attention_mask), expected["attention_mask"]);
+  BOOST_CHECK_EQUAL(to_json(inputs.mm_token_type_ids), expected["mm_token_type_ids"]);
+}
+
+// Clips of plain frames with the metadata of a case.
+std::vector<Video> golden_videos(const ordered_json& row) {
+  std::vector<Video> videos;
+  for (std::size_t i = 0; i < row["videos_thw"].size(); ++i) {
+    const auto size = row["videos_thw"][i].get<std::vector<int>>();
+    const ordered_json given = row["video_metadata"].is_null() ? ordered_json::object() : row["video_metadata"][i];
+    VideoMetadata metadata{.total_num_frames = given.value("total_num_frames", std::int64_t{size[0]})};
+    if (given.contains("fps") && !given["fps"].is_null()) metadata.fps = given["fps"].get<double>();
+    if (given.contains("frames_indices"))
+      metadata.frames_indices = given["frames_indices"].get<std::vector<std::int64_t>>();
+    std::vector<Image> frames(static_cast<std::size_t>(size[0]), plain_image(size[1], size[2]));
+    videos.emplace_back(MemoryFrames(std::move(frames), metadata));
+  }
+  return videos;
+}
+
 BOOST_AUTO_TEST_CASE(golden_batches) {
-  int checked = 0;
+  int checked = 0, with_videos = 0;
   for (const ordered_json& row : golden()["cases"]) {
     const std::string name = row["name"].get<std::string>();
-    if (!row["videos_thw"].is_null()) {
-      std::printf("skipped, no videos yet: %s\n", name.c_str());
-      continue;
-    }
     ++checked;
     BOOST_TEST_CONTEXT(name) {
       const auto texts = row["text"].get<std::vector<std::string>>();
@@ -100,32 +121,65 @@ BOOST_AUTO_TEST_CASE(golden_batches) {
       if (!row["images_hw"].is_null()) {
         for (const auto& size : row["images_hw"]) images.push_back(plain_image(size[0].get<int>(), size[1].get<int>()));
       }
+      std::vector<Video> videos;
+      if (!row["videos_thw"].is_null()) videos = golden_videos(row);
+      with_videos += videos.empty() ? 0 : 1;
       ProcessorOptions options;
       options.padding_side = row["padding_side"] == "left" ? PaddingSide::left : PaddingSide::right;
+      ordered_json video_options = row["options"];
+      video_options.erase("padding");
+      options.videos = video_processor_options_from_json(nlohmann::json(video_options), "options",
+                                                         official().video_processor().options());
       if (!row["error"].is_null()) {
         const std::string error = row["error"].get<std::string>();
-        CHECK_FAILS(official()(texts, images, options), error.substr(error.find(": ") + 2));
+        CHECK_FAILS(official()(texts, images, options, videos), error.substr(error.find(": ") + 2));
         continue;
       }
-      const ModelInputs inputs = official()(texts, images, options);
-      BOOST_CHECK_EQUAL(to_json(inputs.input_ids), row["input_ids"]);
-      BOOST_CHECK_EQUAL(to_json(inputs.attention_mask), row["attention_mask"]);
-      BOOST_CHECK_EQUAL(to_json(inputs.mm_token_type_ids), row["mm_token_type_ids"]);
+      const ModelInputs inputs = official()(texts, images, options, videos);
+      check_inputs(inputs, row);
       BOOST_CHECK_EQUAL(to_json(inputs.image_grid_thw), row["image_grid_thw"]);
+      BOOST_CHECK_EQUAL(to_json(inputs.video_grid_thw), row["video_grid_thw"]);
       index_t patches = 0;
       for (const GridThw& grid : inputs.image_grid_thw) patches += grid.patches();
       BOOST_CHECK_EQUAL(inputs.pixel_values.empty() ? 0 : inputs.pixel_values.rows(), patches);
       const auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, 2);
-      BOOST_CHECK_EQUAL(ordered_json(expanded), row["expanded_text"]);
+      if (videos.empty()) {
+        BOOST_CHECK_EQUAL(ordered_json(expanded), row["expanded_text"]);
+        continue;
+      }
+      std::vector<VideoPatches> clips;
+      for (Video& video : videos) clips.push_back(VideoProcessor(*options.videos)(video));
+      const VideoFeatures features = join(std::move(clips));
+      const auto expand = [&](VideoPrompt form) {
+        return ordered_json(expand_video_placeholders(expanded, features.video_grid_thw, features.timestamps, 2, form));
+      };
+      BOOST_CHECK_EQUAL(expand(VideoPrompt::keep_outer_pair), row["expanded_text"]);
+      if (row.contains("frames_indices")) {
+        // The reference appends the repeated last frame to the caller's own list.
+        auto indices = features.frames_indices;
+        for (std::size_t i = 0; i < indices.size(); ++i)
+          if (indices[i].size() % 2 == 1 && videos[i].metadata().frames_indices.size() == indices[i].size())
+            indices[i].push_back(indices[i].back());
+        BOOST_CHECK_EQUAL(ordered_json(indices), row["frames_indices"]);
+      }
+      BOOST_CHECK_EQUAL(features.pixel_values_videos.rows(), inputs.pixel_values_videos.rows());
+      if (!row.contains("without_outer_pair")) continue;
+      options.video_prompt = VideoPrompt::without_outer_pair;
+      BOOST_CHECK_EQUAL(expand(VideoPrompt::without_outer_pair), row["without_outer_pair"]["expanded_text"]);
+      check_inputs(official()(texts, images, options, videos), row["without_outer_pair"]);
     }
   }
-  BOOST_CHECK_GE(checked, 8);
+  BOOST_CHECK_GE(checked, 20);
+  BOOST_CHECK_GE(with_videos, 10);
 }
 
 BOOST_AUTO_TEST_CASE(conversations_of_the_small_trained_model) {
   const ordered_json table =
       parse_ordered_json(read_text_file(tiny_shapes / "expected/cases.json", max_json_bytes), "cases.json");
-  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  // The clips were described from all of their frames.
+  ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  here.videos = tiny().video_processor().options();
+  here.videos->do_sample_frames = false;
   int checked = 0;
   for (const ordered_json& row : table["cases"]) {
     const std::string name = row["name"].get<std::string>();
@@ -133,15 +187,10 @@ BOOST_AUTO_TEST_CASE(conversations_of_the_small_trained_model) {
     const ChatTemplateOptions options{.add_generation_prompt = true, .enable_thinking = name.ends_with(" thinking")};
     BOOST_TEST_CONTEXT(name) {
       BOOST_CHECK_EQUAL(tiny().render_chat_template(messages, options), row["prompt"].get<std::string>());
-      if (row.contains("video_grid_thw")) {
-        std::printf("skipped, no videos yet: %s\n", name.c_str());
-        CHECK_FAILS(tiny().apply_chat_template(messages, options, here),
-                    "messages[0].content[0]: videos are not supported yet");
-        continue;
-      }
       ++checked;
       const ModelInputs inputs = tiny().apply_chat_template(messages, options, here);
       BOOST_CHECK_EQUAL(to_json(inputs.input_ids)[0], row["prompt_ids"]);
+      if (row.contains("video_grid_thw")) BOOST_CHECK_EQUAL(to_json(inputs.video_grid_thw), row["video_grid_thw"]);
       if (row.contains("image_grid_thw")) {
         BOOST_CHECK_EQUAL(to_json(inputs.image_grid_thw), row["image_grid_thw"]);
       } else {
@@ -157,7 +206,7 @@ BOOST_AUTO_TEST_CASE(conversations_of_the_small_trained_model) {
       BOOST_CHECK_EQUAL(answers[1], row["text"].get<std::string>());
     }
   }
-  BOOST_CHECK_GT(checked, 40);
+  BOOST_CHECK_EQUAL(checked, 47);
 }
 
 BOOST_AUTO_TEST_CASE(batches_of_conversations) {
@@ -205,7 +254,9 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(ask("https://example.org/a.png"), "is not fetched from the network");
   CHECK_FAILS(ask("data:image/png;base64,AAAA"), "data addresses are not read");
   CHECK_FAILS(ask("file://"), "names no file");
-  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}), "videos are not supported yet");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
+              "messages[0].content[0]: cannot open a.mp4");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no clip was handed over");
   // Instruct writes no pictures for the assistant, so one there has no placeholder; transformers reports it like this.
   const std::string picture = (tiny_shapes / "expected/images/01.png").string();
   Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};

@@ -21,6 +21,13 @@ struct VideoMetadata {
   int height = 0;               ///< pixels; 0: not known before a frame is decoded
   int width = 0;
   std::string video_backend{};  ///< what decodes: "folder", "gif", "libav", "memory"
+  /// If the source hands out a sample of a longer clip: which frames of it. Else empty, for all of them.
+  std::vector<std::int64_t> frames_indices{};
+
+  /// How many frames the source hands out.
+  std::int64_t available_frames() const {
+    return frames_indices.empty() ? total_num_frames : static_cast<std::int64_t>(frames_indices.size());
+  }
 };
 
 /// A frame source hands out frames whose indices, from call to call, do not descend; the same index twice gives the
@@ -36,19 +43,25 @@ concept FrameSource = requires(S& source, std::int64_t index) {
 class MemoryFrames {
  public:
   explicit MemoryFrames(std::vector<Image> frames, std::optional<double> fps = std::nullopt)
-      : frames_(std::move(frames)) {
+      : MemoryFrames(std::move(frames), VideoMetadata{.fps = fps}) {}
+
+  /// With metadata of the caller's; what it leaves at 0 is filled in. Throws Error where it contradicts the frames.
+  MemoryFrames(std::vector<Image> frames, VideoMetadata metadata)
+      : frames_(std::move(frames)), metadata_(std::move(metadata)) {
     if (frames_.empty()) fail("a clip has no frames");
-    metadata_ = {.total_num_frames = static_cast<std::int64_t>(frames_.size()),
-                 .fps = fps,
-                 .height = frames_.front().height,
-                 .width = frames_.front().width,
-                 .video_backend = "memory"};
+    const auto count = static_cast<std::int64_t>(frames_.size());
+    if (metadata_.total_num_frames == 0) metadata_.total_num_frames = count;
+    if (metadata_.available_frames() != count)
+      fail("a clip of ", count, " frames whose metadata is of ", metadata_.available_frames());
+    metadata_.height = frames_.front().height;
+    metadata_.width = frames_.front().width;
+    if (metadata_.video_backend.empty()) metadata_.video_backend = "memory";
   }
 
   const VideoMetadata& metadata() const { return metadata_; }
   const Image& frame(std::int64_t index) const {
-    if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+    if (index < 0 || index >= metadata_.available_frames())
+      fail("frame ", index, " of a clip of ", metadata_.available_frames(), " frames");
     return frames_[static_cast<std::size_t>(index)];
   }
 

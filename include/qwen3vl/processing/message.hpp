@@ -4,6 +4,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,6 +31,11 @@ struct ContentPart {
   std::string source;
   /// A clip given as a list of pictures instead of `source`.
   std::vector<std::string> frames;
+  /// For clips, as qwen-vl-utils has them in messages: frames taken per second or in all, instead of the processor's
+  /// settings; and the frame rate of the source, where it does not say (a list of pictures).
+  std::optional<double> fps{};
+  std::optional<std::int64_t> num_frames{};
+  std::optional<double> source_fps{};
 
   bool operator==(const ContentPart&) const = default;
 };

@@ -48,6 +48,27 @@ inline void read_source(const Json& value, const std::string& place, std::string
   }
 }
 
+/// What qwen-vl-utils takes beside a clip.
+inline void read_clip_options(const Json& value, const std::string& place, ContentPart& part) {
+  const auto number = [&](const char* key) -> std::optional<double> {
+    const Json* const found = find_value(value, key);
+    if (found == nullptr) return std::nullopt;
+    if (!found->is_number() || !(found->get<double>() > 0.0)) fail(place, ".", key, ": must be a positive number");
+    return found->get<double>();
+  };
+  part.fps = number("fps");
+  for (const char* key : {"num_frames", "nframes"}) {
+    const auto frames = number(key);
+    if (!frames) continue;
+    if (*frames < 1.0 || *frames > 1e9) fail(place, ".", key, ": must be a number of frames");
+    part.num_frames = static_cast<std::int64_t>(*frames);
+    break;
+  }
+  if (part.fps && part.num_frames) fail(place, ": fps and num_frames exclude each other; give one");
+  part.source_fps = number("sample_fps");
+  if (!part.source_fps) part.source_fps = number("raw_fps");
+}
+
 inline ContentPart read_part(const Json& value, const std::string& place) {
   if (!value.is_object()) fail(place, ": must be an object such as {\"type\": \"text\", ...}, is ", value.type_name());
   const Json* type = find_value(value, "type");
@@ -80,6 +101,7 @@ inline ContentPart read_part(const Json& value, const std::string& place) {
         break;
       }
     }
+    read_clip_options(value, place, part);
   }
   return part;
 }

@@ -1,4 +1,4 @@
-/// Pictures in prompts: each placeholder of a prompt's text becomes as many as the picture has merged patches.
+/// Pictures and clips in prompts: each placeholder of a prompt's text becomes as many as there are merged patches.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/error.hpp"
+#include "qwen3vl/processing/video_sampling.hpp"
 #include "qwen3vl/vision/grid.hpp"
 
 namespace qwen3vl {
@@ -17,6 +18,15 @@ namespace qwen3vl {
 inline constexpr std::string_view image_placeholder = "<|image_pad|>";
 /// The same for clips.
 inline constexpr std::string_view video_placeholder = "<|video_pad|>";
+/// What stands around a picture, and around each temporal patch of a clip.
+inline constexpr std::string_view vision_start = "<|vision_start|>", vision_end = "<|vision_end|>";
+
+/// How a clip's expansion stands in the prompt. The chat formats write <|vision_start|><|video_pad|><|vision_end|>;
+/// each temporal patch becomes a time and a pair of its own.
+enum class VideoPrompt {
+  keep_outer_pair,     ///< only <|video_pad|> is replaced: transformers 5
+  without_outer_pair,  ///< all three are replaced: transformers 4.57, with which the released models were evaluated
+};
 
 namespace detail {
 
@@ -74,6 +84,46 @@ inline std::vector<std::string> expand_image_placeholders(std::span<const std::s
       out.reserve(out.size() + static_cast<std::size_t>(tokens) * image_placeholder.size());
       for (std::int64_t i = 0; i < tokens; ++i) out += image_placeholder;
       from = at + image_placeholder.size();
+    }
+    out.append(text, from);
+    expanded.push_back(std::move(out));
+  }
+  return expanded;
+}
+
+/// Replaces each `<|video_pad|>` of `texts` by the clip's temporal patches, each with the seconds in `timestamps`
+/// before it; clips are in the order of their placeholders, text by text. Throws Error if their numbers differ.
+inline std::vector<std::string> expand_video_placeholders(std::span<const std::string> texts,
+                                                          std::span<const GridThw> grids,
+                                                          std::span<const std::vector<double>> timestamps,
+                                                          std::int64_t merge_size,
+                                                          VideoPrompt form = VideoPrompt::keep_outer_pair) {
+  detail::check_placeholders(texts, video_placeholder, grids.size(), "videos");
+  detail::count_image_tokens(grids, merge_size);
+  std::vector<std::string> expanded;
+  expanded.reserve(texts.size());
+  std::size_t next = 0;
+  for (const std::string& text : texts) {
+    std::string out;
+    std::size_t from = 0;
+    for (auto at = text.find(video_placeholder); at != std::string::npos; at = text.find(video_placeholder, from)) {
+      out.append(text, from, at - from);
+      from = at + video_placeholder.size();
+      if (form == VideoPrompt::without_outer_pair && out.ends_with(vision_start) &&
+          std::string_view(text).substr(from).starts_with(vision_end)) {
+        out.resize(out.size() - vision_start.size());
+        from += vision_end.size();
+      }
+      const GridThw& grid = grids[next];
+      if (timestamps[next].size() != static_cast<std::size_t>(grid.t))
+        fail("a clip of ", grid.t, " temporal patches with ", timestamps[next].size(), " timestamps");
+      const std::int64_t tokens = (grid.h / merge_size) * (grid.w / merge_size);
+      for (const double seconds : timestamps[next]) {
+        out.append(timestamp_text(seconds)).append(vision_start);
+        for (std::int64_t i = 0; i < tokens; ++i) out += video_placeholder;
+        out += vision_end;
+      }
+      ++next;
     }
     out.append(text, from);
     expanded.push_back(std::move(out));

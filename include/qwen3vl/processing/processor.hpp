@@ -1,4 +1,4 @@
-/// Texts, conversations and pictures to model inputs, and generated tokens back to text  (Qwen3VLProcessor).
+/// Texts, conversations, pictures and clips to model inputs, and generated tokens back to text  (Qwen3VLProcessor).
 #pragma once
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/io/video_file.hpp"
 #include "qwen3vl/model/inputs.hpp"
 #include "qwen3vl/processing/chat_format.hpp"
 #include "qwen3vl/processing/chat_template.hpp"
@@ -25,6 +26,7 @@
 #include "qwen3vl/processing/placeholders.hpp"
 #include "qwen3vl/processing/processor_config.hpp"
 #include "qwen3vl/processing/tokenizer.hpp"
+#include "qwen3vl/processing/video_processor.hpp"
 
 namespace qwen3vl {
 
@@ -34,6 +36,11 @@ struct ProcessorOptions {
   std::filesystem::path media_directory = {};
   /// Default: the `padding_side` of tokenizer_config.json, else left, because generation needs it.
   std::optional<PaddingSide> padding_side = std::nullopt;
+  /// Instead of the checkpoint's settings; begin with a copy of image_processor().options().
+  std::optional<ImageProcessorOptions> images = std::nullopt;
+  /// The same for clips, with video_processor().options(). To take a number of frames, set num_frames and reset fps.
+  std::optional<VideoProcessorOptions> videos = std::nullopt;
+  VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
 };
 
 /// How tokens become text.
@@ -45,13 +52,14 @@ struct DecodeOptions {
 /// Tokenizer, image processor and chat format of a checkpoint, working together.
 class Processor {
  public:
-  /// Reads the files of a checkpoint folder: the tokenizer's, preprocessor_config.json, the chat template, and the
-  /// token ids in config.json if there is one. `chat_format` replaces what the template says. A missing or foreign
-  /// template is an Error only where it is needed, in `render_chat_template` and `apply_chat_template`.
+  /// Reads the files of a checkpoint folder: the tokenizer's, preprocessor_config.json and
+  /// video_preprocessor_config.json, the chat template, and the token ids in config.json if there is one. `chat_format`
+  /// replaces what the template says. A missing or foreign template is an Error only where it is needed, in
+  /// `render_chat_template` and `apply_chat_template`.
   static Processor from_pretrained(const std::filesystem::path& folder,
                                    std::optional<ChatFormat> chat_format = std::nullopt) {
     Processor processor(Tokenizer::from_pretrained(folder), ImageProcessor::from_pretrained(folder), chat_format,
-                        ProcessorConfig::from_pretrained(folder));
+                        ProcessorConfig::from_pretrained(folder), VideoProcessor::from_pretrained(folder));
     if (!chat_format) {
       try {
         processor.chat_format_ = chat_format_from_pretrained(folder);
@@ -64,9 +72,10 @@ class Processor {
 
   /// From parts. Throws Error if the tokenizer lacks a token that prompts need, or `config` gives it another id.
   Processor(Tokenizer tokenizer, ImageProcessor image_processor, std::optional<ChatFormat> chat_format,
-            const ProcessorConfig& config = {})
+            const ProcessorConfig& config = {}, VideoProcessor video_processor = VideoProcessor())
       : tokenizer_(std::move(tokenizer)),
         image_processor_(std::move(image_processor)),
+        video_processor_(std::move(video_processor)),
         chat_format_(chat_format),
         padding_side_(config.padding_side),
         image_token_(token(image_placeholder, config.image_token_id)),
@@ -75,6 +84,7 @@ class Processor {
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const ImageProcessor& image_processor() const { return image_processor_; }
+  const VideoProcessor& video_processor() const { return video_processor_; }
   TokenId pad_token_id() const { return pad_token_; }
 
   /// The chat format. Throws Error if the checkpoint's template is missing or foreign and none was given.
@@ -85,34 +95,20 @@ class Processor {
 
   // ---- to the model
 
-  /// Model inputs for prompts with placeholders: `images` in the order of the `<|image_pad|>` of all texts.
+  /// Model inputs for prompts with placeholders: `images` in the order of the `<|image_pad|>` of all texts, `videos` in
+  /// that of the `<|video_pad|>`.
   ModelInputs operator()(std::span<const std::string> texts, std::span<const Image> images = {},
-                         const ProcessorOptions& options = {}) const {
-    if (texts.empty()) fail("no text was given");
-    // Checked before any pixel is touched; transformers' words.
-    detail::check_placeholders(texts, image_placeholder, images.size(), "images");
-    detail::check_placeholders(texts, video_placeholder, 0, "videos");
-    ModelInputs inputs;
-    if (!images.empty()) {
-      auto processed = image_processor_(images);
-      inputs.pixel_values = std::move(processed.pixel_values);
-      inputs.image_grid_thw = std::move(processed.image_grid_thw);
-    }
-    const auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, image_processor_.merge_size());
-    std::vector<std::vector<TokenId>> rows;
-    rows.reserve(expanded.size());
-    for (const std::string& text : expanded) rows.push_back(tokenizer_.encode(text));
-    pad_rows(rows, pad_token_, options.padding_side.value_or(padding_side_), inputs);
-    set_token_types(inputs);
-    return inputs;
+                         const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
+    const std::vector<const VideoProcessorOptions*> own(videos.size(), nullptr);
+    return process(texts, images, options, videos, own);
   }
 
   /// The same for one prompt.
   template <TextLike Text>
-  ModelInputs operator()(const Text& text, std::span<const Image> images = {},
-                         const ProcessorOptions& options = {}) const {
+  ModelInputs operator()(const Text& text, std::span<const Image> images = {}, const ProcessorOptions& options = {},
+                         std::span<Video> videos = {}) const {
     const std::string texts[] = {std::string(std::string_view(text))};
-    return (*this)(std::span<const std::string>(texts), images, options);
+    return (*this)(std::span<const std::string>(texts), images, options, videos);
   }
 
   /// The prompt of a conversation, placeholders not expanded (`apply_chat_template(..., tokenize=False)`).
@@ -120,27 +116,31 @@ class Processor {
     return render_chat(messages, chat_format(), options);
   }
 
-  /// Model inputs for a conversation; pictures are read from the files that its parts name. Parts without a name take
-  /// theirs from `images`, in order. Throws Error naming the place of a part that cannot be had.
+  /// Model inputs for a conversation; pictures and clips are read from the files that its parts name. Parts without a
+  /// name take theirs from `images` and `videos`, in order. Throws Error naming the place of a part that cannot be had.
   ModelInputs apply_chat_template(const Conversation& messages, const ChatTemplateOptions& options = {},
-                                  const ProcessorOptions& processor_options = {},
-                                  std::span<const Image> images = {}) const {
-    return apply_chat_template(std::span<const Conversation>(&messages, 1), options, processor_options, images);
+                                  const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
+                                  std::span<Video> videos = {}) const {
+    return apply_chat_template(std::span<const Conversation>(&messages, 1), options, processor_options, images, videos);
   }
 
   /// Model inputs for a batch of conversations, padded to the longest.
   ModelInputs apply_chat_template(std::span<const Conversation> conversations, const ChatTemplateOptions& options = {},
-                                  const ProcessorOptions& processor_options = {},
-                                  std::span<const Image> images = {}) const {
+                                  const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
+                                  std::span<Video> videos = {}) const {
     std::vector<std::string> prompts;
     for (const Conversation& messages : conversations) prompts.push_back(render_chat_template(messages, options));
-    std::vector<Image> loaded;
+    Media media;
     for (std::size_t i = 0; i < conversations.size(); ++i) {
       const std::string prefix = conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string();
-      load_media(conversations[i], prefix, processor_options, images, loaded);
+      load_images(conversations[i], prefix, processor_options, images, media);
+      load_videos(conversations[i], prefix, processor_options, videos, media);
     }
     if (!images.empty()) fail(images.size(), " pictures were handed over beside the messages for which no part asks");
-    return (*this)(prompts, loaded, processor_options);
+    if (!videos.empty()) fail(videos.size(), " clips were handed over beside the messages for which no part asks");
+    std::vector<const VideoProcessorOptions*> own;
+    for (const auto& settings : media.video_options) own.push_back(settings ? &*settings : nullptr);
+    return process(prompts, media.images, processor_options, media.videos, own);
   }
 
   // ---- from the model
@@ -198,22 +198,98 @@ class Processor {
     std::transform(ids.begin(), ids.end(), inputs.mm_token_type_ids.data(), type_of);
   }
 
-  /// Appends the conversation's pictures to `loaded`; those without a name are taken off the front of `images`.
-  static void load_media(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
-                         std::span<const Image>& images, std::vector<Image>& loaded) {
-    for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
-      fail(prefix, place, ": videos are not supported yet");
+  /// What conversations name, in the order of the placeholders.
+  struct Media {
+    std::vector<Image> images;
+    std::vector<Video> videos;
+    std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of clips whose part has options of its own
+  };
+
+  ModelInputs process(std::span<const std::string> texts, std::span<const Image> images,
+                      const ProcessorOptions& options, std::span<Video> videos,
+                      std::span<const VideoProcessorOptions* const> video_options) const {
+    if (texts.empty()) fail("no text was given");
+    // Checked before any pixel is touched; transformers' words.
+    detail::check_placeholders(texts, image_placeholder, images.size(), "images");
+    detail::check_placeholders(texts, video_placeholder, videos.size(), "videos");
+    ModelInputs inputs;
+    if (!images.empty()) {
+      auto processed = options.images ? ImageProcessor(*options.images)(images) : image_processor_(images);
+      inputs.pixel_values = std::move(processed.pixel_values);
+      inputs.image_grid_thw = std::move(processed.image_grid_thw);
     }
+    std::vector<VideoPatches> clips;
+    for (std::size_t i = 0; i < videos.size(); ++i) {
+      const VideoProcessorOptions* const own = video_options[i];
+      const VideoProcessorOptions& settings = own != nullptr   ? *own
+                                              : options.videos ? *options.videos
+                                                               : video_processor_.options();
+      try {
+        clips.push_back(VideoProcessor(settings)(videos[i]));
+      } catch (const Error& error) {
+        // What is wrong with the settings is not this clip's fault.
+        if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
+        fail("video ", i, ": ", error.what());
+      }
+    }
+    VideoFeatures features = join(std::move(clips));
+    auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, image_processor_.merge_size());
+    expanded = expand_video_placeholders(expanded, features.video_grid_thw, features.timestamps,
+                                         video_processor_.options().merge_size, options.video_prompt);
+    inputs.pixel_values_videos = std::move(features.pixel_values_videos);
+    inputs.video_grid_thw = std::move(features.video_grid_thw);
+    std::vector<std::vector<TokenId>> rows;
+    rows.reserve(expanded.size());
+    for (const std::string& text : expanded) rows.push_back(tokenizer_.encode(text));
+    pad_rows(rows, pad_token_, options.padding_side.value_or(padding_side_), inputs);
+    set_token_types(inputs);
+    return inputs;
+  }
+
+  /// Appends the conversation's pictures; those without a name are taken off the front of `images`.
+  static void load_images(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
+                          std::span<const Image>& images, Media& media) {
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image)) {
       if (part->source.empty()) {
         if (images.empty()) fail(prefix, place, ": names no file, and no picture was handed over for it");
-        loaded.push_back(images.front());
+        media.images.push_back(images.front());
         images = images.subspan(1);
         continue;
       }
       const auto path = media_path(part->source, options.media_directory, prefix + place);
       try {
-        loaded.push_back(load_image(path));
+        media.images.push_back(load_image(path));
+      } catch (const Error& error) {
+        fail(prefix, place, ": ", error.what());
+      }
+    }
+  }
+
+  /// The same for clips. A list of pictures is taken whole: sampling it again is an error in transformers.
+  void load_videos(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
+                   std::span<Video>& videos, Media& media) const {
+    for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
+      auto& own = media.video_options.emplace_back();
+      if (part->fps || part->num_frames || !part->frames.empty())
+        own = options.videos ? *options.videos : video_processor_.options();
+      if (part->fps) own->fps = part->fps, own->num_frames.reset();
+      if (part->num_frames) own->num_frames = part->num_frames, own->fps.reset();
+      if (!part->frames.empty()) own->do_sample_frames = false;
+      try {
+        if (!part->frames.empty()) {
+          std::vector<std::filesystem::path> files;
+          for (const std::string& frame : part->frames)
+            files.push_back(media_path(frame, options.media_directory, "frame"));
+          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps));
+        } else if (!part->source.empty()) {
+          const auto path = media_path(part->source, options.media_directory, "video");
+          media.videos.push_back(open_video(path, {.fps = part->source_fps}));
+        } else if (!videos.empty()) {
+          media.videos.push_back(std::move(videos.front()));
+          videos = videos.subspan(1);
+        } else {
+          fail("names no file, and no clip was handed over for it");
+        }
       } catch (const Error& error) {
         fail(prefix, place, ": ", error.what());
       }
@@ -222,6 +298,7 @@ class Processor {
 
   Tokenizer tokenizer_;
   ImageProcessor image_processor_;
+  VideoProcessor video_processor_;
   std::optional<ChatFormat> chat_format_;
   std::string no_chat_format_ = "this processor was made without a chat format";
   PaddingSide padding_side_;
