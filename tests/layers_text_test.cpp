@@ -115,6 +115,8 @@ struct Fixture {
   Context<Cpu> ctx{cpu};
 };
 
+using BothAttentions = std::tuple<F32, WithAttention<F32, attention_policy::Eager>>;
+
 }  // namespace
 
 BOOST_FIXTURE_TEST_CASE(mlp_equals_its_formula, Fixture) {
@@ -142,8 +144,9 @@ BOOST_FIXTURE_TEST_CASE(mlp_with_bf16_weights_rounds_only_the_weights, Fixture) 
   BOOST_TEST(ref::relative_error(residual, mlp(w, "", x)) < tolerance);
 }
 
-BOOST_FIXTURE_TEST_CASE(decoder_layer_equals_its_formula_in_one_shot_and_in_chunks, Fixture) {
-  DecoderLayer<Small, Cpu, F32> layer;
+BOOST_FIXTURE_TEST_CASE_TEMPLATE(decoder_layer_equals_its_formula_in_one_shot_and_in_chunks, P, BothAttentions,
+                                 Fixture) {
+  DecoderLayer<Small, Cpu, P> layer;
   const ref::Weights w = ref::randomize(ctx, layer);
   // Two sequences of different lengths; positions as a picture makes them: the three axes differ.
   const std::vector<std::size_t> lengths{11, 5};
@@ -159,7 +162,7 @@ BOOST_FIXTURE_TEST_CASE(decoder_layer_equals_its_formula_in_one_shot_and_in_chun
   // The cache has as many layers as the variant; only layer 0 is used.
   for (const std::vector<std::vector<std::size_t>>& chunks :
        {std::vector<std::vector<std::size_t>>{{11, 5}}, {{6, 1}, {0, 3}, {4, 0}, {1, 1}}}) {
-    KvCache<Small, Cpu, F32> cache(2);
+    KvCache<Small, Cpu, P> cache(2);
     std::vector<std::size_t> done{0, 0};
     for (const auto& chunk : chunks) {
       ref::Rows rows, wanted;

@@ -123,10 +123,12 @@ struct Fixture {
   Context<Cpu> ctx{cpu};
 };
 
+using BothAttentions = std::tuple<F32, WithAttention<F32, attention_policy::Eager>>;
+
 }  // namespace
 
-BOOST_FIXTURE_TEST_CASE(whole_tower_equals_its_formula, Fixture) {
-  VisionModel<Small, Cpu, F32> model;
+BOOST_FIXTURE_TEST_CASE_TEMPLATE(whole_tower_equals_its_formula, P, BothAttentions, Fixture) {
+  VisionModel<Small, Cpu, P> model;
   const ref::Weights w = ref::randomize(ctx, model);
   // A square, a flat one, a tall one larger than the table, a clip of two frames.
   const std::vector<GridThw> grids{{1, 4, 4}, {1, 2, 6}, {1, 10, 2}, {2, 2, 4}};
@@ -135,7 +137,7 @@ BOOST_FIXTURE_TEST_CASE(whole_tower_equals_its_formula, Fixture) {
   HostMatrix<float> pixel_values(static_cast<index_t>(patches.size()), vision.patch_dim());
   ref::fill(pixel_values.view(), pixels);
 
-  const auto output = model.forward(ctx, pixel_values, grids, true);
+  const auto output = model.forward(ctx, pixel_values, grids, true, true);
 
   ref::Rows x = ref::linear(pixels, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"]);
   const ref::Row& table = w["pos_embed.weight"];
@@ -162,6 +164,31 @@ BOOST_FIXTURE_TEST_CASE(whole_tower_equals_its_formula, Fixture) {
     }
   }
   BOOST_TEST(ref::relative_error(output.pooler_output, merger(w, "merger.", x, false)) < tolerance);
+
+  // One set of weights for each block and frame; each query's add up to one. backend_cpu_test checks their values.
+  const std::vector<index_t> lengths{16, 12, 20, 8, 8};
+  BOOST_REQUIRE(output.attentions.size() == 3u);
+  for (const auto& of_block : output.attentions) {
+    BOOST_REQUIRE(of_block.size() == lengths.size());
+    for (std::size_t s = 0; s < lengths.size(); ++s) {
+      const auto& weights = of_block[s];
+      BOOST_REQUIRE((weights.extent(0) == vision.num_heads && weights.extent(1) == lengths[s] &&
+                     weights.extent(2) == lengths[s]));
+      for (index_t h = 0; h < vision.num_heads; ++h)
+        for (index_t q = 0; q < lengths[s]; ++q) {
+          double total = 0.0;
+          for (index_t k = 0; k < lengths[s]; ++k) total += weights(h, q, k);
+          BOOST_TEST(std::abs(total - 1.0) < 1e-6);
+        }
+    }
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(attentions_are_recorded_only_if_asked_for, Fixture) {
+  VisionModel<Small, Cpu, F32> model;
+  ref::randomize(ctx, model);
+  const HostMatrix<float> pixels(16, vision.patch_dim());
+  BOOST_TEST(model.forward(ctx, pixels, std::vector<GridThw>{{1, 4, 4}}).attentions.empty());
 }
 
 BOOST_FIXTURE_TEST_CASE(a_picture_does_not_depend_on_its_neighbours, Fixture) {

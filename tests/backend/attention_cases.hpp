@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "guarded.hpp"
+#include "qwen3vl/layers/attention.hpp"
 
 namespace operations {
 
@@ -39,6 +40,14 @@ inline double attention_bound(index_t d, double scale, index_t count) {
   return scale * (2.0 * score_error + 16.0 * epsilon + static_cast<double>(count) * epsilon);
 }
 
+/// Two computations of the same numbers may differ by the errors of both.
+template <class B>
+void check_same(Context<B>& ctx, Guarded<B>& a, Guarded<B>& b, std::vector<double> bound, const std::string& what) {
+  const std::vector<float> other = b.values(ctx);
+  for (double& value : bound) value *= 2.0;
+  check(ctx, a, std::vector<double>(other.begin(), other.end()), bound, what + ", one policy against the other");
+}
+
 /// Vision attention: every segment by itself.
 template <class B, index_t H, index_t D>
 void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float scale) {
@@ -47,21 +56,35 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
   Numbers numbers(static_cast<std::uint32_t>(tokens + D));
   std::vector<float> qkv = numbers.many(tokens * stride);
   for (float& value : qkv) value *= scale;
-  Guarded<B> input(ctx, qkv), output(tokens * H * D);
-  attention<H, D>(ctx, input.template view<dynamic, 3 * H * D>(tokens), segments,
-                  output.template view<dynamic, H * D>(tokens));
+  Guarded<B> input(ctx, qkv), output(tokens * H * D), eager(tokens * H * D);
+  const auto input_view = input.template view<dynamic, 3 * H * D>(tokens);
+  attention_policy::Flash::segments<H, D>(ctx, input_view, segments, output.template view<dynamic, H * D>(tokens));
+  attention_policy::Eager::segments<H, D>(ctx, input_view, segments, eager.template view<dynamic, H * D>(tokens));
   std::vector<double> expected, bound;
-  for (index_t s = 0; s < segments.count(); ++s)
-    for (index_t t = segments.offset(s); t < segments.offset(s + 1); ++t)
+  for (index_t s = 0; s < segments.count(); ++s) {
+    const index_t length = segments.length(s);
+    Guarded<B> weights(H * length * length);
+    attention_weights<H, D>(ctx, input_view, segments, s, weights.template view<H, dynamic, dynamic>(length, length));
+    std::vector<double> expected_weights(static_cast<std::size_t>(H * length * length));
+    for (index_t t = 0; t < length; ++t)
       for (index_t h = 0; h < H; ++h) {
         const float* const base = qkv.data() + segments.offset(s) * stride;
-        const auto row = attend(qkv.data() + t * stride + h * D, base + (H + h) * D, base + (2 * H + h) * D, stride,
-                                segments.length(s), D);
+        std::vector<double> row_weights;
+        const auto row = attend(base + t * stride + h * D, base + (H + h) * D, base + (2 * H + h) * D, stride, length,
+                                D, &row_weights);
         expected.insert(expected.end(), row.begin(), row.end());
-        bound.insert(bound.end(), static_cast<std::size_t>(D),
-                     attention_bound(D, static_cast<double>(scale), segments.length(s)));
+        bound.insert(bound.end(), static_cast<std::size_t>(D), attention_bound(D, static_cast<double>(scale), length));
+        std::copy(row_weights.begin(), row_weights.end(), expected_weights.begin() + (h * length + t) * length);
       }
-  check(ctx, output, expected, bound, concat("attention of ", tokens, " tokens, ", H, " heads of ", D));
+    // A weight is at most 1, whatever the values are.
+    const double weight_bound = attention_bound(D, static_cast<double>(scale), length) / static_cast<double>(scale);
+    check(ctx, weights, expected_weights, std::vector<double>(expected_weights.size(), weight_bound),
+          concat("attention_weights of ", length, " tokens"));
+  }
+  const std::string what = concat("attention of ", tokens, " tokens, ", H, " heads of ", D);
+  check(ctx, output, expected, bound, what);
+  check(ctx, eager, expected, bound, what + ", eager");
+  check_same(ctx, output, eager, bound, what);
 }
 
 /// Causal attention over a cache that is filled chunk by chunk: chunks[c][s] new tokens of sequence s.
@@ -78,7 +101,7 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
     const Segments segments(chunk);
     const index_t tokens = segments.total();
     const std::vector<float> qkv = numbers.many(tokens * stride);
-    Guarded<B> input(ctx, qkv), output(tokens * H * D),
+    Guarded<B> input(ctx, qkv), output(tokens * H * D), eager(tokens * H * D),
         cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
         sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
     cache.prepare(chunk);
@@ -95,8 +118,10 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
         keys[s].insert(keys[s].end(), row + H * D, row + (H + K) * D);
         values[s].insert(values[s].end(), row + (H + K) * D, row + stride);
       }
-    causal_attention<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments, cache.layer(1),
-                              output.template view<dynamic, H * D>(tokens));
+    attention_policy::Flash::causal<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments,
+                                             cache.layer(1), output.template view<dynamic, H * D>(tokens));
+    attention_policy::Eager::causal<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments,
+                                             cache.layer(1), eager.template view<dynamic, H * D>(tokens));
     std::vector<double> expected, bound;
     for (std::size_t s = 0; s < sequences; ++s) {
       const auto sequence = static_cast<index_t>(s);
@@ -120,7 +145,10 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
       check(ctx, weights, expected_weights, std::vector<double>(expected_weights.size(), attention_bound(D, 2.0, all)),
             "attention_weights");
     }
-    check(ctx, output, expected, bound, concat("causal attention, ", H, " over ", K, " heads of ", D));
+    const std::string what = concat("causal attention, ", H, " over ", K, " heads of ", D);
+    check(ctx, output, expected, bound, what);
+    check(ctx, eager, expected, bound, what + ", eager");
+    check_same(ctx, output, eager, bound, what);
     cache.commit();
   }
   // The cache gives back what went in, and forgets a tail.

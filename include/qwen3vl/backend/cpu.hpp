@@ -2,6 +2,7 @@
 #pragma once
 
 #include "qwen3vl/backend/cpu/attention.hpp"
+#include "qwen3vl/backend/cpu/attention_weights.hpp"
 #include "qwen3vl/backend/cpu/causal_attention.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/experts.hpp"

@@ -17,7 +17,8 @@
 ///   B::KvCache<T, Layers, KvHeads, HeadDim>    the keys and values of a batch of sequences:
 ///                                                KvCache(sequences); sequences(); length(s); bytes();
 ///                                                prepare(new_tokens): makes room for new_tokens[s] more in sequence s
-///                                                layer(i): what qk_norm_rope and attention take
+///                                                layer(i): what qk_norm_rope and attention take;
+///                                                layer(i).length(s) = length(s)
 ///                                                commit(): the prepared tokens are now part of the cache
 ///                                                truncate(s, length): forgets the tail
 ///                                                copy_keys/copy_values(layer, s, host [KvHeads, length, HeadDim])
@@ -57,9 +58,13 @@
 ///   causal_attention<H, K, D>(ctx, qkv, segments, cache_layer, out)
 ///       The queries of sequence s are its newest rows: the q-th of n sees the first length(s) + q + 1 cached tokens.
 ///       qkv [tokens, (H + 2 K) * D] (only queries are read), out [tokens, H * D]. Head h uses key head h / (H / K).
+///   attention_weights<H, D>(ctx, qkv, segments, s, weights)
 ///   attention_weights<H, K, D>(ctx, qkv, segments, cache_layer, s, weights)
-///       The softmax weights themselves, f32 [H, new tokens, all tokens] of sequence s, zero where not seen. For
-///       looking at, not for speed.
+///       The softmax weights of `attention` and of `causal_attention` themselves, of segment or sequence s: f32 [H, n,
+///       n] and [H, new tokens, all tokens], zero where not seen. For looking at, not for speed.
+///   weighted_values<H, D>(ctx, weights, qkv, segments, s, out)
+///   weighted_values<H, K, D>(ctx, weights, segments, cache_layer, s, out)
+///       The rest of the two: the rows of segment or sequence s of out [tokens, H * D] are sum_k weights[h, q, k] v[k].
 ///   embedding(ctx, ids, table, y)
 ///       ids int32 [tokens] (checked by the caller), table a Matrix of `vocab` rows, y [tokens, D].
 ///   interpolate_add(ctx, table, indices, weights, y)
@@ -165,7 +170,11 @@ concept Backend = MemorySpace<B> && requires(detail::OpsProbe<B> p) {
   qk_norm_rope<2, 1, 8>(p.ctx, p.text_qkv, p.head_norm, p.head_norm, 1e-6f, p.cos, p.cos, p.segments, p.cache.layer(0));
   attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended);
   causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended);
+  attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights);
   attention_weights<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), index_t{0}, p.weights);
+  weighted_values<2, 8>(p.ctx, p.weights, p.vision_qkv, p.segments, index_t{0}, p.attended);
+  weighted_values<2, 1, 8>(p.ctx, p.weights, p.segments, p.cache.layer(0), index_t{0}, p.attended);
+  p.cache.layer(0).length(index_t{0});
   embedding(p.ctx, p.index, p.weight, p.x_mutable);
   interpolate_add(p.ctx, p.table, p.corners, p.corner_weights, p.x_mutable);
   scatter_rows(p.ctx, p.x, p.index, p.x_mutable);

@@ -2,6 +2,7 @@
 /// (Qwen3VLTextDecoderLayer, Qwen3VLMoeTextDecoderLayer).
 #pragma once
 
+#include "qwen3vl/layers/attention.hpp"
 #include "qwen3vl/layers/linear.hpp"
 #include "qwen3vl/layers/mlp.hpp"
 #include "qwen3vl/layers/moe.hpp"
@@ -68,7 +69,7 @@ class TextAttention {
     qk_norm_rope<heads, kv_heads, head_dim>(ctx, qkv, q_norm_.weight(), k_norm_.weight(), eps, positions.cos,
                                             positions.sin, positions.sequences, cache);
     observer.queries(qkv);
-    causal_attention<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
+    attention_t<P>::template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
     o_proj_(ctx, attended, hidden_states, epilogue::Add{});
   }
 };

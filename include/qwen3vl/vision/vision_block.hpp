@@ -1,6 +1,7 @@
 /// One block of the vision tower: attention inside each frame, then the feed-forward (Qwen3VLVisionBlock).
 #pragma once
 
+#include "qwen3vl/layers/attention.hpp"
 #include "qwen3vl/layers/linear.hpp"
 #include "qwen3vl/layers/mlp.hpp"
 #include "qwen3vl/layers/norm.hpp"
@@ -26,14 +27,17 @@ class VisionAttention {
   }
 
   /// hidden_states += attention(x); both [patches, hidden]. cos, sin [patches, head_dim / 2]. A segment is a frame.
+  /// `observe_queries` gets queries, keys and values after rotation.
+  template <class Observer>
   void operator()(Context<B>& ctx, View<const A, B, dynamic, hidden> x, View<const float, B, dynamic, head_dim / 2> cos,
                   View<const float, B, dynamic, head_dim / 2> sin, const Segments& frames,
-                  View<A, B, dynamic, hidden> hidden_states) const {
+                  View<A, B, dynamic, hidden> hidden_states, Observer&& observe_queries) const {
     auto qkv = ctx.template scratch<A, dynamic, 3 * hidden>(x.rows());   // [patches, 3 * heads * head_dim]
     auto attended = ctx.template scratch<A, dynamic, hidden>(x.rows());  // [patches, heads * head_dim]
     qkv_(ctx, x, qkv);
     rotate_qk<heads, head_dim>(ctx, qkv, cos, sin);
-    attention<heads, head_dim>(ctx, qkv, frames, attended);
+    observe_queries(qkv);
+    attention_t<P>::template segments<heads, head_dim>(ctx, qkv, frames, attended);
     proj_(ctx, attended, hidden_states, epilogue::Add{});
   }
 };
@@ -58,13 +62,14 @@ class VisionBlock {
     visit("mlp.", mlp_, f);
   }
 
-  /// hidden_states [patches, hidden], in place.
+  /// hidden_states [patches, hidden], in place. See VisionAttention for `observe_queries`.
+  template <class Observer>
   void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states,
                   View<const float, B, dynamic, head_dim / 2> cos, View<const float, B, dynamic, head_dim / 2> sin,
-                  const Segments& frames) const {
+                  const Segments& frames, Observer&& observe_queries) const {
     auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [patches, hidden]
     norm1_(ctx, hidden_states, normed);
-    attn_(ctx, normed, cos, sin, frames, hidden_states);
+    attn_(ctx, normed, cos, sin, frames, hidden_states, observe_queries);
     norm2_(ctx, hidden_states, normed);
     mlp_(ctx, normed, hidden_states);
   }

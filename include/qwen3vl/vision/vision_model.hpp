@@ -26,6 +26,8 @@ struct VisionOutput {
   std::array<Features, taps> deepstack_features;  ///< [tokens, out_hidden_size] of each tapped block
   /// If asked for: the embedded patches, then the output of each block, [patches, hidden_size] each.
   std::vector<Tensor<A, B, dynamic, V::config.vision.hidden_size>> hidden_states;
+  /// If asked for: attentions[block][frame], f32 [num_heads, patches, patches] each.
+  std::vector<std::vector<Tensor<float, B, V::config.vision.num_heads, dynamic, dynamic>>> attentions;
 };
 
 template <Variant V, Backend B, class P>
@@ -63,7 +65,8 @@ class VisionModel {
   /// pixel_values [patches, patch_dim] of all pictures, as the image processor cuts them; one grid for each.
   /// Throws Error where the two disagree.
   Output forward(Context<B>& ctx, View<const float, Cpu, dynamic, dynamic> pixel_values,
-                 std::span<const GridThw> grid_thw, bool output_hidden_states = false) const {
+                 std::span<const GridThw> grid_thw, bool output_hidden_states = false,
+                 bool output_attentions = false) const {
     const index_t patches = check(pixel_values, grid_thw);
     const index_t tokens = patches / vision.merge_unit();
 
@@ -85,9 +88,16 @@ class VisionModel {
       auto& copy = output.hidden_states.emplace_back(patches);
       copy_rows(ctx, x, copy);
     };
+    const auto record_attentions = [&](const auto& qkv) {
+      if (!output_attentions) return;
+      auto& of_block = output.attentions.emplace_back();
+      for (index_t s = 0; s < frames.count(); ++s)
+        attention_weights<vision.num_heads, head_dim>(ctx, qkv, frames, s,
+                                                      of_block.emplace_back(frames.length(s), frames.length(s)).view());
+    };
     record();
     for (int i = 0; i < vision.depth; ++i) {
-      blocks_[static_cast<std::size_t>(i)](ctx, x, cos_view, sin_view, frames);
+      blocks_[static_cast<std::size_t>(i)](ctx, x, cos_view, sin_view, frames, record_attentions);
       record();
       if (const int tap = vision.deepstack_visual_indexes.find(i); tap >= 0) {
         const auto j = static_cast<std::size_t>(tap);

@@ -7,23 +7,10 @@
 #include <type_traits>
 
 #include "qwen3vl/backend/cpu/attention.hpp"
+#include "qwen3vl/backend/cpu/attention_weights.hpp"
 
 namespace qwen3vl {
 namespace cpu_kernels {
-
-/// Sum of q[i] * k[i] over D numbers; k may be stored narrower.
-template <index_t D, class T>
-QWEN3VL_INLINE float dot(const float* q, const T* k) {
-  simd::Floats sums[2] = {};
-  index_t i = 0;
-  for (; i + 2 * simd::width <= D; i += 2 * simd::width)
-    simd::unroll<2>(
-        [&](auto c) { sums[c] += simd::load(q + i + c * simd::width) * simd::load(k + i + c * simd::width); });
-  for (; i + simd::width <= D; i += simd::width) sums[0] += simd::load(q + i) * simd::load(k + i);
-  float total = simd::sum(sums[0] + sums[1]);
-  for (; i < D; ++i) total += q[i] * static_cast<float>(k[i]);
-  return total;
-}
 
 /// One query per head of a group of `G` heads that share keys; the cache is read once.
 template <index_t G, index_t D, class T>
@@ -120,28 +107,6 @@ void causal_attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, (H + 2 
         tile.run(head);
         for (index_t r = 0; r < rows; ++r) tile.result(r, result((row + r) / group) + (row + r) % group * D);
       }
-    }
-  }
-}
-
-template <index_t H, index_t K, index_t D, class CacheLayer>
-void attention_weights(Context<Cpu>&, View<const float, Cpu, dynamic, (H + 2 * K) * D> qkv, const Segments& segments,
-                       CacheLayer cache, index_t s, View<float, Cpu, H, dynamic, dynamic> weights) {
-  const index_t past = cache.length(s);
-  for (index_t h = 0; h < H; ++h) {
-    for (index_t q = 0; q < segments.length(s); ++q) {
-      const float* const query = qkv.data() + ((segments.offset(s) + q) * (H + 2 * K) + h) * D;
-      float* const row = &weights(h, q, 0);
-      const index_t seen = past + q + 1;
-      float highest = -std::numeric_limits<float>::infinity();
-      for (index_t k = 0; k < seen; ++k) {
-        row[k] = cpu_kernels::dot<D>(query, cache.keys(s, h / (H / K)) + k * D) / std::sqrt(static_cast<float>(D));
-        highest = std::max(highest, row[k]);
-      }
-      double total = 0.0;
-      for (index_t k = 0; k < seen; ++k) total += row[k] = std::exp(row[k] - highest);
-      for (index_t k = 0; k < seen; ++k) row[k] = static_cast<float>(row[k] / total);
-      std::fill(row + seen, row + weights.extent(2), 0.0f);
     }
   }
 }

@@ -1,0 +1,81 @@
+/// How softmax(q k^T / sqrt(head_dim)) v is computed: transformers' `attn_implementation`, as a policy type. A policy
+/// is one of the choices that a precision bundles (attention_t), and both give the same numbers.
+///
+/// A policy has a name and two functions: `segments` for the vision tower, where each frame sees itself, and `causal`
+/// for the text model over its cache. They are templates on the backend, so a policy is written once, over the
+/// backend's operations.
+#pragma once
+
+#include <string_view>
+
+#include "qwen3vl/backend/ops.hpp"
+
+namespace qwen3vl {
+namespace attention_policy {
+
+/// Tiles with a running softmax: memory grows linearly with the length. The default.
+struct Flash {
+  static constexpr std::string_view name = "flash";
+
+  /// qkv [tokens, 3 * H * D] to out [tokens, H * D].
+  template <index_t H, index_t D, class B>
+  static void segments(Context<B>& ctx, const auto& qkv, const Segments& frames, const auto& out) {
+    attention<H, D>(ctx, qkv, frames, out);
+  }
+  /// qkv [tokens, (H + 2 K) * D] to out [tokens, H * D]; `cache` is one layer of the cache, with the new keys.
+  template <index_t H, index_t K, index_t D, class B>
+  static void causal(Context<B>& ctx, const auto& qkv, const Segments& sequences, auto cache, const auto& out) {
+    causal_attention<H, K, D>(ctx, qkv, sequences, cache, out);
+  }
+};
+
+/// All softmax weights of a frame or sequence, then their product with the values: memory grows with the square of the
+/// length. What `output_attentions` gives are these very weights. For looking at a model and for checking the other.
+struct Eager {
+  static constexpr std::string_view name = "eager";
+
+  template <index_t H, index_t D, class B>
+  static void segments(Context<B>& ctx, const auto& qkv, const Segments& frames, const auto& out) {
+    for (index_t s = 0; s < frames.count(); ++s) {
+      const index_t length = frames.length(s);
+      auto weights = ctx.template scratch<float, H, dynamic, dynamic>(length, length);  // [H, queries, keys]
+      attention_weights<H, D>(ctx, qkv, frames, s, weights);
+      weighted_values<H, D>(ctx, weights, qkv, frames, s, out);
+    }
+  }
+  template <index_t H, index_t K, index_t D, class B>
+  static void causal(Context<B>& ctx, const auto& qkv, const Segments& sequences, auto cache, const auto& out) {
+    for (index_t s = 0; s < sequences.count(); ++s) {
+      const index_t queries = sequences.length(s), keys = cache.length(s) + queries;
+      auto weights = ctx.template scratch<float, H, dynamic, dynamic>(queries, keys);  // [H, queries, keys]
+      attention_weights<H, K, D>(ctx, qkv, sequences, cache, s, weights);
+      weighted_values<H, K, D>(ctx, weights, sequences, cache, s, out);
+    }
+  }
+};
+
+}  // namespace attention_policy
+
+/// Precision P with another attention: `WithAttention<Bf16, attention_policy::Eager>` is a precision, too.
+template <class P, class AttentionPolicy>
+struct WithAttention : P {
+  using Attention = AttentionPolicy;
+};
+
+namespace detail {
+template <class P>
+struct AttentionOf {
+  using type = attention_policy::Flash;
+};
+template <class P>
+requires requires { typename P::Attention; }
+struct AttentionOf<P> {
+  using type = typename P::Attention;
+};
+}  // namespace detail
+
+/// The attention policy of precision P: P::Attention if there is one, else Flash.
+template <class P>
+using attention_t = typename detail::AttentionOf<P>::type;
+
+}  // namespace qwen3vl
