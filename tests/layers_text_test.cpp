@@ -191,7 +191,7 @@ BOOST_FIXTURE_TEST_CASE_TEMPLATE(decoder_layer_equals_its_formula_in_one_shot_an
           ctx, View<const std::int32_t, Cpu, 3, dynamic>(ids.data(), tokens),
           View<const float, Cpu, text.head_dim / 2>(inv_freq.data()), 1.0f, cos, sin);
       cache.prepare(new_tokens);
-      layer(ctx, x, TextPositions<Small, Cpu>{cos, sin, segments}, eps, cache.layer(0), [](const auto&) {});
+      layer(ctx, x, TextPositions<Small, Cpu>{cos, sin, segments}, eps, cache.layer(0));
       cache.commit();
       BOOST_TEST(ref::relative_error(x, wanted) < tolerance);
     }
