@@ -241,6 +241,8 @@ BOOST_AUTO_TEST_CASE(settings_from_hostile_files) {
   };
   BOOST_TEST(error(R"({"patch_size": 0})").find("patch_size is 0") != std::string::npos);
   BOOST_TEST(error(R"({"patch_size": -16})").find("patch_size is -16") != std::string::npos);
+  BOOST_TEST(error(R"({"patch_size": 1024, "merge_size": 64})").find("patch_size * merge_size is 65536") !=
+             std::string::npos);
   BOOST_TEST(error(R"({"patch_size": 99999999999999999999})").find("patch_size is not a size") != std::string::npos);
   BOOST_TEST(error(R"({"merge_size": "2"})").find("merge_size is not a size") != std::string::npos);
   BOOST_TEST(error(R"({"image_std": [0.5, 0, 0.5]})").find("image_std not zero") != std::string::npos);

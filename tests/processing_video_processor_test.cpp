@@ -13,6 +13,7 @@
 
 #include "parity/golden_case.hpp"
 #include "qwen3vl/io/video_file.hpp"
+#include "qwen3vl/processing/image_processor.hpp"
 #include "qwen3vl/processing/video_processor.hpp"
 #include "test_files.hpp"
 
@@ -230,6 +231,14 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
   CHECK_FAILS(VideoProcessor(all).frames_of({.total_num_frames = 1000000000}), "at most 65536 can be");
   BOOST_TEST(VideoProcessor(all).frames_of({.total_num_frames = 9, .frames_indices = {1, 5}}).size() == 2u);
   CHECK_FAILS(usual.frames_of({.total_num_frames = 9, .frames_indices = {1, 5}}), "set do_sample_frames to false");
+  // Each frame is enlarged to a patch, however small the budget.
+  VideoProcessorOptions large;
+  large.do_sample_frames = false;
+  large.patch_size = 1024;
+  large.merge_size = 4;
+  Video tiny = clip(130, 8, 8);
+  const VideoProcessor enlarging(large);
+  CHECK_FAILS(enlarging(tiny), "130 frames of 4096 x 4096 are more than 2147483648 pixels");
   const auto read = [](const char* text) { return video_processor_options_from_json(json::parse(text), "v.json"); };
   CHECK_FAILS(read(R"({"fps": "2"})"), "v.json: fps is not a number");
   CHECK_FAILS(read(R"({"min_frames": 0})"), "v.json: min_frames is not a number of frames");
@@ -237,4 +246,28 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
   BOOST_TEST(!read(R"({"fps": null})").fps.has_value());
   BOOST_TEST(read("{}").fps.value() == 2.0);
   BOOST_TEST(read(R"({"do_center_crop": true, "crop_size": 5, "do_pad": true})").do_resize);
+}
+
+BOOST_AUTO_TEST_CASE(settings_come_from_the_first_file_that_has_them) {
+  const test::TemporaryFolder folder;
+  const auto frames_per_second = [&] { return VideoProcessor::from_pretrained(folder.path()).options().fps.value(); };
+  const auto patch = [&] { return ImageProcessor::from_pretrained(folder.path()).options().patch_size; };
+  CHECK_FAILS(frames_per_second(), "there is no video_preprocessor_config.json");
+  CHECK_FAILS(patch(), "there is no preprocessor_config.json");
+  folder.write("preprocessor_config.json", R"({"patch_size": 8, "fps": 3})");
+  BOOST_TEST(frames_per_second() == 3.0);
+  folder.write("video_preprocessor_config.json", R"({"fps": 4})");
+  BOOST_TEST(frames_per_second() == 4.0);
+  // Older versions of transformers wrote this file, too, with other things in it.
+  folder.write("processor_config.json", R"({"processor_class": "Qwen3VLProcessor", "image_processor": null})");
+  BOOST_TEST(frames_per_second() == 4.0);
+  BOOST_TEST(patch() == 8);
+  folder.write("processor_config.json", R"({"image_processor": {"patch_size": 14}, "video_processor": {"fps": 5}})");
+  BOOST_TEST(frames_per_second() == 5.0);
+  BOOST_TEST(patch() == 14);
+  folder.write("processor_config.json", R"({"image_processor": {"patch_size": 0}, "video_processor": 1})");
+  CHECK_FAILS(frames_per_second(), "processor_config.json: video_processor is not a JSON object");
+  CHECK_FAILS(patch(), "processor_config.json: image_processor: patch_size is 0");
+  folder.write("processor_config.json", "[]");
+  CHECK_FAILS(patch(), "processor_config.json is not a JSON object");
 }

@@ -119,11 +119,11 @@ class GifFile {
 
     std::uint64_t pixels = 0, hundredths = 0, delays = 0;
     Frame next{};
-    std::optional<std::uint16_t> delay;
+    int delay = -1;  // in hundredths of a second; -1: not said
     const auto forget = [&] {
       next = {};
       next.transparent = -1;
-      delay.reset();
+      delay = -1;
     };
     forget();
     const std::size_t size = file_.bytes().size();
@@ -157,7 +157,7 @@ class GifFile {
         next.data = at;
         at = skip_blocks(at);
         next.data_size = at - next.data;
-        if (delay) hundredths += *delay == 0 ? 10u : *delay, ++delays;
+        if (delay >= 0) hundredths += static_cast<std::uint64_t>(delay == 0 ? 10 : delay), ++delays;
         frames_.push_back(next);
         forget();
       } else {

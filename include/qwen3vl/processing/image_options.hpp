@@ -38,6 +38,8 @@ struct ImageProcessorOptions {
     size("patch_size", patch_size, 1024);
     size("temporal_patch_size", temporal_patch_size, 64);
     size("merge_size", merge_size, 64);
+    // A picture has at least one merged patch, whatever the budget says.
+    size("patch_size * merge_size", patch_size * merge_size, 4096);
     size("size[\"shortest_edge\"]", shortest_edge, std::int64_t{1} << 31);
     size("size[\"longest_edge\"]", longest_edge, std::int64_t{1} << 31);
     if (longest_edge < shortest_edge)

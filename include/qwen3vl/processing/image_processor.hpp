@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "qwen3vl/backend/host_tensor.hpp"
-#include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/processing/convert_rgb.hpp"
 #include "qwen3vl/processing/image_options.hpp"
 #include "qwen3vl/processing/patches.hpp"
+#include "qwen3vl/processing/preprocessor_files.hpp"
 #include "qwen3vl/processing/resize.hpp"
 #include "qwen3vl/vision/grid.hpp"
 
@@ -33,10 +33,10 @@ class ImageProcessor {
   /// Throws Error for options that make no sense.
   explicit ImageProcessor(const ImageProcessorOptions& options = {}) : options_(options) { options_.validate(); }
 
-  /// Reads `folder`/preprocessor_config.json.
+  /// Reads `folder`/processor_config.json, as transformers 5 saves it, or preprocessor_config.json.
   static ImageProcessor from_pretrained(const std::filesystem::path& folder) {
-    const std::filesystem::path path = folder / "preprocessor_config.json";
-    return ImageProcessor(image_processor_options_from_json(read_json_file(path), path.string()));
+    const auto read = read_preprocessor_settings(folder, "image_processor", {"preprocessor_config.json"});
+    return ImageProcessor(image_processor_options_from_json(read.json, read.where));
   }
 
   const ImageProcessorOptions& options() const { return options_; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "qwen3vl/io/frame_source.hpp"
 #include "qwen3vl/processing/convert_rgb.hpp"
 #include "qwen3vl/processing/patches.hpp"
+#include "qwen3vl/processing/preprocessor_files.hpp"
 #include "qwen3vl/processing/smart_resize.hpp"
 #include "qwen3vl/processing/video_options.hpp"
 #include "qwen3vl/processing/video_sampling.hpp"
@@ -38,18 +40,21 @@ struct VideoFeatures {
 
 class VideoProcessor {
  public:
+  /// Of all frames of a clip together, as resized. More than size["longest_edge"] can be set to.
+  static constexpr std::int64_t most_pixels = std::int64_t{1} << 31;
+
   /// Throws Error for options that make no sense, except `fps` beside `num_frames`, which is told where frames are
   /// sampled.
   explicit VideoProcessor(const VideoProcessorOptions& options = {}) : options_(options) {
     options_.ImageProcessorOptions::validate();
   }
 
-  /// Reads `folder`/video_preprocessor_config.json, or preprocessor_config.json if there is none, as transformers does.
+  /// Reads `folder`/processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
+  /// pictures' preprocessor_config.json, in this order, which is transformers'.
   static VideoProcessor from_pretrained(const std::filesystem::path& folder) {
-    std::filesystem::path path = folder / "video_preprocessor_config.json";
-    std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) path = folder / "preprocessor_config.json";
-    return VideoProcessor(video_processor_options_from_json(read_json_file(path), path.string()));
+    const auto read = read_preprocessor_settings(folder, "video_processor",
+                                                 {"video_preprocessor_config.json", "preprocessor_config.json"});
+    return VideoProcessor(video_processor_options_from_json(read.json, read.where));
   }
 
   const VideoProcessorOptions& options() const { return options_; }
@@ -105,6 +110,7 @@ class VideoProcessor {
       if (i == 0) {
         source = {frame.height, frame.width};
         target = resized_size(count, frame.height, frame.width);
+        check_size(count, target);
         patches.grid = {(count + temporal - 1) / temporal, target.height / options_.patch_size,
                         target.width / options_.patch_size};
         check_channels(frame.channels);
@@ -139,6 +145,15 @@ class VideoProcessor {
     Image frame = video.frame(index);
     frame.check();
     return options_.do_convert_rgb && frame.channels != 3 ? convert_to_rgb(frame) : frame;
+  }
+
+  /// The budget bounds the pixels of all frames, but not where each side is enlarged to a patch or nothing is resized.
+  static void check_size(std::int64_t count, const PictureSize& size) {
+    const double pixels =
+        static_cast<double>(count) * static_cast<double>(size.height) * static_cast<double>(size.width);
+    if (pixels > static_cast<double>(most_pixels))
+      fail(count, " frames of ", size.height, " x ", size.width, " are more than ", most_pixels,
+           " pixels; take fewer frames");
   }
 
   void check_channels(int channels) const {
