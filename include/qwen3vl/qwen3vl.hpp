@@ -7,6 +7,7 @@
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include "qwen3vl/model/random_weights.hpp"
+#include "qwen3vl/processing/answer.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/processing/token_stream.hpp"
