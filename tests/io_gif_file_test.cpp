@@ -15,21 +15,13 @@
 
 using namespace qwen3vl;
 using nlohmann::json;
+using test::crc32;
 using test::fails_with;
 namespace fs = std::filesystem;
 
 namespace {
 
 const fs::path assets = fs::path(QWEN3VL_TEST_DATA) / "assets/gif";
-
-std::uint32_t crc32(const std::vector<std::uint8_t>& bytes) {
-  std::uint32_t sum = ~0u;
-  for (const std::uint8_t byte : bytes) {
-    sum ^= byte;
-    for (int i = 0; i < 8; ++i) sum = sum >> 1 ^ (sum & 1 ? 0xedb88320u : 0u);
-  }
-  return ~sum;
-}
 
 std::string little_endian(int number) {
   return {static_cast<char>(number & 255), static_cast<char>(number >> 8 & 255)};

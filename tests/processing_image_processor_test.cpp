@@ -6,6 +6,7 @@
 
 #include "parity/golden_case.hpp"
 #include "qwen3vl/processing/image_processor.hpp"
+#include "test_files.hpp"
 
 using namespace qwen3vl;
 using nlohmann::json;
@@ -220,6 +221,41 @@ BOOST_AUTO_TEST_CASE(each_option) {
     const std::string wanted = message(about.at("error"));
     BOOST_TEST(error.find(wanted.substr(0, wanted.find(" keys but"))) != std::string::npos,
                name << ": '" << error << "', wanted " << wanted);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(pillow_in_every_size) {
+  const json rows = json::parse(test::read_file(QWEN3VL_TEST_DATA "/assets/resize/expected.json"));
+  for (const json& row : rows) {
+    const auto v = row.get<std::vector<std::int64_t>>();
+    Image image{.height = static_cast<int>(v[0]),
+                .width = static_cast<int>(v[1]),
+                .channels = static_cast<int>(v[2]),
+                .pixels = {}};
+    for (std::int64_t y = 0; y < v[0]; ++y)
+      for (std::int64_t x = 0; x < v[1]; ++x)
+        for (std::int64_t c = 0; c < v[2]; ++c) {
+          const std::int64_t s = 37 * x + 101 * y + 53 * c + x * y;
+          image.pixels.push_back(static_cast<std::uint8_t>((v[6] != 0 ? s * s * 7919 >> 5 : s) % 256));
+        }
+    const Image resized = resize(image, {v[3], v[4]}, static_cast<Resample>(v[5]), ResizeBackend::pil);
+    BOOST_TEST(test::crc32(resized.pixels) == v[7], row.dump());
+  }
+  BOOST_TEST(rows.size() == 240u);
+}
+
+BOOST_AUTO_TEST_CASE(nearest_between_two_pixels) {
+  // The middle of these new pixels falls between two old ones. torchvision computes in float and comes out below;
+  // Pillow adds up steps in double, and comes out above until its error has grown.
+  Image image{.height = 1, .width = 64, .channels = 1, .pixels = {}};
+  for (int x = 0; x < 64; ++x) image.pixels.push_back(static_cast<std::uint8_t>(x));
+  const Image torchvision = resize(image, {1, 1312}, Resample::nearest, ResizeBackend::torchvision);
+  const Image pillow = resize(image, {1, 1312}, Resample::nearest, ResizeBackend::pil);
+  const std::size_t places[] = {143, 266, 307, 553, 594, 635};
+  const int below[] = {6, 12, 14, 26, 28, 30}, pillows[] = {7, 13, 15, 26, 28, 30};
+  for (std::size_t i = 0; i < 6; ++i) {
+    BOOST_TEST(int{torchvision.pixels[places[i]]} == below[i]);
+    BOOST_TEST(int{pillow.pixels[places[i]]} == pillows[i]);
   }
 }
 

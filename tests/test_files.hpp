@@ -3,12 +3,14 @@
 
 #include <atomic>
 #include <boost/test/unit_test.hpp>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "qwen3vl/error.hpp"
 
@@ -46,6 +48,16 @@ inline std::string read_file(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) fail("the test cannot open ", path.string());
   return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// The checksum of PNG and zlib, to compare with data of other programs.
+inline std::uint32_t crc32(const std::vector<std::uint8_t>& bytes) {
+  std::uint32_t sum = ~0u;
+  for (const std::uint8_t byte : bytes) {
+    sum ^= byte;
+    for (int i = 0; i < 8; ++i) sum = sum >> 1 ^ (sum & 1 ? 0xedb88320u : 0u);
+  }
+  return ~sum;
 }
 
 /// Whether `call` throws an Error whose message is one short line that mentions `what`. Anything else fails the test.

@@ -47,6 +47,8 @@ class ConfigSection {
     return {has(name) ? at(name) : empty, file_, concat(path(name))};
   }
 
+  /// "text_config.rope_theta"
+  std::string path(std::string_view name) const { return concat(prefix_, prefix_.empty() ? "" : ".", name); }
   void read(std::string_view name, int& value) const {
     if (has(name)) value = static_cast<int>(integer(at(name), name, 0, largest(name)));
   }
@@ -129,7 +131,6 @@ class ConfigSection {
   const std::string& file() const { return file_; }
 
  private:
-  std::string path(std::string_view name) const { return concat(prefix_, prefix_.empty() ? "" : ".", name); }
   std::int64_t integer(const nlohmann::json& item, std::string_view name, std::int64_t lowest,
                        std::int64_t highest) const {
     const bool fits = item.is_number_unsigned() ? item.get<std::uint64_t>() <= static_cast<std::uint64_t>(highest)
@@ -225,6 +226,19 @@ inline bool is_moe_config(const ConfigSection& top) {
   return moe;
 }
 
+/// Quantised weights have other names, types and scales; without this, a long list of missing tensors would be the
+/// error, or weights without their scales would be taken for plain ones.
+inline void refuse_quantization(const ConfigSection& section) {
+  for (const char* const name : {"quantization_config", "compression_config"}) {
+    if (!section.has(name)) continue;
+    std::string method;
+    section.section(name).read("quant_method", method);
+    fail(section.file(), ": ", section.path(name), " says that the weights are quantised",
+         method.empty() ? "" : " (" + shown(method) + ")",
+         ", which is not read; take the checkpoint in bfloat16, float16 or float32");
+  }
+}
+
 }  // namespace detail
 
 /// Reads a config that has been parsed; `file` is for messages. Throws Error.
@@ -243,6 +257,7 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
     text.moe = {.num_experts = 60, .num_experts_per_tok = 4, .moe_intermediate_size = 1408};
   }
   const ConfigSection text_section = top.section("text_config"), vision_section = top.section("vision_config");
+  for (const ConfigSection* section : {&top, &text_section, &vision_section}) detail::refuse_quantization(*section);
   for_each_field(
       [&](std::string_view section, std::string_view name, auto& value) {
         if (name == "mrope_section") return;  // inside the rope parameters

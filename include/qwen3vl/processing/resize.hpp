@@ -1,6 +1,6 @@
 /// Antialiased resizing of 8-bit pictures, bit for bit as the reference's two backends do it: torchvision (the default
-/// of transformers) and Pillow. Both filter rows first, round to 8 bits, then filter columns; they differ in the
-/// precision of their fixed-point weights.
+/// of transformers) and Pillow. Both filter along one axis, round to 8 bits, then filter along the other; they differ
+/// in the precision of their fixed-point weights and in which axis comes first.
 #pragma once
 
 #include <algorithm>
@@ -167,23 +167,42 @@ inline Image resize_height(const Image& image, std::int64_t height, Resample res
   return result;
 }
 
-inline Image resize_nearest(const Image& image, PictureSize size) {
+/// The source pixel of each new one along an axis: the one under its middle. Where the middle falls between two, the
+/// answer hangs on the references' rounding: torchvision (NEAREST_EXACT) works in float, Pillow adds up steps in
+/// double.
+inline std::vector<int> nearest_sources(int from, int to, ResizeBackend backend) {
+  std::vector<int> sources(static_cast<std::size_t>(to));
+  const double step = static_cast<double>(from) / static_cast<double>(to);
+  const float scale = static_cast<float>(from) / static_cast<float>(to);
+  double middle = step * 0.5;
+  for (std::size_t i = 0; i < sources.size(); ++i, middle += step) {
+    const float single = static_cast<float>((static_cast<double>(i) + 0.5) * static_cast<double>(scale));
+    sources[i] = std::min(from - 1, static_cast<int>(backend == ResizeBackend::pil ? middle : single));
+  }
+  return sources;
+}
+
+inline Image resize_nearest(const Image& image, PictureSize size, ResizeBackend backend) {
   Image result{.height = static_cast<int>(size.height),
                .width = static_cast<int>(size.width),
                .channels = image.channels,
                .pixels = {}};
   result.pixels.resize(result.offset(result.height, 0));
-  // The source pixel under the middle of each new one.
-  const auto source = [](int i, int from, int to) {
-    return std::min(from - 1, static_cast<int>((static_cast<double>(i) + 0.5) * static_cast<double>(from) /
-                                               static_cast<double>(to)));
-  };
-  for (int y = 0; y < result.height; ++y)
-    for (int x = 0; x < result.width; ++x)
-      std::copy_n(image.pixels.data() +
-                      image.offset(source(y, image.height, result.height), source(x, image.width, result.width)),
-                  image.channels, result.pixels.data() + result.offset(y, x));
+  const std::vector<int> rows = nearest_sources(image.height, result.height, backend);
+  const std::vector<int> columns = nearest_sources(image.width, result.width, backend);
+  std::uint8_t* to = result.pixels.data();
+  for (const int row : rows)
+    for (const int column : columns)
+      to = std::copy_n(image.pixels.data() + image.offset(row, column), image.channels, to);
   return result;
+}
+
+/// Whether columns are filtered before rows. The intermediate picture is rounded, so the order shows in the result.
+/// torchvision always begins with the rows; Pillow since 13 with the columns if that removes more than twice as many
+/// pixels from the height as from the width.
+inline bool columns_first(const Image& image, PictureSize size, ResizeBackend backend) {
+  const std::int64_t lower = image.height - size.height, narrower = image.width - size.width;
+  return backend == ResizeBackend::pil && lower > 0 && lower > 2 * narrower;
 }
 
 }  // namespace detail
@@ -194,12 +213,15 @@ inline Image resize(const Image& image, PictureSize size, Resample resample = Re
   image.check();
   if (size.height < 1 || size.width < 1 || size.height > (1 << 20) || size.width > (1 << 20))
     fail("cannot resize to ", size.height, " x ", size.width, " pixels");
-  if (resample == Resample::nearest) return detail::resize_nearest(image, size);
-  if (size.width == image.width) {
-    return size.height == image.height ? image : detail::resize_height(image, size.height, resample, backend);
-  }
-  const Image wide = detail::resize_width(image, size.width, resample, backend);
-  return size.height == image.height ? wide : detail::resize_height(wide, size.height, resample, backend);
+  if (resample == Resample::nearest) return detail::resize_nearest(image, size, backend);
+  // An axis that keeps its size is not filtered.
+  const auto along_x = [&](const Image& from) {
+    return size.width == from.width ? from : detail::resize_width(from, size.width, resample, backend);
+  };
+  const auto along_y = [&](const Image& from) {
+    return size.height == from.height ? from : detail::resize_height(from, size.height, resample, backend);
+  };
+  return detail::columns_first(image, size, backend) ? along_x(along_y(image)) : along_y(along_x(image));
 }
 
 }  // namespace qwen3vl
