@@ -229,6 +229,99 @@ BOOST_AUTO_TEST_CASE(batches_of_conversations) {
               "conversation 1: messages[0].content[0]: ");
 }
 
+BOOST_AUTO_TEST_CASE(batches_of_pictures_and_clips) {
+  ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  here.videos = tiny().video_processor().options();
+  here.videos->do_sample_frames = false;
+  const std::vector<Conversation> batch = {
+      {user("Hello!")},
+      {user({video("clips/01"), image("images/01.png"), text("What?"), image("images/02.png")})},
+      {user({image("images/03.png"), text("And?")}), assistant("Yes."), user({video("clips/02"), video("clips/03")})},
+      {user({video("clips/03")})}};
+  const ChatTemplateOptions prompt{.add_generation_prompt = true};
+  const ModelInputs all = tiny().apply_chat_template(batch, prompt, here);
+  BOOST_REQUIRE_EQUAL(all.batch_size(), 4);
+  std::vector<GridThw> images, videos;
+  std::vector<float> pixels, video_pixels;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const ModelInputs one = tiny().apply_chat_template(batch[i], prompt, here);
+    const auto row = static_cast<index_t>(i);
+    const index_t padding = all.length() - one.length();
+    for (index_t j = 0; j < all.length(); ++j) {
+      BOOST_REQUIRE_EQUAL(all.attention_mask(row, j), j < padding ? 0 : 1);
+      BOOST_REQUIRE_EQUAL(all.input_ids(row, j), j < padding ? tiny().pad_token_id() : one.input_ids(0, j - padding));
+      BOOST_REQUIRE_EQUAL(all.mm_token_type_ids(row, j), j < padding ? 0 : one.mm_token_type_ids(0, j - padding));
+    }
+    const auto count = [&](int type) { return std::ranges::count(one.mm_token_type_ids.span(), type); };
+    index_t image_tokens = 0, video_tokens = 0;
+    for (const GridThw& grid : one.image_grid_thw) image_tokens += grid.tokens(2);
+    for (const GridThw& grid : one.video_grid_thw) video_tokens += grid.tokens(2);
+    BOOST_CHECK_EQUAL(count(1), image_tokens);
+    BOOST_CHECK_EQUAL(count(2), video_tokens);
+    images.insert(images.end(), one.image_grid_thw.begin(), one.image_grid_thw.end());
+    videos.insert(videos.end(), one.video_grid_thw.begin(), one.video_grid_thw.end());
+    pixels.insert(pixels.end(), one.pixel_values.span().begin(), one.pixel_values.span().end());
+    video_pixels.insert(video_pixels.end(), one.pixel_values_videos.span().begin(),
+                        one.pixel_values_videos.span().end());
+  }
+  BOOST_CHECK_EQUAL(images.size(), 3U);
+  BOOST_CHECK_EQUAL(videos.size(), 4U);
+  BOOST_CHECK(all.image_grid_thw == images);
+  BOOST_CHECK(all.video_grid_thw == videos);
+  BOOST_CHECK(std::ranges::equal(all.pixel_values.span(), pixels));
+  BOOST_CHECK(std::ranges::equal(all.pixel_values_videos.span(), video_pixels));
+}
+
+BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const auto ask = [&](const std::string& part) {
+    return tiny().apply_chat_template(
+        messages_from_json(concat(R"([{"role": "user", "content": [{"type": "video", )", part, "}]}]")), {}, here);
+  };
+  const auto written = [&](const ModelInputs& inputs) { return tiny().decode(inputs.input_ids[0].span()); };
+  // Eight frames at four per second: two seconds.
+  for (const char* four :
+       {R"("video": "clips/01")", R"("path": "clips/01", "fps": 2)", R"("url": "clips/01", "fps": 1.9)",
+        R"("video": "clips/01", "num_frames": 4)", R"("video": "clips/01", "nframes": 3)"}) {
+    const ModelInputs inputs = ask(four);
+    BOOST_REQUIRE_EQUAL(inputs.video_grid_thw.size(), 1U);
+    BOOST_CHECK_MESSAGE(inputs.video_grid_thw[0].t == 2, four);
+  }
+  BOOST_CHECK_EQUAL(ask(R"("video": "clips/01", "fps": 4)").video_grid_thw[0].t, 4);
+  BOOST_CHECK_EQUAL(ask(R"("video": "clips/01", "num_frames": 6)").video_grid_thw[0].t, 3);
+  // Said to be of two frames per second, the clip lasts four seconds, and two per second are all of its frames.
+  const ModelInputs slow = ask(R"("video": "clips/01", "raw_fps": 2)");
+  BOOST_CHECK_EQUAL(slow.video_grid_thw[0].t, 4);
+  BOOST_CHECK_NE(written(slow).find("<3.2 seconds>"), std::string::npos);
+  // A list of pictures is taken as it is.
+  const ModelInputs list =
+      ask(R"("video": ["clips/01/00.png", "clips/01/02.png", "clips/01/05.png"], "sample_fps": 0.5)");
+  BOOST_CHECK_EQUAL(list.video_grid_thw[0].t, 2);
+  BOOST_CHECK_NE(written(list).find("<1.0 seconds>"), std::string::npos);
+  BOOST_CHECK_NE(written(list).find("<4.0 seconds>"), std::string::npos);  // the last frame, repeated
+  const ModelInputs unknown = ask(R"("video": ["clips/01/00.png", "clips/01/02.png"])");
+  BOOST_CHECK_NE(written(unknown).find("<0.0 seconds>"), std::string::npos);  // the mean of 0 and 1/24
+  CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "images/none.png"])"), "none.png");
+  CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "http://a/b.png"])"), "is not fetched from the network");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps: must be a positive number");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and num_frames exclude each other");
+  CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "num_frames is 100000");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1e300)"), "fps is 1e+300");
+  // A GIF, and clips beside the messages.
+  const ModelInputs gif =
+      tiny().apply_chat_template(Conversation{user({video(QWEN3VL_TEST_DATA "/assets/gif/full_table_smooth.gif")})});
+  BOOST_CHECK_EQUAL(gif.video_grid_thw[0].t, 1);
+  std::vector<Video> beside;
+  beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
+  const Conversation by_hand = {user({video()})};
+  const ModelInputs handed = tiny().apply_chat_template(by_hand, {}, {}, {}, beside);
+  BOOST_CHECK_EQUAL(written(handed), written(ask(R"("video": "clips/01")")));
+  beside.clear();
+  beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q")}, {}, {}, {}, beside),
+              "1 clips were handed over beside the messages for which no part asks");
+}
+
 BOOST_AUTO_TEST_CASE(pictures_beside_the_messages) {
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   const Image first = load_image(tiny_shapes / "expected/images/01.png");
