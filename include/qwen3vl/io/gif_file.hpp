@@ -165,7 +165,10 @@ class GifFile {
       }
     }
     if (frames_.empty()) damaged("it has no frames");
-    if (!fps && delays > 0) fps = 100.0 / static_cast<double>(hundredths / delays);
+    if (!fps && delays > 0) {
+      const std::uint64_t mean = hundredths / delays;  // whole ones, as FFmpeg has it
+      fps = 100.0 / static_cast<double>(mean);
+    }
     metadata_ = {.total_num_frames = static_cast<std::int64_t>(frames_.size()),
                  .fps = fps,
                  .height = static_cast<int>(height),
