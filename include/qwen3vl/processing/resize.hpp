@@ -168,15 +168,17 @@ inline Image resize_height(const Image& image, std::int64_t height, Resample res
 }
 
 /// The source pixel of each new one along an axis: the one under its middle. Where the middle falls between two, the
-/// answer hangs on the references' rounding: torchvision (NEAREST_EXACT) works in float, Pillow adds up steps in
-/// double.
+/// answer hangs on the references' rounding. torchvision (NEAREST_EXACT) takes half a pixel away in float, with one
+/// rounding as its builds for processors with fused multiply-add do, and adds it again in double; Pillow adds up steps
+/// in double.
 inline std::vector<int> nearest_sources(int from, int to, ResizeBackend backend) {
   std::vector<int> sources(static_cast<std::size_t>(to));
   const double step = static_cast<double>(from) / static_cast<double>(to);
   const float scale = static_cast<float>(from) / static_cast<float>(to);
   double middle = step * 0.5;
   for (std::size_t i = 0; i < sources.size(); ++i, middle += step) {
-    const float single = static_cast<float>((static_cast<double>(i) + 0.5) * static_cast<double>(scale));
+    const float before = std::max(0.0f, std::fma(scale, static_cast<float>(i) + 0.5f, -0.5f));
+    const float single = static_cast<float>(static_cast<double>(before) + 0.5);
     sources[i] = std::min(from - 1, static_cast<int>(backend == ResizeBackend::pil ? middle : single));
   }
   return sources;
