@@ -22,10 +22,10 @@ namespace {
 const std::string weather = R"({"name": "weather", "arguments": {"city": "Köln", "days": 3}})";
 const std::string weather_call = "<tool_call>\n" + weather + "\n</tool_call>";
 
-/// One string that says all, for comparisons.
+/// One string that says all, for comparisons; a ! for each error.
 std::string shown(const ParsedAnswer& answer) {
   return concat(answer.reasoning ? "[" + *answer.reasoning + "]" : "", answer.reasoning_complete ? "" : "...", "(",
-                answer.text, ")", tool_calls_to_json(answer.tool_calls).dump());
+                answer.text, ")", tool_calls_to_json(answer.tool_calls).dump(), std::string(answer.errors.size(), '!'));
 }
 
 void append(ParsedAnswer& all, const ParsedAnswer& more) {
@@ -33,6 +33,7 @@ void append(ParsedAnswer& all, const ParsedAnswer& more) {
   all.text += more.text;
   all.tool_calls.insert(all.tool_calls.end(), more.tool_calls.begin(), more.tool_calls.end());
   all.reasoning_complete = more.reasoning_complete;
+  all.errors.insert(all.errors.end(), more.errors.begin(), more.errors.end());
 }
 
 /// In pieces: cut at each of two places, and one byte at a time.
@@ -97,16 +98,21 @@ BOOST_AUTO_TEST_CASE(tool_calls) {
   check("a\n" + weather_call, "(a\n" + weather_call + ")[]", {.parse_tool_calls = false});
   // Without its end, but complete; and not complete.
   check("<tool_call>\n" + weather, "()[" + one + "]");
-  check("<tool_call>\n" + weather + "\n</tool", "(<tool_call>\n" + weather + "\n</tool)[]");
-  check("a\n<tool_call>\n{\"name\": \"wea", "(a\n<tool_call>\n{\"name\": \"wea)[]");
+  check("<tool_call>\n" + weather + "\n</tool", "()[" + one + "]");
+  check("a\n<tool_call>\n{\"name\": \"wea", "(a\n<tool_call>\n{\"name\": \"wea)[]!");
+  check("<tool_call>\n{\"name\": \"f\"\n</tool", "(<tool_call>\n{\"name\": \"f\"\n</tool)[]!");
   check("a <tool_cal", "(a <tool_cal)[]");
   // What is no call stays as it was written.
   for (const char* bad : {"", "nonsense", "[1]", "{}", R"({"arguments": {}})", R"({"name": 3, "arguments": {}})",
-                          R"({"name": "f", "arguments": {})", R"({"name": "f",})", "{\"name\": \"f\ng\"}"}) {
+                          R"({"name": "f", "arguments": {})", R"({"name": "f",,})", R"({,})", "{\"name\": \"f\ng\"}"}) {
     const std::string raw = concat("a\n<tool_call>", bad, "</tool_call>\nb");
-    check(raw, "(" + raw + ")[]");
+    check(raw, "(" + raw + ")[]!");
   }
-  check("<tool_call>x</tool_call>\n" + weather_call, "(<tool_call>x</tool_call>)[" + one + "]");
+  check("<tool_call>x</tool_call>\n" + weather_call, "(<tool_call>x</tool_call>)[" + one + "]!");
+  check("<tool_call>x</tool_call><tool_call>y", "(<tool_call>x</tool_call><tool_call>y)[]!!");
+  // Commas after the last value; those inside of strings stay.
+  check("<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": [1, 2 ,\n], \"b\": \",}\\\",]\",\t},\n}\n</tool_call>",
+        R"(()[{"name":"f","arguments":{"a":[1,2],"b":",}\",]"}}])");
   check(R"(<tool_call>{"name": "f"}</tool_call>)", R"(()[{"name":"f","arguments":{}}])");
   check(R"(<tool_call>{"name": "f", "arguments": "{\"a\": 1}"}</tool_call>)",
         R"(()[{"name":"f","arguments":"{\"a\": 1}"}])");
@@ -114,8 +120,23 @@ BOOST_AUTO_TEST_CASE(tool_calls) {
   check(R"(<tool_call>{"name": "f", "arguments": {"x": "a\"</tool_call>\\"}}</tool_call>)",
         R"(()[{"name":"f","arguments":{"x":"a\"</tool_call>\\"}}])");
   check("<tool_call>\n{\"name\": \"f\"\"}\n</tool_call>\n" + weather_call,
-        "(<tool_call>\n{\"name\": \"f\"\"}\n</tool_call>)[" + one + "]");
-  check("<tool_call><tool_call>" + weather + "</tool_call>", "(<tool_call><tool_call>" + weather + "</tool_call>)[]");
+        "(<tool_call>\n{\"name\": \"f\"\"}\n</tool_call>)[" + one + "]!");
+  check("<tool_call><tool_call>" + weather + "</tool_call>", "(<tool_call><tool_call>" + weather + "</tool_call>)[]!");
+}
+
+BOOST_AUTO_TEST_CASE(errors_say_why) {
+  const auto error = [](const std::string& body) {
+    const ParsedAnswer answer = parse_answer("<tool_call>" + body + "</tool_call>");
+    BOOST_REQUIRE(answer.errors.size() == 1);
+    return answer.errors[0];
+  };
+  BOOST_TEST(error("x").starts_with("a tool call is not valid JSON at byte 1: "));
+  BOOST_CHECK_EQUAL(error("[1]"), "a tool call must be an object, is array");
+  BOOST_CHECK_EQUAL(error("{\"name\": 3}"), "a tool call has no \"name\" that is a string");
+  // One line of bounded length, whatever the model wrote.
+  const std::string long_one = error("\"" + std::string(10000, 'x') + "\n\x01");
+  BOOST_TEST(long_one.size() < 250u);
+  BOOST_TEST(long_one.find('\n') == std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(an_answer_goes_back_into_the_prompt_as_it_was) {
@@ -174,7 +195,9 @@ BOOST_AUTO_TEST_CASE(descriptions_of_tools) {
   BOOST_CHECK_EQUAL(tools_from_json("[" + function + "]", "t").dump(), list.dump());
   BOOST_CHECK_EQUAL(tools_from_json(function, "t").dump(), list.dump());
   BOOST_CHECK_EQUAL(tools_from_json("{\"tools\": [" + function + "]}", "t").dump(), list.dump());
-  BOOST_CHECK_EQUAL(tools_from_json(R"([{"name": "f"}])", "t").dump(), R"([{"name":"f"}])");
+  BOOST_CHECK_EQUAL(tools_from_json(R"([{"name": "f"}])", "t").dump(),
+                    R"([{"type":"function","function":{"name":"f"}}])");
+  BOOST_CHECK_EQUAL(tools_from_json(R"({"name": "f", "parameters": {"b": 1, "a": 2}})", "t").dump(), list.dump());
   BOOST_CHECK_EQUAL(tools_from_json("[]", "t").dump(), "[]");
   const auto fails = [](const char* text, const char* what) {
     return fails_with([&] { tools_from_json(text, "t.json"); }, what);

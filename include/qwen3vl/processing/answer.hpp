@@ -20,6 +20,8 @@ struct ParsedAnswer {
   std::vector<ToolCall> tool_calls{};
   /// False if the tokens ran out inside the reasoning; there is no text then.
   bool reasoning_complete = true;
+  /// Why a <tool_call> could not be read, one line for each; what it wrote is left in the text.
+  std::vector<std::string> errors{};
 
   /// The answer as a message, to go on with the conversation.
   Message message() const {
@@ -58,8 +60,8 @@ class AnswerStream {
     return take();
   }
 
-  /// What is left at the end. A call without its </tool_call> counts if it is complete. The stream is as new
-  /// afterwards.
+  /// What is left at the end. A call whose </tool_call> is missing or cut off counts if it is complete. The stream is
+  /// as new afterwards.
   ParsedAnswer flush() {
     if (state_ == State::opening) decide();
     const std::string partial = std::exchange(partial_, {});
@@ -186,15 +188,16 @@ class AnswerStream {
   /// What is no call stays in the text as it was written.
   void end_call(std::string_view partial, std::string_view end) {
     state_ = State::text;
-    body_ += partial;
-    if (auto read = tool_call_from_json(body_)) {
+    std::string error;
+    if (auto read = tool_call_from_json(body_, &error)) {
       out_.tool_calls.push_back(std::move(*read));
       gap_.clear();
       after_call_ = true;
       strip_ = !has_text_;
       return;
     }
-    out_.text.append(std::exchange(gap_, {})).append(call).append(body_).append(end);
+    out_.text.append(std::exchange(gap_, {})).append(call).append(body_).append(partial).append(end);
+    out_.errors.push_back(std::move(error));
     has_text_ = true;
     strip_ = after_call_ = false;
   }
@@ -212,7 +215,7 @@ class AnswerStream {
   bool in_string_ = false, escaped_ = false;
 };
 
-/// Takes a whole answer apart. Calls that are not valid JSON stay in the text.
+/// Takes a whole answer apart. Calls that are not valid JSON stay in the text, and `errors` says why.
 inline ParsedAnswer parse_answer(std::string_view answer, const AnswerOptions& options = {}) {
   AnswerStream stream(options);
   ParsedAnswer all = stream.push(answer);
@@ -221,6 +224,7 @@ inline ParsedAnswer parse_answer(std::string_view answer, const AnswerOptions& o
   all.text += rest.text;
   for (ToolCall& call : rest.tool_calls) all.tool_calls.push_back(std::move(call));
   all.reasoning_complete = rest.reasoning_complete;
+  all.errors.insert(all.errors.end(), rest.errors.begin(), rest.errors.end());
   return all;
 }
 

@@ -18,8 +18,8 @@
 namespace qwen3vl {
 
 /// The value of `ChatTemplateOptions::tools` from JSON text: a list of functions, one function, or an object with the
-/// list as `tools`. A function is {"type": "function", "function": {"name": ...}} or the inner object alone; both are
-/// written into the prompt as they are. Throws Error that begins with `where`.
+/// list as `tools`. A function is {"type": "function", "function": {"name": ...}}, which is kept as it is, or the inner
+/// object alone, which is wrapped so: the models are trained on that form. Throws Error that begins with `where`.
 inline nlohmann::ordered_json tools_from_json(std::string_view text, const std::string& where) {
   nlohmann::ordered_json tools = parse_ordered_json(text, where);
   if (tools.is_object()) {
@@ -29,11 +29,16 @@ inline nlohmann::ordered_json tools_from_json(std::string_view text, const std::
   }
   if (!tools.is_array()) fail(where, ": must be a list of functions, is ", tools.type_name());
   for (std::size_t i = 0; i < tools.size(); ++i) {
-    const nlohmann::ordered_json* function = &tools[i];
-    if (function->is_object() && function->contains("function")) function = &(*function)["function"];
+    const bool bare = !tools[i].is_object() || !tools[i].contains("function");
+    const nlohmann::ordered_json& function = bare ? tools[i] : tools[i]["function"];
     // A function without a name could never be called; the file is likely something else.
-    const bool named = function->is_object() && function->contains("name") && (*function)["name"].is_string();
+    const bool named = function.is_object() && function.contains("name") && function["name"].is_string();
     if (!named) fail(where, ": tools[", i, "] is not a function with a \"name\"");
+    if (!bare) continue;
+    nlohmann::ordered_json wrapped;
+    wrapped["type"] = "function";
+    wrapped["function"] = std::move(tools[i]);
+    tools[i] = std::move(wrapped);
   }
   return tools;
 }
@@ -43,18 +48,54 @@ inline nlohmann::ordered_json read_tools(const std::filesystem::path& file) {
   return tools_from_json(read_text_file(file, max_json_bytes), file.string());
 }
 
+namespace detail {
+
+/// JSON without the commas that stand before } or ].
+inline std::string without_trailing_commas(std::string_view json) {
+  std::string out;
+  out.reserve(json.size());
+  std::size_t comma = std::string::npos;  // the place in `out` of one that nothing but blanks followed
+  bool in_string = false, escaped = false;
+  for (const char c : json) {
+    if (!in_string && (c == '}' || c == ']') && comma != std::string::npos) out.erase(comma, 1);
+    if (in_string || std::string_view(" \t\r\n").find(c) == std::string_view::npos)
+      comma = !in_string && c == ',' ? out.size() : std::string::npos;
+    if (c == '"' && !escaped) in_string = !in_string;
+    escaped = in_string && c == '\\' && !escaped;
+    out += c;
+  }
+  return out;
+}
+
+/// As parse_ordered_json, but forgives what models get wrong most: a comma after the last value.
+inline nlohmann::ordered_json parse_generated_json(std::string_view text, std::string_view where) {
+  try {
+    return parse_ordered_json(text, where);
+  } catch (const Error&) {
+    const std::string repaired = without_trailing_commas(text);
+    if (repaired.size() == text.size()) throw;
+    return parse_ordered_json(repaired, where);
+  }
+}
+
+}  // namespace detail
+
 /// What stands between <tool_call> and </tool_call>, {"name": ..., "arguments": ...}, as a call; nothing if it is
-/// something else. Missing arguments are none.
-inline std::optional<ToolCall> tool_call_from_json(std::string_view text) {
+/// something else, and `error` says why on one line. Missing arguments are none.
+inline std::optional<ToolCall> tool_call_from_json(std::string_view text, std::string* error = nullptr) {
+  const auto refuse = [&](std::string_view why) {
+    if (error != nullptr) *error = detail::shown(why, 200);
+    return std::nullopt;
+  };
   nlohmann::ordered_json json;
   try {
-    json = parse_ordered_json(text, "tool call");
-  } catch (const Error&) {
-    return std::nullopt;  // the model wrote it, so that it may be anything
+    json = detail::parse_generated_json(text, "a tool call");
+  } catch (const Error& wrong) {
+    return refuse(wrong.what());  // the model wrote it, so that it may be anything
   }
-  if (!json.is_object()) return std::nullopt;
+  if (!json.is_object()) return refuse(concat("a tool call must be an object, is ", json.type_name()));
   const auto name = json.find("name");
-  if (name == json.end() || !name->is_string()) return std::nullopt;
+  if (name == json.end() || !name->is_string()) return refuse("a tool call has no \"name\" that is a string");
   const auto arguments = json.find("arguments");
   return ToolCall{.name = name->get<std::string>(),
                   .arguments = arguments == json.end() ? nlohmann::ordered_json::object() : std::move(*arguments)};
