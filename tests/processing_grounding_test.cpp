@@ -53,6 +53,9 @@ BOOST_AUTO_TEST_CASE(json_as_it_should_be) {
              R"([{"label":"SALE","box":[20.0,20.0,60.0,40.0],"role":"sign"}])");
   BOOST_TEST(found(R"([{"name": "b", "bbox_2d": [10, 20, 30, 40], "label": "a"}])") ==
              R"([{"label":"a","box":[20.0,20.0,60.0,40.0]}])");
+  // As for the recognition of anything, with names in two languages.
+  BOOST_TEST(found(R"([{"bbox_2d": [10, 20, 30, 40], "name_zh": "米饭", "name_en": "Rice"}])") ==
+             R"([{"label":"Rice","box":[20.0,20.0,60.0,40.0],"name_zh":"米饭","name_en":"Rice"}])");
   BOOST_TEST(found("[10, 20, 30, 40]") == R"([{"label":"","box":[20.0,20.0,60.0,40.0]}])");
   BOOST_TEST(found("```json\n[[10, 20, 30, 40], [10.0, 20, 3e1, 40]]\n```") ==
              R"([{"label":"","box":[20.0,20.0,60.0,40.0]},{"label":"","box":[20.0,20.0,60.0,40.0]}])");
@@ -80,8 +83,12 @@ BOOST_AUTO_TEST_CASE(mistakes_are_forgiven) {
   same(R"([{bbox_2d: [10, 20, 30, 40], label: cat}, {BBox_2D: [50, 60, 70, 80], Label: dog}])");
   same(R"([{"bbox_2d": "[10, 20, 30, 40]", "label": "cat"}, {"bbox_2d": [[50, 60], [70, 80]], "label": "dog"}])");
   same("[{\"label\": \"cat,\n\"bbox_2d\": [10, 20, 30, 40]}, {\"bbox_2d\": [50, 60, 70, 80], \"label\": \"dog\"}]");
-  // Corners the other way round, and a box with its score.
-  same(R"([{"bbox_2d": [30, 40, 10, 20], "label": "cat"}, {"bbox_2d": [50, 60, 70, 80, 0.9], "label": "dog"}])");
+  // Numbers in quotes, a box with its score, corners the other way round.
+  same(R"([{"bbox_2d": ["10", "20", 30, "40"], "label": "cat"}, {"bbox_2d": ["50","60","70","80"], "label": "dog"}])");
+  same(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat"}, {"bbox_2d": [50, 60, 70, 80, 0.9], "label": "dog"}])");
+  const std::string turned = R"([{"label":"cat","box":[20.0,20.0,60.0,40.0],"reordered":true}])";
+  BOOST_TEST(found(R"({"bbox_2d": [30, 40, 10, 20], "label": "cat"})") == turned);
+  BOOST_TEST(found(R"({"bbox_2d": [10, 40, 30, 20], "label": "cat"})") == turned);
   BOOST_TEST(found(R"({"label": "the "big" dog", "bbox_2d": [10, 20, 30, 40]})") ==
              R"([{"label":"the \"big\" dog","box":[20.0,20.0,60.0,40.0]}])");
   BOOST_TEST(found(R"({'label': 'the dog's ball', 'bbox_2d': [10, 20, 30, 40]})") ==
@@ -90,8 +97,15 @@ BOOST_AUTO_TEST_CASE(mistakes_are_forgiven) {
   BOOST_TEST(found(R"([{"bbox_2d": [10, 20, 30, 4)") == "[]");
   BOOST_TEST(found(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat"}, {"bbox_2d": [50, 60, 7)") == "[" + cat + "]");
   // Outside of the picture, and far outside.
-  BOOST_TEST(found(R"({"bbox_2d": [-5, 0, 1001, 1e999]})") == R"([{"label":"","box":[0.0,0.0,2000.0,1000.0]}])");
-  BOOST_TEST(found(R"({"bbox_2d": [-1e999, -0, +5, .5]})") == R"([{"label":"","box":[0.0,0.0,10.0,0.5]}])");
+  BOOST_TEST(found(R"({"bbox_2d": [-5, 0, 1001, 1e999]})") ==
+             R"([{"label":"","box":[0.0,0.0,2000.0,1000.0],"clamped":true}])");
+  BOOST_TEST(found(R"({"bbox_2d": [-1e999, -0, +5, .5]})") ==
+             R"([{"label":"","box":[0.0,0.0,10.0,0.5],"clamped":true}])");
+  BOOST_TEST(found(R"({"bbox_2d": [1000, 0, 0, 1001]})") ==
+             R"([{"label":"","box":[0.0,0.0,2000.0,1000.0],"clamped":true,"reordered":true}])");
+  BOOST_TEST(found(R"({"point_2d": [1000, 1000]})") == R"([{"label":"","point":[2000.0,1000.0]}])");
+  BOOST_TEST(found(R"({"point_2d": [[-1, 5], [1, 5]]})") ==
+             R"([{"label":"","point":[0.0,5.0],"clamped":true},{"label":"","point":[2.0,5.0]}])");
 }
 
 BOOST_AUTO_TEST_CASE(options_and_sizes) {
@@ -122,6 +136,19 @@ BOOST_AUTO_TEST_CASE(anything_may_be_an_answer) {
   for (const char* piece :
        {"{", "{\"a\":", "\"", "{\"\n", "\"\n", "'\" ", "[", "{\"a\":1,\"b\":", "1 ", "\\", "a ", "- "})
     parse_grounding("{" + repeat(piece, 100000), 10, 10);
+  // Many places of one object with many fields do not multiply.
+  const std::string points = repeat("[1, 2], ", 100);
+  const auto bytes_of = [&](const std::string& label, int count) {
+    std::size_t bytes = 0;
+    const auto objects =
+        parse_grounding("{\"label\": \"" + label + "\", \"point_2d\": [" + repeat(points, count) + "]}", 10, 10);
+    BOOST_TEST(objects.size() == static_cast<std::size_t>(count) * 100);
+    BOOST_TEST(objects.front().label == label);
+    for (const GroundedObject& object : objects) bytes += object.label.size();
+    return bytes;
+  };
+  BOOST_TEST(bytes_of("sheep", 10) == 5000u);
+  BOOST_TEST(bytes_of(std::string(1000, 'x'), 10) == 1000u);
 }
 
 BOOST_AUTO_TEST_CASE(drawing) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <initializer_list>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -32,9 +33,12 @@ struct GroundedPoint {
 /// Something that the model found.
 struct GroundedObject {
   std::variant<GroundedBox, GroundedPoint> place;
-  std::string label;  ///< "label", else "text_content" (text reading), "text" or "name"; may be ""
+  /// "label", else "text_content" (text reading), "text", "name", "name_en" or "name_zh"; may be "".
+  std::string label{};
   /// The other values that are strings, in order: "sub_label" and what else the prompt asked for.
-  std::vector<std::pair<std::string, std::string>> fields;
+  std::vector<std::pair<std::string, std::string>> fields{};
+  bool clamped = false;    ///< it reached out of the picture and was moved to its edge
+  bool reordered = false;  ///< its corners were the other way round
 };
 
 struct GroundingOptions {
@@ -52,38 +56,54 @@ class GroundingReader {
 
   void read(const LooseObject& object) {
     std::string label;
-    int rank = 4;
-    std::vector<std::pair<std::string, std::string>> fields;
+    std::size_t rank = std::size(label_keys);
+    Fields fields;
     std::vector<double> boxes, points;
     for (const LooseField& field : object.fields) {
-      constexpr std::string_view labels[] = {"label", "text_content", "text", "name"};
       if (is_one_of(field.key, {"bbox_2d", "bbox", "box_2d", "box"})) {
         boxes = numbers_of(field);
       } else if (is_one_of(field.key, {"point_2d", "point", "points", "points_2d"})) {
         points = numbers_of(field);
       } else if (!field.key.empty() && !field.text.empty()) {
-        const auto place = static_cast<int>(std::find(labels, labels + 4, field.key) - labels);
-        if (place < 4 && place < rank) {
+        const auto place =
+            static_cast<std::size_t>(std::find(std::begin(label_keys), std::end(label_keys), field.key) - label_keys);
+        if (place < rank) {
           label = field.text;
           rank = place;
-        } else if (place == 4) {
-          fields.emplace_back(field.key, field.text);
         }
+        // Names in two languages are worth keeping both.
+        if (place >= first_extra_label) fields.emplace_back(field.key, field.text);
       }
     }
-    for (std::size_t i = 0; i + 4 <= boxes.size(); i += 4) found.push_back({box(boxes.data() + i), label, fields});
+    // Each place of a list has the label and the fields of its object, unless that would take far more memory than
+    // the answer itself: then only the first one has.
+    std::size_t bytes = label.size();
+    for (const auto& [key, value] : fields) bytes += key.size() + value.size() + sizeof fields[0];
+    const bool all = bytes * (boxes.size() / 4 + points.size() / 2) <= max_copied_bytes;
+    const std::size_t before = found.size();
+    const auto is_named = [&] { return all || found.size() == before; };
+    for (std::size_t i = 0; i + 4 <= boxes.size(); i += 4)
+      add_box(boxes.data() + i, is_named() ? label : "", is_named() ? fields : Fields());
     for (std::size_t i = 0; i + 2 <= points.size(); i += 2)
-      found.push_back({GroundedPoint{x(points[i]), y(points[i + 1])}, label, fields});
+      found.push_back({.place = GroundedPoint{x(points[i]), y(points[i + 1])},
+                       .label = is_named() ? label : "",
+                       .fields = is_named() ? fields : Fields(),
+                       .clamped = is_outside(points[i]) || is_outside(points[i + 1])});
   }
 
   /// A list of boxes without anything around them.
   void read_bare(std::span<const double> numbers) {
-    for (std::size_t i = 0; i + 4 <= numbers.size(); i += 4) found.push_back({box(numbers.data() + i), "", {}});
+    for (std::size_t i = 0; i + 4 <= numbers.size(); i += 4) add_box(numbers.data() + i, "", {});
   }
 
   std::vector<GroundedObject> found;
 
  private:
+  using Fields = std::vector<std::pair<std::string, std::string>>;
+  static constexpr std::string_view label_keys[] = {"label", "text_content", "text", "name", "name_en", "name_zh"};
+  static constexpr std::size_t first_extra_label = 4;
+  static constexpr std::size_t max_copied_bytes = 1 << 16;
+
   static bool is_one_of(std::string_view key, std::initializer_list<std::string_view> keys) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
   }
@@ -94,10 +114,15 @@ class GroundingReader {
   // Adding zero makes -0 plain.
   double x(double value) const { return std::clamp(value, 0.0, range_) * x_scale_ + 0.0; }
   double y(double value) const { return std::clamp(value, 0.0, range_) * y_scale_ + 0.0; }
-  GroundedBox box(const double* v) const {
+  bool is_outside(double value) const { return value < 0.0 || value > range_; }
+  void add_box(const double* v, std::string label, Fields fields) {
     const auto [x1, x2] = std::minmax({x(v[0]), x(v[2])});
     const auto [y1, y2] = std::minmax({y(v[1]), y(v[3])});
-    return {x1, y1, x2, y2};
+    found.push_back({.place = GroundedBox{x1, y1, x2, y2},
+                     .label = std::move(label),
+                     .fields = std::move(fields),
+                     .clamped = std::any_of(v, v + 4, [&](double value) { return is_outside(value); }),
+                     .reordered = v[0] > v[2] || v[1] > v[3]});
   }
 
   double x_scale_, y_scale_, range_;
@@ -108,7 +133,8 @@ class GroundingReader {
 /// The boxes ("bbox_2d") and points ("point_2d") of an answer, in pixels of a picture of `height` x `width` (upright,
 /// as load_image gives it; not as resized for the model). The answer is JSON, alone, in a Markdown fence or among
 /// words; what models get wrong is forgiven: quotes, commas and brackets that are missing or too many, an end cut off.
-/// An object whose coordinates are incomplete is left out. Coordinates outside of the picture are moved to its edge.
+/// An object whose coordinates are incomplete is left out. Coordinates outside of the picture are moved to its edge,
+/// and corners put in order; the object says so.
 inline std::vector<GroundedObject> parse_grounding(std::string_view answer, int height, int width,
                                                    const GroundingOptions& options = {}) {
   if (height < 1 || width < 1) fail("a picture of ", height, " x ", width, " pixels");
@@ -126,7 +152,8 @@ inline std::vector<GroundedObject> parse_grounding(std::string_view answer, int 
   return std::move(reader.found);
 }
 
-/// As JSON: [{"label": ..., "box": [x1, y1, x2, y2]} or {"label": ..., "point": [x, y]}], pixels.
+/// As JSON: [{"label": ..., "box": [x1, y1, x2, y2]} or {"label": ..., "point": [x, y]}], pixels, with
+/// "clamped" and "reordered" where they are true, and the other fields.
 inline nlohmann::ordered_json grounding_to_json(std::span<const GroundedObject> objects) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const GroundedObject& object : objects) {
@@ -138,6 +165,8 @@ inline nlohmann::ordered_json grounding_to_json(std::span<const GroundedObject> 
       const auto& point = std::get<GroundedPoint>(object.place);
       one["point"] = {point.x, point.y};
     }
+    if (object.clamped) one["clamped"] = true;
+    if (object.reordered) one["reordered"] = true;
     for (const auto& [key, value] : object.fields)
       if (!one.contains(key)) one[key] = value;
     list.push_back(std::move(one));

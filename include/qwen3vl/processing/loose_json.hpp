@@ -15,7 +15,7 @@
 
 namespace qwen3vl::detail {
 
-/// A key and its value: the last text, and all numbers in whatever lists they are.
+/// A key and its value: the last text, and all numbers, also those in quotes, in whatever lists they are.
 struct LooseField {
   std::string key;  ///< in lower case
   std::string text;
@@ -106,6 +106,10 @@ class LooseJsonReader {
     }
     LooseField& field = value();
     if (!is_bare) {
+      double number = 0.0;  // ["10", "20"]
+      const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+      if (error == std::errc() && end == word.data() + word.size() && is_digit(*(end - 1)))
+        field.numbers.push_back(number);
       field.text = std::move(word);
     } else if (word != "null" && word != "true" && word != "false" && word != "None") {
       if (!field.text.empty()) field.text += ' ';  // words without quotes
