@@ -10,10 +10,13 @@
 ///                                              kernels like it:
 ///                                                allocate(); bytes(); allocated();
 ///                                                load_rows(ctx, first_row, RawTensor) converts and packs whole rows
+///                                                visit_memory(f): on the host, f(span of bytes) for what is packed
 ///   B::Experts<W, E, N, K, packing>            E such matrices, each for other tokens:
 ///                                                allocate(); bytes(); allocated();
 ///                                                load_expert(ctx, e, RawTensor, transposed) converts and packs one,
 ///                                                stored as [N, K] or, transposed, as [K, N]
+///                                                visit_memory(f)
+///   B::packed_layout()                         on the host: a text that differs where packed memory does
 ///   B::KvCache<T, Layers, KvHeads, HeadDim>    the keys and values of a batch of sequences:
 ///                                                KvCache(sequences); sequences(); length(s); bytes();
 ///                                                prepare(new_tokens): makes room for new_tokens[s] more in sequence s

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,19 @@ class Checkpoint {
     for (const auto& [name, place] : tensors_) all.push_back(name);
     return all;
   }
+  /// One line for each file that tells it from another version of itself: name, size, time of its last change, and a
+  /// hash of samples, because copies may keep size and time.
+  std::string fingerprint() const {
+    std::string text;
+    for (const SafetensorsFile& file : files_) {
+      const std::filesystem::path path = file.name();
+      std::error_code error;
+      const auto time = std::filesystem::last_write_time(path, error).time_since_epoch().count();
+      text += concat(path.filename().string(), " ", file.file_bytes().size(), " ", time, " ",
+                     sample_hash(file.file_bytes()), "\n");
+    }
+    return text;
+  }
   /// Bytes of all tensors, as stored.
   std::uint64_t total_bytes() const { return total_bytes_; }
   /// Says that a tensor is not needed any more; its pages leave memory.
@@ -63,6 +77,21 @@ class Checkpoint {
   }
 
  private:
+  /// FNV-1a of the first 64 KiB (the header, of most files) and of 256 samples of 256 bytes spread over the rest.
+  static std::uint64_t sample_hash(std::span<const std::byte> bytes) {
+    constexpr std::size_t head = std::size_t{64} << 10, samples = 256, sample = 256;
+    std::uint64_t hash = 0xcbf29ce484222325u;
+    const auto add = [&](std::span<const std::byte> part) {
+      for (const std::byte byte : part) hash = (hash ^ static_cast<std::uint64_t>(byte)) * 0x100000001b3u;
+    };
+    add(bytes.first(std::min(head, bytes.size())));
+    if (bytes.size() <= head) return hash;
+    const std::span<const std::byte> rest = bytes.subspan(head);
+    for (std::size_t i = 0; i < samples; ++i)
+      add(rest.subspan(rest.size() / samples * i, std::min(sample, rest.size() - rest.size() / samples * i)));
+    return hash;
+  }
+
   struct Place {
     const SafetensorsFile* file;
     const StoredTensor* tensor;

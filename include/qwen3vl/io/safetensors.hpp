@@ -53,6 +53,8 @@ class SafetensorsFile {
   /// `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::string& name() const { return name_; }
+  /// The file itself.
+  std::span<const std::byte> file_bytes() const { return file_.bytes(); }
   /// See MappedFile::release.
   void release(const StoredTensor& tensor) const { file_.release(tensor.bytes); }
 

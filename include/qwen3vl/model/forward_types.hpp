@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <numeric>
 #include <optional>
@@ -26,6 +27,12 @@ struct PretrainedOptions {
   LoadProgress progress{};
   /// Changes the run-time half of config.json before it is used (rope parameters, token ids).
   std::function<void(RuntimeConfig&)> override_config{};
+  /// A folder for packed weights. The first start writes a file of the weights' size into it, later ones read that
+  /// instead of packing again, several times faster. Whatever has changed (checkpoint, precision, processor) is packed
+  /// anew. Empty: none.
+  std::filesystem::path packed_cache{};
+  /// Told what is no reason to stop: the packed weights could not be written.
+  std::function<void(const std::string&)> warn{};
 };
 
 /// `past_key_values` with the `rope_deltas` that transformers keeps in the model object.

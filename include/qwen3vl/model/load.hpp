@@ -98,6 +98,18 @@ void allocate_parameter(Matrix& matrix) {
   matrix.allocate();
 }
 
+/// Gives f the memory of a parameter on the host, allocated if it was not.
+template <class B, index_t... E, class F>
+void visit_memory(Tensor<float, B, E...>& tensor, F&& f) {
+  if (!tensor.allocated()) allocate_parameter(tensor);
+  f(std::as_writable_bytes(tensor.view().span()));
+}
+template <class Matrix, class F>
+void visit_memory(Matrix& matrix, F&& f) {
+  if (!matrix.allocated()) matrix.allocate();
+  matrix.visit_memory(f);
+}
+
 /// Rows of a float parameter (norms, biases, the position table), converted on the host.
 template <class B, index_t N, index_t... E>
 void load_part(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first_row, const RawTensor& raw,

@@ -11,6 +11,7 @@
 #include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/io/checkpoint.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
+#include "qwen3vl/model/packed_cache.hpp"
 
 namespace qwen3vl {
 
@@ -41,6 +42,19 @@ ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretra
   ForConditionalGeneration model(backend, config.runtime);
   model.set_generation_config(read_generation_config(folder, config.runtime.eos_token_id));
   const Checkpoint checkpoint = Checkpoint::open(folder);
+  if constexpr (B::is_host) {
+    if (!options.packed_cache.empty()) {
+      PackedCache cache(options.packed_cache, model, folder, checkpoint);
+      if (cache.read(backend.threads(), options.progress)) return model;
+      model.load(CheckpointSource(checkpoint), folder.string(), options.progress);
+      try {
+        cache.write();
+      } catch (const Error& error) {
+        if (options.warn) options.warn(error.what());
+      }
+      return model;
+    }
+  }
   model.load(CheckpointSource(checkpoint), folder.string(), options.progress);
   return model;
 }

@@ -8,7 +8,9 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
+#include "qwen3vl/backend/cpu/simd.hpp"
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"
@@ -39,6 +41,10 @@ class Cpu {
 
   /// `threads` of 0 means OpenMP's own choice (OMP_NUM_THREADS, else all processors).
   explicit Cpu(int threads = 0) { set_threads(threads); }
+
+  /// Says how weights are packed: files of packed weights are only read where it is the same. The version goes up when
+  /// the layout of any weight type changes.
+  static std::string packed_layout() { return concat("cpu, version 1, ", simd::isa, ", ", simd::width, " lanes"); }
 
   int threads() const { return threads_; }
   void set_threads(int threads) {

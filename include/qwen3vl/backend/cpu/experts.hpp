@@ -26,6 +26,10 @@ class CpuExperts {
   void allocate() {
     for (Matrix& expert : experts_) expert.allocate();
   }
+  template <class F>
+  void visit_memory(F&& f) {
+    for (Matrix& expert : experts_) expert.visit_memory(f);
+  }
   /// Expert e from [N, K], or from [K, N] if `transposed`.
   void load_expert(Context<Cpu>& ctx, index_t e, const RawTensor& raw, bool transposed) {
     Matrix& expert = experts_[static_cast<std::size_t>(e)];

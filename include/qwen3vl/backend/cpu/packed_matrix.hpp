@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -47,6 +49,12 @@ class CpuMatrix {
     if constexpr (panels * panel_outputs != outputs)
       std::memset(static_cast<void*>(data_ + (panels - 1) * panel * K), 0,
                   static_cast<std::size_t>(panel * K) * sizeof(W));
+  }
+
+  /// Gives f the packed memory, as bytes.
+  template <class F>
+  void visit_memory(F&& f) {
+    f(std::span(reinterpret_cast<std::byte*>(data_), bytes()));
   }
 
   /// Panel p: [K, panel].
