@@ -24,6 +24,10 @@
 ///                                                layer(i).length(s) = length(s)
 ///                                                commit(): the prepared tokens are now part of the cache
 ///                                                truncate(s, length): forgets the tail
+///                                                copy_sequence(to, source, from, shared): sequence `to` becomes that
+///                                                of `source` (this cache or another); the first `shared` tokens are
+///                                                equal already, so that only the rest is copied
+///                                                swap_sequences(a, b): exchanges two, without copying
 ///                                                copy_keys/copy_values(layer, s, host [KvHeads, length, HeadDim])
 ///
 /// and the functions below. A = B::Activation<P>. Batches are packed: `tokens` counts the rows of all sequences
@@ -87,6 +91,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <utility>
 
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/precision.hpp"
@@ -178,6 +183,9 @@ concept Backend = MemorySpace<B> && requires(detail::OpsProbe<B> p) {
   weighted_values<2, 8>(p.ctx, p.weights, p.vision_qkv, p.segments, index_t{0}, p.attended);
   weighted_values<2, 1, 8>(p.ctx, p.weights, p.segments, p.cache.layer(0), index_t{0}, p.attended);
   p.cache.layer(0).length(index_t{0});
+  p.cache.truncate(index_t{0}, index_t{0});
+  p.cache.copy_sequence(index_t{0}, std::as_const(p.cache), index_t{0}, index_t{0});
+  p.cache.swap_sequences(index_t{0}, index_t{0});
   embedding(p.ctx, p.index, p.weight, p.x_mutable);
   interpolate_add(p.ctx, p.table, p.corners, p.corner_weights, p.x_mutable);
   scatter_rows(p.ctx, p.x, p.index, p.x_mutable);

@@ -37,6 +37,17 @@ class GenerationConfigFields {
     if (const auto* const found = find(name, value, none)) value = integer(name, *found, lowest);
   }
 
+  void read(const char* name, std::optional<index_t>& value, index_t lowest) const {
+    if (const auto* const found = find(name, value, std::nullopt)) value = integer(name, *found, lowest);
+  }
+
+  void read(const char* name, EarlyStopping& value) const {
+    const nlohmann::json* const found = find(name, value, EarlyStopping::no);
+    if (found == nullptr) return;
+    if (!found->is_boolean() && *found != "never") wrong(name, "true, false or \"never\"");
+    value = !found->is_boolean() ? EarlyStopping::never : found->get<bool>() ? EarlyStopping::yes : EarlyStopping::no;
+  }
+
   void read(const char* name, float& value, float none, float lowest, float highest) const {
     const nlohmann::json* const found = find(name, value, none);
     if (found == nullptr) return;
@@ -96,16 +107,16 @@ class GenerationConfigFields {
 
 /// The settings in a parsed generation_config.json; `file` names it in errors. Absent fields have their defaults, null
 /// ones are off. Fields that GenerationConfig does not have are ignored, as transformers ignores those it does not
-/// know; `max_length` too, which counts the prompt. Throws Error naming file and field for a value that no run could
-/// use.
+/// know. Throws Error naming file and field for a value that no run could use.
 inline GenerationConfig generation_config_from_json(const nlohmann::json& json, const std::string& file) {
   const detail::GenerationConfigFields fields(json, file);
   // Scores are floats: a divisor outside these makes them infinite, or all of them zero.
   constexpr float least = std::numeric_limits<float>::min(), most = std::numeric_limits<float>::max();
   GenerationConfig config;
-  index_t max_new_tokens = 0;
-  fields.read("max_new_tokens", max_new_tokens, 0, 1);
-  if (max_new_tokens > 0) config.max_new_tokens = max_new_tokens;
+  fields.read("max_new_tokens", config.max_new_tokens, 1);
+  fields.read("max_length", config.max_length, 1);
+  fields.read("min_new_tokens", config.min_new_tokens, 0);
+  fields.read("min_length", config.min_length, 0, 0);
   fields.read("do_sample", config.do_sample, false);
   fields.read("temperature", config.temperature, 1.0f, 0.0f, most);  // 0 is common beside "do_sample": false
   fields.read("top_k", config.top_k, 0, 0);
@@ -113,7 +124,14 @@ inline GenerationConfig generation_config_from_json(const nlohmann::json& json, 
   fields.read("min_p", config.min_p, 0.0f, 0.0f, 1.0f);
   fields.read("repetition_penalty", config.repetition_penalty, 1.0f, least, most);
   fields.read("no_repeat_ngram_size", config.no_repeat_ngram_size, 0, 0);
+  fields.read("presence_penalty", config.presence_penalty, 0.0f, -2.0f, 2.0f);
+  fields.read("frequency_penalty", config.frequency_penalty, 0.0f, -2.0f, 2.0f);
   fields.read("num_beams", config.num_beams, 1, 1);
+  fields.read("length_penalty", config.length_penalty, 1.0f, -most, most);
+  fields.read("early_stopping", config.early_stopping);
+  fields.read("num_return_sequences", config.num_return_sequences, 1, 1);
+  fields.read("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens, 0, 0);
+  fields.read("max_matching_ngram_size", config.max_matching_ngram_size, 2, 1);
   fields.read_tokens("eos_token_id", config.eos_token_id);
   fields.read_token("pad_token_id", config.pad_token_id);
   fields.read_token("bos_token_id", config.bos_token_id);

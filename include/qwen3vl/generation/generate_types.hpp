@@ -1,45 +1,76 @@
 /// Options and result of generate().
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "qwen3vl/backend/host_tensor.hpp"
 #include "qwen3vl/config/generation_config.hpp"
 #include "qwen3vl/generation/logits_processors.hpp"
 #include "qwen3vl/generation/sampler.hpp"
+#include "qwen3vl/generation/thinking_budget.hpp"
 
 namespace qwen3vl {
 
 /// Why a row ended.
 enum class FinishReason {
-  stop,       ///< an eos token
-  length,     ///< max_new_tokens
-  cancelled,  ///< the streamer said so
+  stop,            ///< an eos token
+  stop_criterion,  ///< a stopping criterion, such as a stop string
+  length,          ///< max_new_tokens or max_length
+  cancelled,       ///< the streamer said so
 };
 
 constexpr const char* name_of(FinishReason reason) {
-  return reason == FinishReason::stop ? "stop" : reason == FinishReason::length ? "length" : "cancelled";
+  switch (reason) {
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::stop_criterion:
+      return "stop_criterion";
+    case FinishReason::length:
+      return "length";
+    default:
+      return "cancelled";
+  }
 }
+
+/// Whether a row ends with the last of `new_tokens`, all that was generated of it so far; asked after each token. `row`
+/// is that of the output; in a beam search, where candidates have no row yet, the first one of their prompt.
+using StoppingCriterion = std::function<bool(index_t row, std::span<const TokenId> new_tokens)>;
 
 /// Arguments of generate(). What is not set comes from the model's generation_config, as in transformers.
 struct GenerateOptions {
   std::optional<index_t> max_new_tokens{};
+  std::optional<index_t> max_length{};
+  std::optional<index_t> min_new_tokens{};
+  std::optional<index_t> min_length{};
   std::optional<bool> do_sample{};
   std::optional<float> temperature{};
   std::optional<index_t> top_k{};
   std::optional<float> top_p{};
   std::optional<float> min_p{};
   std::optional<float> repetition_penalty{};
+  std::optional<float> presence_penalty{};
+  std::optional<float> frequency_penalty{};
   std::optional<index_t> no_repeat_ngram_size{};
+  std::optional<index_t> num_beams{};
+  std::optional<float> length_penalty{};
+  std::optional<EarlyStopping> early_stopping{};
+  std::optional<index_t> num_return_sequences{};
+  std::optional<index_t> prompt_lookup_num_tokens{};
+  std::optional<index_t> max_matching_ngram_size{};
   std::optional<std::vector<TokenId>> eos_token_id{};
   std::optional<TokenId> pad_token_id{};
   std::optional<std::uint64_t> seed{};
-  /// Called with every new token (eos too) of a row as it is chosen; false ends the row.
+  /// Called with every new token (eos too) of a row as it is chosen; false ends the row. Not with beam search.
   std::function<bool(index_t row, TokenId token)> streamer{};
-  std::vector<LogitsProcessor> logits_processors{};  ///< the caller's own, after the configured ones
-  bool output_logits = false;                        ///< keep the raw logits of every step
+  std::vector<LogitsProcessor> logits_processors{};    ///< the caller's own, after the configured ones
+  std::vector<StoppingCriterion> stopping_criteria{};  ///< see processing/stop_strings.hpp for stop strings
+  std::optional<ThinkingBudget> thinking_budget{};     ///< comes after all other logits processors
+  bool output_logits = false;                          ///< keep the raw logits of every step; not with beam search
+  bool output_scores = false;                          ///< keep the chosen tokens' log-probabilities
   /// Prompt tokens of a row that are computed at once; bounds the memory of activations, does not change the result.
   index_t prefill_chunk = 512;
 
@@ -49,13 +80,24 @@ struct GenerateOptions {
       if (option) field = *option;
     };
     if (max_new_tokens) config.max_new_tokens = max_new_tokens;
+    if (max_length) config.max_length = max_length;
+    if (min_new_tokens) config.min_new_tokens = min_new_tokens;
+    set(min_length, config.min_length);
     set(do_sample, config.do_sample);
     set(temperature, config.temperature);
     set(top_k, config.top_k);
     set(top_p, config.top_p);
     set(min_p, config.min_p);
     set(repetition_penalty, config.repetition_penalty);
+    set(presence_penalty, config.presence_penalty);
+    set(frequency_penalty, config.frequency_penalty);
     set(no_repeat_ngram_size, config.no_repeat_ngram_size);
+    set(num_beams, config.num_beams);
+    set(length_penalty, config.length_penalty);
+    set(early_stopping, config.early_stopping);
+    set(num_return_sequences, config.num_return_sequences);
+    set(prompt_lookup_num_tokens, config.prompt_lookup_num_tokens);
+    set(max_matching_ngram_size, config.max_matching_ngram_size);
     set(eos_token_id, config.eos_token_id);
     if (pad_token_id) config.pad_token_id = pad_token_id;
     if (seed) config.seed = seed;
@@ -65,19 +107,28 @@ struct GenerateOptions {
 
 /// How long the parts took, and of how many tokens.
 struct GenerationTimings {
-  index_t prompt_tokens = 0;    ///< of all rows, pictures included
-  index_t computed_tokens = 0;  ///< of them not in the prompt cache
+  index_t prompt_tokens = 0;     ///< of all rows, pictures included
+  index_t computed_tokens = 0;   ///< of them not in the prompt cache
+  index_t computed_patches = 0;  ///< of pictures and clips: those that went through the vision tower
   index_t new_tokens = 0;
+  index_t decode_passes = 0;     ///< passes of the model after the prompt
   double vision_seconds = 0.0;   ///< vision tower
   double prefill_seconds = 0.0;  ///< text model over the prompt, and the first new token
   double decode_seconds = 0.0;   ///< all further tokens
 };
 
+/// Rows R = B * num_return_sequences: answer j to prompt b is row b * num_return_sequences + j. Sampled answers are in
+/// the order in which they were drawn, those of a beam search begin with the best.
 struct GenerateOutput {
-  HostMatrix<TokenId> sequences;                 ///< [B, S + n]: prompts, new tokens, pad tokens behind finished rows
+  HostMatrix<TokenId> sequences;                 ///< [R, S + n]: prompts, new tokens, pad tokens behind finished rows
   std::vector<std::vector<TokenId>> new_tokens;  ///< of each row, its eos included
   std::vector<FinishReason> finish_reasons;      ///< of each row
-  HostCube<float> logits;                        ///< [B, n, vocab_size] if asked for
+  HostCube<float> logits;                        ///< [R, n, vocab_size] if asked for
+  /// With output_scores: log-probability of each new token, under the scores that it was chosen from (after the logits
+  /// processors), as compute_transition_scores of the reference: of beams as they are, else normalised.
+  std::vector<std::vector<float>> transition_scores;
+  /// [R] of beams always: the sum of transition scores / length ^ length_penalty. Else with output_scores: their sum.
+  std::vector<float> sequences_scores;
   GenerationTimings timings;
 };
 

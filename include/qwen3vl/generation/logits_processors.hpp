@@ -72,6 +72,54 @@ class RepetitionPenaltyLogitsProcessor {
   float penalty_;
 };
 
+/// Lowers the scores of tokens that the answer (not the prompt) holds: by `presence` once, and by `frequency` for each
+/// time. Of the OpenAI interface, and at vLLM's place: after the repetition penalty. transformers has no such thing.
+class PresenceFrequencyPenaltyLogitsProcessor {
+ public:
+  static constexpr std::string_view name = "PresenceFrequencyPenaltyLogitsProcessor";
+
+  PresenceFrequencyPenaltyLogitsProcessor(float presence, float frequency)
+      : presence_(presence), frequency_(frequency) {
+    if (!std::isfinite(presence) || !std::isfinite(frequency))
+      fail("presence_penalty is ", presence, ", frequency_penalty ", frequency, "; they must be finite");
+  }
+
+  void operator()(std::span<const TokenId> ids, std::size_t prompt_tokens, std::span<float> scores) const {
+    std::vector<TokenId> answer(ids.begin() + static_cast<std::ptrdiff_t>(prompt_tokens), ids.end());
+    std::ranges::sort(answer);
+    for (auto at = answer.begin(); at != answer.end();) {
+      const auto next = std::upper_bound(at, answer.end(), *at);
+      scores[detail::score_index(*at, scores, name)] -= presence_ + frequency_ * static_cast<float>(next - at);
+      at = next;
+    }
+  }
+
+ private:
+  float presence_, frequency_;
+};
+
+/// Removes the eos tokens until the answer has `minimum` tokens.
+class MinNewTokensLengthLogitsProcessor {
+ public:
+  static constexpr std::string_view name = "MinNewTokensLengthLogitsProcessor";
+
+  MinNewTokensLengthLogitsProcessor(index_t minimum, std::vector<TokenId> eos)
+      : minimum_(static_cast<std::size_t>(minimum)), eos_(std::move(eos)) {
+    if (minimum < 0) fail("min_new_tokens is ", minimum, "; give 0 to turn it off");
+  }
+
+  void operator()(std::span<const TokenId> ids, std::size_t prompt_tokens, std::span<float> scores) const {
+    if (ids.size() - prompt_tokens >= minimum_) return;
+    // An eos token that the vocabulary lacks cannot be chosen either.
+    for (const TokenId id : eos_)
+      if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) scores[static_cast<std::size_t>(id)] = removed_score;
+  }
+
+ private:
+  std::size_t minimum_;
+  std::vector<TokenId> eos_;
+};
+
 /// Removes tokens that would complete a run of `size` tokens that has occurred before.
 class NoRepeatNGramLogitsProcessor {
  public:
@@ -117,7 +165,8 @@ class TopKLogitsWarper {
  public:
   static constexpr std::string_view name = "TopKLogitsWarper";
 
-  explicit TopKLogitsWarper(index_t top_k) : top_k_(static_cast<std::size_t>(top_k)) {
+  explicit TopKLogitsWarper(index_t top_k, std::size_t min_tokens_to_keep = 1)
+      : top_k_(std::max(static_cast<std::size_t>(top_k), min_tokens_to_keep)) {
     if (top_k < 1) fail("top_k is ", top_k, "; give at least 1");
   }
 
@@ -151,13 +200,14 @@ class TopKLogitsWarper {
 };
 
 /// Keeps the smallest set of best tokens whose probabilities reach top_p: in ascending order, tokens are removed while
-/// the sum up to and including them is at most 1 - top_p. The best token always stays. Of equal scores the lower id
-/// goes first.
+/// the sum up to and including them is at most 1 - top_p. The best `min_tokens_to_keep` always stay. Of equal scores
+/// the lower id goes first.
 class TopPLogitsWarper {
  public:
   static constexpr std::string_view name = "TopPLogitsWarper";
 
-  explicit TopPLogitsWarper(float top_p) : limit_(1.0 - static_cast<double>(top_p)) {
+  explicit TopPLogitsWarper(float top_p, std::size_t min_tokens_to_keep = 1)
+      : limit_(1.0 - static_cast<double>(top_p)), min_tokens_to_keep_(min_tokens_to_keep) {
     if (!(top_p >= 0.0f && top_p <= 1.0f)) fail("top_p is ", top_p, "; it must be from 0 to 1");
   }
 
@@ -174,8 +224,9 @@ class TopPLogitsWarper {
     // Only the border between removed and kept is needed, not the order on either side of it. Halving finds it in
     // linear time: the lower half, its border included, is removed as a whole if its sum allows; else the border is
     // inside.
-    auto first = candidates.begin(), last = candidates.end() - 1;
-    std::nth_element(first, last, candidates.end());  // the best one
+    if (candidates.size() <= min_tokens_to_keep_) return;
+    auto first = candidates.begin(), last = candidates.end() - static_cast<std::ptrdiff_t>(min_tokens_to_keep_);
+    std::nth_element(first, last, candidates.end());  // the best ones, which stay
     double removed = 0.0;                             // weight of what is before `first`
     while (first != last) {
       const auto middle = first + (last - first) / 2;
@@ -202,50 +253,77 @@ class TopPLogitsWarper {
   };
 
   double limit_;
+  std::size_t min_tokens_to_keep_;
 };
 
-/// Removes tokens less likely than min_p times the likeliest.
+/// Removes tokens less likely than min_p times the likeliest; the best `min_tokens_to_keep` stay.
 class MinPLogitsWarper {
  public:
   static constexpr std::string_view name = "MinPLogitsWarper";
 
-  explicit MinPLogitsWarper(float min_p) : min_p_(min_p) {
+  explicit MinPLogitsWarper(float min_p, std::size_t min_tokens_to_keep = 1)
+      : min_p_(min_p), min_tokens_to_keep_(min_tokens_to_keep) {
     if (!(min_p >= 0.0f && min_p <= 1.0f)) fail("min_p is ", min_p, "; it must be from 0 to 1");
   }
 
   void operator()(std::span<const TokenId>, std::span<float> scores) const {
     const float highest = detail::softmax_maximum(scores);
     if (highest == removed_score) return;
+    // Whatever is as good as the last one to keep stays.
+    float kept = highest;
+    if (min_tokens_to_keep_ > 1) {
+      if (scores.size() <= min_tokens_to_keep_) return;
+      std::vector<float> sorted(scores.begin(), scores.end());
+      const auto last = sorted.begin() + static_cast<std::ptrdiff_t>(min_tokens_to_keep_ - 1);
+      std::nth_element(sorted.begin(), last, sorted.end(), std::greater<>());
+      kept = *last;
+    }
     for (float& score : scores)
-      if (score != removed_score && std::exp(score - highest) < min_p_) score = removed_score;
+      if (score < kept && score != removed_score && std::exp(score - highest) < min_p_) score = removed_score;
   }
 
  private:
   float min_p_;
+  std::size_t min_tokens_to_keep_;
 };
 
 /// The processors that a GenerationConfig asks for, in transformers' order, then the caller's own.
 class LogitsProcessorList {
+  using Function = std::function<void(std::span<const TokenId>, std::size_t, std::span<float>)>;
+
  public:
   LogitsProcessorList() = default;
-  /// Throws Error for values out of range.
-  explicit LogitsProcessorList(const GenerationConfig& config) {
+  /// `prompt_length` is of the padded prompt, for min_length. Throws Error for values out of range.
+  explicit LogitsProcessorList(const GenerationConfig& config, index_t prompt_length = 0) {
     if (config.repetition_penalty != 1.0f) push_back(RepetitionPenaltyLogitsProcessor(config.repetition_penalty));
+    if (config.presence_penalty != 0.0f || config.frequency_penalty != 0.0f)
+      push_back(PresenceFrequencyPenaltyLogitsProcessor(config.presence_penalty, config.frequency_penalty));
     if (config.no_repeat_ngram_size != 0) push_back(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size));
+    if (const index_t minimum = config.token_minimum(prompt_length); minimum > 0 && !config.eos_token_id.empty())
+      push_back(MinNewTokensLengthLogitsProcessor(minimum, config.eos_token_id));
     if (!config.do_sample) return;
+    // A beam must have a token to go on with, whichever eos tokens are among the kept ones.
+    const std::size_t keep = config.num_beams > 1 ? std::max<std::size_t>(2, config.eos_token_id.size() + 1) : 1;
     if (config.temperature != 1.0f) push_back(TemperatureLogitsWarper(config.temperature));
-    if (config.top_k != 0) push_back(TopKLogitsWarper(config.top_k));
-    if (config.top_p != 1.0f) push_back(TopPLogitsWarper(config.top_p));
-    if (config.min_p != 0.0f) push_back(MinPLogitsWarper(config.min_p));
+    if (config.top_k != 0) push_back(TopKLogitsWarper(config.top_k, keep));
+    if (config.top_p != 1.0f) push_back(TopPLogitsWarper(config.top_p, keep));
+    if (config.min_p != 0.0f) push_back(MinPLogitsWarper(config.min_p, keep));
   }
 
-  /// Appends a processor; it sees what those before it left. Throws Error for an empty function.
+  /// Appends a processor, (ids, scores) or (ids, prompt_tokens, scores); it sees what those before it left. Throws
+  /// Error for an empty function.
   template <class Processor>
-  requires std::constructible_from<LogitsProcessor, Processor>
-  void push_back(Processor&& processor) {
-    LogitsProcessor function(std::forward<Processor>(processor));
-    if (!function) fail("a logits processor is an empty function");
-    processors_.push_back(std::move(function));
+  requires(std::constructible_from<LogitsProcessor, Processor> ||
+           std::constructible_from<Function, Processor>) void push_back(Processor&& processor) {
+    if constexpr (std::constructible_from<Function, Processor>) {
+      add(Function(std::forward<Processor>(processor)));
+    } else {
+      LogitsProcessor function(std::forward<Processor>(processor));
+      if (!function) fail("a logits processor is an empty function");
+      add([function = std::move(function)](std::span<const TokenId> ids, std::size_t, std::span<float> scores) {
+        function(ids, scores);
+      });
+    }
     if constexpr (requires { std::string(std::remove_cvref_t<Processor>::name); }) {
       names_.emplace_back(std::remove_cvref_t<Processor>::name);
     } else {
@@ -257,12 +335,19 @@ class LogitsProcessorList {
   /// The classes in order; "custom" for functions.
   const std::vector<std::string>& names() const { return names_; }
 
-  void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
-    for (const LogitsProcessor& processor : processors_) processor(ids, scores);
+  /// The first `prompt_tokens` of `ids` are the prompt's.
+  void operator()(std::span<const TokenId> ids, std::size_t prompt_tokens, std::span<float> scores) const {
+    for (const Function& processor : processors_) processor(ids, prompt_tokens, scores);
   }
+  void operator()(std::span<const TokenId> ids, std::span<float> scores) const { (*this)(ids, ids.size(), scores); }
 
  private:
-  std::vector<LogitsProcessor> processors_;
+  void add(Function function) {
+    if (!function) fail("a logits processor is an empty function");
+    processors_.push_back(std::move(function));
+  }
+
+  std::vector<Function> processors_;
   std::vector<std::string> names_;
 };
 

@@ -6,11 +6,37 @@
 #include <cstdint>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/generation/logits_processors.hpp"
 
 namespace qwen3vl {
+namespace detail {
+
+/// The place of the best score, the lowest among equals. Throws Error if the scores are not usable: NaN or +infinity,
+/// or every token removed.
+inline std::size_t best_score(std::span<const float> scores) {
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (!(scores[i] < std::numeric_limits<float>::infinity()))
+      fail("the score of token ", i, " is ", scores[i], "; the weights or a logits processor are broken");
+    if (scores[i] > scores[best]) best = i;
+  }
+  if (scores.empty() || scores[best] == removed_score)
+    fail("no token is left to choose from; loosen the logits processors");
+  return best;
+}
+
+/// log(sum(exp(scores))), of scores with a best one.
+inline double log_sum_exp(std::span<const float> scores, float highest) {
+  double sum = 0.0;
+  for (const float score : scores)
+    if (score != removed_score) sum += std::exp(static_cast<double>(score) - static_cast<double>(highest));
+  return std::log(sum) + static_cast<double>(highest);
+}
+
+}  // namespace detail
 
 /// Greedy (the best score, the lowest id among equals) or random by probability. Random choices depend only on the seed
 /// and the scores: std::mt19937_64 is the same everywhere, and no std:: distribution is used.
@@ -28,15 +54,41 @@ class Sampler {
 
   /// Throws Error if the scores are not usable: NaN or +infinity, or every token removed.
   TokenId operator()(std::span<const float> scores) {
-    std::size_t best = 0;
-    for (std::size_t i = 0; i < scores.size(); ++i) {
-      if (!(scores[i] < std::numeric_limits<float>::infinity()))
-        fail("the score of token ", i, " is ", scores[i], "; the weights or a logits processor are broken");
-      if (scores[i] > scores[best]) best = i;
-    }
-    if (scores.empty() || scores[best] == removed_score)
-      fail("no token is left to choose from; loosen the logits processors");
+    const std::size_t best = detail::best_score(scores);
     return do_sample_ ? draw(scores, scores[best]) : static_cast<TokenId>(best);
+  }
+
+  /// Draws `count` different ones of `scores` by probability, without replacement, as torch.multinomial of their
+  /// softmax does, best first. Where too few have a probability above 0, the best of the others complete them.
+  std::vector<std::size_t> draw_different(std::span<const float> scores, std::size_t count) {
+    const float highest = scores[detail::best_score(scores)];
+    std::vector<std::pair<std::size_t, double>> left;
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      if (const double weight = std::exp(static_cast<double>(scores[i]) - static_cast<double>(highest)); weight > 0.0)
+        left.emplace_back(i, weight);
+    std::vector<std::size_t> chosen;
+    while (chosen.size() < count && !left.empty()) {
+      double total = 0.0;
+      for (const auto& [i, weight] : left) total += weight;
+      double rest = uniform() * total;
+      std::size_t at = 0;
+      while (at + 1 < left.size() && rest >= left[at].second) rest -= left[at++].second;
+      chosen.push_back(left[at].first);
+      left.erase(left.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+    const auto better = [&](std::size_t a, std::size_t b) {
+      return std::pair(-scores[a], a) < std::pair(-scores[b], b);
+    };
+    if (chosen.size() < count) {
+      std::vector<std::size_t> others;
+      for (std::size_t i = 0; i < scores.size(); ++i)
+        if (std::ranges::find(chosen, i) == chosen.end()) others.push_back(i);
+      const auto missing = static_cast<std::ptrdiff_t>(std::min(count - chosen.size(), others.size()));
+      std::ranges::partial_sort(others, others.begin() + missing, better);
+      chosen.insert(chosen.end(), others.begin(), others.begin() + missing);
+    }
+    std::ranges::sort(chosen, better);
+    return chosen;
   }
 
  private:
@@ -48,11 +100,12 @@ class Sampler {
       total += std::exp(static_cast<double>(scores[i]) - static_cast<double>(highest));
       weights_.emplace_back(static_cast<TokenId>(i), total);
     }
-    // 53 random bits are a uniform number in [0, 1).
-    const double uniform = static_cast<double>(generator_() >> 11) * 0x1.0p-53 * total;
-    const auto chosen = std::ranges::upper_bound(weights_, uniform, {}, &std::pair<TokenId, double>::second);
+    const auto chosen = std::ranges::upper_bound(weights_, uniform() * total, {}, &std::pair<TokenId, double>::second);
     return chosen == weights_.end() ? weights_.back().first : chosen->first;
   }
+
+  /// 53 random bits are a uniform number in [0, 1).
+  double uniform() { return static_cast<double>(generator_() >> 11) * 0x1.0p-53; }
 
   bool do_sample_;
   std::mt19937_64 generator_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/backend/cpu/cpu.hpp"
@@ -69,6 +70,27 @@ class CpuKvCache {
     sequence.pending = 0;
     sequence.length = std::clamp<index_t>(length, 0, sequence.length);
   }
+
+  /// Makes sequence `to` equal to sequence `from` of `source` (this cache or another one). The first `shared` tokens of
+  /// the two are known to be equal already and are not copied.
+  void copy_sequence(index_t to, const CpuKvCache& source, index_t from, index_t shared = 0) {
+    Sequence& target = at(to);
+    const Sequence& origin = source.at(from);
+    if (&target == &origin) return;
+    shared = std::clamp<index_t>(shared, 0, std::min(target.length, origin.length));
+    target.length = shared;  // what grow() keeps
+    target.pending = 0;
+    if (origin.length > target.capacity) grow(target, origin.length);
+    const index_t count = origin.length - shared;
+    if (count > 0)
+      for (index_t i = 0; i < Layers * 2 * KvHeads; ++i)
+        std::memcpy(target.memory.data() + (i * target.capacity + shared) * HeadDim,
+                    origin.memory.data() + (i * origin.capacity + shared) * HeadDim,
+                    static_cast<std::size_t>(count * HeadDim) * sizeof(T));
+    target.length = origin.length;
+  }
+  /// Exchanges two sequences; moves no data.
+  void swap_sequences(index_t a, index_t b) { std::swap(at(a), at(b)); }
 
   /// Keys (normalised and rotated) or values of one layer and sequence, [KvHeads, length(s), HeadDim].
   void copy_keys(index_t layer, index_t s, View<float, Cpu, dynamic, dynamic, dynamic> to) const {

@@ -1,0 +1,91 @@
+/// Answers while they grow: when they end, and how they are given back.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/generation/generate_types.hpp"
+#include "qwen3vl/model/inputs.hpp"
+
+namespace qwen3vl::detail {
+
+/// One answer on its way.
+struct Answer {
+  std::vector<TokenId> history;  // the prompt's real tokens, then the new ones
+  std::size_t prompt_tokens = 0;
+  std::vector<float> transition_scores;  // of the new tokens, where they are wanted
+  float score = 0.0f;
+  std::optional<FinishReason> finished;
+
+  std::span<const TokenId> new_tokens() const { return std::span(history).subspan(prompt_tokens); }
+  std::size_t count() const { return history.size() - prompt_tokens; }
+};
+
+/// What a call asks for, with the checkpoint's settings.
+struct GenerationSettings {
+  const GenerateOptions& options;
+  const GenerationConfig config;
+  const index_t token_limit;
+  const LogitsProcessorList processors;
+
+  GenerationSettings(const GenerateOptions& given, const GenerationConfig& defaults, index_t prompt_length)
+      : options(given),
+        config(given.applied_to(defaults)),
+        token_limit(config.token_limit(prompt_length)),
+        processors(all_processors(given, config, prompt_length)) {
+    for (const StoppingCriterion& criterion : options.stopping_criteria)
+      if (!criterion) fail("a stopping criterion is an empty function");
+  }
+
+  bool is_eos(TokenId token) const {
+    return std::ranges::find(config.eos_token_id, token) != config.eos_token_id.end();
+  }
+
+  /// Why an answer ends with its last token, if it does.
+  std::optional<FinishReason> ends(index_t row, std::span<const TokenId> new_tokens) const {
+    if (is_eos(new_tokens.back())) return FinishReason::stop;
+    for (const StoppingCriterion& criterion : options.stopping_criteria)
+      if (criterion(row, new_tokens)) return FinishReason::stop_criterion;
+    if (static_cast<index_t>(new_tokens.size()) >= token_limit) return FinishReason::length;
+    return std::nullopt;
+  }
+
+ private:
+  static LogitsProcessorList all_processors(const GenerateOptions& options, const GenerationConfig& config,
+                                            index_t prompt_length) {
+    config.validate(prompt_length);
+    LogitsProcessorList list(config, prompt_length);
+    for (const auto& processor : options.logits_processors) list.push_back(processor);
+    if (options.thinking_budget) {
+      options.thinking_budget->validate();
+      list.push_back(*options.thinking_budget);
+    }
+    return list;
+  }
+};
+
+/// Puts answers [R] into the form of the input: prompts as they were padded, then the new tokens, then pad tokens.
+inline void collect(std::span<Answer> answers, const ModelInputs& inputs, TokenId pad, GenerateOutput& output) {
+  const auto rows = static_cast<index_t>(answers.size());
+  const index_t length = inputs.length(), copies = rows / inputs.batch_size();
+  std::size_t longest = 0;
+  for (const Answer& answer : answers) longest = std::max(longest, answer.count());
+  output.sequences = HostMatrix<TokenId>(rows, length + static_cast<index_t>(longest));
+  for (index_t r = 0; r < rows; ++r) {
+    Answer& answer = answers[static_cast<std::size_t>(r)];
+    const auto to = output.sequences[r].span();
+    std::ranges::fill(to, pad);
+    std::ranges::copy(inputs.input_ids[r / copies].span(), to.begin());
+    std::ranges::copy(answer.new_tokens(), to.begin() + length);
+    output.new_tokens.emplace_back(answer.new_tokens().begin(), answer.new_tokens().end());
+    output.finish_reasons.push_back(answer.finished.value_or(FinishReason::length));
+    output.timings.new_tokens += static_cast<index_t>(answer.count());
+  }
+}
+
+}  // namespace qwen3vl::detail

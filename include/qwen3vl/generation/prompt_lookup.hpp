@@ -1,0 +1,34 @@
+/// Guesses of what comes next from what has been said before (prompt lookup decoding; PromptLookupCandidateGenerator of
+/// transformers). The model checks all of a guess in one pass, so that answers that repeat their prompt take fewer
+/// passes; the answer is the same as without.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "qwen3vl/tensor/extents.hpp"
+#include "qwen3vl/tensor/token_id.hpp"
+
+namespace qwen3vl {
+
+/// The tokens, `most` at the most, that followed the last earlier occurrence of the end of `ids`: of its longest n-gram
+/// of up to `max_ngram` tokens that has one, else none. (transformers takes the first occurrence; the last one fits
+/// better to text that changes as it goes on.)
+inline std::vector<TokenId> prompt_lookup_candidates(std::span<const TokenId> ids, index_t most, index_t max_ngram) {
+  if (most < 1 || ids.size() < 2) return {};
+  const std::size_t longest = std::min(static_cast<std::size_t>(std::max<index_t>(max_ngram, 0)), ids.size() - 1);
+  for (std::size_t n = longest; n > 0; --n) {
+    const auto ngram = ids.last(n);
+    for (std::size_t begin = ids.size() - n; begin-- > 0;) {
+      if (!std::equal(ngram.begin(), ngram.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin))) continue;
+      const auto found = ids.subspan(begin + n);
+      const auto count = std::min(found.size(), static_cast<std::size_t>(most));
+      return {found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count)};
+    }
+  }
+  return {};
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,280 @@
+/// A batch of prompts in the model: positions, pictures, prefill in chunks, and further tokens of any number of answers
+/// to each prompt. What greedy search, sampling and beam search have in common.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/generation/generate_types.hpp"
+#include "qwen3vl/generation/prompt_cache.hpp"
+#include "qwen3vl/model/for_conditional_generation.hpp"
+
+namespace qwen3vl::detail {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// B prompts and `copies` sequences for each, which share the prompt's computation: sequence b * copies + j continues
+/// prompt b.
+template <class Model>
+class PromptRun {
+  using V = typename Model::VariantType;
+  using B = typename Model::BackendType;
+  using A = activation_t<B, typename Model::PrecisionType>;
+  static constexpr index_t merge = V::config.vision.spatial_merge_size;
+
+ public:
+  static constexpr index_t vocab = Model::vocab_size;
+  using Cache = typename Model::Cache;
+
+  /// A prompt without its padding.
+  struct Prompt {
+    std::vector<TokenId> ids;
+    std::int32_t next_position[3] = {0, 0, 0};
+
+    std::int32_t largest_next() const { return *std::ranges::max_element(next_position); }
+  };
+
+  PromptRun(Model& model, const ModelInputs& inputs, PromptCache<Model>* prompt_cache, index_t copies,
+            GenerationTimings& timings)
+      : model_(model), inputs_(inputs), prompt_cache_(prompt_cache), copies_(copies), timings_(timings) {
+    if (prompt_cache != nullptr && inputs.batch_size() != 1)
+      fail("a prompt cache holds one conversation; the batch has ", inputs.batch_size(), " rows");
+    prepare();
+  }
+
+  const std::vector<Prompt>& prompts() const { return prompts_; }
+  index_t copies() const { return copies_; }
+  index_t sequences() const { return copies_ * static_cast<index_t>(prompts_.size()); }
+  const Prompt& prompt_of(index_t sequence) const { return prompts_[static_cast<std::size_t>(sequence / copies_)]; }
+  /// The sequences' keys and values, after prefill().
+  Cache& cache() { return own_cache_ ? *own_cache_ : prompt_cache_->cache(); }
+
+  /// Computes the prompts, `chunk` tokens of each at a time, so that activations stay small however long they are, and
+  /// gives all sequences of a prompt its keys and values. Returns the logits [B, vocab_size] behind the prompts.
+  std::vector<float> prefill(index_t chunk) {
+    const auto start = std::chrono::steady_clock::now();
+    chunk = std::max<index_t>(1, chunk);
+    const auto count = static_cast<index_t>(prompts_.size());
+    if (prompt_cache_ == nullptr) own_cache_.emplace(count * copies_);
+    // A prompt is computed in its first sequence, and the others copy it.
+    Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
+    const index_t stride = cache.sequences() / count;
+    std::vector<float> all(static_cast<std::size_t>(count * vocab));
+    for (index_t from = 0; from < batch_.sequences.longest(); from += chunk) {
+      std::vector<index_t> ready;
+      const TokenBatch part = chunk_of_prompts(from, chunk, stride, ready);
+      std::vector<std::int32_t> last_rows;
+      for (const index_t b : ready)
+        last_rows.push_back(static_cast<std::int32_t>(part.sequences.offset(b * stride + 1)) - 1);
+      const std::vector<float> logits = run(part, cache, last_rows);
+      if (prompt_cache_ != nullptr) prompt_cache_->append(part.ids);
+      for (std::size_t i = 0; i < ready.size(); ++i)
+        std::copy_n(logits.data() + static_cast<index_t>(i) * vocab, vocab, all.data() + ready[i] * vocab);
+    }
+    if (prompt_cache_ != nullptr && copies_ > 1) own_cache_.emplace(copies_);
+    for (index_t b = 0; b < count; ++b)
+      for (index_t j = &cache == &this->cache() ? 1 : 0; j < copies_; ++j)
+        this->cache().copy_sequence(b * copies_ + j, cache, b * stride);
+    features_.reset();
+    timings_.prefill_seconds = seconds_since(start);
+    return all;
+  }
+
+  /// One pass of the model: appends tokens[s] to sequence s, for all sequences; none where it is empty. Returns the
+  /// logits [tokens of all, vocab_size] behind each of these tokens.
+  std::vector<float> append(std::span<const std::vector<TokenId>> tokens) {
+    TokenBatch part;
+    index_t furthest = 0;  // new tokens of a sequence, these included
+    for (index_t s = 0; s < sequences(); ++s) {
+      const auto& own = tokens[static_cast<std::size_t>(s)];
+      part.sequences.append(static_cast<index_t>(own.size()));
+      part.ids.insert(part.ids.end(), own.begin(), own.end());
+      if (!own.empty()) furthest = std::max(furthest, new_tokens(s) + static_cast<index_t>(own.size()));
+    }
+    // The reference computes finished rows along, and rope types that look at the longest position see theirs.
+    for (const Prompt& prompt : prompts_)
+      part.longest_position =
+          std::max(part.longest_position, prompt.largest_next() + static_cast<std::int32_t>(furthest) - 1);
+    for (std::size_t axis = 0; axis < 3; ++axis)
+      for (index_t s = 0; s < sequences(); ++s)
+        for (std::size_t i = 0; i < tokens[static_cast<std::size_t>(s)].size(); ++i)
+          part.positions.push_back(prompt_of(s).next_position[axis] +
+                                   static_cast<std::int32_t>(new_tokens(s) + static_cast<index_t>(i)));
+    std::vector<std::int32_t> rows;
+    for (index_t i = 0; i < part.tokens(); ++i) rows.push_back(static_cast<std::int32_t>(i));
+    ++timings_.decode_passes;
+    std::vector<float> logits = run(part, cache(), rows);
+    if (prompt_cache_ != nullptr && !own_cache_) prompt_cache_->append(part.ids);
+    return logits;
+  }
+
+  /// Forgets all but the prompt and the first `count` new tokens of a sequence.
+  void keep(index_t sequence, index_t count) {
+    const index_t length = prompt_length(sequence) + count;
+    if (length >= cache().length(sequence)) return;
+    if (prompt_cache_ != nullptr && !own_cache_) {
+      prompt_cache_->truncate(length);
+    } else {
+      cache().truncate(sequence, length);
+    }
+  }
+
+  index_t prompt_length(index_t sequence) const { return static_cast<index_t>(prompt_of(sequence).ids.size()); }
+
+ private:
+  /// Tokens in the cache that are not the prompt's.
+  index_t new_tokens(index_t sequence) { return cache().length(sequence) - prompt_length(sequence); }
+
+  /// Positions, pictures and what is left to compute.
+  void prepare() {
+    const index_t batch = inputs_.batch_size(), length = inputs_.length();
+    if (batch == 0 || length == 0) fail("the prompt is empty; generation needs at least one token");
+    const HostMatrix<std::uint8_t> own_types = types_if_absent(inputs_, model_.config().tokens);
+    const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs_.mm_token_type_ids;
+    const PackedTokens packed = pack(batch, length, inputs_.attention_mask);
+    batch_.ids = gather<TokenId>(packed, inputs_.input_ids.span());
+    check_ids(batch_.ids, vocab);
+    batch_.feature_rows = feature_rows(packed, types, inputs_, merge);
+    // Unlike a plain forward, generation counts real tokens only, with and without pictures.
+    const RopeIndex index =
+        get_rope_index(types, inputs_.image_grid_thw, inputs_.video_grid_thw, inputs_.attention_mask, merge);
+    batch_.positions = pack_positions(packed, index.position_ids, 0);
+    batch_.longest_position = longest_position(index.position_ids);
+    batch_.sequences = packed.sequences;
+
+    const index_t tokens = packed.tokens();
+    for (index_t b = 0; b < batch; ++b) {
+      Prompt& prompt = prompts_.emplace_back();
+      const index_t own = packed.sequences.length(b);
+      if (own == 0) fail("row ", b, " of the batch has no real token");
+      const auto begin = batch_.ids.begin() + packed.sequences.offset(b);
+      prompt.ids.assign(begin, begin + own);
+      for (index_t axis = 0; axis < 3; ++axis)
+        prompt.next_position[axis] =
+            batch_.positions[static_cast<std::size_t>(axis * tokens + packed.sequences.offset(b + 1) - 1)] + 1;
+    }
+    timings_.prompt_tokens = tokens;
+
+    const auto start = std::chrono::steady_clock::now();
+    if (prompt_cache_ != nullptr) {
+      drop_cached();
+    } else {
+      features_ = model_.get_visual_features(inputs_);
+      timings_.computed_patches = inputs_.pixel_values.rows() + inputs_.pixel_values_videos.rows();
+    }
+    timings_.vision_seconds = seconds_since(start);
+    timings_.computed_tokens = batch_.tokens();
+  }
+
+  /// Leaves of a single prompt what the cache does not hold, with the features of its pictures.
+  void drop_cached() {
+    const std::vector<VisualUnit> units = visual_units(inputs_, batch_.feature_rows, merge);
+    const index_t kept = prompt_cache_->reuse(batch_.ids, units), all = batch_.tokens();
+    TokenBatch rest;
+    rest.longest_position = batch_.longest_position;
+    rest.ids.assign(batch_.ids.begin() + kept, batch_.ids.end());
+    for (index_t axis = 0; axis < 3; ++axis)
+      rest.positions.insert(rest.positions.end(), batch_.positions.begin() + axis * all + kept,
+                            batch_.positions.begin() + (axis + 1) * all);
+    rest.feature_rows.assign(rest.ids.size(), -1);
+    rest.sequences.append(all - kept);
+
+    std::vector<const VisualUnit*> wanted;
+    std::int32_t row = 0;
+    for (const VisualUnit& unit : units) {
+      if (unit.begin < kept) continue;
+      wanted.push_back(&unit);
+      for (index_t i = unit.begin; i < unit.end; ++i) rest.feature_rows[static_cast<std::size_t>(i - kept)] = row++;
+    }
+    batch_ = std::move(rest);
+    if (!wanted.empty()) features_ = features_of(wanted, row);
+  }
+
+  /// Features of `units`, `rows` in all; only those that the prompt cache lacks are computed.
+  typename Model::Features features_of(std::span<const VisualUnit* const> units, index_t rows) {
+    FeatureCache<Model>& known = prompt_cache_->features();
+    Context<B>& ctx = model_.context();
+    typename Model::Features features;
+    std::vector<const VisualUnit*> missing;  // each content once
+    std::vector<std::pair<const VisualUnit*, index_t>> places;
+    index_t row = 0;
+    for (const VisualUnit* unit : units) {
+      if (const auto* found = known.find(*unit)) {
+        FeatureCache<Model>::copy_features(ctx, *found, 0, features, row, unit->tokens(), rows);
+      } else {
+        places.emplace_back(unit, row);
+        const auto same = [&](const VisualUnit* other) { return other->same_content(*unit); };
+        if (std::ranges::none_of(missing, same)) missing.push_back(unit);
+      }
+      row += unit->tokens();
+    }
+    if (missing.empty()) return features;
+    const ModelInputs pictures = units_as_pictures(missing);
+    const auto computed = *model_.get_visual_features(pictures);
+    timings_.computed_patches = pictures.pixel_values.rows();
+    for (const auto& [unit, place] : places) {
+      index_t from = 0;
+      for (const VisualUnit* other : missing) {
+        if (other->same_content(*unit)) break;
+        from += other->tokens();
+      }
+      FeatureCache<Model>::copy_features(ctx, computed, from, features, place, unit->tokens(), rows);
+    }
+    index_t from = 0;
+    for (const VisualUnit* unit : missing) {
+      known.put(ctx, *unit, computed, from);
+      from += unit->tokens();
+    }
+    return features;
+  }
+
+  /// Tokens [from, from + chunk) of all prompts, for a cache with `stride` sequences for each of them; `ready` are the
+  /// prompts that end with it.
+  TokenBatch chunk_of_prompts(index_t from, index_t chunk, index_t stride, std::vector<index_t>& ready) const {
+    const Segments& whole = batch_.sequences;
+    TokenBatch part;
+    part.longest_position = batch_.longest_position;
+    std::vector<index_t> taken;  // packed indexes
+    for (index_t b = 0; b < whole.count(); ++b) {
+      const index_t count = std::clamp<index_t>(whole.length(b) - from, 0, chunk);
+      for (index_t i = 0; i < count; ++i) taken.push_back(whole.offset(b) + from + i);
+      part.sequences.append(count);
+      for (index_t j = 1; j < stride; ++j) part.sequences.append(0);
+      if (count > 0 && from + count == whole.length(b)) ready.push_back(b);
+    }
+    for (const index_t i : taken) {
+      part.ids.push_back(batch_.ids[static_cast<std::size_t>(i)]);
+      part.feature_rows.push_back(batch_.feature_rows[static_cast<std::size_t>(i)]);
+    }
+    for (index_t axis = 0; axis < 3; ++axis)
+      for (const index_t i : taken)
+        part.positions.push_back(batch_.positions[static_cast<std::size_t>(axis * batch_.tokens() + i)]);
+    return part;
+  }
+
+  /// Appends `part` to `cache`; logits [rows, vocab_size] behind some of its tokens.
+  std::vector<float> run(const TokenBatch& part, Cache& cache, const std::vector<std::int32_t>& rows) {
+    auto logits = model_.context().template scratch<A, dynamic, vocab>(static_cast<index_t>(rows.size()));
+    model_.next_logits(part, features_ ? &*features_ : nullptr, cache, rows, logits);  // [rows, vocab_size]
+    return rows.empty() ? std::vector<float>() : download_floats(model_.context(), logits);
+  }
+
+  Model& model_;
+  const ModelInputs& inputs_;
+  PromptCache<Model>* prompt_cache_;
+  const index_t copies_;
+  GenerationTimings& timings_;
+  std::vector<Prompt> prompts_;
+  TokenBatch batch_;                                  // the prompts' tokens that are left to compute
+  std::optional<typename Model::Features> features_;  // of the pictures among them
+  std::optional<Cache> own_cache_;                    // none: the prompt cache's
+};
+
+}  // namespace qwen3vl::detail
