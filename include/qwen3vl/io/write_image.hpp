@@ -31,15 +31,21 @@ namespace qwen3vl::stb {
 
 namespace qwen3vl {
 
-/// Writes a picture; the name's end (.png, .jpg, .jpeg) says how. JPEG keeps no transparency. Throws Error that names
-/// the file.
-inline void write_image(const std::filesystem::path& path, const Image& image, int jpeg_quality = 95) {
-  image.check();
+/// Whether pictures of this name are PNGs, by its end; JPEGs otherwise. Throws Error for names that are neither.
+inline bool check_image_name(const std::filesystem::path& path) {
   std::string extension = path.extension().string();
   for (char& c : extension) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   const bool png = extension == ".png";
   if (!png && extension != ".jpg" && extension != ".jpeg")
     fail("cannot write ", path.string(), ": pictures are written as .png, .jpg or .jpeg");
+  return png;
+}
+
+/// Writes a picture; the name's end (.png, .jpg, .jpeg) says how. JPEG keeps no transparency. Throws Error that names
+/// the file.
+inline void write_image(const std::filesystem::path& path, const Image& image, int jpeg_quality = 95) {
+  image.check();
+  const bool png = check_image_name(path);
   if (jpeg_quality < 1 || jpeg_quality > 100) fail("jpeg_quality is ", jpeg_quality, "; it must be from 1 to 100");
   // The writer counts in int, also what it compresses to, in buffers that it doubles.
   if (image.pixels.size() + static_cast<std::size_t>(image.height) > std::size_t{1} << 29)

@@ -1,0 +1,196 @@
+/// The model with its processor: conversations in, answers out.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arguments.hpp"
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/processing/answer.hpp"
+#include "qwen3vl/processing/processor.hpp"
+#include "qwen3vl/processing/stop_strings.hpp"
+#include "qwen3vl/processing/thinking.hpp"
+#include "qwen3vl/processing/token_stream.hpp"
+#include "qwen3vl/processing/tools.hpp"
+
+namespace program {
+
+/// One of the answers to a prompt.
+struct Answer {
+  std::string raw;      // as the model wrote it
+  ParsedAnswer parsed;  // taken apart
+  std::vector<TokenId> token_ids;
+  FinishReason finish_reason = FinishReason::length;
+  std::optional<float> score;  // of several
+};
+
+/// What came of one conversation.
+struct Result {
+  std::vector<Answer> answers;  // the best first
+  index_t prompt_tokens = 0;
+  index_t image_tokens = 0;
+  index_t video_tokens = 0;
+  // Of all conversations that were computed together.
+  GenerationTimings timings;
+  double processing_seconds = 0.0;
+};
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// A bar on a terminal while weights load; nothing elsewhere.
+inline LoadProgress progress_bar() {
+  if (isatty(STDERR_FILENO) == 0) return {};
+  return [shown = -1](std::size_t done, std::size_t total) mutable {
+    const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
+    if (percent == shown) return;
+    shown = percent;
+    const std::string bar(static_cast<std::size_t>(percent) * 3 / 10, '#');
+    std::fprintf(stderr, "\rloading [%-30s] %3d %%%s", bar.c_str(), percent, percent == 100 ? "\r\033[K" : "");
+    std::fflush(stderr);
+  };
+}
+
+template <class Model>
+class Answerer {
+ public:
+  /// Takes what is being written, if somebody is watching: the text that a token completes.
+  using Watcher = std::function<void(std::string_view piece)>;
+
+  explicit Answerer(const Arguments& arguments)
+      : arguments_(arguments), cpu_(arguments.threads), processor_(load_processor()), model_(load_model()) {
+    if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
+    chat_.add_generation_prompt = true;
+    chat_.enable_thinking = arguments_.thinking;
+    if (!arguments_.tools.empty()) chat_.tools = read_tools(arguments_.tools);
+    if (arguments_.fps || arguments_.num_frames || arguments_.all_frames) {
+      videos_ = processor_.video_processor().options();
+      videos_->fps = arguments_.num_frames ? std::nullopt : arguments_.fps ? arguments_.fps : videos_->fps;
+      videos_->num_frames = arguments_.num_frames;
+      videos_->do_sample_frames = !arguments_.all_frames;
+    }
+  }
+
+  double load_seconds() const { return load_seconds_; }
+
+  /// Whether the answer depends on nothing but its conversation, so that it is the same in any company. Random choices
+  /// with a seed are not: rows of a batch draw from different streams.
+  bool independent_of_company() const {
+    const bool samples = generate_.applied_to(model_.generation_config()).do_sample;
+    return !(samples && generate_.seed);
+  }
+
+  /// Answers conversations together. Media paths are relative to `folder`; `images` are those of parts without a path.
+  std::vector<Result> operator()(std::span<const Conversation> conversations, const std::filesystem::path& folder,
+                                 std::span<const Image> images = {}, const Watcher& watcher = {},
+                                 PromptCache<Model>* cache = nullptr) {
+    const auto start = std::chrono::steady_clock::now();
+    const ProcessorOptions options{
+        .media_directory = folder, .videos = videos_, .video_prompt = arguments_.video_prompt};
+    const ModelInputs inputs = processor_.apply_chat_template(conversations, chat_, options, images);
+    const double processing_seconds = seconds_since(start);
+
+    GenerateOptions generate = generate_;
+    const index_t rows = inputs.batch_size() * generate.num_return_sequences.value_or(1);
+    if (!arguments_.stop.empty())
+      generate.stopping_criteria.emplace_back(StopStrings(processor_.tokenizer(), arguments_.stop));
+    if (arguments_.thinking_budget)
+      generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
+    generate.output_scores = rows > inputs.batch_size();  // several answers are told apart by them
+    TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
+    if (watcher && !arguments_.has_beams() && rows == 1)
+      generate.streamer = [&](index_t, TokenId token) {
+        watcher(stream.push(token));
+        return true;
+      };
+    const GenerateOutput output = model_.generate(inputs, generate, cache);
+    if (generate.streamer) watcher(stream.flush());
+
+    std::vector<Result> results(conversations.size());
+    const index_t answers = rows / inputs.batch_size();
+    for (std::size_t c = 0; c < results.size(); ++c) {
+      Result& result = results[c];
+      result.processing_seconds = processing_seconds;
+      result.timings = output.timings;
+      count_tokens(inputs, static_cast<index_t>(c), result);
+      const AnswerOptions reading{.starts_in_reasoning =
+                                      opens_reasoning(processor_.render_chat_template(conversations[c], chat_))};
+      for (index_t i = 0; i < answers; ++i) {
+        const auto row = c * static_cast<std::size_t>(answers) + static_cast<std::size_t>(i);
+        Answer& answer = result.answers.emplace_back();
+        answer.token_ids = output.new_tokens[row];
+        answer.finish_reason = output.finish_reasons[row];
+        if (!output.sequences_scores.empty()) answer.score = output.sequences_scores[row];
+        answer.raw = processor_.decode(answer.token_ids, {.skip_special_tokens = true});
+        answer.parsed = parse_answer(answer.raw, reading);
+      }
+      // Sampled answers come in the order in which they were drawn.
+      std::ranges::stable_sort(result.answers, std::greater<>(), &Answer::score);
+    }
+    return results;
+  }
+
+ private:
+  Processor load_processor() const {
+    std::optional<ChatFormat> format;
+    if (arguments_.thinking) {
+      // A checkpoint whose template has a switch keeps its own format; any other gets the Thinking one.
+      try {
+        const ChatFormat own = chat_format_from_pretrained(arguments_.model);
+        if (!own.has_thinking_switch) format = ChatFormat{.kind = ChatFormat::Kind::thinking};
+      } catch (const Error&) {
+        format = ChatFormat{.kind = ChatFormat::Kind::thinking};
+      }
+    }
+    return Processor::from_pretrained(arguments_.model, format);
+  }
+
+  Model load_model() {
+    // An answer without a limit in the checkpoint's generation_config.json ends here.
+    constexpr index_t default_max_new_tokens = 1024;
+    const auto start = std::chrono::steady_clock::now();
+    Model model = Model::from_pretrained(
+        arguments_.model, cpu_,
+        {.progress = progress_bar(), .packed_cache = arguments_.packed_cache, .warn = [](const std::string& text) {
+           std::fprintf(stderr, "warning: %s\n", text.c_str());
+         }});
+    load_seconds_ = seconds_since(start);
+    generate_ = arguments_.generate;
+    if (!model.generation_config().max_new_tokens && !generate_.max_new_tokens)
+      generate_.max_new_tokens = default_max_new_tokens;
+    return model;
+  }
+
+  static void count_tokens(const ModelInputs& inputs, index_t row, Result& result) {
+    for (index_t i = 0; i < inputs.length(); ++i) {
+      if (!inputs.attention_mask.empty() && inputs.attention_mask(row, i) == 0) continue;
+      ++result.prompt_tokens;
+      result.image_tokens += inputs.mm_token_type_ids(row, i) == image_token ? 1 : 0;
+      result.video_tokens += inputs.mm_token_type_ids(row, i) == video_token ? 1 : 0;
+    }
+  }
+
+  const Arguments& arguments_;
+  Cpu cpu_;
+  double load_seconds_ = 0.0;
+  Processor processor_;
+  GenerateOptions generate_;
+  Model model_;
+  ChatTemplateOptions chat_;
+  std::optional<VideoProcessorOptions> videos_;
+};
+
+}  // namespace program

@@ -1,0 +1,204 @@
+/// The command line of the program.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/generation/generate_types.hpp"
+#include "qwen3vl/io/write_image.hpp"
+#include "qwen3vl/processing/placeholders.hpp"
+
+namespace program {
+
+using namespace qwen3vl;
+
+struct Arguments {
+  std::string model;
+  std::string packed_cache;
+  std::vector<std::string> images;
+  std::vector<std::string> videos;
+  std::optional<std::string> prompt;
+  std::string messages;  // a file, "-" for standard input
+  std::string batch;     // likewise
+  index_t batch_size = 4;
+  std::string system;
+  std::string tools;
+  std::string draw;
+
+  std::optional<double> fps;
+  std::optional<std::int64_t> num_frames;
+  std::optional<double> source_fps;
+  bool all_frames = false;
+  VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
+
+  GenerateOptions generate;
+  std::vector<std::string> stop;
+  std::optional<index_t> thinking_budget;
+  bool thinking = false;
+  bool hide_thinking = false;
+  int threads = 0;
+  bool json = false;
+  bool stats = false;
+
+  /// Whether anything but the best answer is wanted.
+  bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
+  bool has_beams() const { return generate.num_beams.value_or(1) > 1; }
+};
+
+/// Reads the command line. Returns false if the program is done (--help, --version); throws Error if it is wrong.
+inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
+  CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages and --batch it is a chat.", name);
+  app.set_version_flag("--version", version);
+  app.add_option("--model", arguments.model, "Checkpoint folder in the layout of the Hub")
+      ->required()
+      ->type_name("DIR");
+  app.add_option(
+         "--packed-cache", arguments.packed_cache,
+         "Folder for packed weights: the first start writes a file as large as the weights, later ones are faster")
+      ->type_name("DIR");
+
+  const std::string input = "What to answer";
+  auto* const image = app.add_option("--image", arguments.images, "Picture (PNG, JPEG); may be repeated")
+                          ->type_name("FILE")
+                          ->allow_extra_args(false)
+                          ->group(input);
+  auto* const video =
+      app.add_option("--video", arguments.videos,
+                     "Clip: a video file, an animated GIF, or a folder of numbered pictures; may be repeated")
+          ->type_name("FILE|DIR")
+          ->allow_extra_args(false)
+          ->group(input);
+  auto* const prompt = app.add_option("--prompt", arguments.prompt, "Question; pictures and clips come before it")
+                           ->type_name("TEXT")
+                           ->group(input);
+  auto* const messages =
+      app.add_option("--messages", arguments.messages,
+                     "Conversation in the layout of transformers; media paths are relative to the file; "
+                     "- is standard input")
+          ->type_name("FILE.json")
+          ->group(input);
+  auto* const batch = app.add_option("--batch", arguments.batch,
+                                     "One conversation per line; writes one JSON object per line, in order. A bad line "
+                                     "gives an object with \"error\", and the next ones are still answered")
+                          ->type_name("FILE.jsonl")
+                          ->group(input);
+  app.add_option("--batch-size", arguments.batch_size, "Conversations of --batch that are computed together")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->group(input);
+  messages->excludes(prompt)->excludes(image)->excludes(video);
+  batch->excludes(prompt)->excludes(image)->excludes(video)->excludes(messages);
+  app.add_option("--system", arguments.system, "System message")->type_name("TEXT")->group(input);
+  app.add_option("--tools", arguments.tools, "Functions that the model may call, as JSON schemas")
+      ->type_name("FILE.json")
+      ->group(input);
+
+  const std::string clips = "How clips are read";
+  const CLI::Range positive(std::numeric_limits<double>::min(), 1e6, "POSITIVE");
+  auto* const fps = app.add_option("--fps", arguments.fps, "Frames taken per second (default: the checkpoint's)")
+                        ->check(positive)
+                        ->group(clips);
+  auto* const frames = app.add_option("--num-frames", arguments.num_frames, "Frames taken in all, instead")
+                           ->check(CLI::PositiveNumber)
+                           ->group(clips);
+  auto* const all = app.add_flag("--all-frames", arguments.all_frames, "Take every frame")->group(clips);
+  fps->excludes(frames)->excludes(all);
+  frames->excludes(all);
+  app.add_option("--source-fps", arguments.source_fps,
+                 "Frame rate of --video where it does not say (a folder of pictures) or is wrong")
+      ->check(positive)
+      ->group(clips);
+  app.add_option("--video-prompt", arguments.video_prompt,
+                 "How a clip stands in the prompt: as in transformers 5 (keep), or 4.57 (without)")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, VideoPrompt>{{"keep", VideoPrompt::keep_outer_pair},
+                                                                     {"without", VideoPrompt::without_outer_pair}},
+                                  CLI::ignore_case))
+      ->type_name("keep|without")
+      ->group(clips);
+
+  const std::string decoding = "How tokens are chosen (defaults: the checkpoint's generation_config.json)";
+  GenerateOptions& generate = arguments.generate;
+  const auto count = [&](const char* option, auto& value, const char* what) {
+    app.add_option(option, value, what)->check(CLI::PositiveNumber)->group(decoding);
+  };
+  const auto number = [&](const char* option, auto& value, const char* what) {
+    return app.add_option(option, value, what)->group(decoding);
+  };
+  count("--max-new-tokens", generate.max_new_tokens, "Length limit of an answer (else 1024)");
+  number("--min-new-tokens", generate.min_new_tokens, "No end before so many tokens")->check(CLI::NonNegativeNumber);
+  number("--temperature", generate.temperature, "0 is greedy; above, sampling")->check(CLI::NonNegativeNumber);
+  number("--top-k", generate.top_k, "Sample among the K best (0: all)")->check(CLI::NonNegativeNumber);
+  number("--top-p", generate.top_p, "Sample among the likeliest that make up P")->check(CLI::Range(0.0, 1.0));
+  number("--min-p", generate.min_p, "Sample among those of at least P times the likeliest")
+      ->check(CLI::Range(0.0, 1.0));
+  number("--seed", generate.seed, "Makes sampling repeatable");
+  number("--repetition-penalty", generate.repetition_penalty,
+         "Above 1: what has occurred, prompt included, is less likely")
+      ->check(positive);
+  number("--presence-penalty", generate.presence_penalty, "Taken off the score of tokens that the answer has");
+  number("--frequency-penalty", generate.frequency_penalty, "The same, for each time");
+  number("--no-repeat-ngram-size", generate.no_repeat_ngram_size, "No run of N tokens occurs twice")
+      ->check(CLI::NonNegativeNumber);
+  number("--stop", arguments.stop, "Ends the answer where it writes this; may be repeated")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  count("--num-beams", generate.num_beams, "Beam search over N beams");
+  number("--length-penalty", generate.length_penalty, "Beam search: above 0 prefers longer answers");
+  count("--num-return-sequences", generate.num_return_sequences, "Answers to one prompt, with their scores");
+  count("--prompt-lookup", generate.prompt_lookup_num_tokens,
+        "Guess up to N tokens from what was said before; the answer stays that of greedy decoding");
+
+  const std::string thinking = "Thinking models";
+  app.add_flag("--thinking", arguments.thinking, "Use the Thinking chat format: the answer opens with <think>")
+      ->group(thinking);
+  app.add_option("--thinking-budget", arguments.thinking_budget, "Ends the reasoning after N tokens")
+      ->check(CLI::NonNegativeNumber)
+      ->group(thinking);
+  app.add_flag("--hide-thinking", arguments.hide_thinking, "Print the answer without the reasoning")->group(thinking);
+
+  const std::string output = "Output";
+  app.add_option("--draw", arguments.draw, "Draw the boxes and points that the answer names into the picture")
+      ->type_name("OUT.png")
+      ->group(output);
+  app.add_flag("--json", arguments.json, "Print one JSON object instead of the text")->group(output);
+  app.add_flag("--stats", arguments.stats, "Print token counts, speed and memory to standard error")->group(output);
+  app.add_option("--threads", arguments.threads, "Threads (default: all processors)")
+      ->check(CLI::PositiveNumber)
+      ->group(output);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      app.exit(error);  // --help, --version
+      return false;
+    }
+    fail(error.what(), "; see --help");
+  }
+  if (arguments.several_answers() && arguments.prompt == std::nullopt && arguments.messages.empty() &&
+      arguments.batch.empty())
+    fail("--num-return-sequences is not for a chat, which goes on with one answer; see --help");
+  if (!arguments.draw.empty()) {
+    if (arguments.prompt == std::nullopt && arguments.messages.empty())
+      fail("--draw is for the answer to --prompt or --messages; see --help");
+    check_image_name(arguments.draw);  // before anything is computed
+  }
+  if (generate.temperature && *generate.temperature == 0.0f) {
+    generate.do_sample = false;
+    generate.temperature.reset();
+  } else if (generate.temperature || generate.top_k || generate.top_p || generate.min_p) {
+    generate.do_sample = true;  // who sets a sampling option wants to sample
+  } else if (arguments.has_beams() || generate.prompt_lookup_num_tokens) {
+    generate.do_sample =
+        false;  // both are searches for the likeliest; a checkpoint's sampling defaults are not asked for
+  }
+  return true;
+}
+
+}  // namespace program

@@ -1,0 +1,143 @@
+/// --batch: conversations from a file, one per line, to answers, one JSON object per line.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "answerer.hpp"
+#include "qwen3vl/io/json_file.hpp"
+#include "qwen3vl/processing/json_text.hpp"
+#include "qwen3vl/processing/message_json.hpp"
+#include "report.hpp"
+
+namespace program {
+
+/// Reads lines of bounded length: a longer one is skipped to its end, so that no file can take all memory.
+class LineReader {
+ public:
+  explicit LineReader(std::istream& stream) : stream_(stream) {}
+
+  /// The next line without its end; false at the end of the file. `too_long` says that it was skipped.
+  bool next(std::string& line, bool& too_long) {
+    line.clear();
+    too_long = false;
+    bool any = false;
+    for (int c = stream_.get(); c != std::istream::traits_type::eof(); c = stream_.get()) {
+      any = true;
+      if (c == '\n') break;
+      if (line.size() < max_json_bytes) {
+        line += static_cast<char>(c);
+      } else {
+        too_long = true;
+      }
+    }
+    if (line.ends_with('\r')) line.pop_back();
+    return any;
+  }
+
+ private:
+  std::istream& stream_;
+};
+
+/// Answers the lines of a file in order, several at a time. Lines that cannot be answered cost only themselves.
+template <class Model>
+class Batch {
+ public:
+  Batch(Answerer<Model>& answerer, const Arguments& arguments) : answerer_(answerer), arguments_(arguments) {
+    size_ = answerer.independent_of_company() ? static_cast<std::size_t>(arguments.batch_size) : 1;
+  }
+
+  void run() {
+    if (arguments_.batch == "-") return run(std::cin);
+    std::ifstream file(arguments_.batch);
+    std::error_code ignored;
+    if (!file || std::filesystem::is_directory(arguments_.batch, ignored)) fail("cannot open ", arguments_.batch);
+    folder_ = std::filesystem::path(arguments_.batch).parent_path();
+    run(file);
+  }
+
+ private:
+  struct Line {
+    std::size_t number;
+    std::optional<Conversation> messages;
+    std::string error;
+  };
+
+  void run(std::istream& stream) {
+    LineReader reader(stream);
+    std::string text;
+    bool too_long = false;
+    for (std::size_t number = 1; reader.next(text, too_long); ++number) {
+      if (!too_long && text.find_first_not_of(" \t") == std::string::npos) continue;  // an empty line asks nothing
+      lines_.push_back({number, std::nullopt, ""});
+      try {
+        if (too_long) fail("the line is longer than ", max_json_bytes, " bytes");
+        lines_.back().messages = conversation(text);
+        ++waiting_;
+      } catch (const Error& error) {
+        lines_.back().error = error.what();
+      }
+      if (waiting_ == size_) answer();
+    }
+    answer();
+    if (arguments_.stats || failed_ > 0) std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
+  }
+
+  Conversation conversation(std::string_view text) const {
+    Conversation messages = messages_from_json(text);
+    if (!arguments_.system.empty()) messages.insert(messages.begin(), system_prompt(arguments_.system));
+    return messages;
+  }
+
+  /// Answers what was read so far, in the order of the lines.
+  void answer() {
+    std::vector<Conversation> conversations;
+    for (const Line& line : lines_)
+      if (line.messages) conversations.push_back(*line.messages);
+    std::vector<Result> results;
+    bool together = conversations.size() > 1;
+    if (together) {
+      try {
+        results = answerer_(conversations, folder_);
+      } catch (const Error&) {
+        together = false;  // one of them is the reason; each by itself tells which
+      }
+    }
+    std::size_t next = 0;
+    for (Line& line : lines_) {
+      nlohmann::ordered_json json;
+      json["line"] = line.number;
+      try {
+        if (!line.messages) fail(line.error);
+        const Result result = together ? std::move(results[next++])
+                                       : std::move(answerer_(std::span(&*line.messages, 1), folder_).front());
+        json.update(result_to_json(result, answerer_.load_seconds()));
+        ++answered_;
+      } catch (const Error& error) {
+        json["error"] = error.what();
+        ++failed_;
+      }
+      print_json(json);
+    }
+    lines_.clear();
+    waiting_ = 0;
+  }
+
+  Answerer<Model>& answerer_;
+  const Arguments& arguments_;
+  std::filesystem::path folder_;
+  std::vector<Line> lines_;
+  std::size_t size_ = 1, waiting_ = 0, answered_ = 0, failed_ = 0;
+};
+
+}  // namespace program

@@ -1,0 +1,113 @@
+/// The chat: one line in, one answer out.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "answerer.hpp"
+
+namespace program {
+
+/// A question with `pictures` pictures, which are handed over beside it, and clips before it.
+inline Message question(const std::string& words, std::size_t pictures, const std::vector<std::string>& videos,
+                        const Arguments& arguments) {
+  std::vector<ContentPart> parts(pictures, image());
+  for (const std::string& file : videos) {
+    ContentPart part = video(std::filesystem::absolute(file).string());
+    part.source_fps = arguments.source_fps;
+    parts.push_back(std::move(part));
+  }
+  parts.push_back(text(words));
+  return user(std::move(parts));
+}
+
+inline std::vector<Image> load_images(const std::vector<std::string>& files) {
+  std::vector<Image> images;
+  images.reserve(files.size());
+  for (const std::string& file : files) images.push_back(load_image(file));
+  return images;
+}
+
+/// Keys and values are kept between turns, so that only new tokens are computed.
+template <class Model>
+class Chat {
+ public:
+  using Watcher = typename Answerer<Model>::Watcher;
+  /// Takes each answer as it is complete.
+  using Finish = std::function<void(const Result&)>;
+
+  Chat(Answerer<Model>& answerer, const Arguments& arguments, Conversation opening)
+      : answerer_(answerer),
+        arguments_(arguments),
+        messages_(std::move(opening)),
+        images_(load_images(arguments.images)),
+        waiting_(images_.size()),
+        videos_(arguments.videos) {}
+
+  /// Until the input ends. On a terminal an error costs its own turn only; elsewhere it is thrown.
+  void run(const std::function<Watcher()>& watch, const Finish& finish,
+           const std::function<void(const Error&)>& complain) {
+    const bool terminal = isatty(STDIN_FILENO) != 0;
+    if (terminal) std::fputs("Type a message. /image FILE and /video FILE add to the next one, /exit ends.\n", stderr);
+    std::string line;
+    while (true) {
+      if (terminal) std::fputs("> ", stderr);
+      if (!std::getline(std::cin, line) || line == "/exit") break;
+      if (line.empty()) continue;
+      try {
+        if (!is_command(line)) finish(turn(line, watch()));
+      } catch (const Error& error) {
+        if (!terminal) throw;
+        complain(error);
+      }
+    }
+  }
+
+ private:
+  bool is_command(const std::string& line) {
+    if (line.starts_with("/image ")) {
+      images_.push_back(load_image(line.substr(7)));
+      ++waiting_;
+      return true;
+    }
+    if (!line.starts_with("/video ")) return false;
+    const std::string file = line.substr(7);
+    open_video(file, {.fps = arguments_.source_fps});  // what is no clip is said now
+    videos_.push_back(file);
+    return true;
+  }
+
+  /// A turn that fails is taken back, with its pictures and clips: one of them may be the reason.
+  Result turn(const std::string& line, const Watcher& watcher) {
+    messages_.push_back(question(line, waiting_, std::exchange(videos_, {}), arguments_));
+    const std::size_t pictures = std::exchange(waiting_, 0);
+    try {
+      Result result =
+          std::move(answerer_(std::span(&messages_, 1), std::filesystem::path(), images_, watcher, &cache_).front());
+      messages_.push_back(result.answers.front().parsed.message());
+      return result;
+    } catch (const Error&) {
+      messages_.pop_back();
+      images_.resize(images_.size() - pictures);
+      throw;
+    }
+  }
+
+  Answerer<Model>& answerer_;
+  const Arguments& arguments_;
+  Conversation messages_;
+  std::vector<Image> images_;  // of all turns
+  std::size_t waiting_;        // of them for the next message
+  std::vector<std::string> videos_;
+  PromptCache<Model> cache_;
+};
+
+}  // namespace program

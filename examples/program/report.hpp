@@ -1,0 +1,80 @@
+/// Answers as a person or a program reads them.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "answerer.hpp"
+#include "qwen3vl/generation/generate_types.hpp"
+
+namespace program {
+
+inline std::int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+inline double rate(index_t tokens, double seconds) {
+  return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
+}
+
+/// The parts of an answer; what it does not have is left out.
+inline nlohmann::ordered_json answer_to_json(const Answer& answer) {
+  nlohmann::ordered_json json;
+  json["text"] = answer.parsed.text;
+  if (answer.parsed.reasoning) json["reasoning"] = *answer.parsed.reasoning;
+  if (!answer.parsed.reasoning_complete) json["reasoning_complete"] = false;
+  if (!answer.parsed.tool_calls.empty()) json["tool_calls"] = tool_calls_to_json(answer.parsed.tool_calls);
+  if (!answer.parsed.errors.empty()) json["tool_call_errors"] = answer.parsed.errors;
+  json["token_ids"] = answer.token_ids;
+  json["finish_reason"] = name_of(answer.finish_reason);
+  if (answer.score) json["score"] = *answer.score;
+  return json;
+}
+
+/// The best answer's parts, all answers if there are several, and what they cost.
+inline nlohmann::ordered_json result_to_json(const Result& result, double load_seconds) {
+  nlohmann::ordered_json json = answer_to_json(result.answers.front());
+  if (result.answers.size() > 1)
+    for (const Answer& answer : result.answers) json["answers"].push_back(answer_to_json(answer));
+  json["prompt_tokens"] = result.prompt_tokens;
+  json["image_tokens"] = result.image_tokens;
+  json["video_tokens"] = result.video_tokens;
+  const GenerationTimings& t = result.timings;
+  json["timings"] = {{"load_seconds", load_seconds},
+                     {"processing_seconds", result.processing_seconds},
+                     {"vision_seconds", t.vision_seconds},
+                     {"prefill_seconds", t.prefill_seconds},
+                     {"decode_seconds", t.decode_seconds},
+                     {"computed_prompt_tokens", t.computed_tokens},
+                     {"prefill_tokens_per_second", rate(t.computed_tokens, t.prefill_seconds)},
+                     {"decode_tokens_per_second", rate(t.new_tokens - 1, t.decode_seconds)},
+                     {"peak_memory_bytes", peak_memory_bytes()}};
+  return json;
+}
+
+/// One line on standard output.
+inline void print_json(const nlohmann::ordered_json& json) {
+  // Tokens may end inside a character; what is not UTF-8 becomes U+FFFD.
+  std::puts(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  std::fflush(stdout);
+}
+
+inline void print_stats(const Result& result, double load_seconds) {
+  const GenerationTimings& t = result.timings;
+  std::fprintf(
+      stderr,
+      "[%lld prompt tokens (%lld of pictures, %lld of clips, %lld computed), %lld new | load %.2f s, vision %.3f s, "
+      "prefill %.0f tokens/s, decode %.0f tokens/s | peak memory %.0f MB]\n",
+      static_cast<long long>(result.prompt_tokens), static_cast<long long>(result.image_tokens),
+      static_cast<long long>(result.video_tokens), static_cast<long long>(t.computed_tokens),
+      static_cast<long long>(t.new_tokens), load_seconds, t.vision_seconds, rate(t.computed_tokens, t.prefill_seconds),
+      rate(t.new_tokens - 1, t.decode_seconds), static_cast<double>(peak_memory_bytes()) * 1e-6);
+}
+
+}  // namespace program

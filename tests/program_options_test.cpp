@@ -1,0 +1,151 @@
+// The program's options for clips, decoding, reasoning, tools and drawing.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE program_options
+#include <boost/test/unit_test.hpp>
+#include <string>
+#include <vector>
+
+#include "program_run.hpp"
+#include "qwen3vl/io/image_file.hpp"
+
+using namespace qwen3vl::test;
+
+namespace {
+
+json answer_of(const std::string& arguments, const std::string& input = "") {
+  const std::vector<json> answers = json_lines(run("--json " + arguments, input));
+  BOOST_REQUIRE(answers.size() == 1u);
+  return answers.front();
+}
+
+const std::string describe = " --prompt 'Describe this image.'" + image("02.png");
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(clips) {
+  const std::string what = " --prompt 'What happens in this video?'" + clip("01");
+  const json all = answer_of("--all-frames" + what);
+  BOOST_TEST(all.at("text") == "A white heart moves from right to left.");
+  BOOST_TEST(all.at("image_tokens") == 0);
+  // Eight frames make four groups, four frames two; a group has the same number of tokens unless the budget is short.
+  const json four = answer_of("--num-frames 4" + what);
+  BOOST_TEST(four.at("video_tokens").get<int>() < all.at("video_tokens").get<int>());
+  BOOST_TEST(four.at("prompt_tokens").get<int>() < all.at("prompt_tokens").get<int>());
+  // The other form of the prompt lacks the outer pair.
+  const json without = answer_of("--all-frames --video-prompt without" + what);
+  BOOST_TEST(without.at("prompt_tokens").get<int>() == all.at("prompt_tokens").get<int>() - 2);
+  BOOST_TEST(answer_of("--all-frames --video-prompt KEEP" + what).at("token_ids") == all.at("token_ids"));
+  // The source's rate decides how many frames the default of the processor takes.
+  const auto tokens = [&](const std::string& options) {
+    return answer_of(options + what).at("video_tokens").get<int>();
+  };
+  BOOST_TEST(tokens("--source-fps 1 --fps 1") == tokens("--all-frames"));
+  BOOST_TEST(tokens("--source-fps 2 --fps 1") < tokens("--all-frames"));
+  check_error(run("--fps 1 --num-frames 4" + what), "--fps");
+  check_error(run("--fps 0" + what), "--fps");
+  check_error(run("--num-frames 0" + what), "--num-frames");
+  check_error(run("--prompt x --video /nonexistent.mp4"), "cannot open /nonexistent.mp4");
+}
+
+BOOST_AUTO_TEST_CASE(chat_with_clips) {
+  const std::string file = (assets / "expected" / "clips" / "02").string();
+  const std::vector<json> answers = json_lines(
+      run("--json --all-frames", "/video " + file + "\nWhat happens in this video?\nHow many shapes are there?\n"));
+  BOOST_REQUIRE(answers.size() == 2u);
+  BOOST_TEST(answers[0].at("text") == "A purple heart stays still.");
+  BOOST_TEST(answers[1].at("timings").at("computed_prompt_tokens").get<int>() < 20);
+}
+
+BOOST_AUTO_TEST_CASE(search_and_candidates) {
+  const json greedy_answer = answer_of(describe);
+  for (const char* options : {"--prompt-lookup 5", "--num-beams 1", "--num-return-sequences 1"})
+    BOOST_TEST(answer_of(options + describe).at("token_ids") == greedy_answer.at("token_ids"), options);
+  const json beams = answer_of("--num-beams 4 --num-return-sequences 3" + describe);
+  BOOST_REQUIRE(beams.at("answers").size() == 3u);
+  BOOST_TEST(beams.at("answers")[0].at("token_ids") == beams.at("token_ids"));
+  for (std::size_t i = 1; i < 3; ++i) {
+    BOOST_TEST(beams.at("answers")[i].at("score").get<double>() <=
+               beams.at("answers")[i - 1].at("score").get<double>());
+    BOOST_TEST(beams.at("answers")[i].at("token_ids") != beams.at("token_ids"));
+  }
+  const Result text = run("--num-beams 2 --num-return-sequences 2" + describe);
+  BOOST_TEST(std::count(text.out.begin(), text.out.end(), '\n') == 2, text.out);
+  check_error(run("--num-beams 2 --num-return-sequences 3" + describe), "num_return_sequences");
+  check_error(run("--num-return-sequences 2"), "--num-return-sequences");
+}
+
+BOOST_AUTO_TEST_CASE(penalties_and_ends) {
+  const std::string whole = answer_of(describe).at("text");
+  const json stopped = answer_of("--stop ' on the' --stop zebra" + describe);
+  BOOST_TEST(stopped.at("finish_reason") == "stop_criterion");
+  BOOST_TEST(stopped.at("text").get<std::string>().size() < whole.size());
+  BOOST_TEST(stopped.at("text").get<std::string>().find(" on the") != std::string::npos);
+  const json longer = answer_of("--min-new-tokens 40 --max-new-tokens 60" + describe);
+  BOOST_TEST(longer.at("token_ids").size() >= 40u);
+  // What has been said, prompt included, counts so much that it is not said again.
+  const json once = answer_of("--repetition-penalty 1000 --max-new-tokens 30" + describe);
+  std::vector<int> ids = once.at("token_ids");
+  std::sort(ids.begin(), ids.end());
+  BOOST_TEST((std::adjacent_find(ids.begin(), ids.end()) == ids.end()));
+  // The model is too sure of itself for the penalties of the answer alone, which have a range.
+  BOOST_TEST(answer_of("--presence-penalty 0.5 --frequency-penalty 0.5" + describe).at("text") == whole);
+  check_error(run("--presence-penalty 3" + describe), "presence_penalty is 3");
+  check_error(run("--frequency-penalty=-3" + describe), "frequency_penalty is -3");
+}
+
+BOOST_AUTO_TEST_CASE(reasoning) {
+  const std::string colour = " --thinking --prompt 'What color is the heart?'" + image("02.png");
+  const json answer = answer_of(colour);
+  BOOST_TEST(answer.at("text") == "The heart is yellow.");
+  BOOST_TEST(answer.at("reasoning").get<std::string>().find("I see a small black circle") == 0u);
+  BOOST_TEST(run("--hide-thinking" + colour).out == "The heart is yellow.\n");
+  BOOST_TEST(run(colour).out.find("</think>") != std::string::npos);
+  // With a budget the reasoning ends after so many tokens, and an answer follows.
+  const json limited = answer_of("--thinking-budget 5" + colour);
+  const std::string all = answer.at("reasoning"), some = limited.at("reasoning");
+  BOOST_TEST(all.substr(0, some.size()) == some);
+  BOOST_TEST(some.size() < all.size());
+  BOOST_TEST(!limited.at("text").get<std::string>().empty());
+  BOOST_TEST(answer_of("--thinking-budget 0" + colour).at("reasoning") == "");
+  BOOST_TEST(answer_of("--thinking-budget 1000" + colour).at("token_ids") == answer.at("token_ids"));
+}
+
+BOOST_AUTO_TEST_CASE(tools) {
+  const TemporaryFolder folder;
+  write(folder / "tools.json",
+        R"([{"name": "zoom", "description": "Looks closer.", "parameters": {"type": "object"}}])");
+  const std::string tools = "--tools '" + (folder / "tools.json").string() + "' --max-new-tokens 2 --prompt Hello!";
+  const json with = answer_of(tools), without = answer_of("--max-new-tokens 2 --prompt Hello!");
+  BOOST_TEST(with.at("prompt_tokens").get<int>() > without.at("prompt_tokens").get<int>() + 50);
+  write(folder / "tools.json", R"({"a": 1})");
+  check_error(run(tools), "is not a function with a \"name\"");
+  check_error(run("--tools /nonexistent.json --prompt x"), "/nonexistent.json");
+}
+
+BOOST_AUTO_TEST_CASE(packed_weights) {
+  const TemporaryFolder folder;
+  const std::string cache = "--packed-cache '" + (folder / "cache").string() + "'";
+  const json first = answer_of(cache + describe), second = answer_of(cache + describe);
+  BOOST_TEST(first.at("token_ids") == answer_of(describe).at("token_ids"));
+  BOOST_TEST(second.at("token_ids") == first.at("token_ids"));
+  BOOST_TEST(std::distance(fs::directory_iterator(folder / "cache"), {}) == 1);
+  // Not to be had is no reason to stop.
+  const Result warned = run("--packed-cache /proc/none" + describe);
+  BOOST_TEST(warned.code == 0);
+  BOOST_TEST(warned.err.find("warning: cannot write") == 0u, warned.err);
+}
+
+BOOST_AUTO_TEST_CASE(drawing) {
+  const TemporaryFolder folder;
+  const std::string draw = "--draw '" + (folder / "out.png").string() + "'";
+  const json answer = answer_of(draw + describe);
+  BOOST_TEST(answer.at("grounding").is_array());
+  const qwen3vl::Image drawn = qwen3vl::load_image(folder / "out.png");
+  const qwen3vl::Image picture = qwen3vl::load_image(assets / "expected" / "images" / "02.png");
+  BOOST_TEST(drawn.width == picture.width);
+  BOOST_TEST(drawn.height == picture.height);
+  BOOST_TEST(run(draw + describe).err.find("0 boxes and points drawn") != std::string::npos);
+  check_error(run(draw + " --prompt x"), "--draw needs one picture; the conversation has 0");
+  check_error(run(draw + describe + image("01.png")), "--draw needs one picture; the conversation has 2");
+  check_error(run("--draw out.gif" + describe), "out.gif");
+}
