@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "backend/attention_cases.hpp"
+#include "backend/cache_cases.hpp"
 #include "backend/expert_cases.hpp"
 #include "backend/linear_cases.hpp"
 #include "backend/row_cases.hpp"
@@ -44,6 +45,9 @@ void all_linear() {
 void all_attention() {
   with_threads([](Context<Cpu>& ctx) { operations::all_attention_cases(ctx); });
 }
+void all_caches() {
+  with_threads([](Context<Cpu>& ctx) { operations::all_cache_cases(ctx); });
+}
 void all_experts() {
   with_threads([](Context<Cpu>& ctx) { operations::all_expert_cases(ctx); });
 }
@@ -77,6 +81,7 @@ bool init() {
   auto& suite = boost::unit_test::framework::master_test_suite();
   suite.add(BOOST_TEST_CASE(all_linear));
   suite.add(BOOST_TEST_CASE(all_attention));
+  suite.add(BOOST_TEST_CASE(all_caches));
   suite.add(BOOST_TEST_CASE(all_experts));
   suite.add(BOOST_TEST_CASE(all_rows));
   suite.add(BOOST_TEST_CASE(all_functions));

@@ -71,6 +71,12 @@ BOOST_AUTO_TEST_CASE(defaults_are_those_of_transformers) {
   BOOST_TEST(config.repetition_penalty == 1.0f);
   BOOST_TEST(config.no_repeat_ngram_size == 0);
   BOOST_TEST(config.num_beams == 1);
+  BOOST_TEST(config.length_penalty == 1.0f);
+  BOOST_TEST((config.early_stopping == EarlyStopping::no));
+  BOOST_TEST(config.num_return_sequences == 1);
+  BOOST_TEST(config.token_minimum() == 0);
+  BOOST_TEST(config.prompt_lookup_num_tokens == 0);
+  BOOST_TEST(config.max_matching_ngram_size == 2);
   BOOST_TEST(config.eos_token_id.empty());
   BOOST_TEST(!config.pad_token_id.has_value());
   BOOST_TEST(!config.bos_token_id.has_value());
@@ -100,7 +106,22 @@ BOOST_AUTO_TEST_CASE(checkpoints) {
 BOOST_AUTO_TEST_CASE(all_fields) {
   const auto config = parsed(R"({"max_new_tokens": 7, "do_sample": true, "temperature": 2, "top_k": 3, "top_p": 0.25,
     "min_p": 0.5, "repetition_penalty": 1.5, "no_repeat_ngram_size": 4, "num_beams": 5, "eos_token_id": 6,
-    "pad_token_id": 0, "bos_token_id": 2147483647, "transformers_version": "4.57.0", "max_length": 99, "x": {"y": []}})");
+    "pad_token_id": 0, "bos_token_id": 2147483647, "transformers_version": "4.57.0", "max_length": 99, "x": {"y": []},
+    "min_new_tokens": 0, "min_length": 8, "presence_penalty": 0.5, "frequency_penalty": -2, "length_penalty": -1.5,
+    "early_stopping": "never", "num_return_sequences": 3, "prompt_lookup_num_tokens": 10,
+    "max_matching_ngram_size": 4})");
+  BOOST_TEST(config.max_length.value() == 99);
+  BOOST_TEST(config.min_new_tokens.value() == 0);
+  BOOST_TEST(config.min_length == 8);
+  BOOST_TEST(config.presence_penalty == 0.5f);
+  BOOST_TEST(config.frequency_penalty == -2.0f);
+  BOOST_TEST(config.length_penalty == -1.5f);
+  BOOST_TEST((config.early_stopping == EarlyStopping::never));
+  BOOST_TEST(config.num_return_sequences == 3);
+  BOOST_TEST(config.prompt_lookup_num_tokens == 10);
+  BOOST_TEST(config.max_matching_ngram_size == 4);
+  BOOST_TEST((parsed(R"({"early_stopping": true})").early_stopping == EarlyStopping::yes));
+  BOOST_TEST((parsed(R"({"early_stopping": false})").early_stopping == EarlyStopping::no));
   BOOST_TEST(config.token_limit() == 7);
   BOOST_TEST(config.do_sample);
   BOOST_TEST(config.temperature == 2.0f);
@@ -118,8 +139,16 @@ BOOST_AUTO_TEST_CASE(all_fields) {
 BOOST_AUTO_TEST_CASE(null_turns_off) {
   const auto config = parsed(R"({"max_new_tokens": null, "do_sample": null, "temperature": null, "top_k": null,
     "top_p": null, "min_p": null, "repetition_penalty": null, "no_repeat_ngram_size": null, "num_beams": null,
-    "eos_token_id": null, "pad_token_id": null, "bos_token_id": null})");
+    "eos_token_id": null, "pad_token_id": null, "bos_token_id": null, "max_length": null, "min_new_tokens": null,
+    "min_length": null, "early_stopping": null, "length_penalty": null, "num_return_sequences": null,
+    "prompt_lookup_num_tokens": null, "max_matching_ngram_size": null, "presence_penalty": null})");
   BOOST_TEST(config.token_limit() == 20);
+  BOOST_TEST(config.token_limit(1000) == 20);
+  BOOST_TEST(config.token_minimum() == 0);
+  BOOST_TEST((config.early_stopping == EarlyStopping::no));
+  BOOST_TEST(config.num_return_sequences == 1);
+  BOOST_TEST(config.prompt_lookup_num_tokens == 0);
+  BOOST_TEST(config.max_matching_ngram_size == 2);
   BOOST_TEST(!config.do_sample);
   BOOST_TEST(config.temperature == 1.0f);
   BOOST_TEST(config.top_k == 0);
@@ -180,6 +209,18 @@ BOOST_AUTO_TEST_CASE(wrong_values_name_file_and_field) {
               {"no_repeat_ngram_size", "-3"},
               {"no_repeat_ngram_size", "1.0"},
               {"num_beams", "0"},
+              {"max_length", "0"},
+              {"min_new_tokens", "-1"},
+              {"min_length", "1.5"},
+              {"presence_penalty", "2.1"},
+              {"frequency_penalty", "-3"},
+              {"length_penalty", "\"long\""},
+              {"early_stopping", "\"always\""},
+              {"early_stopping", "1"},
+              {"early_stopping", "[]"},
+              {"num_return_sequences", "0"},
+              {"prompt_lookup_num_tokens", "-1"},
+              {"max_matching_ngram_size", "0"},
               {"eos_token_id", "-1"},
               {"eos_token_id", "2147483648"},
               {"eos_token_id", "\"x\""},
@@ -218,7 +259,23 @@ BOOST_AUTO_TEST_CASE(validate_names_the_field) {
     check_error([&] { config.validate(); }, {field});
   };
   check({.max_new_tokens = 0}, "max_new_tokens");
-  check({.num_beams = 4}, "num_beams");
+  check({.min_new_tokens = -1}, "min_new_tokens");
+  check({.min_length = -1}, "min_length");
+  check({.presence_penalty = 2.5f}, "presence_penalty");
+  check({.frequency_penalty = nan}, "frequency_penalty");
+  check({.num_beams = 0}, "num_beams");
+  check({.num_beams = 1 << 20}, "num_beams");
+  check({.num_beams = 4, .length_penalty = infinity}, "length_penalty");
+  check({.num_beams = 4, .num_return_sequences = 5}, "num_return_sequences");
+  check({.num_return_sequences = 2}, "do_sample");
+  check({.do_sample = true, .num_return_sequences = 0}, "num_return_sequences");
+  check({.num_beams = 2, .prompt_lookup_num_tokens = 3}, "prompt_lookup_num_tokens");
+  check({.prompt_lookup_num_tokens = -3}, "prompt_lookup_num_tokens");
+  check({.prompt_lookup_num_tokens = 3, .max_matching_ngram_size = 0}, "max_matching_ngram_size");
+  check_error([] { GenerationConfig{.max_length = 9}.validate(9); }, {"max_length is 9", "max_new_tokens"});
+  BOOST_CHECK_NO_THROW((GenerationConfig{.max_length = 10}.validate(9)));
+  BOOST_CHECK_NO_THROW((GenerationConfig{.max_new_tokens = 1, .max_length = 1}.validate(9)));
+  BOOST_CHECK_NO_THROW((GenerationConfig{.num_beams = 4, .num_return_sequences = 4}.validate()));
   for (const float bad : {0.0f, -1.0f, nan, infinity}) {
     check({.repetition_penalty = bad}, "repetition_penalty");
     check({.do_sample = true, .temperature = bad}, "temperature");
@@ -231,6 +288,14 @@ BOOST_AUTO_TEST_CASE(validate_names_the_field) {
   }
   // Greedy decoding does not look at them, and checkpoints leave them in all states.
   BOOST_CHECK_NO_THROW((GenerationConfig{.temperature = 0.0f, .top_k = -1, .top_p = 2.0f}.validate()));
+}
+
+BOOST_AUTO_TEST_CASE(limits_go_by_new_tokens_first) {
+  BOOST_TEST((GenerationConfig{.max_length = 30}.token_limit(12)) == 18);
+  BOOST_TEST((GenerationConfig{.max_new_tokens = 5, .max_length = 30}.token_limit(12)) == 5);
+  BOOST_TEST((GenerationConfig{.min_length = 30}.token_minimum(12)) == 18);
+  BOOST_TEST((GenerationConfig{.min_length = 30}.token_minimum(40)) == 0);
+  BOOST_TEST((GenerationConfig{.min_new_tokens = 5, .min_length = 30}.token_minimum(12)) == 5);
 }
 
 BOOST_AUTO_TEST_CASE(padding) {

@@ -270,6 +270,70 @@ BOOST_AUTO_TEST_CASE(settings_out_of_range_are_errors) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(penalties_of_the_answer) {
+  const std::vector<TokenId> ids{0, 1, 1, 2, 3, 3, 3, 1};  // the first three are the prompt
+  std::vector<float> scores{1.0f, 2.0f, 3.0f, -4.0f, 5.0f};
+  const PresenceFrequencyPenaltyLogitsProcessor penalty(0.5f, 0.25f);
+  penalty(ids, 3, scores);
+  BOOST_TEST(scores == (std::vector<float>{1.0f, 2.0f - 0.75f, 3.0f - 0.75f, -4.0f - 1.25f, 5.0f}));
+  scores = {1.0f, 2.0f, 3.0f, -4.0f, 5.0f};
+  PresenceFrequencyPenaltyLogitsProcessor(-1.0f, 0.0f)(ids, 7, scores);
+  BOOST_TEST(scores == (std::vector<float>{1.0f, 3.0f, 3.0f, -4.0f, 5.0f}));
+  penalty(ids, 8, scores);  // no answer yet
+  BOOST_TEST(scores == (std::vector<float>{1.0f, 3.0f, 3.0f, -4.0f, 5.0f}));
+  BOOST_CHECK_THROW(penalty(std::vector<TokenId>{0, 5}, 1, scores), Error);
+  BOOST_CHECK_THROW(penalty(std::vector<TokenId>{0, -1}, 1, scores), Error);
+  BOOST_CHECK_THROW(PresenceFrequencyPenaltyLogitsProcessor(nan, 0.0f), Error);
+  // Behind the repetition penalty, as in vLLM.
+  GenerationConfig config{
+      .repetition_penalty = 2.0f, .presence_penalty = 1.0f, .no_repeat_ngram_size = 3, .eos_token_id = {1}};
+  config.min_length = 6;
+  BOOST_TEST(LogitsProcessorList(config, 4).names() ==
+             (std::vector<std::string>{"RepetitionPenaltyLogitsProcessor", "PresenceFrequencyPenaltyLogitsProcessor",
+                                       "NoRepeatNGramLogitsProcessor", "MinNewTokensLengthLogitsProcessor"}));
+  scores = {8.0f, 8.0f, 8.0f, 8.0f, 8.0f};
+  LogitsProcessorList(config, 4)(std::vector<TokenId>{0, 4}, 1, scores);
+  BOOST_TEST(scores == (std::vector<float>{4.0f, -infinity, 8.0f, 8.0f, 3.0f}));
+  BOOST_TEST(LogitsProcessorList(config, 6).size() == 3u);
+}
+
+BOOST_AUTO_TEST_CASE(eos_waits_for_the_shortest_answer) {
+  const MinNewTokensLengthLogitsProcessor minimum(2, {1, 3, 99, -5});
+  for (const std::size_t prompt : {0u, 1u, 2u, 3u}) {
+    std::vector<float> scores(5, 0.5f);
+    minimum(std::vector<TokenId>{0, 0, 0}, prompt, scores);
+    const float eos = 3 - prompt < 2 ? -infinity : 0.5f;
+    BOOST_TEST(scores == (std::vector<float>{0.5f, eos, 0.5f, eos, 0.5f}));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(warpers_of_beams_keep_several) {
+  const std::vector<float> sharp{0.0f, 30.0f, -5.0f, 10.0f, 20.0f, 20.0f};
+  BOOST_TEST(kept(processed(TopKLogitsWarper(1, 2), sharp)) == (std::vector<std::size_t>{1, 4, 5}));  // a tie
+  BOOST_TEST(kept(processed(TopKLogitsWarper(4, 2), sharp)) == (std::vector<std::size_t>{1, 3, 4, 5}));
+  BOOST_TEST(kept(processed(TopPLogitsWarper(0.5f, 3), sharp)) == (std::vector<std::size_t>{1, 4, 5}));
+  BOOST_TEST(kept(processed(TopPLogitsWarper(0.5f, 4), sharp)) == (std::vector<std::size_t>{1, 3, 4, 5}));
+  BOOST_TEST(kept(processed(TopPLogitsWarper(0.5f, 9), sharp)).size() == 6u);
+  BOOST_TEST(kept(processed(MinPLogitsWarper(0.5f, 4), sharp)) == (std::vector<std::size_t>{1, 3, 4, 5}));
+  BOOST_TEST(kept(processed(MinPLogitsWarper(0.5f, 9), sharp)).size() == 6u);
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    // Removing as without a minimum, less the best ones.
+    const auto scores = random_scores(100, seed, false);
+    std::vector<float> sorted = scores;
+    std::ranges::sort(sorted, std::greater<>());
+    for (const std::size_t keep : {2u, 5u, 40u}) {
+      const auto check = [&](const std::vector<float>& plain, const std::vector<float>& several) {
+        for (std::size_t i = 0; i < scores.size(); ++i)
+          BOOST_REQUIRE((several[i] != -infinity) == (plain[i] != -infinity || scores[i] >= sorted[keep - 1]));
+      };
+      check(processed(TopPLogitsWarper(0.9f), scores), processed(TopPLogitsWarper(0.9f, keep), scores));
+      check(processed(MinPLogitsWarper(0.1f), scores), processed(MinPLogitsWarper(0.1f, keep), scores));
+    }
+  }
+  GenerationConfig config{.do_sample = true, .top_k = 1, .num_beams = 2, .eos_token_id = {1, 2, 3}};
+  BOOST_TEST(kept(processed(LogitsProcessorList(config), sharp)).size() == 4u);
+}
+
 BOOST_AUTO_TEST_CASE(own_processors_come_last) {
   LogitsProcessorList list(GenerationConfig{.do_sample = true, .temperature = 0.5f, .top_k = 0});
   std::vector<TokenId> seen;

@@ -80,6 +80,38 @@ BOOST_AUTO_TEST_CASE(frequencies_follow_the_probabilities) {
   BOOST_TEST(chi_square(scores, firsts) < 25.7);
 }
 
+// Sets of two without replacement: P({i, j}) = p_i p_j / (1 - p_i) + p_j p_i / (1 - p_j).
+BOOST_AUTO_TEST_CASE(different_draws) {
+  const std::vector<float> scores{0.0f, 1.0f, -infinity, 2.0f, 0.5f};
+  double sum = 0.0;
+  for (const float score : scores) sum += std::exp(static_cast<double>(score));
+  const auto p = [&](std::size_t i) { return std::exp(static_cast<double>(scores[i])) / sum; };
+  Sampler sampler(GenerationConfig{.do_sample = true, .seed = 11});
+  constexpr int count = 30000;
+  double counts[5][5] = {};
+  for (int i = 0; i < count; ++i) {
+    const auto drawn = sampler.draw_different(scores, 2);
+    BOOST_REQUIRE(drawn.size() == 2u);
+    BOOST_REQUIRE(scores[drawn[0]] > scores[drawn[1]]);  // best first
+    ++counts[drawn[0]][drawn[1]];
+  }
+  double statistic = 0.0;
+  for (const std::size_t i : {0u, 1u, 3u, 4u})
+    for (const std::size_t j : {0u, 1u, 3u, 4u}) {
+      if (!(scores[i] > scores[j])) continue;
+      const double expected = count * (p(i) * p(j) / (1.0 - p(i)) + p(i) * p(j) / (1.0 - p(j)));
+      statistic += (counts[i][j] - expected) * (counts[i][j] - expected) / expected;
+    }
+  BOOST_TEST(statistic < 25.7, statistic);  // 5 degrees of freedom
+  // Where too few can be drawn, the best of the others follow; never more than there are.
+  using Places = std::vector<std::size_t>;
+  BOOST_TEST(sampler.draw_different(std::vector<float>{-1e9f, 0.0f, -infinity, -1e8f, -infinity}, 4) ==
+             (Places{1, 3, 0, 2}));
+  BOOST_TEST(sampler.draw_different(std::vector<float>{0.0f, 0.0f}, 5) == (Places{0, 1}));
+  BOOST_CHECK_THROW(sampler.draw_different(std::vector<float>{-infinity, -infinity}, 1), Error);
+  BOOST_CHECK_THROW(sampler.draw_different(std::vector<float>{0.0f, nan}, 1), Error);
+}
+
 BOOST_AUTO_TEST_CASE(scores_far_from_zero) {
   for (const float shift : {1e4f, -1e4f}) {
     std::vector<float> scores{0.0f, 1.0f, 0.5f};

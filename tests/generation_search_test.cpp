@@ -455,7 +455,18 @@ BOOST_FIXTURE_TEST_CASE(reordered_sequences, Fixture) {
         write(s, i, static_cast<float>(i < 3 ? -i : s * 1000 + i));
     std::vector<index_t> sources;
     for (int i = 0; i < 5; ++i) sources.push_back(static_cast<index_t>(generator() % 5));
+    std::vector<float*> memory;
+    for (index_t s = 0; s < 7; ++s) memory.push_back(cache.layer(0).keys(s, 0));
     detail::reorder_sequences(cache, 1, sources, 3);
+    // Each sequence that goes on keeps its memory, in its own place if it goes on there.
+    for (index_t source = 0; source < 5; ++source) {
+      if (std::ranges::find(sources, source) == sources.end()) continue;
+      float* const own = memory[static_cast<std::size_t>(1 + source)];
+      index_t at = 0;
+      while (cache.layer(0).keys(at, 0) != own) ++at;
+      BOOST_REQUIRE(sources[static_cast<std::size_t>(at - 1)] == source);
+      if (sources[static_cast<std::size_t>(source)] == source) BOOST_REQUIRE(at == source + 1);
+    }
     for (index_t s = 0; s < 7; ++s) {
       const index_t from = s == 0 || s == 6 ? s : 1 + sources[static_cast<std::size_t>(s - 1)];
       BOOST_REQUIRE(cache.length(s) == lengths[static_cast<std::size_t>(from)]);

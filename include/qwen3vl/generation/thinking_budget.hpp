@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
-#include <utility>
+#include <string_view>
 #include <vector>
 
-#include "qwen3vl/generation/logits_processors.hpp"
+#include "qwen3vl/generation/logits_processor.hpp"
 
 namespace qwen3vl {
 
