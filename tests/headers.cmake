@@ -1,6 +1,9 @@
 # Every header compiles alone (and twice in one file), and layers pull in no JSON, tokenizer or image library.
 file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
      "${PROJECT_SOURCE_DIR}/include/qwen3vl/*.hpp")
+if(NOT TARGET qwen3vl::video)
+  list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/libav_")
+endif()
 set(units "")
 foreach(header IN LISTS headers)
   string(MAKE_C_IDENTIFIER "${header}" id)
@@ -9,7 +12,8 @@ foreach(header IN LISTS headers)
   list(APPEND units "${unit}")
 endforeach()
 add_library(headers_compile_alone OBJECT ${units})
-target_link_libraries(headers_compile_alone PRIVATE qwen3vl_options qwen3vl::processing)
+target_link_libraries(headers_compile_alone PRIVATE qwen3vl_options qwen3vl::processing
+                      $<TARGET_NAME_IF_EXISTS:qwen3vl::libav>)
 # Unoptimised: only whether they compile is asked.
 target_compile_options(headers_compile_alone PRIVATE -O0)
 
