@@ -365,6 +365,39 @@ BOOST_FIXTURE_TEST_CASE(lengths_and_penalties, Fixture) {
     BOOST_TEST(varied.new_tokens[row].front() == free.new_tokens[row].front());  // the prompt does not count
 }
 
+BOOST_FIXTURE_TEST_CASE(thinking_budgets, Fixture) {
+  Model model = random_model<Dense>(cpu, 1);
+  Prompt prompt = prompts()[0];
+  prompt.text({20, 7});  // <think> and a newline
+  const auto free = model.generate(inputs_of({prompt}), {.max_new_tokens = 12}).new_tokens[0];
+  BOOST_REQUIRE(std::ranges::find(free, 21) == free.end());
+  const ThinkingBudget budget{.max_tokens = 4, .begin_token = 20, .end_token = 21, .closing = {7, 21, 8}};
+  for (const index_t lookup : {0, 5})
+    for (const index_t beams : {1, 3}) {
+      if (lookup > 0 && beams > 1) continue;
+      const auto output = model.generate(inputs_of({prompt}), {.max_new_tokens = 12,
+                                                               .num_beams = beams,
+                                                               .num_return_sequences = beams,
+                                                               .prompt_lookup_num_tokens = lookup,
+                                                               .thinking_budget = budget});
+      for (const Ids& ids : output.new_tokens) {
+        BOOST_REQUIRE(ids.size() == 12u);
+        BOOST_TEST((ids[4] == 7 && ids[5] == 21 && ids[6] == 8));
+        if (beams == 1) BOOST_TEST(std::equal(ids.begin(), ids.begin() + 4, free.begin()));
+      }
+    }
+  // What follows is what the model says behind the closed reasoning.
+  const auto output = model.generate(inputs_of({prompt}), {.max_new_tokens = 12, .thinking_budget = budget});
+  prompt.text({output.new_tokens[0].begin(), output.new_tokens[0].begin() + 7});
+  const auto rest = model.generate(inputs_of({prompt}), {.max_new_tokens = 5}).new_tokens[0];
+  BOOST_TEST(std::equal(rest.begin(), rest.end(), output.new_tokens[0].begin() + 7));
+  BOOST_CHECK_THROW(
+      model.generate(
+          inputs_of({prompt}),
+          {.thinking_budget = ThinkingBudget{.max_tokens = 4, .begin_token = 20, .end_token = 21, .closing = {}}}),
+      Error);
+}
+
 template <class V>
 void lookup_equals_plain(Cpu& cpu) {
   auto model = random_model<V>(cpu, 3);
