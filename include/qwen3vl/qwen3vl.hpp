@@ -10,6 +10,8 @@
 #include "qwen3vl/processing/answer.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
+#include "qwen3vl/processing/stop_strings.hpp"
+#include "qwen3vl/processing/thinking.hpp"
 #include "qwen3vl/processing/token_stream.hpp"
 #include "qwen3vl/tensor/eigen.hpp"
 #include "qwen3vl/text/padded_forward.hpp"
