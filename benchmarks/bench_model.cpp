@@ -1,0 +1,154 @@
+// bench-model-<variant>: whole runs of a model: loading, vision tower, prefill, time to the first token, decoding
+// behind a context, peak memory. With a checkpoint or with random weights. See docs/benchmarking.md.
+#include <omp.h>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "command_line.hpp"
+#include "model_run.hpp"
+#include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/precision.hpp"
+
+namespace qwen3vl::bench {
+namespace {
+
+constexpr const char* program_name = "bench-model-" QWEN3VL_VARIANT_NAME;
+
+/// The precisions that are built in.
+template <class... P>
+struct Precisions {
+  static std::string names() {
+    std::string all;
+    ((all += (all.empty() ? "" : "|") + std::string(P::name)), ...);
+    return all;
+  }
+  static std::string first() { return names().substr(0, names().find('|')); }
+  static RunResult run(const std::string& weights, const RunOptions& options) {
+    RunResult result;
+    const bool known = ((weights == P::name && (result = run_model<P>(options), true)) || ...);
+    if (!known) fail("--weights ", weights, " is not in this program; it has ", names());
+    return result;
+  }
+};
+using Built = Precisions<QWEN3VL_PRECISIONS>;
+
+double per_second(double count, double seconds) { return seconds > 0.0 ? count / seconds : 0.0; }
+
+nlohmann::ordered_json to_json(const RunResult& r) {
+  return {{"parameters", r.parameters},
+          {"weight_bytes", r.weight_bytes},
+          {"load_seconds", r.load_seconds},
+          {"prompt_tokens", r.prompt_tokens},
+          {"image_tokens", r.image_tokens},
+          {"processing_seconds", r.processing_seconds},
+          {"vision_seconds", r.vision_seconds},
+          {"vision_gflops", per_second(r.vision_operations * 1e-9, r.vision_seconds)},
+          {"prefill_seconds", r.prefill_seconds},
+          {"prefill_tokens_per_second", per_second(static_cast<double>(r.prompt_tokens), r.prefill_seconds)},
+          {"prefill_gflops", per_second(r.prefill_operations * 1e-9, r.prefill_seconds)},
+          {"time_to_first_token_seconds", r.time_to_first_token_seconds},
+          {"context", r.context},
+          {"decode_tokens", r.decode_tokens},
+          {"decode_seconds", r.decode_seconds},
+          {"decode_tokens_per_second", per_second(static_cast<double>(r.decode_tokens), r.decode_seconds)},
+          {"decode_gbytes_per_second",
+           per_second(static_cast<double>(r.decode_tokens) * r.decode_bytes * 1e-9, r.decode_seconds)},
+          {"decode_gflops",
+           per_second(static_cast<double>(r.decode_tokens) * r.decode_operations * 1e-9, r.decode_seconds)},
+          {"cache_bytes", r.cache_bytes},
+          {"peak_memory_bytes", r.peak_memory_bytes}};
+}
+
+/// Percent of the roof: of f32 multiply-adds for products, of memory reads for decoding.
+void add_percents(nlohmann::ordered_json& json, const Roof& roof) {
+  json["roof"] = bench::to_json(roof);
+  json["prefill_percent_of_fma_peak"] = json["prefill_gflops"].get<double>() * 1e11 / roof.fma_all;
+  json["vision_percent_of_fma_peak"] = json["vision_gflops"].get<double>() * 1e11 / roof.fma_all;
+  json["decode_percent_of_read_bandwidth"] = json["decode_gbytes_per_second"].get<double>() * 1e11 / roof.read_all;
+}
+
+void print(const nlohmann::ordered_json& json) {
+  const auto number = [&](const char* key) { return json.at(key).get<double>(); };
+  const auto percent = [&](const char* key) {
+    if (!json.contains(key)) return;
+    std::printf(", %.0f %% of the roof", number(key));
+  };
+  std::printf("loading                %9.2f s, %.2f GB of weights\n", number("load_seconds"),
+              number("weight_bytes") * 1e-9);
+  if (number("image_tokens") > 0) {
+    std::printf("picture to patches     %9.3f s\n", number("processing_seconds"));
+    std::printf("vision tower           %9.3f s, %.1f GFLOP/s", number("vision_seconds"), number("vision_gflops"));
+    percent("vision_percent_of_fma_peak");
+    std::puts("");
+  }
+  if (number("prompt_tokens") > 0) {
+    std::printf("prefill                %9.2f tokens/s (%.0f tokens), %.1f GFLOP/s",
+                number("prefill_tokens_per_second"), number("prompt_tokens"), number("prefill_gflops"));
+    percent("prefill_percent_of_fma_peak");
+    std::printf("\ntime to first token    %9.3f s, after loading\n", number("time_to_first_token_seconds"));
+  }
+  if (number("decode_tokens") > 0) {
+    std::printf("decode                 %9.2f tokens/s behind %.0f tokens, %.1f GB/s",
+                number("decode_tokens_per_second"), number("context"), number("decode_gbytes_per_second"));
+    percent("decode_percent_of_read_bandwidth");
+    std::puts("");
+  }
+  std::printf("peak memory            %9.2f GB\n", number("peak_memory_bytes") * 1e-9);
+}
+
+void run(int argc, char** argv) {
+  RunOptions options;
+  options.threads = omp_get_max_threads();
+  std::string weights = Built::first();
+  bool json = false, random = false, with_roof = false, quick = false;
+  CLI::App app("Times whole runs of Qwen3-VL " QWEN3VL_VARIANT_NAME ".", program_name);
+  auto* const model =
+      app.add_option("--model", options.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
+  app.add_flag("--random", random, "Random weights; needs no checkpoint (the default)")->excludes(model);
+  app.add_option("--weights", weights, "Type of the weights in memory: " + Built::names() + " (default: the first)");
+  app.add_option("--prompt-tokens", options.prompt_tokens, "Text tokens of the prompt (default: 512; 0: none)")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--decode-tokens", options.decode_tokens, "Tokens to decode (default: 32; 0: none)")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--context", options.context,
+                 "Tokens in the cache before decoding, random ones (default: as many as the prompt)")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--image", options.image, "Put a picture before the prompt: a file, or a size of random pixels")
+      ->type_name("WxH|FILE");
+  app.add_option("--threads", options.threads, "Threads (default: all processors)")->check(CLI::Range(1, 4096));
+  app.add_option("--runs", options.runs, "Prefills to take the median of, after a first one (default: 1)")
+      ->check(CLI::Range(1, 1000));
+  app.add_flag("--roof", with_roof, "Measure the machine's roof afterwards, and print percent of it");
+  app.add_flag("--quick", quick, "Measure the roof in a hurry, to see that it works; its figures mean little");
+  app.add_flag("--json", json, "Print one JSON object");
+  if (!parse_arguments(app, argc, argv)) return;
+
+  const RunResult result = Built::run(weights, options);
+  nlohmann::ordered_json figures{{"variant", QWEN3VL_VARIANT_NAME},
+                                 {"weights", weights},
+                                 {"random", options.model.empty()},
+                                 {"isa", simd::isa},
+                                 {"threads", options.threads}};
+  figures.update(to_json(result));
+  if (with_roof) add_percents(figures, measure_roof(options.threads, quick));
+  if (json) {
+    std::puts(figures.dump(2).c_str());
+  } else {
+    print(figures);
+  }
+}
+
+}  // namespace
+}  // namespace qwen3vl::bench
+
+int main(int argc, char** argv) {
+  try {
+    qwen3vl::bench::run(argc, argv);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: error: %s\n", qwen3vl::bench::program_name, error.what());
+    return 1;
+  }
+}

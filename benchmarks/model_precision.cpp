@@ -1,0 +1,263 @@
+// bench-model's run of one variant under one precision; the build names both.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "model_run.hpp"
+#include "picture_size.hpp"
+#include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/processing/image_processor.hpp"
+#include "random_tensors.hpp"
+#include QWEN3VL_VARIANT_HEADER
+
+namespace qwen3vl::bench {
+namespace {
+
+using V = QWEN3VL_VARIANT_TYPE;
+using P = QWEN3VL_PRECISION;
+using Model = ForConditionalGeneration<V, Cpu, P>;
+constexpr TextConfig text = V::config.text;
+constexpr VisionConfig vision = V::config.vision;
+
+class Timer {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::ranges::sort(values);
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+}
+
+/// What the parts of the model cost, from the list of its parameters.
+struct Costs {
+  index_t parameters = 0;
+  double bytes = 0.0;
+  double decode_bytes = 0.0;      // weights that one token reads: decoder layers and the head
+  double token_operations = 0.0;  // decoder layers
+  double head_operations = 0.0;
+  double patch_operations = 0.0;   // patch embedding and blocks
+  double merged_operations = 0.0;  // all mergers, for one picture token
+
+  explicit Costs(Model& model) {
+    const std::string head = V::config.tie_word_embeddings ? "model.language_model.embed_tokens." : "lm_head.";
+    model.parameters([&](auto& parameter, const Parts& parts) {
+      const ParameterShape shape = parameter_shape(parameter);
+      const std::string& name = parts.front().name;
+      const auto size = static_cast<double>(parameter.bytes());
+      // A token goes to some of the experts.
+      const double share = shape.experts > 0
+                               ? static_cast<double>(text.moe.num_experts_per_tok) / static_cast<double>(shape.experts)
+                               : 1.0;
+      const double operations = shape.is_vector ? 0.0 : 2.0 * share * static_cast<double>(shape.count());
+      parameters += shape.count();
+      bytes += size;
+      if (name.starts_with("model.language_model.layers.")) {
+        token_operations += operations;
+        decode_bytes += share * size;
+      } else if (name.starts_with(head)) {
+        head_operations += operations;
+        decode_bytes += size;
+      } else if (name.starts_with("model.visual.blocks.") || name.starts_with("model.visual.patch_embed.")) {
+        patch_operations += operations;
+      } else if (name.starts_with("model.visual.merger.") || name.starts_with("model.visual.deepstack")) {
+        merged_operations += operations;
+      }
+    });
+  }
+
+  /// Scores and sums of one query over `keys` keys, in all layers.
+  static double attention(double keys) {
+    return 4.0 * keys * text.num_attention_heads * text.head_dim * text.num_hidden_layers;
+  }
+  static double cached(double tokens) {
+    return 2.0 * tokens * text.num_key_value_heads * text.head_dim * text.num_hidden_layers * sizeof(typename P::Kv);
+  }
+};
+
+class Run {
+ public:
+  explicit Run(const RunOptions& options) : options_(options), cpu_(options.threads), model_(load()), costs_(model_) {
+    omp_set_num_threads(options.threads);  // resizing has no backend handle
+    result_.parameters = costs_.parameters;
+    result_.weight_bytes = costs_.bytes;
+  }
+
+  RunResult operator()() {
+    if (options_.prompt_tokens > 0 || !options_.image.empty()) prefill();
+    if (options_.decode_tokens > 0) decode();
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    result_.peak_memory_bytes = static_cast<double>(usage.ru_maxrss) * 1024.0;
+    return result_;
+  }
+
+ private:
+  Model load() {
+    const Timer timer;
+    std::optional<Model> model;
+    if (options_.model.empty()) {
+      RuntimeConfig config;
+      if constexpr (text.vocab_size <= 151655)  // smaller than the released vocabulary
+        config.tokens = {.image_token_id = text.vocab_size - 1,
+                         .video_token_id = text.vocab_size - 2,
+                         .vision_start_token_id = text.vocab_size - 3,
+                         .vision_end_token_id = text.vocab_size - 4};
+      model.emplace(cpu_, config);
+      model->load(RepeatedRandomWeights(), "random numbers");
+    } else {
+      model.emplace(Model::from_pretrained(options_.model, cpu_));
+    }
+    result_.load_seconds = timer.seconds();
+    return std::move(*model);
+  }
+
+  Image picture() const {
+    if (const auto size = parse_size(options_.image)) {
+      Image image{.height = size->second, .width = size->first, .channels = 3, .pixels = {}};
+      image.pixels.resize(image.offset(image.height, 0));
+      std::minstd_rand random(1);
+      for (std::uint8_t& value : image.pixels) value = static_cast<std::uint8_t>(random() >> 8);
+      return image;
+    }
+    if (!std::filesystem::exists(options_.image))
+      fail("--image ", options_.image, " is neither a file nor a size such as 512x512");
+    return load_image(options_.image);
+  }
+
+  ImageProcessor image_processor() const {
+    if (!options_.model.empty()) return ImageProcessor::from_pretrained(options_.model);
+    ImageProcessorOptions options;
+    options.patch_size = vision.patch_size;
+    options.temporal_patch_size = vision.temporal_patch_size;
+    options.merge_size = vision.spatial_merge_size;
+    return ImageProcessor(options);
+  }
+
+  /// Random words, and before them the picture between its marks.
+  ModelInputs inputs(ImageFeatures features) const {
+    const SpecialTokens& special = model_.config().tokens;
+    std::vector<TokenId> ids;
+    if (!features.image_grid_thw.empty()) {
+      ids.push_back(special.vision_start_token_id);
+      ids.insert(ids.end(), static_cast<std::size_t>(features.image_grid_thw[0].tokens(vision.spatial_merge_size)),
+                 special.image_token_id);
+      ids.push_back(special.vision_end_token_id);
+    }
+    // Not above the special tokens of the released vocabulary, and none of this one's.
+    std::minstd_rand random(1);
+    const auto count = std::min<unsigned>(text.vocab_size, 151643);
+    const std::array marks{special.image_token_id, special.video_token_id, special.vision_start_token_id,
+                           special.vision_end_token_id};
+    for (index_t i = 0; i < options_.prompt_tokens;) {
+      const auto id = static_cast<TokenId>(random() % count);
+      if (std::ranges::find(marks, id) != marks.end()) continue;
+      ids.push_back(id);
+      ++i;
+    }
+    ModelInputs inputs;
+    inputs.input_ids = HostMatrix<TokenId>(1, static_cast<index_t>(ids.size()));
+    std::ranges::copy(ids, inputs.input_ids.data());
+    inputs.pixel_values = std::move(features.pixel_values);
+    inputs.image_grid_thw = std::move(features.image_grid_thw);
+    return inputs;
+  }
+
+  void prefill() {
+    const Timer timer;
+    ImageFeatures features;
+    if (!options_.image.empty()) {
+      const ImageProcessor processor = image_processor();
+      features = processor(std::vector<Image>{picture()});
+      result_.processing_seconds = timer.seconds();
+    }
+    const ModelInputs inputs = this->inputs(std::move(features));
+    const GenerateOptions one_token{
+        .max_new_tokens = 1, .do_sample = false, .repetition_penalty = 1.0f, .eos_token_id = std::vector<TokenId>{}};
+    std::vector<double> vision_seconds, prefill_seconds;
+    for (int i = 0; i <= options_.runs; ++i) {
+      const GenerateOutput output = model_.generate(inputs, one_token);
+      if (i == 0) {
+        result_.time_to_first_token_seconds = timer.seconds();
+        result_.prompt_tokens = output.timings.prompt_tokens;
+        continue;
+      }
+      vision_seconds.push_back(output.timings.vision_seconds);
+      prefill_seconds.push_back(output.timings.prefill_seconds);
+    }
+    result_.vision_seconds = options_.image.empty() ? 0.0 : median(vision_seconds);
+    result_.prefill_seconds = median(prefill_seconds);
+
+    const auto tokens = static_cast<double>(result_.prompt_tokens);
+    result_.prefill_operations =
+        tokens * (costs_.token_operations + Costs::attention(0.5 * (tokens + 1))) + costs_.head_operations;
+    for (const GridThw& grid : inputs.image_grid_thw) {
+      const auto patches = static_cast<double>(grid.patches()), of_frame = static_cast<double>(grid.h * grid.w);
+      result_.image_tokens += grid.tokens(vision.spatial_merge_size);
+      result_.vision_operations +=
+          patches * (costs_.patch_operations + 4.0 * of_frame * vision.hidden_size * vision.depth) +
+          patches / vision.merge_unit() * costs_.merged_operations;
+    }
+  }
+
+  void decode() {
+    const index_t context = options_.context > 0 ? options_.context : std::max<index_t>(1, result_.prompt_tokens);
+    typename Model::Cache cache(1);
+    Context<Cpu>& ctx = model_.context();
+    fill_cache<V, P>(ctx, cache, text.num_hidden_layers, context, options_.decode_tokens + 1);
+    Tensor<float, Cpu, dynamic, text.vocab_size> logits(1);
+    Tensor<std::int32_t, Cpu, dynamic> chosen(1);
+    TokenId next = 1;
+    const auto step = [&] {
+      TokenBatch batch;
+      batch.ids = {next};
+      const auto position = static_cast<std::int32_t>(cache.length(0));
+      batch.positions.assign(3, position);
+      batch.longest_position = position;
+      batch.sequences.append(1);
+      model_.next_logits(batch, nullptr, cache, {0}, logits);
+      argmax(ctx, View<const float, Cpu, dynamic, dynamic>(logits.data(), 1, text.vocab_size), chosen.view());
+      next = chosen(0);
+    };
+    step();  // scratch memory is taken
+    cache.truncate(0, context);
+    const Timer timer;
+    for (index_t i = 0; i < options_.decode_tokens; ++i) step();
+    result_.decode_seconds = timer.seconds();
+    result_.context = context;
+    result_.decode_tokens = options_.decode_tokens;
+    const double keys = static_cast<double>(context) + 0.5 * static_cast<double>(options_.decode_tokens + 1);
+    result_.cache_bytes = Costs::cached(static_cast<double>(context));
+    result_.decode_bytes = costs_.decode_bytes + Costs::cached(keys);
+    result_.decode_operations = costs_.token_operations + costs_.head_operations + Costs::attention(keys);
+  }
+
+  RunOptions options_;
+  RunResult result_;
+  Cpu cpu_;
+  Model model_;
+  Costs costs_;
+};
+
+}  // namespace
+
+template <>
+RunResult run_model<P>(const RunOptions& options) {
+  return Run(options)();
+}
+
+}  // namespace qwen3vl::bench

@@ -1,0 +1,51 @@
+/// A whole run of a model, as bench-model measures it.
+#pragma once
+
+#include <string>
+
+#include "qwen3vl/tensor/extents.hpp"
+
+namespace qwen3vl::bench {
+
+/// What to run.
+struct RunOptions {
+  std::string model;            ///< checkpoint folder; empty: random weights
+  index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the picture
+  index_t decode_tokens = 32;
+  index_t context = 0;  ///< tokens in the cache before decoding; 0: as many as the prompt
+  std::string image;    ///< a file, a size such as 512x512 (random pixels), or empty
+  int threads = 1;
+  int runs = 1;  ///< of vision tower and prefill, after the first
+};
+
+/// What it took. Seconds are 0 for what was not run.
+struct RunResult {
+  double load_seconds = 0.0;  ///< mapping and packing the checkpoint, or making random weights
+  index_t parameters = 0;
+  double weight_bytes = 0.0;  ///< as kept in memory
+
+  index_t prompt_tokens = 0;  ///< with those of the picture
+  index_t image_tokens = 0;
+  double processing_seconds = 0.0;  ///< picture file to patches, the first time
+  double vision_seconds = 0.0;      ///< median of the runs after the first
+  double vision_operations = 0.0;
+  double prefill_seconds = 0.0;  ///< median of the runs after the first, with the first new token
+  double prefill_operations = 0.0;
+  /// Decoding of the picture, vision tower, prefill and choice of the first token: the first time after loading, with
+  /// nothing warmed up.
+  double time_to_first_token_seconds = 0.0;
+
+  index_t context = 0;
+  index_t decode_tokens = 0;
+  double decode_seconds = 0.0;
+  double cache_bytes = 0.0;        ///< keys and values that the first decode step reads
+  double decode_bytes = 0.0;       ///< weights, keys and values that an average decode step reads
+  double decode_operations = 0.0;  ///< of an average step
+  double peak_memory_bytes = 0.0;  ///< of the process, until here
+};
+
+/// Runs under precision P. One translation unit for each: model_precision.cpp. Throws Error for bad input.
+template <class P>
+RunResult run_model(const RunOptions& options);
+
+}  // namespace qwen3vl::bench

@@ -1,0 +1,160 @@
+#include "roof.hpp"
+
+#include <omp.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <vector>
+
+#include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/tensor/tensor.hpp"
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+namespace qwen3vl::bench {
+namespace {
+
+/// Enough independent chains to hide the latency of a multiply-add, few enough to stay in registers.
+constexpr int chains = simd::registers == 32 ? 24 : 12;
+
+/// Keeps the compiler from knowing a value: it can neither be computed before the loop nor left out.
+template <class T>
+QWEN3VL_INLINE void hide(T& value) {
+#ifdef __x86_64__
+  asm volatile("" : "+x"(value));
+#else
+  asm volatile("" : "+w"(value));
+#endif
+}
+
+/// `steps` multiply-adds on each chain. Returns the number of operations.
+double run_fma(long steps) {
+  simd::Floats sums[chains];
+  simd::unroll<chains>([&](auto c) { sums[c] = simd::splat(static_cast<float>(c)); });
+  simd::Floats x = simd::splat(1.0f), y = simd::splat(1e-9f);
+  hide(x);
+  hide(y);
+  for (long i = 0; i < steps; ++i) simd::unroll<chains>([&](auto c) { sums[c] = sums[c] * x + y; });
+  simd::unroll<chains>([&](auto c) { hide(sums[c]); });
+  return 2.0 * chains * simd::width * static_cast<double>(steps);
+}
+
+#if defined(__AVX512BF16__) && defined(__AVX512F__)
+double run_bf16(long steps) {
+  __m512 sums[chains];
+  simd::unroll<chains>([&](auto c) { sums[c] = _mm512_setzero_ps(); });
+  __m512i bits = _mm512_set1_epi16(0x3f80);
+  hide(bits);
+  const __m512bh x = (__m512bh)bits;
+  for (long i = 0; i < steps; ++i) simd::unroll<chains>([&](auto c) { sums[c] = _mm512_dpbf16_ps(sums[c], x, x); });
+  simd::unroll<chains>([&](auto c) { hide(sums[c]); });
+  return 2.0 * chains * 32 * static_cast<double>(steps);
+}
+#else
+double run_bf16(long) { return 0.0; }
+#endif
+
+#if defined(__AVX512VNNI__)
+double run_int8(long steps) {
+  __m512i sums[chains];
+  simd::unroll<chains>([&](auto c) { sums[c] = _mm512_setzero_si512(); });
+  __m512i x = _mm512_set1_epi8(1);
+  hide(x);
+  for (long i = 0; i < steps; ++i) simd::unroll<chains>([&](auto c) { sums[c] = _mm512_dpbusd_epi32(sums[c], x, x); });
+  simd::unroll<chains>([&](auto c) { hide(sums[c]); });
+  return 2.0 * chains * 64 * static_cast<double>(steps);
+}
+#elif defined(__AVXVNNI__)
+double run_int8(long steps) {
+  __m256i sums[chains];
+  simd::unroll<chains>([&](auto c) { sums[c] = _mm256_setzero_si256(); });
+  __m256i x = _mm256_set1_epi8(1);
+  hide(x);
+  for (long i = 0; i < steps; ++i)
+    simd::unroll<chains>([&](auto c) { sums[c] = _mm256_dpbusd_avx_epi32(sums[c], x, x); });
+  simd::unroll<chains>([&](auto c) { hide(sums[c]); });
+  return 2.0 * chains * 32 * static_cast<double>(steps);
+}
+#elif defined(__AVX2__)
+/// Without VNNI an 8-bit dot product takes three instructions: pairs to 16 bits, pairs to 32 bits, the sum.
+double run_int8(long steps) {
+  constexpr int parallel = 10;  // two registers hold the operands, some the products on their way
+  __m256i sums[parallel];
+  simd::unroll<parallel>([&](auto c) { sums[c] = _mm256_setzero_si256(); });
+  __m256i x = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
+  hide(ones);
+  for (long i = 0; i < steps; ++i)
+    simd::unroll<parallel>([&](auto c) {
+      hide(x);  // the same product each time, which the compiler must not see
+      sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(_mm256_maddubs_epi16(x, x), ones));
+    });
+  simd::unroll<parallel>([&](auto c) { hide(sums[c]); });
+  return 2.0 * parallel * 32 * static_cast<double>(steps);
+}
+#else
+double run_int8(long) { return 0.0; }
+#endif
+
+double run_read(const float* memory, std::size_t count) {
+  simd::Floats sums[8] = {};
+  for (std::size_t i = 0; i + 8 * simd::width <= count; i += 8 * simd::width)
+    simd::unroll<8>([&](auto c) { sums[c] += simd::load(memory + i + static_cast<std::size_t>(c * simd::width)); });
+  simd::unroll<8>([&](auto c) { hide(sums[c]); });
+  return static_cast<double>(count * sizeof(float));
+}
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+/// The best rate of `run(thread, threads)`, which returns how much it did, over `seconds`.
+template <class F>
+double best_rate(int threads, double seconds, F&& run) {
+  double best = 0.0;
+  const double end = now() + seconds;
+  do {
+    double done = 0.0;
+    const double start = now();
+#pragma omp parallel num_threads(threads) reduction(+ : done)
+    done += run(omp_get_thread_num(), omp_get_num_threads());
+    best = std::max(best, done / (now() - start));
+  } while (now() < end);
+  return best;
+}
+
+}  // namespace
+
+std::size_t largest_cache() {
+#ifdef _SC_LEVEL3_CACHE_SIZE
+  const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  if (l3 > 0) return static_cast<std::size_t>(l3);
+#endif
+  return std::size_t{32} << 20;
+}
+
+Roof measure_roof(int threads, bool quick) {
+  const double seconds = quick ? 0.01 : 0.5;
+  const long steps = quick ? 20'000 : 1'000'000;
+  Roof roof;
+  roof.threads = threads;
+  roof.fma_one = best_rate(1, seconds, [&](int, int) { return run_fma(steps); });
+  roof.fma_all = best_rate(threads, seconds, [&](int, int) { return run_fma(steps); });
+  roof.bf16_all = best_rate(threads, run_bf16(1) > 0 ? seconds : 0.0, [&](int, int) { return run_bf16(steps); });
+  roof.int8_all = best_rate(threads, run_int8(1) > 0 ? seconds : 0.0, [&](int, int) { return run_int8(steps); });
+
+  // Much larger than the cache, which on some machines is larger than what one process gets of it.
+  roof.buffer = quick ? std::size_t{16} << 20 : std::clamp<std::size_t>(8 * largest_cache(), 256ul << 20, 2048ul << 20);
+  Tensor<float, Cpu, dynamic> memory(static_cast<index_t>(roof.buffer / sizeof(float)));
+  const auto count = static_cast<std::size_t>(memory.size());
+  const auto read = [&](int me, int team) {
+    const std::size_t share = count / static_cast<std::size_t>(team);
+    return run_read(memory.data() + share * static_cast<std::size_t>(me), share);
+  };
+  for (float& value : memory.span()) value = 1.0f;
+  roof.read_one = best_rate(1, seconds, read);
+  roof.read_all = best_rate(threads, 2 * seconds, read);
+  return roof;
+}
+
+}  // namespace qwen3vl::bench

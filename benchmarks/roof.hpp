@@ -1,0 +1,60 @@
+/// The roof of this machine, measured: how fast it multiplies and adds on registers, and how fast it reads memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+
+namespace qwen3vl::bench {
+
+/// What products can be made of. The weight type decides which of them is the roof.
+enum class Arithmetic { f32, bf16, int8 };
+
+/// Best speeds of this machine. An operation is one multiplication or one addition, whatever the type.
+struct Roof {
+  int threads = 1;
+  double fma_one = 0.0;    ///< operations per second of f32 multiply-adds, one thread
+  double fma_all = 0.0;    ///< all threads
+  double bf16_all = 0.0;   ///< of bf16 dot products with f32 sums, all threads; 0 without such an instruction
+  double int8_all = 0.0;   ///< of 8-bit dot products with 32-bit sums, all threads; 0 without such instructions
+  double read_one = 0.0;   ///< bytes per second read from memory, one thread
+  double read_all = 0.0;   ///< all threads
+  std::size_t buffer = 0;  ///< bytes that the reads went over
+
+  /// Operations per second of products, all threads.
+  double products(Arithmetic arithmetic) const {
+    if (arithmetic == Arithmetic::int8) return std::max(fma_all, int8_all);
+    if (arithmetic == Arithmetic::bf16) return std::max(fma_all, bf16_all);
+    return fma_all;
+  }
+};
+
+/// How much a call has to do at least.
+struct Work {
+  double products = 0.0;  ///< operations of weight matrices
+  double others = 0.0;    ///< operations on f32 activations: attention, norms
+  double bytes = 0.0;     ///< weights, cached keys and values read; activations in and out
+
+  double operations() const { return products + others; }
+};
+
+/// The least time that `work` can take: that of the arithmetic or that of the memory, whichever is longer.
+inline double least_seconds(const Work& work, Arithmetic arithmetic, const Roof& roof) {
+  const double compute = work.products / roof.products(arithmetic) + work.others / roof.fma_all;
+  return std::max(compute, work.bytes / roof.read_all);
+}
+
+/// The arithmetic of a precision's products, by its name: 8- and 4-bit blocks are multiplied as 8-bit integers.
+constexpr Arithmetic arithmetic_of(std::string_view precision) {
+  if (precision == "q8" || precision == "q4") return Arithmetic::int8;
+  return precision == "bf16" ? Arithmetic::bf16 : Arithmetic::f32;
+}
+
+/// Measures. Each speed is the best of several runs that take about `seconds` together. `quick`: a small buffer and
+/// short runs, to see that it works; the figures then mean little.
+Roof measure_roof(int threads, bool quick = false);
+
+/// Size of the largest cache in bytes, or 32 MiB where the system does not say.
+std::size_t largest_cache();
+
+}  // namespace qwen3vl::bench
