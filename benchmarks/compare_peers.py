@@ -174,7 +174,7 @@ class Comparison:
     def cell(self, key, scale=1.0, unit=""):
         values = sorted(value * scale for value in self.values(key))
         if not values:
-            return self.problems.get(key.split("/")[0], NONE).replace("|", "\\|")
+            return "failed, see below" if key.split("/")[0] in self.problems else NONE
         text = f"{statistics.median(values):.4g}"
         if len(values) > 1:
             text += f" ({values[0]:.4g} to {values[-1]:.4g})"

@@ -46,7 +46,7 @@ for variant in "${@:-2b}"; do
     echo "|---|---|---|---|---|"
   fi
   for program in "$build"/examples/qwen3vl-*; do
-    [ -f "$program" ] && [ -x "$program" ] || continue
+    if [ ! -f "$program" ] || [ ! -x "$program" ]; then continue; fi
     strip -o "$work/stripped" "$program"
     awk -v name="$(basename "$program")" -v bytes="$(stat -c %s "$work/stripped")" -v ms="$max_seconds" -v mm="$max_megabytes" \
       -v mb="$max_binary_megabytes" '

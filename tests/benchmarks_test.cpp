@@ -185,3 +185,53 @@ BOOST_AUTO_TEST_CASE(processing) {
   check_error(QWEN3VL_BENCH_PROCESSING, "", "nothing to do");
   check_error(QWEN3VL_BENCH_PROCESSING, "--image /nowhere.jpg", "/nowhere.jpg");
 }
+
+BOOST_AUTO_TEST_CASE(comparison_without_peers) {
+  if (run("python3", "--version").code != 0) {
+    BOOST_TEST_MESSAGE("SKIPPED comparison_without_peers: there is no python3");
+    return;
+  }
+  const TemporaryFolder folder;
+  const auto quoted = [](const fs::path& path) { return " '" + path.string() + "'"; };
+  const fs::path images = assets / "expected/images";
+  const std::string arguments =
+      quoted(fs::path(QWEN3VL_BENCHMARKS) / "compare_peers.py") + " --programs" +
+      quoted(fs::path(QWEN3VL_BENCH_MODEL).parent_path()) + " --variant tiny-shapes --checkpoint" + quoted(assets) +
+      " --images" + quoted(images / "01.png") + quoted(images / "02.png") + " --photo" + quoted(images / "04.jpg") +
+      " --text" + quoted(fs::path(QWEN3VL_BENCHMARKS) / "compare_peers.sh") +
+      " --bytes 20000 --runs 2 --threads 1 --prompt 16 --decode 2 --contexts 20 30 40 --quick --note 'A note.' "
+      "--samples" +
+      quoted(folder / "samples.json");
+  const Result page = run("python3", arguments);
+  BOOST_TEST(page.code == 0, page.err);
+  for (const char* row : {"# Qwen3-VL tiny-shapes",
+                          "A note.",
+                          "Roof, the best of all runs: ",
+                          "| prefill 16 tokens, bf16 | ",
+                          "| prefill 16 tokens, 8-bit | ",
+                          "| prefill 16 tokens, 4-bit | ",
+                          "| decode at 20 tokens, bf16 | ",
+                          "| decode at 20 tokens, 8-bit | ",
+                          "| decode at 20 tokens, 4-bit | ",
+                          "| decode at 30 tokens, 8-bit | ",
+                          "| decode at 40 tokens, 8-bit | ",
+                          "| vision tower, 512x512, bf16 | ",
+                          "| vision tower, 1024x768, bf16 | ",
+                          "| time to first token, 512x512 and a question, 8-bit | ",
+                          "| map and pack the checkpoint, bf16 | ",
+                          "| load from a packed cache file, bf16 | ",
+                          "| peak memory, 512x512 and a question, 8-bit | ",
+                          "| tokenizer, one text, one thread | ",
+                          "| image processor, 12 megapixels, one thread | ",
+                          "| prefill, bf16: of the multiply-adds | ",
+                          "| transformers f32 | not available |",
+                          "| llama.cpp Q8_0 | not available |"})
+    BOOST_TEST(page.out.find(row) != std::string::npos, row);
+  // Two rounds of each are kept, and another call measures nothing again.
+  const json samples = json::parse(read_file(folder / "samples.json")).at("samples");
+  BOOST_TEST(samples.at("ours bf16/prefill_tokens_per_second").size() == 2u);
+  const Result again = run("python3", arguments);
+  BOOST_TEST(again.code == 0, again.err);
+  BOOST_TEST(again.err.find("ours bf16, round") == std::string::npos, again.err);
+  BOOST_TEST(json::parse(read_file(folder / "samples.json")).at("samples") == samples);
+}
