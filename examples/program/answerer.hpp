@@ -111,7 +111,9 @@ class Answerer {
       generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
     generate.output_scores = rows > inputs.batch_size();  // several answers are told apart by them
     TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
-    if (watcher && !arguments_.has_beams() && rows == 1)
+    // A checkpoint may ask for beams, too; they are not watched.
+    const bool beams = generate_.applied_to(model_.generation_config()).num_beams > 1;
+    if (watcher && !beams && rows == 1)
       generate.streamer = [&](index_t, TokenId token) {
         watcher(stream.push(token));
         return true;
