@@ -44,6 +44,12 @@ static_assert(std::is_same_v<EagerF32::Weight, float> && EagerF32::name == F32::
               "the rest of the precision stays");
 static_assert(std::is_same_v<attention_t<WithAttention<EagerF32, attention_policy::Flash>>, attention_policy::Flash>);
 
+using HalfCache = WithKv<F32, f16>;
+static_assert(std::is_same_v<HalfCache::Kv, f16> && std::is_same_v<HalfCache::Weight, float>);
+static_assert(std::is_same_v<WithKv<EagerF32, bf16>::Kv, bf16> &&
+                  std::is_same_v<attention_t<WithKv<EagerF32, bf16>>, attention_policy::Eager>,
+              "policies compose");
+
 constexpr TokenId picture_token = 60;
 
 template <class P>
@@ -115,6 +121,24 @@ BOOST_AUTO_TEST_CASE(a_model_computes_the_same_with_both_policies) {
   const auto c = flash.generate(inputs, steps), d = eager.generate(inputs, steps);
   BOOST_TEST(c.sequences.span() == d.sequences.span(), boost::test_tools::per_element());
   BOOST_TEST(difference(d.logits.span(), c.logits.span()) < tolerance);
+}
+
+BOOST_AUTO_TEST_CASE(a_narrow_cache_changes_results_by_its_rounding) {
+  Cpu cpu(2);
+  auto exact = model<F32>(cpu);
+  const ModelInputs inputs = prompt();
+  const GenerateOptions steps{.max_new_tokens = 1, .output_logits = true, .prefill_chunk = 6};
+  const auto expected = exact.generate(inputs, steps);
+  const auto check = [&](auto made, double epsilon) {
+    const auto got = made.generate(inputs, steps);
+    // Every key and value is off by half a unit; two layers' softmax and sums add them up.
+    const double error = difference(got.logits.span(), expected.logits.span());
+    BOOST_TEST(error < 8.0 * epsilon);
+    BOOST_TEST(error > 0.0);  // it is in use
+  };
+  check(model<WithKv<F32, f16>>(cpu), 0x1p-11);
+  check(model<WithKv<F32, bf16>>(cpu), 0x1p-8);
+  check(model<WithKv<EagerF32, f16>>(cpu), 0x1p-11);
 }
 
 BOOST_AUTO_TEST_CASE(the_vision_tower_gives_attentions_with_both_policies) {

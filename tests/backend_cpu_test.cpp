@@ -3,6 +3,7 @@
 // like this.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_NO_MAIN
+#include <bit>
 #include <boost/test/unit_test.hpp>
 #include <cstdio>
 
@@ -72,9 +73,64 @@ void all_functions() {
                    -80.0f, 80.0f, 1e-30) < 1e-6);
   BOOST_TEST(worst([](simd::Floats x) { return simd::gelu_tanh(x); },
                    [](double x) { return operations::activate(x, epilogue::GeluTanh{}); }, -5.0f, 5.0f, 1e-2) < 1e-6);
+  BOOST_TEST(worst([](simd::Floats x) { return simd::exp_negative(x); }, [](double x) { return std::exp(x); }, -87.0f,
+                   0.0f, 0.0) < 3e-7);
+  for (const float x : {-87.5f, -1000.0f, -1e30f, -std::numeric_limits<float>::infinity()})
+    BOOST_TEST(simd::exp_negative(simd::splat(x))[0] == 0.0f);
+  BOOST_TEST(simd::exp_negative(simd::splat(0.0f))[0] == 1.0f);
+  BOOST_TEST(std::isnan(simd::exp_negative(simd::splat(std::numeric_limits<float>::quiet_NaN()))[0]));
   BOOST_TEST(simd::exp(simd::splat(-1000.0f))[0] == 0.0f);
   BOOST_TEST(std::isinf(simd::exp(simd::splat(1000.0f))[0]));
   BOOST_TEST(std::isnan(simd::exp(simd::splat(std::numeric_limits<float>::quiet_NaN()))[0]));
+}
+
+/// Widening and rounding in vectors, against the types' own conversions: all 65536 numbers of each, and what lies
+/// between them.
+template <class T>
+void conversions() {
+  for (std::uint32_t first = 0; first < 65536; first += simd::width) {
+    T narrow[simd::width];
+    float between[simd::width];
+    for (int i = 0; i < simd::width; ++i) narrow[i].bits = static_cast<std::uint16_t>(first + static_cast<unsigned>(i));
+    const simd::Floats wide = simd::load(narrow);
+    for (int i = 0; i < simd::width; ++i) {
+      const auto expected = static_cast<float>(narrow[i]);
+      BOOST_REQUIRE((wide[i] == expected || (std::isnan(wide[i]) && std::isnan(expected))));
+      // Halfway to the next number and a little to each side; for f16 these are exact in float.
+      const auto above = std::bit_cast<std::uint32_t>(expected) + (std::is_same_v<T, bf16> ? 0x8000u : 0x1000u);
+      between[i] = std::bit_cast<float>(above + static_cast<std::uint32_t>(i % 3) - 1u);
+    }
+    T rounded[simd::width], again[simd::width];
+    simd::store(rounded, simd::load(between));
+    simd::store(again, wide);
+    for (int i = 0; i < simd::width; ++i) {
+      const auto same = [](T a, T b) {
+        return a.bits == b.bits || (std::isnan(static_cast<float>(a)) && std::isnan(static_cast<float>(b)));
+      };
+      BOOST_REQUIRE(same(rounded[i], static_cast<T>(between[i])));
+      BOOST_REQUIRE(same(again[i], narrow[i]));
+    }
+  }
+}
+
+void all_lanes() {
+  conversions<f16>();
+  conversions<bf16>();
+  simd::Floats v[simd::width];
+  float numbers[simd::width][simd::width];
+  for (int i = 0; i < simd::width; ++i)
+    for (int j = 0; j < simd::width; ++j) v[i][j] = numbers[i][j] = static_cast<float>((7 * i * i + 13 * j) % 101 - 50);
+  const simd::Floats sums = simd::lane_sums(v);
+  for (int i = 0; i < simd::width; ++i) {
+    float sum = 0.0f, largest = numbers[i][0];
+    for (const float number : numbers[i]) {
+      sum += number;  // small whole numbers: exact
+      largest = std::max(largest, number);
+    }
+    BOOST_TEST(sums[i] == sum);
+    BOOST_TEST(simd::sum(v[i]) == sum);
+    BOOST_TEST(simd::largest(v[i]) == largest);
+  }
 }
 
 bool init() {
@@ -85,6 +141,7 @@ bool init() {
   suite.add(BOOST_TEST_CASE(all_experts));
   suite.add(BOOST_TEST_CASE(all_rows));
   suite.add(BOOST_TEST_CASE(all_functions));
+  suite.add(BOOST_TEST_CASE(all_lanes));
   return true;
 }
 

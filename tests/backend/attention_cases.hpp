@@ -87,12 +87,13 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
   check_same(ctx, output, eager, bound, what);
 }
 
-/// Causal attention over a cache that is filled chunk by chunk: chunks[c][s] new tokens of sequence s.
-template <class B, index_t H, index_t K, index_t D>
+/// Causal attention over a cache of type T that is filled chunk by chunk: chunks[c][s] new tokens of sequence s. The
+/// reference takes keys and values as the cache holds them, each rounded once; so the bounds do not depend on T.
+template <class B, index_t H, index_t K, index_t D, class T = float>
 void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunks) {
   constexpr index_t stride = (H + 2 * K) * D;
   const std::size_t sequences = chunks.front().size();
-  typename B::template KvCache<float, 2, K, D> cache(static_cast<index_t>(sequences));
+  typename B::template KvCache<T, 2, K, D> cache(static_cast<index_t>(sequences));
   std::vector<std::vector<float>> keys(sequences), values(sequences);  // [tokens][K * D]
   Numbers numbers(static_cast<std::uint32_t>(D + H));
   const std::vector<float> ones(D, 1.0f), cos_row(D / 2, 1.0f), sin_row(D / 2, 0.0f);
@@ -115,8 +116,10 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
       for (index_t t = segments.offset(static_cast<index_t>(s)); t < segments.offset(static_cast<index_t>(s) + 1);
            ++t) {
         const float* const row = normed.data() + t * stride;
-        keys[s].insert(keys[s].end(), row + H * D, row + (H + K) * D);
-        values[s].insert(values[s].end(), row + (H + K) * D, row + stride);
+        for (index_t i = 0; i < K * D; ++i) {
+          keys[s].push_back(static_cast<float>(static_cast<T>(row[H * D + i])));
+          values[s].push_back(static_cast<float>(static_cast<T>(row[(H + K) * D + i])));
+        }
       }
     attention_policy::Flash::causal<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments,
                                              cache.layer(1), output.template view<dynamic, H * D>(tokens));
@@ -155,13 +158,48 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
   for (std::size_t s = 0; s < sequences; ++s) {
     const auto sequence = static_cast<index_t>(s);
     Tensor<float, Cpu, dynamic, dynamic, dynamic> copy(K, cache.length(sequence), D);
+    const auto check_copy = [&](const std::vector<float>& wanted) {
+      for (index_t t = 0; t < cache.length(sequence); ++t)
+        for (index_t h = 0; h < K; ++h)
+          for (index_t i = 0; i < D; ++i)
+            BOOST_REQUIRE(copy(h, t, i) == wanted[static_cast<std::size_t>((t * K + h) * D + i)]);
+    };
     cache.copy_keys(1, sequence, copy.view());
-    for (index_t t = 0; t < cache.length(sequence); ++t)
-      for (index_t h = 0; h < K; ++h)
-        for (index_t i = 0; i < D; ++i)
-          BOOST_REQUIRE(copy(h, t, i) == keys[s][static_cast<std::size_t>((t * K + h) * D + i)]);
+    check_copy(keys[s]);
+    cache.copy_values(1, sequence, copy.view());
+    check_copy(values[s]);
     cache.truncate(sequence, cache.length(sequence) / 2);
     BOOST_TEST(cache.length(sequence) == static_cast<index_t>(keys[s].size()) / (K * D) / 2);
+  }
+}
+
+/// What a thread computes must not depend on how many there are: to the last bit.
+template <class B, index_t H, index_t K, index_t D>
+void same_for_all_threads_case(Context<B>& ctx) {
+  if constexpr (requires { ctx.backend().set_threads(1); }) {
+    constexpr index_t stride = (H + 2 * K) * D;
+    const int threads = ctx.backend().threads();
+    for (const index_t fresh : {1, 2, 150}) {
+      typename B::template KvCache<float, 1, K, D> cache(1);
+      const std::vector<index_t> past{1100}, now{fresh};
+      cache.prepare(past);
+      cache.commit();
+      cache.prepare(now);
+      Numbers numbers(7);
+      for (index_t h = 0; h < K; ++h)
+        for (index_t i = 0; i < (1100 + fresh) * D; ++i) {
+          cache.layer(0).keys(0, h)[i] = 2.0f * numbers();
+          cache.layer(0).values(0, h)[i] = numbers();
+        }
+      Guarded<B> input(ctx, numbers.many(fresh * stride)), one(fresh * H * D), many(fresh * H * D);
+      const auto input_view = input.template view<dynamic, stride>(fresh);
+      const Segments segments(now);
+      ctx.backend().set_threads(1);
+      causal_attention<H, K, D>(ctx, input_view, segments, cache.layer(0), one.template view<dynamic, H * D>(fresh));
+      ctx.backend().set_threads(threads);
+      causal_attention<H, K, D>(ctx, input_view, segments, cache.layer(0), many.template view<dynamic, H * D>(fresh));
+      BOOST_TEST(one.values(ctx) == many.values(ctx), boost::test_tools::per_element());
+    }
   }
 }
 
@@ -171,9 +209,18 @@ void all_attention_cases(Context<B>& ctx) {
   attention_case<B, 1, 12>(ctx, {300}, 1.0f);
   attention_case<B, 3, 32>(ctx, {64, 6, 14}, 4.0f);  // large scores: the running maximum moves
   attention_case<B, 1, 64>(ctx, {259}, 3.0f);
+  attention_case<B, 2, 72>(ctx, {400, 3, 129}, 2.0f);  // several blocks of queries and of keys
   causal_case<B, 4, 2, 32>(ctx, {{7, 5}, {1, 1}, {0, 9}, {3, 0}});
   causal_case<B, 3, 1, 128>(ctx, {{130}, {1}, {200}, {2}});
   causal_case<B, 2, 2, 6>(ctx, {{1, 1, 4}, {40, 1, 0}});
+  // Several pieces of a split cache, of several tokens, and blocks of queries and keys; all sizes of groups.
+  causal_case<B, 8, 1, 64>(ctx, {{1021, 3}, {1, 1}, {3, 0}, {1, 520}, {4, 4}});
+  causal_case<B, 6, 2, 32>(ctx, {{511}, {1}, {1}});
+  // Narrower caches.
+  causal_case<B, 4, 2, 128, f16>(ctx, {{130, 5}, {1, 1}, {3, 9}, {700, 0}, {1, 2}});
+  causal_case<B, 4, 2, 32, bf16>(ctx, {{130, 5}, {1, 1}, {3, 9}, {700, 0}, {1, 2}});
+  causal_case<B, 3, 1, 6, f16>(ctx, {{1, 1}, {40, 1}});
+  same_for_all_threads_case<B, 4, 2, 32>(ctx);
 }
 
 }  // namespace operations

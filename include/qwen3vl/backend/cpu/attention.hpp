@@ -1,8 +1,9 @@
 /// Attention on the CPU, tiled, with a running softmax: memory grows with the number of keys, never with its square.
 ///
-/// Queries are taken in tiles of `tile_rows`, keys in blocks of `key_block`. Keys are packed once per head as panels
-/// [D][panel] and values as [keys][D padded to vectors], so that both products (scores and output) are the register
-/// tile of the matrix product.
+/// Keys and values are packed once per head, in blocks of `attention_keys`, as panels for the register tile of the
+/// matrix product: keys as panels of columns, values as panels of their own. A piece of work is a block of queries
+/// (several register tiles) on its way over the blocks of keys. Inside a block of keys the loop over panels is the
+/// outer one, so that a panel stays in the first cache while all tiles use it, and the whole block stays in the second.
 #pragma once
 
 #include <algorithm>
@@ -18,173 +19,272 @@
 namespace qwen3vl {
 namespace cpu_kernels {
 
-/// Keys and values of one head, packed for `FlashTile`.
+/// Keys in a block.
+inline constexpr index_t attention_keys = 128;
+/// Register tiles in a block of queries.
+inline constexpr index_t attention_tiles = simd::registers == 32 ? 8 : 16;
+inline constexpr index_t attention_rows = attention_tiles * tile_rows;
+
+/// Keys and values of one head, packed for `FlashBlock`.
 template <index_t D>
 struct PackedHead {
   static constexpr index_t panel = 2 * simd::width;
   static constexpr index_t vectors = (D + simd::width - 1) / simd::width;
   static constexpr index_t padded = vectors * simd::width;
+  static constexpr index_t block_size = attention_keys * (D + padded);
+  static_assert(attention_keys % panel == 0);
 
-  float* keys;    // [panels][D][panel], zero padded
-  float* values;  // [keys][padded], zero padded
+  const float* memory;
 
-  static index_t panels(index_t count) { return (count + panel - 1) / panel; }
   /// Floats for `count` keys and their values.
-  static index_t size(index_t count) { return panels(count) * panel * (D + padded); }
+  static index_t size(index_t count) { return blocks(count) * block_size; }
+  static index_t blocks(index_t count) { return (count + attention_keys - 1) / attention_keys; }
 
-  PackedHead(float* memory, index_t count) : keys(memory), values(memory + panels(count) * panel * D) {}
-
-  /// Packs keys [begin, end): row i is D numbers at k + i * stride, v + i * stride.
-  template <class T>
-  void pack(const T* k, const T* v, index_t stride, index_t begin, index_t end) {
-    for (index_t i = begin; i < end; ++i) {
-      float* const column = keys + i / panel * panel * D + i % panel;
-      for (index_t d = 0; d < D; ++d) column[d * panel] = static_cast<float>(k[i * stride + d]);
-      float* const row = values + i * padded;
-      for (index_t d = 0; d < D; ++d) row[d] = static_cast<float>(v[i * stride + d]);
-      for (index_t d = D; d < padded; ++d) row[d] = 0.0f;
-    }
+  /// Panel p of the keys of a block: [D][panel].
+  const float* keys(index_t block, index_t p) const { return memory + block * block_size + p * panel * D; }
+  /// Columns from vector `v` on (an even one) of the values of a block: [attention_keys][panel], the last panel may be
+  /// one vector wide.
+  const float* values(index_t block, index_t v) const {
+    return memory + block * block_size + attention_keys * (D + v * simd::width);
   }
-  /// Clears what pads the last panel behind `count` keys.
-  void pad(index_t count) {
-    for (index_t i = count; i < panels(count) * panel; ++i) {
-      float* const column = keys + i / panel * panel * D + i % panel;
-      for (index_t d = 0; d < D; ++d) column[d * panel] = 0.0f;
-      std::fill_n(values + i * padded, padded, 0.0f);
+
+  /// Packs one block of the first `count` keys; row i is D numbers at k + i * stride and v + i * stride.
+  template <class T>
+  static QWEN3VL_KERNEL void pack(const T* k, const T* v, index_t stride, index_t count, index_t block, float* memory) {
+    float* const keys = memory + block * block_size;
+    float* const values = keys + attention_keys * D;
+    const index_t first = block * attention_keys, here = std::min(attention_keys, count - first);
+    alignas(64) float row[panel][padded] = {};
+    for (index_t p = 0; p * panel < here; ++p) {
+      const index_t begin = p * panel, filled = std::min(panel, here - begin);
+      for (index_t i = 0; i < filled; ++i) simd::convert<D>(k + (first + begin + i) * stride, row[i]);
+      for (index_t i = filled; i < panel; ++i) std::fill_n(row[i], padded, 0.0f);
+      float* const to = keys + begin * D;
+      for (index_t d = 0; d < D; ++d)
+        for (index_t i = 0; i < panel; ++i) to[d * panel + i] = row[i][d];
+    }
+    std::fill_n(row[0], padded, 0.0f);
+    for (index_t i = 0; i < here; ++i) {
+      simd::convert<D>(v + (first + i) * stride, row[0]);
+      for (index_t c = 0; c < vectors; c += 2) {
+        const index_t width = std::min<index_t>(2, vectors - c) * simd::width;
+        std::copy_n(row[0] + c * simd::width, width, values + attention_keys * c * simd::width + i * width);
+      }
     }
   }
 };
 
-/// One tile of queries on its way over the keys.
+/// A block of queries on its way over the keys. Lives in memory of `size` floats, which need not be clear.
 template <index_t D>
-class FlashTile {
+class FlashBlock {
   using Head = PackedHead<D>;
   static constexpr index_t panel = Head::panel;
-  static constexpr index_t key_block = 8 * panel;
+  static constexpr index_t query_size = tile_rows * D, score_size = tile_rows * attention_keys,
+                           sum_size = tile_rows * Head::padded, total_size = tile_rows * simd::width;
 
-  alignas(64) float queries_[D * tile_rows];          // [D][tile_rows], scaled
-  alignas(64) float scores_[tile_rows * key_block];   // [tile_rows][key_block]
-  alignas(64) float sums_[tile_rows * Head::padded];  // [tile_rows][padded]
-  float maximum_[tile_rows], total_[tile_rows];
-  index_t limit_[tile_rows];  // keys that each row sees
+  float* queries_;  // [tiles][D][tile_rows], scaled
+  float* scores_;   // [tiles][tile_rows][attention_keys]
+  float* sums_;     // [tiles][tile_rows][padded]
+  float* totals_;   // [tiles][tile_rows][width]: sums of the weights, not yet added over the lanes
+  float maximum_[attention_rows];
+  index_t limit_[attention_rows];      // keys that each row sees; they do not fall
+  index_t furthest_[attention_tiles];  // the largest of a tile
   index_t rows_ = 0;
 
  public:
-  void clear() { rows_ = 0; }
-  index_t rows() const { return rows_; }
+  static constexpr index_t size = attention_tiles * (query_size + score_size + sum_size + total_size);
 
-  /// Adds a query that sees the first `limit` keys.
+  explicit FlashBlock(float* memory)
+      : queries_(memory),
+        scores_(queries_ + attention_tiles * query_size),
+        sums_(scores_ + attention_tiles * score_size),
+        totals_(sums_ + attention_tiles * sum_size) {}
+
+  /// Adds a query that sees the first `limit` keys, at least one.
   void add(const float* query, index_t limit) {
+    const index_t tile = rows_ / tile_rows, r = rows_ % tile_rows;
     const float scale = 1.0f / std::sqrt(static_cast<float>(D));
-    for (index_t d = 0; d < D; ++d) queries_[d * tile_rows + rows_] = query[d] * scale;
+    float* const to = queries_ + tile * query_size + r;
+    for (index_t d = 0; d < D; ++d) to[d * tile_rows] = query[d] * scale;
     limit_[rows_] = limit;
+    furthest_[tile] = r == 0 ? limit : std::max(furthest_[tile], limit);
     maximum_[rows_] = -std::numeric_limits<float>::infinity();
-    total_[rows_] = 0.0f;
     std::fill_n(sums_ + rows_ * Head::padded, Head::padded, 0.0f);
+    std::fill_n(totals_ + rows_ * simd::width, simd::width, 0.0f);
     ++rows_;
   }
 
   /// Runs over all keys that any row sees.
   void run(const Head& head) {
-    const index_t longest = *std::max_element(limit_, limit_ + rows_);
-    for (index_t key = 0; key < longest; key += key_block) {
-      const index_t count = std::min(key_block, longest - key);
-      with_rows(rows_, [&](auto r) { block<r>(head, key, count); });
+    // What fills the last tile is computed along and not looked at; it must only be no garbage, which may be slow.
+    for (index_t row = rows_; row < tiles() * tile_rows; ++row) {
+      for (index_t d = 0; d < D; ++d) queries_[row / tile_rows * query_size + d * tile_rows + row % tile_rows] = 0.0f;
+      std::fill_n(sums_ + row * Head::padded, Head::padded, 0.0f);
+    }
+    const index_t longest = *std::max_element(furthest_, furthest_ + tiles());
+    for (index_t block = 0; block * attention_keys < longest; ++block) {
+      const index_t first = block * attention_keys;
+      for (index_t key = first; key < std::min(first + attention_keys, longest); key += panel)
+        scores_of(head.keys(block, (key - first) / panel), key, key - first);
+      softmax(first);
+      index_t v = 0;
+      for (; v + 2 <= Head::vectors; v += 2) add_values<2>(head.values(block, v), v, first);
+      if (v < Head::vectors) add_values<1>(head.values(block, v), v, first);
     }
   }
 
   /// Result of row r, [D].
   void result(index_t r, float* out) const {
-    const float inverse = 1.0f / total_[r];
+    const float inverse = 1.0f / simd::sum(simd::load(totals_ + r * simd::width));
     for (index_t d = 0; d < D; ++d) out[d] = sums_[r * Head::padded + d] * inverse;
   }
 
  private:
-  template <int R>
-  QWEN3VL_KERNEL void block(const Head& head, index_t key, index_t count) {
-    const index_t panels = Head::panels(count);
-    for (index_t p = 0; p < panels; ++p) {
-      Tile<R, 2> tile;
-      tile.clear();
-      multiply_add(tile, D, queries_, 1, tile_rows, head.keys + (key / panel + p) * panel * D, panel);
-      tile.store(scores_ + p * panel, key_block);
+  index_t tiles() const { return (rows_ + tile_rows - 1) / tile_rows; }
+
+  /// The scores of one panel of keys from `key` on, for the tiles that see it; they go to column `column` of the block.
+  QWEN3VL_KERNEL void scores_of(const float* keys, index_t key, index_t column) {
+    for (index_t tile = 0; tile < tiles(); ++tile) {
+      if (furthest_[tile] <= key) continue;
+      Tile<tile_rows, 2> scores;
+      scores.clear();
+      multiply_add(scores, D, queries_ + tile * query_size, 1, tile_rows, keys, panel);
+      scores.store(scores_ + tile * score_size + column, attention_keys);
     }
-    for (index_t r = 0; r < R; ++r) softmax(r, std::clamp<index_t>(limit_[r] - key, 0, count), panels * panel);
-    // sums += weights * values, a few vectors of D at a time.
-    const float* const values = head.values + key * Head::padded;
-    index_t column = 0;
-    for (; column + 2 <= Head::vectors; column += 2) add_values<R, 2>(values, column, count);
-    if (column < Head::vectors) add_values<R, 1>(values, column, count);
   }
 
-  template <int R, int C>
-  QWEN3VL_INLINE void add_values(const float* values, index_t column, index_t count) {
-    Tile<R, C> tile;
-    float* const sums = sums_ + column * simd::width;
-    tile.load(sums, Head::padded);
-    multiply_add(tile, count, scores_, key_block, 1, values + column * simd::width, Head::padded);
-    tile.store(sums, Head::padded);
+  /// sums += weights * values for C vectors of columns from `v` on, over the block that begins at key `first`.
+  template <int C>
+  QWEN3VL_KERNEL void add_values(const float* values, index_t v, index_t first) {
+    for (index_t tile = 0; tile < tiles(); ++tile) {
+      if (furthest_[tile] <= first) continue;
+      Tile<tile_rows, C> sums;
+      float* const place = sums_ + tile * sum_size + v * simd::width;
+      sums.load(place, Head::padded);
+      multiply_add(sums, std::min(attention_keys, furthest_[tile] - first), scores_ + tile * score_size, attention_keys,
+                   1, values, C * simd::width);
+      sums.store(place, Head::padded);
+    }
   }
 
-  /// Turns the first `seen` scores of row r into weights, the rest into zero, and rescales what was summed before.
-  QWEN3VL_KERNEL void softmax(index_t r, index_t seen, index_t count) {
-    float* const scores = scores_ + r * key_block;
-    for (index_t i = seen; i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
+  QWEN3VL_KERNEL void softmax(index_t first) {
+    for (index_t row = 0; row < rows_; ++row)
+      if (furthest_[row / tile_rows] > first) softmax(row, first);
+  }
+
+  /// Turns the scores of a row in the block from key `first` on into weights, zero where it does not see, and rescales
+  /// what was summed before.
+  QWEN3VL_INLINE void softmax(index_t row, index_t first) {
+    float* const scores = scores_ + row * attention_keys;
+    const index_t computed = std::min(attention_keys, furthest_[row / tile_rows] - first);
+    const index_t count = (computed + simd::width - 1) / simd::width * simd::width;
+    const index_t seen = std::clamp<index_t>(limit_[row] - first, 0, computed);
     if (seen == 0) {
       std::fill_n(scores, count, 0.0f);
       return;
     }
+    for (index_t i = seen; i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
     simd::Floats highest = simd::load(scores);
     for (index_t i = simd::width; i < count; i += simd::width) highest = simd::max(highest, simd::load(scores + i));
-    const float maximum = std::max(maximum_[r], simd::largest(highest));
+    const float maximum = std::max(maximum_[row], simd::largest(highest));
+    simd::Floats total = simd::load(totals_ + row * simd::width);
+    if (maximum != maximum_[row]) {
+      const simd::Floats rescale = simd::splat(std::exp(maximum_[row] - maximum));  // 0 on the first block
+      total *= rescale;
+      float* const sums = sums_ + row * Head::padded;
+      for (index_t d = 0; d < Head::padded; d += simd::width) simd::store(sums + d, simd::load(sums + d) * rescale);
+      maximum_[row] = maximum;
+    }
     const simd::Floats shift = simd::splat(maximum);
-    simd::Floats sum = {};
     for (index_t i = 0; i < count; i += simd::width) {
-      const simd::Floats weight = simd::exp(simd::load(scores + i) - shift);
+      const simd::Floats weight = simd::exp_negative(simd::load(scores + i) - shift);
       simd::store(scores + i, weight);
-      sum += weight;
+      total += weight;
     }
-    if (maximum != maximum_[r]) {
-      const float rescale = std::exp(maximum_[r] - maximum);  // 0 on the first block
-      total_[r] *= rescale;
-      for (index_t d = 0; d < Head::padded; ++d) sums_[r * Head::padded + d] *= rescale;
-      maximum_[r] = maximum;
-    }
-    total_[r] += simd::sum(sum);
+    simd::store(totals_ + row * simd::width, total);
   }
 };
+
+/// One head of one sequence, as `flash_attention` takes it: keys and values of type T, `stride` apart.
+template <class T>
+struct FlashUnit {
+  index_t rows, keys;  // rows = 0: nothing to do
+  const T* k;
+  const T* v;
+  index_t stride;
+  // Row r is head r % group of token r / group: its query is at q + token * q_stride + head * D, its result likewise,
+  // and it sees `limit` keys, one more from token to token if `causal`.
+  const float* q;
+  float* out;
+  index_t q_stride, out_stride, limit;
+};
+
+/// Attention of all units, unit(i) for i < units; a unit has at most `rows` rows and `keys` keys.
+///
+/// Units are taken in waves: first all threads pack the wave's keys and values, then all take blocks of queries. A wave
+/// is as many units as there are threads, or what is small beside a model; so there is work for all threads although
+/// memory is bounded.
+template <index_t D, index_t group, bool causal, class F>
+void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const F& unit) {
+  using Head = PackedHead<D>;
+  constexpr index_t small = index_t{1} << 22;  // floats
+  if (units == 0 || rows == 0) return;
+  const index_t query_blocks = (rows + attention_rows - 1) / attention_rows, key_blocks = Head::blocks(keys);
+  const index_t size = Head::size(keys);
+  const int threads = rows * keys * units * D > 32768
+                          ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), units * query_blocks))
+                          : 1;
+  const index_t wave = std::min(units, std::max<index_t>(threads, small / size));
+  auto packed = ctx.template scratch<float, dynamic, dynamic>(wave, size);
+  auto blocks = ctx.template scratch<float, dynamic, dynamic>(threads, FlashBlock<D>::size);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  for (index_t begin = 0; begin < units; begin += wave) {
+    const index_t here = std::min(wave, units - begin);
+#pragma omp for schedule(dynamic)
+    for (index_t item = 0; item < here * key_blocks; ++item) {
+      const index_t i = item / key_blocks, block = item % key_blocks;
+      const auto u = unit(begin + i);
+      if (u.rows > 0 && block * attention_keys < u.keys)
+        Head::pack(u.k, u.v, u.stride, u.keys, block, packed.data() + i * size);
+    }
+    // Later queries see more keys: the long pieces come first, so that the threads end together.
+#pragma omp for schedule(dynamic)
+    for (index_t item = 0; item < here * query_blocks; ++item) {
+      const index_t i = item % here, first = (query_blocks - 1 - item / here) * attention_rows;
+      const auto u = unit(begin + i);
+      if (first >= u.rows) continue;
+      FlashBlock<D> block(blocks.data() + omp_get_thread_num() * FlashBlock<D>::size);
+      const index_t count = std::min(attention_rows, u.rows - first);
+      for (index_t row = first; row < first + count; ++row)
+        block.add(u.q + row / group * u.q_stride + row % group * D, u.limit + (causal ? row / group : 0));
+      block.run(Head{packed.data() + i * size});
+      for (index_t row = first; row < first + count; ++row)
+        block.result(row - first, u.out + row / group * u.out_stride + row % group * D);
+    }
+  }
+}
 
 }  // namespace cpu_kernels
 
 template <index_t H, index_t D>
 void attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H * D> qkv, const Segments& segments,
                View<float, Cpu, dynamic, H * D> out) {
-  using namespace cpu_kernels;
   constexpr index_t stride = 3 * H * D;
-  const index_t items = segments.count() * H;
-  const int threads = static_cast<int>(std::min<index_t>(ctx.backend().threads(), std::max<index_t>(items, 1)));
-  const index_t size = PackedHead<D>::size(segments.longest());
-  auto memory = ctx.template scratch<float, dynamic, dynamic>(threads, size);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    float* const own = memory.data() + omp_get_thread_num() * size;
-    FlashTile<D> tile;
-#pragma omp for schedule(dynamic)
-    for (index_t item = 0; item < items; ++item) {
-      const index_t s = item / H, h = item % H, first = segments.offset(s), count = segments.length(s);
-      const float* const q = qkv.data() + first * stride + h * D;
-      PackedHead<D> head(own, count);
-      head.pack(q + H * D, q + 2 * H * D, stride, 0, count);
-      head.pad(count);
-      for (index_t token = 0; token < count; token += tile_rows) {
-        tile.clear();
-        const index_t rows = std::min<index_t>(tile_rows, count - token);
-        for (index_t r = 0; r < rows; ++r) tile.add(q + (token + r) * stride, count);
-        tile.run(head);
-        for (index_t r = 0; r < rows; ++r) tile.result(r, out.data() + ((first + token + r) * H + h) * D);
-      }
-    }
-  }
+  cpu_kernels::flash_attention<D, 1, false>(
+      ctx, segments.count() * H, segments.longest(), segments.longest(), [&](index_t unit) {
+        const index_t s = unit / H, h = unit % H, first = segments.offset(s), count = segments.length(s);
+        const float* const q = qkv.data() + first * stride + h * D;
+        return cpu_kernels::FlashUnit<float>{.rows = count,
+                                             .keys = count,
+                                             .k = q + H * D,
+                                             .v = q + 2 * H * D,
+                                             .stride = stride,
+                                             .q = q,
+                                             .out = out.data() + (first * H + h) * D,
+                                             .q_stride = stride,
+                                             .out_stride = H * D,
+                                             .limit = count};
+      });
 }
 
 }  // namespace qwen3vl

@@ -24,7 +24,8 @@ QWEN3VL_INLINE float dot(const float* q, const T* k) {
         [&](auto c) { sums[c] += simd::load(q + i + c * simd::width) * simd::load(k + i + c * simd::width); });
   for (; i + simd::width <= D; i += simd::width) sums[0] += simd::load(q + i) * simd::load(k + i);
   float total = simd::sum(sums[0] + sums[1]);
-  for (; i < D; ++i) total += q[i] * static_cast<float>(k[i]);
+  if constexpr (D % simd::width != 0)
+    for (; i < D; ++i) total += q[i] * static_cast<float>(k[i]);
   return total;
 }
 

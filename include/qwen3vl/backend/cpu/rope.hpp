@@ -67,7 +67,6 @@ template <index_t H, index_t K, index_t D, class CacheLayer>
 void qk_norm_rope(Context<Cpu>& ctx, View<float, Cpu, dynamic, (H + 2 * K) * D> qkv, View<const float, Cpu, D> q_norm,
                   View<const float, Cpu, D> k_norm, float eps, View<const float, Cpu, dynamic, D / 2> cos,
                   View<const float, Cpu, dynamic, D / 2> sin, const Segments& segments, CacheLayer cache) {
-  using T = typename CacheLayer::value_type;
   for (index_t s = 0; s < segments.count(); ++s) {
     const index_t first = segments.offset(s), past = cache.length(s);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (segments.length(s) > 16)
@@ -85,10 +84,8 @@ void qk_norm_rope(Context<Cpu>& ctx, View<float, Cpu, dynamic, (H + 2 * K) * D> 
         const float* const value = row + (H + K + h) * D;
         cpu_kernels::rms_norm_row<D>(key, k_norm.data(), eps, key);
         cpu_kernels::rotate_head<D>(key, token_cos, token_sin);
-        T* const to_key = cache.keys(s, h) + place * D;
-        T* const to_value = cache.values(s, h) + place * D;
-        for (index_t i = 0; i < D; ++i) to_key[i] = static_cast<T>(key[i]);
-        for (index_t i = 0; i < D; ++i) to_value[i] = static_cast<T>(value[i]);
+        simd::convert<D>(key, cache.keys(s, h) + place * D);
+        simd::convert<D>(value, cache.values(s, h) + place * D);
       }
     }
   }

@@ -1,7 +1,12 @@
 /// Vectors of floats in the width of the target's instruction set, from one source: AVX-512, AVX2 with FMA, or the
-/// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; no intrinsics. The width
-/// is chosen by the flags of the translation unit, so all units of one program must be compiled alike.
+/// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; no intrinsics but those
+/// that convert f16. The width is chosen by the flags of the translation unit, so all units of one program must be
+/// compiled alike.
 #pragma once
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -66,26 +71,124 @@ QWEN3VL_INLINE Floats load(const bf16* p) {
   const UInts u = __builtin_convertvector(h, UInts) << 16;
   return reinterpret_cast<Floats>(u);
 }
+/// f16 widened to float, exactly.
+QWEN3VL_INLINE Floats load(const f16* p) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__F16C__) && defined(__AVX2__) && defined(__FMA__)
+  return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  Halves h;
+  std::memcpy(&h, p, sizeof h);
+  const UInts u = __builtin_convertvector(h, UInts);
+  const UInts magnitude = u & 0x7fffu;
+  // As in f16's own conversion: the multiplication by 2^112 moves the exponent and makes subnormals normal, exactly.
+  const UInts finite = reinterpret_cast<UInts>(reinterpret_cast<Floats>(magnitude << 13) * 0x1p112f);
+  const UInts special = (magnitude << 13) | 0x7f800000u;  // infinities and NaN
+  return reinterpret_cast<Floats>(((u & 0x8000u) << 16) | (magnitude >= 0x7c00u ? special : finite));
+#endif
+}
+/// The first N numbers at p, zero in the other lanes; nothing behind them is read.
+template <int N, class T>
+QWEN3VL_INLINE Floats load_first(const T* p) {
+  T part[width] = {};
+  std::memcpy(static_cast<void*>(part), p, N * sizeof(T));
+  return load(part);
+}
 QWEN3VL_INLINE void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+/// Rounds to nearest even, as the types' own conversions.
+QWEN3VL_INLINE void store(bf16* p, Floats v) {
+  const UInts u = reinterpret_cast<UInts>(v);
+  const UInts rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const UInts bits = v == v ? rounded : (u >> 16) | 0x40u;  // NOLINT(misc-redundant-expression): NaN stays NaN
+  const Halves h = __builtin_convertvector(bits, Halves);
+  std::memcpy(static_cast<void*>(p), &h, sizeof h);
+}
+QWEN3VL_INLINE void store(f16* p, Floats v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__) && defined(__AVX2__) && defined(__FMA__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < width; ++i) p[i] = f16(v[i]);
+#endif
+}
+/// to[i] = from[i] for N numbers, in the type of `to`; one of the two types is float.
+template <std::ptrdiff_t N, class T, class U>
+QWEN3VL_INLINE void convert(const T* from, U* to) {
+  constexpr std::ptrdiff_t whole = N / width * width;
+  for (std::ptrdiff_t i = 0; i < whole; i += width) store(to + i, load(from + i));
+  if constexpr (whole < N)
+    for (std::ptrdiff_t i = whole; i < N; ++i) to[i] = static_cast<U>(from[i]);
+}
 
 QWEN3VL_INLINE Floats max(Floats a, Floats b) { return a > b ? a : b; }
 QWEN3VL_INLINE Floats min(Floats a, Floats b) { return a < b ? a : b; }
 
+namespace detail {
+
+/// Lane i of the result is lane From(i) of a and b behind one another.
+template <class From>
+QWEN3VL_INLINE Floats shuffle(Floats a, Floats b, From) {
+  return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, From::lane(I)...);
+#else
+    return __builtin_shuffle(a, b, Ints{From::lane(I)...});
+#endif
+  }
+  (std::make_integer_sequence<int, width>{});
+}
+/// Lanes turned by Step.
+template <int Step>
+struct Turned {
+  static constexpr int lane(int i) { return (i + Step) % width; }
+};
+/// Of every run of 2 * Step lanes the first half (or the second, if Upper): a's, then b's in its place.
+template <int Step, bool Upper>
+struct Halved {
+  static constexpr int lane(int i) {
+    const int run = i / (2 * Step) * (2 * Step), inside = i % (2 * Step);
+    return run + (Upper ? Step : 0) + (inside < Step ? inside : width + inside - Step);
+  }
+};
+
+/// op over all lanes, pairwise, so that a sum's error does not grow with the width.
+template <int Step = width / 2, class Op>
+QWEN3VL_INLINE float fold(Floats v, Op op) {
+  if constexpr (Step == 0) {
+    return v[0];
+  } else {
+    return fold<Step / 2>(op(v, shuffle(v, v, Turned<Step>{})), op);
+  }
+}
+
+template <int Step>
+QWEN3VL_INLINE Floats lane_sums(const Floats* v) {
+  // Vector i and vector i + Step become one: their upper and lower halves added, side by side.
+  if constexpr (Step == 0) {
+    return v[0];
+  } else {
+    Floats pairs[Step];
+    unroll<Step>([&](auto i) {
+      pairs[i] = shuffle(v[i], v[i + Step], Halved<Step, false>{}) + shuffle(v[i], v[i + Step], Halved<Step, true>{});
+    });
+    return lane_sums<Step / 2>(pairs);
+  }
+}
+
+}  // namespace detail
+
 QWEN3VL_INLINE float sum(Floats v) {
-  // Pairwise, so that the error does not grow with the width.
-  float lanes[width];
-  std::memcpy(lanes, &v, sizeof v);
-  for (int step = width / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
-  return lanes[0];
+  return detail::fold(
+      v, [](Floats a, Floats b) __attribute__((always_inline)) { return a + b; });
 }
 QWEN3VL_INLINE float largest(Floats v) {
-  float lanes[width];
-  std::memcpy(lanes, &v, sizeof v);
-  float result = lanes[0];
-  for (int i = 1; i < width; ++i) result = lanes[i] > result ? lanes[i] : result;
-  return result;
+  return detail::fold(
+      v, [](Floats a, Floats b) __attribute__((always_inline)) { return max(a, b); });
 }
+/// Lane i of the result is the sum of the lanes of v[i], `width` vectors: a third of the shuffles of as many sums.
+QWEN3VL_INLINE Floats lane_sums(const Floats* v) { return detail::lane_sums<width / 2>(v); }
 
 /// e^x within 2 units in the last place for x in [-87, 88]; 0 below (where a softmax weight does not matter), infinity
 /// above. NaN stays NaN. The range is reduced to |r| <= ln 2 / 2, where a polynomial of degree 6 has a relative error
@@ -112,6 +215,24 @@ QWEN3VL_INLINE Floats exp(Floats x) {
   y = x < splat(-87.3f) ? splat(0.0f) : y;
   y = x > splat(88.72f) ? splat(__builtin_inff()) : y;
   return x == x ? y : x;  // NOLINT(misc-redundant-expression): NaN is not equal to itself
+}
+
+/// e^x for x <= 0, as softmax needs it: at half the price of exp, to the same accuracy. 0 below -87.3; NaN stays NaN.
+QWEN3VL_INLINE Floats exp_negative(Floats x) {
+  const Floats magic = splat(12582912.0f);
+  const Floats shifted = x * 1.44269504088896341f + magic;  // its lowest bits are n, the power of two
+  const Floats n = shifted - magic;
+  Floats r = x - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Floats p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const Floats power = reinterpret_cast<Floats>((reinterpret_cast<UInts>(shifted) << 23) + (127u << 23));
+  return x < splat(-87.3f) ? Floats{} : p * power;
 }
 
 /// x * sigmoid(x).
