@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/processing/resize_kernels.hpp"
 #include "qwen3vl/processing/smart_resize.hpp"
 
 namespace qwen3vl {
@@ -48,15 +49,6 @@ inline double filter_support(Resample resample) {
   return resample == Resample::bilinear ? 1.0 : resample == Resample::lanczos ? 3.0 : 2.0;
 }
 
-/// For each pixel along one axis: which source pixels it is made of, and their fixed-point weights.
-struct AxisWeights {
-  std::vector<std::int32_t> first;   ///< [size]
-  std::vector<std::int32_t> count;   ///< [size]
-  std::vector<std::int32_t> weight;  ///< [size, taps]
-  std::int64_t taps = 0;
-  int precision = 0;  ///< bits behind the binary point
-};
-
 // Adding 0.5 and cutting is what the references do; rounding functions differ from it at halves and below zero.
 // NOLINTBEGIN(bugprone-incorrect-roundings)
 inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample resample, ResizeBackend backend) {
@@ -93,30 +85,11 @@ inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample res
   const double one = static_cast<double>(1 << axis.precision);
   for (const double weight : exact)
     axis.weight.push_back(static_cast<std::int32_t>(weight < 0 ? weight * one - 0.5 : weight * one + 0.5));
+  axis.make_pairs();
   return axis;
 }
 
 // NOLINTEND(bugprone-incorrect-roundings)
-
-inline std::uint8_t rounded_pixel(std::int32_t sum, int precision) {
-  return static_cast<std::uint8_t>(std::clamp(sum >> precision, 0, 255));
-}
-
-/// Rows of `image` resized to `width`.
-template <int Channels>
-void resize_row(const std::uint8_t* from, const AxisWeights& axis, std::uint8_t* to) {
-  const std::int32_t half = 1 << (axis.precision - 1);
-  for (std::size_t x = 0; x < axis.first.size(); ++x) {
-    const std::int32_t* const weights = axis.weight.data() + static_cast<std::int64_t>(x) * axis.taps;
-    const std::uint8_t* const pixels = from + static_cast<std::ptrdiff_t>(axis.first[x]) * Channels;
-    std::int32_t sums[Channels];
-    std::fill_n(sums, Channels, half);
-    for (std::int32_t j = 0; j < axis.count[x]; ++j)
-      for (int c = 0; c < Channels; ++c) sums[c] += weights[j] * pixels[j * Channels + c];
-    for (int c = 0; c < Channels; ++c)
-      to[x * Channels + static_cast<std::size_t>(c)] = rounded_pixel(sums[c], axis.precision);
-  }
-}
 
 inline Image resize_width(const Image& image, std::int64_t width, Resample resample, ResizeBackend backend) {
   const AxisWeights axis = axis_weights(image.width, width, resample, backend);
@@ -128,16 +101,16 @@ inline Image resize_width(const Image& image, std::int64_t width, Resample resam
     std::uint8_t* const to = result.pixels.data() + result.offset(y, 0);
     switch (image.channels) {
       case 1:
-        resize_row<1>(from, axis, to);
+        resize_row<1>(from, image.width, axis, to);
         break;
       case 2:
-        resize_row<2>(from, axis, to);
+        resize_row<2>(from, image.width, axis, to);
         break;
       case 3:
-        resize_row<3>(from, axis, to);
+        resize_row<3>(from, image.width, axis, to);
         break;
       default:
-        resize_row<4>(from, axis, to);
+        resize_row<4>(from, image.width, axis, to);
     }
   }
   return result;
@@ -148,21 +121,12 @@ inline Image resize_height(const Image& image, std::int64_t height, Resample res
   Image result{.height = static_cast<int>(height), .width = image.width, .channels = image.channels, .pixels = {}};
   result.pixels.resize(result.offset(result.height, 0));
   const std::size_t row = image.offset(1, 0);
-#pragma omp parallel if (image.pixels.size() > 1000000)
-  {
-    std::vector<std::int32_t> sums(row);
-#pragma omp for schedule(static)
-    for (int y = 0; y < result.height; ++y) {
-      std::ranges::fill(sums, 1 << (axis.precision - 1));
-      for (std::int32_t j = 0; j < axis.count[static_cast<std::size_t>(y)]; ++j) {
-        const std::int32_t weight = axis.weight[static_cast<std::size_t>(y * axis.taps + j)];
-        const std::uint8_t* const from =
-            image.pixels.data() + image.offset(axis.first[static_cast<std::size_t>(y)] + j, 0);
-        for (std::size_t i = 0; i < row; ++i) sums[i] += weight * from[i];
-      }
-      std::uint8_t* const to = result.pixels.data() + result.offset(y, 0);
-      for (std::size_t i = 0; i < row; ++i) to[i] = rounded_pixel(sums[i], axis.precision);
-    }
+#pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
+  for (int y = 0; y < result.height; ++y) {
+    const auto at = static_cast<std::size_t>(y);
+    weighted_rows(image.pixels.data() + image.offset(axis.first[at], 0), row,
+                  axis.weight.data() + static_cast<std::int64_t>(y) * axis.taps, axis.count[at], axis.precision,
+                  result.pixels.data() + result.offset(y, 0));
   }
   return result;
 }
