@@ -2,6 +2,7 @@
 // machine can do at all, which is measured first. Weights are random. See docs/benchmarking.md.
 #include <benchmark/benchmark.h>
 #include <omp.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <exception>
@@ -47,6 +48,8 @@ struct Precisions {
 template <class Base>
 class Collecting : public Base {
  public:
+  using Base::Base;
+
   std::vector<RooflinePoint> points;
   bool failed = false;
 
@@ -56,6 +59,7 @@ class Collecting : public Base {
       // All are timed alike, so that their names need not say how.
       run.run_name.time_type.clear();
       run.run_name.min_time.clear();
+      for (auto& [name, counter] : run.counters) counter.flags = benchmark::Counter::kDefaults;  // their names say /s
       failed = failed || run.error_occurred;
       if (run.error_occurred || run.run_type != benchmark::BenchmarkReporter::Run::RT_Iteration) continue;
       points.push_back({.name = run.run_name.function_name,
@@ -67,9 +71,9 @@ class Collecting : public Base {
   }
 };
 
-template <class Base>
-void run_all(const Arguments& arguments) {
-  Collecting<Base> reporter;
+template <class Base, class... Options>
+void run_all(const Arguments& arguments, Options... options) {
+  Collecting<Base> reporter(options...);
   benchmark::RunSpecifiedBenchmarks(&reporter);
   if (reporter.failed) fail("a benchmark failed; see above");
   if (reporter.points.empty()) fail("no benchmark has a name that --benchmark_filter matches");
@@ -157,7 +161,9 @@ void run(int argc, char** argv) {
     run_all<benchmark::JSONReporter>(arguments);
   } else {
     print_roof(layers.roof);
-    run_all<benchmark::ConsoleReporter>(arguments);
+    const bool terminal = isatty(STDOUT_FILENO) != 0;
+    run_all<benchmark::ConsoleReporter>(
+        arguments, terminal ? benchmark::ConsoleReporter::OO_ColorTabular : benchmark::ConsoleReporter::OO_Tabular);
   }
 }
 

@@ -102,11 +102,12 @@ BOOST_AUTO_TEST_CASE(layers) {
 }
 
 BOOST_AUTO_TEST_CASE(layers_table_filter_and_roof) {
-  const Result table = run(QWEN3VL_BENCH_LAYERS, "--quick --benchmark_filter='^bf16/text/qkv' --benchmark_color=false");
+  const Result table = run(QWEN3VL_BENCH_LAYERS, "--quick --benchmark_filter='^bf16/text/qkv'");
   BOOST_TEST(table.code == 0, table.err);
   for (const char* words : {"Roof of this machine", "memory reads", "bf16/text/qkv/tokens:1 ", "roof%", "GB/s"})
     BOOST_TEST(table.out.find(words) != std::string::npos, words);
   BOOST_TEST(table.out.find("text/mlp") == std::string::npos);
+  BOOST_TEST(table.out.find('\033') == std::string::npos, "colours where there is no terminal");
   const json roof = run_json(QWEN3VL_BENCH_LAYERS, "--quick --roof-only --threads 1");
   BOOST_TEST(roof.at("threads") == 1);
   for (const char* key : {"fma_gflops", "read_gbytes_per_second", "read_buffer_bytes"}) check_positive(roof, key);
