@@ -68,7 +68,7 @@ class Plot {
   }
 
  private:
-  static constexpr double left = 70, top = 50, width = 620, height = 460, legend = 480;
+  static constexpr double left = 70, top = 50, width = 620, height = 460, legend = 560;
 
   /// The highest of the arithmetic roofs.
   double peak() const { return std::max({roof_.fma_all, roof_.bf16_all, roof_.int8_all}); }
@@ -104,7 +104,7 @@ class Plot {
       text(left - 6, y + 4, format("%g", std::pow(10, d - 9)), "text-anchor=\"end\"");
     }
     text(left + width / 2, top + height + 40, "operations per byte", "text-anchor=\"middle\"");
-    text(left - 48, top + height / 2, "GFLOP/s",
+    text(left - 48, top + height / 2, "GFLOP/s (or 8-bit operations, 1e9/s)",
          format("text-anchor=\"middle\" transform=\"rotate(-90 %.0f %.0f)\"", left - 48, top + height / 2));
   }
 
@@ -115,7 +115,7 @@ class Plot {
     const double from = std::max(first, lowest / bytes), ridge = std::clamp(operations / bytes, from, last);
     line(x_.at(from), y_.at(from * bytes), x_.at(ridge), y_.at(std::min(operations, ridge * bytes)), attributes);
     line(x_.at(ridge), y_.at(operations), x_.at(last), y_.at(operations), attributes);
-    text(x_.at(last) - 4, y_.at(operations) - 5, format("%s: %.0f GFLOP/s", label, operations * 1e-9),
+    text(x_.at(last) - 4, y_.at(operations) - 5, format("%s: %.0f", label, operations * 1e-9),
          "text-anchor=\"end\" fill=\"#333\"");
   }
   void roofs() {
@@ -123,7 +123,8 @@ class Plot {
     constexpr const char* dashed = "stroke=\"#777\" stroke-dasharray=\"6 4\"";
     roof("8-bit dot products", roof_.int8_all, roof_.read_all, dashed);
     roof("bf16 dot products", roof_.bf16_all, roof_.read_all, dashed);
-    roof(format("f32 FMA, %d threads", roof_.threads).c_str(), roof_.fma_all, roof_.read_all, solid);
+    roof(format("f32 FMA, %d thread%s", roof_.threads, roof_.threads == 1 ? "" : "s").c_str(), roof_.fma_all,
+         roof_.read_all, solid);
     if (roof_.threads > 1) roof("f32 FMA, 1 thread", roof_.fma_one, roof_.read_one, dashed);
     text(left + 8, top + 16, format("memory reads: %.1f GB/s", roof_.read_all * 1e-9), "fill=\"#333\"");
   }
@@ -143,7 +144,7 @@ class Plot {
       text(px + 6, py + 4, number, format("font-size=\"10\" fill=\"%s\"", fill));
       text(left + width + 20, y,
            number + " " + escaped(point.name) +
-               format(": %.4g GFLOP/s, %.3g GB/s, %.0f %%", point.operations_per_second * 1e-9,
+               format(": %.3g GFLOP/s, %.3g GB/s, %.0f %%", point.operations_per_second * 1e-9,
                       point.bytes_per_second * 1e-9, point.percent_of_roof),
            format("font-size=\"11\" fill=\"%s\"", fill));
       y += 16;
