@@ -11,6 +11,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 NONE = "not available"
@@ -29,18 +30,22 @@ class Comparison:
     # --- Running ---
 
     def run(self, command, environment=None):
-        """Standard output and error together, seconds, peak memory in bytes. Raises RuntimeError with a reason."""
+        """Standard output, standard error, seconds, peak memory in bytes. Raises RuntimeError with a reason."""
         print("  $ " + " ".join(command), file=sys.stderr, flush=True)
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                   env={**os.environ, **(environment or {})})
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        with tempfile.TemporaryFile("w+", errors="replace") as errors:
+            start = time.perf_counter()
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
+                                       env={**os.environ, **(environment or {})})
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            errors.seek(0)
+            messages = errors.read()
         if process.returncode != 0:
-            last = output.strip().splitlines()[-1:] or ["no output"]
+            last = (output + messages).strip().splitlines()[-1:] or ["no output"]
             raise RuntimeError(f"exit code {process.returncode}: {last[0][:200]}")
-        return output, time.perf_counter() - start, usage.ru_maxrss * 1024
+        return output, messages, seconds, usage.ru_maxrss * 1024
 
     @staticmethod
     def json_in(output):
@@ -103,7 +108,8 @@ class Comparison:
         command = [os.path.join(o.llama, "llama-mtmd-cli"), "-m", f"{o.gguf}-Q8_0.gguf", "--mmproj", f"{o.gguf}-mmproj.gguf",
                    "--image", image, "-p", "Describe this image.", "-n", "1", "-t", str(o.threads), "--temp", "0", "-c", "4096",
                    "-fa", "on", "-v"]
-        output, _, memory = self.run(command)
+        output, messages, _, memory = self.run(command)
+        output += messages
         encoding = [int(ms) for ms in re.findall(r"(?:batch encoding done in|slice encoded in) (\d+) ms", output)]
         evaluation = re.search(r"prompt eval time = *([\d.]+) ms / *(\d+) tokens", output)
         if not encoding or not evaluation:
@@ -114,13 +120,13 @@ class Comparison:
 
     def transformers(self):
         o = self.options
-        output, _, _ = self.run([o.python, here("peer_transformers.py"), o.checkpoint, str(o.threads), str(o.prompt), "8",
+        output, *_ = self.run([o.python, here("peer_transformers.py"), o.checkpoint, str(o.threads), str(o.prompt), "8",
                                  *o.sizes], {"HF_HUB_OFFLINE": "1"})
         return self.json_in(output)
 
     def cat(self):
         path = os.path.join(self.options.checkpoint, "model.safetensors")
-        return {"seconds": self.run(["sh", "-c", 'cat "$0" >/dev/null', path])[1]}
+        return {"seconds": self.run(["sh", "-c", 'cat "$0" >/dev/null', path])[2]}
 
     def our_processing(self):
         o = self.options
