@@ -7,7 +7,12 @@
 #include <boost/test/unit_test.hpp>
 #include <cstdio>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "backend/attention_cases.hpp"
+#include "backend/block_cases.hpp"
 #include "backend/cache_cases.hpp"
 #include "backend/expert_cases.hpp"
 #include "backend/linear_cases.hpp"
@@ -27,12 +32,28 @@ void with_threads(F&& f) {
   }
 }
 
+#if defined(__AVXVNNI__) && !defined(__AVX512VNNI__)
+bool has_avx_vnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;  // GCC 12 has no name for it
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+}
+#endif
+
 /// Whether this processor runs what the compiler was told to use.
 bool processor_fits() {
   __builtin_cpu_init();
 #if defined(__AVX512F__)
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
     return false;
+#endif
+#if defined(__AVX512VNNI__)
+  if (!__builtin_cpu_supports("avx512vnni")) return false;
+#endif
+#if defined(__AVX512BF16__)
+  if (!__builtin_cpu_supports("avx512bf16")) return false;
+#endif
+#if defined(__AVXVNNI__) && !defined(__AVX512VNNI__)
+  if (!has_avx_vnni()) return false;
 #endif
 #if defined(__AVX2__)
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
@@ -51,6 +72,9 @@ void all_caches() {
 }
 void all_experts() {
   with_threads([](Context<Cpu>& ctx) { operations::all_expert_cases(ctx); });
+}
+void all_blocks() {
+  with_threads([](Context<Cpu>& ctx) { operations::all_block_cases(ctx); });
 }
 void all_rows() {
   with_threads([](Context<Cpu>& ctx) { operations::all_row_cases(ctx); });
@@ -133,12 +157,79 @@ void all_lanes() {
   }
 }
 
+/// The integer instruction of this build against its portable form, at the ends of the range and inside.
+void all_integers() {
+  std::vector<std::int16_t> values{0, 1, -1, 32767, -32767, 127, -16129, 16129};
+  operations::Numbers numbers(1);
+  for (int i = 0; i < 200; ++i) values.push_back(static_cast<std::int16_t>(numbers() * 32767.0f));
+  for (std::size_t i = 0; i + 2 * simd::width < values.size(); ++i)
+    for (std::size_t j = 0; j + 2 * simd::width < values.size(); j += 3) {
+      const simd::Shorts a = simd::load_shorts(values.data() + i), b = simd::load_shorts(values.data() + j);
+      const simd::Ints sum = simd::Ints{} + static_cast<std::int32_t>(i * j * 1000);
+      const simd::Ints got = simd::dot_pairs(sum, a, b), wanted = simd::dot_pairs_portable(sum, a, b);
+      BOOST_REQUIRE(std::memcmp(&got, &wanted, sizeof got) == 0);
+      for (int lane = 0; lane < simd::width; ++lane)
+        BOOST_REQUIRE(wanted[lane] == static_cast<std::int32_t>(static_cast<std::int64_t>(sum[lane]) +
+                                                                std::int64_t{a[2 * lane]} * b[2 * lane] +
+                                                                std::int64_t{a[2 * lane + 1]} * b[2 * lane + 1]));
+    }
+}
+
+/// Rounded activations are the same integers on every instruction set: this is the rule, one number at a time.
+template <class W, index_t K>
+void rounded_rows(float outlier) {
+  using Rows = cpu_kernels::BlockRows<W, K>;
+  std::vector<float> x = operations::Numbers(K).many(K);
+  x[K / 2] *= outlier;
+  std::vector<std::int32_t> words(static_cast<std::size_t>(3 * Rows::words), 77);
+  Rows::put(x.data(), words.data() + 1, 3);
+  for (index_t s = 0; s < Rows::superblocks; ++s) {
+    const index_t first = s * 256, end = std::min<index_t>(K, first + 256);
+    float sums[16] = {}, largest = 0.0f;
+    for (index_t k = first; k < end; ++k) {
+      sums[(k - first) % 16] += std::abs(x[static_cast<std::size_t>(k)]);
+      largest = std::max(largest, std::abs(x[static_cast<std::size_t>(k)]));
+    }
+    for (int step = 8; step > 0; step /= 2)
+      for (int i = 0; i < step; ++i) sums[i] += sums[i + step];
+    const float factor = std::min(32767.0f / largest, Rows::largest_sum / sums[0]);
+    BOOST_TEST(words[static_cast<std::size_t>(1 + 3 * (Rows::pairs + s))] ==
+               std::bit_cast<std::int32_t>(1.0f / factor));
+    std::int64_t magnitude = 0;
+    for (index_t b = 0; first + b * 32 < end; ++b) {
+      std::int32_t sum = 0;
+      for (index_t k = first + b * 32; k < first + (b + 1) * 32; ++k) {
+        const std::int32_t pair = words[static_cast<std::size_t>(1 + 3 * (k / 2))];
+        const int got = k % 2 == 0 ? static_cast<std::int16_t>(pair & 0xffff) : pair >> 16;
+        volatile const float scaled = k < end ? x[static_cast<std::size_t>(k)] * factor : 0.0f;
+        BOOST_TEST(got == std::lrint(scaled));
+        sum += got;
+        magnitude += std::abs(got);
+      }
+      BOOST_TEST(words[static_cast<std::size_t>(1 + 3 * (Rows::pairs + Rows::superblocks + s * 8 + b))] == sum);
+    }
+    BOOST_TEST(magnitude * cpu_kernels::BlockFormat<W>::largest_weight <= 0x7fffffff);
+  }
+  for (std::size_t i = 0; i < words.size(); ++i)
+    if (i % 3 != 1) BOOST_TEST(words[i] == 77);  // other rows of the tile
+}
+void all_rounded_rows() {
+  for (const float outlier : {1.0f, 1000.0f}) {
+    rounded_rows<q8, 512>(outlier);
+    rounded_rows<q4, 300>(outlier);
+    rounded_rows<q4, 1>(outlier);
+  }
+}
+
 bool init() {
   auto& suite = boost::unit_test::framework::master_test_suite();
   suite.add(BOOST_TEST_CASE(all_linear));
   suite.add(BOOST_TEST_CASE(all_attention));
   suite.add(BOOST_TEST_CASE(all_caches));
   suite.add(BOOST_TEST_CASE(all_experts));
+  suite.add(BOOST_TEST_CASE(all_blocks));
+  suite.add(BOOST_TEST_CASE(all_integers));
+  suite.add(BOOST_TEST_CASE(all_rounded_rows));
   suite.add(BOOST_TEST_CASE(all_rows));
   suite.add(BOOST_TEST_CASE(all_functions));
   suite.add(BOOST_TEST_CASE(all_lanes));
@@ -149,9 +240,9 @@ bool init() {
 
 int main(int argc, char** argv) {
   if (!processor_fits()) {
-    std::printf("SKIPPED: this processor lacks %s\n", simd::isa);
+    std::printf("SKIPPED: this processor lacks %s or %s\n", simd::isa, simd::integer_isa);
     return 77;
   }
-  std::printf("instruction set: %s\n", simd::isa);
+  std::printf("instruction set: %s, integers: %s\n", simd::isa, simd::integer_isa);
   return boost::unit_test::unit_test_main(&init, argc, argv);
 }

@@ -74,10 +74,9 @@ struct ExpertWeights {
   template <index_t N, index_t K, class Packed>
   void fill(Context<B>& ctx, Numbers& numbers, std::vector<float>& values, Packed& packed) {
     values = numbers.many(E * N * K);
-    for (float& w : values) w = static_cast<float>(static_cast<W>(w));
     packed.allocate();
     for (index_t e = 0; e < E; ++e) {
-      const float* const expert = values.data() + e * N * K;
+      float* const expert = values.data() + e * N * K;
       const bool transposed = e % 2 == 1;
       std::vector<float> stored(expert, expert + N * K);
       if (transposed)
@@ -88,6 +87,8 @@ struct ExpertWeights {
           ctx, e,
           RawTensor{.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(stored.data()), .shape = shape},
           transposed);
+      const std::vector<float> as_used = as_packed<B, W, N, K>(ctx, {expert, expert + N * K});
+      std::copy(as_used.begin(), as_used.end(), expert);
     }
   }
 };
@@ -95,8 +96,8 @@ struct ExpertWeights {
 /// One call, with what it should give. The bounds follow linear_case's.
 template <class B, class W, index_t E, index_t TopK, index_t D, index_t I>
 void expert_mlp_case(Context<B>& ctx, index_t tokens, bool one_expert) {
-  const std::string what =
-      concat("expert_mlp ", tokens, " tokens, ", TopK, " of ", E, " experts ", D, " x ", I, one_expert ? " one" : "");
+  const std::string what = concat("expert_mlp ", tokens, " tokens, ", TopK, " of ", E, " experts ", D, " x ", I,
+                                  one_expert ? " one " : " ", weight_name<W>());
   ExpertWeights<B, W, E, D, I> weights(ctx);
   Numbers numbers(static_cast<std::uint32_t>(tokens * 13 + D));
   const std::vector<float> x = numbers.many(tokens * D), before = numbers.many(tokens * D),
@@ -118,6 +119,7 @@ void expert_mlp_case(Context<B>& ctx, index_t tokens, bool one_expert) {
 
   std::vector<double> expected, bound;
   for (index_t t = 0; t < tokens; ++t) {
+    const std::vector<double> x_error = activation_error<W>(x.data() + t * D, D);
     std::vector<double> sum(before.begin() + t * D, before.begin() + (t + 1) * D), error(static_cast<std::size_t>(D));
     for (index_t j = 0; j < TopK; ++j) {
       const auto e = static_cast<index_t>(experts[static_cast<std::size_t>(t * TopK + j)]);
@@ -125,18 +127,23 @@ void expert_mlp_case(Context<B>& ctx, index_t tokens, bool one_expert) {
       std::vector<double> z(2 * I), z_error(2 * I), activated(I), activated_error(I);
       for (index_t n = 0; n < 2 * I; ++n)
         for (index_t k = 0; k < D; ++k) {
-          const double term = static_cast<double>(x[static_cast<std::size_t>(t * D + k)]) *
-                              static_cast<double>(weights.gate_up[static_cast<std::size_t>((e * 2 * I + n) * D + k)]);
+          const double w = static_cast<double>(weights.gate_up[static_cast<std::size_t>((e * 2 * I + n) * D + k)]);
+          const double term = static_cast<double>(x[static_cast<std::size_t>(t * D + k)]) * w;
           z[static_cast<std::size_t>(n)] += term;
-          z_error[static_cast<std::size_t>(n)] += (D + 8) * epsilon * std::abs(term);
+          z_error[static_cast<std::size_t>(n)] +=
+              (D + 8) * epsilon * std::abs(term) + x_error[static_cast<std::size_t>(k)] * std::abs(w);
         }
       for (index_t i = 0; i < I; ++i) {
         const auto g = static_cast<std::size_t>(i), u = static_cast<std::size_t>(I + i);
         const double gate = z[g] / (1.0 + std::exp(-z[g]));
         activated[g] = gate * z[u];
-        activated_error[g] =
-            1.1 * z_error[g] * std::abs(z[u]) + z_error[u] * std::abs(gate) + 8 * epsilon * std::abs(activated[g]);
+        activated_error[g] = 1.1 * z_error[g] * (std::abs(z[u]) + z_error[u]) + z_error[u] * std::abs(gate) +
+                             8 * epsilon * std::abs(activated[g]);
       }
+      std::vector<double> largest(I);  // of an activation with its error
+      for (std::size_t i = 0; i < I; ++i) largest[i] = std::abs(activated[i]) + activated_error[i];
+      const std::vector<double> rounding = activation_error<W>(largest.data(), I);
+      for (std::size_t i = 0; i < I; ++i) activated_error[i] += rounding[i];
       for (index_t d = 0; d < D; ++d)
         for (index_t i = 0; i < I; ++i) {
           const auto w = static_cast<double>(weights.down[static_cast<std::size_t>((e * D + d) * I + i)]);
@@ -173,7 +180,7 @@ void rows_do_not_matter(Context<B>& ctx) {
   constexpr Packing packing = std::is_same_v<E, epilogue::SwiGlu> ? Packing::gate_up : Packing::plain;
   constexpr index_t width = epilogue::width<E, N>;
   Numbers numbers(static_cast<std::uint32_t>(N + K));
-  const std::vector<float> weights = numbers.many(N * K), x = numbers.many(130 * K), bias = numbers.many(N);
+  const std::vector<float> weights = numbers.many(N * K), x = numbers.many(260 * K), bias = numbers.many(N);
   typename B::template Matrix<W, N, K, packing> matrix;
   matrix.allocate();
   const index_t shape[2] = {N, K};
@@ -188,9 +195,9 @@ void rows_do_not_matter(Context<B>& ctx) {
            output.template view<dynamic, width>(rows), E{});
     return output.values(ctx);
   };
-  const std::vector<float> together = run(0, 130);
+  const std::vector<float> together = run(0, 260);
   for (const index_t rows : {1, 2, 3, 4, 5, 20})
-    for (index_t first = 0; first + rows <= 130; first += 37) {
+    for (index_t first = 0; first + rows <= 260; first += 73) {
       const std::vector<float> part = run(first, rows);
       BOOST_TEST(std::equal(part.begin(), part.end(), together.begin() + first * width),
                  "linear " << N << " x " << K << ": rows " << first << " to " << first + rows << " differ alone");
@@ -210,11 +217,17 @@ void all_expert_cases(Context<B>& ctx) {
   for (const index_t tokens : {0, 1, 3, 5, 17}) {
     expert_mlp_case<B, float, 4, 2, 20, 33>(ctx, tokens, false);
     expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, tokens, false);
+    expert_mlp_case<B, q8, 4, 2, 300, 33>(ctx, tokens, false);
+    expert_mlp_case<B, q4, 4, 2, 40, 64>(ctx, tokens, false);
   }
   // Above what one block of rows holds, and all experts for every token.
-  expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, 131, true);
+  expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, 260, true);
   rows_do_not_matter<B, bf16, 200, 700, epilogue::Add>(ctx);
   rows_do_not_matter<B, bf16, 130, 70, epilogue::SwiGlu>(ctx);
+  rows_do_not_matter<B, q8, 200, 700, epilogue::Add>(ctx);
+  rows_do_not_matter<B, q8, 130, 70, epilogue::SwiGlu>(ctx);
+  rows_do_not_matter<B, q4, 200, 700, epilogue::Add>(ctx);
+  rows_do_not_matter<B, q4, 130, 70, epilogue::SwiGlu>(ctx);
 }
 
 }  // namespace operations

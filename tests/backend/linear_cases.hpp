@@ -1,4 +1,4 @@
-/// linear() against sums in double precision: sizes that do and do not fill tiles, both weight types, all epilogues.
+/// linear() against sums in double precision: sizes that do and do not fill tiles, all weight types, all epilogues.
 #pragma once
 
 #include <string>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "guarded.hpp"
+#include "weights.hpp"
 
 namespace operations {
 
@@ -19,17 +20,18 @@ double activate(double z, E) {
 }
 
 /// One product. The bound of a sum is (K + 8) eps sum |x w|, the worst case of any order of summation, plus a few units
-/// in the last place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU).
+/// in the last place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU). Block weights
+/// add what activations may be off by, times |w|.
 template <class B, class W, index_t N, index_t K, class E>
 void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   constexpr Packing packing = gated ? Packing::gate_up : Packing::plain;
   constexpr index_t width = epilogue::width<E, N>;
-  const std::string what = concat("linear ", rows, " x ", N, " x ", K, gated ? " gated" : "", with_bias ? " bias" : "",
-                                  sizeof(W) == 2 ? " bf16" : " f32");
+  const std::string what =
+      concat("linear ", rows, " x ", N, " x ", K, gated ? " gated" : "", with_bias ? " bias " : " ", weight_name<W>());
   Numbers numbers(static_cast<std::uint32_t>(rows * 31 + N * 7 + K));
-  std::vector<float> weights = numbers.many(N * K);
-  for (float& w : weights) w = static_cast<float>(static_cast<W>(w));
+  const std::vector<float> weights = numbers.many(N * K);
+  const std::vector<float> packed = as_packed<B, W, N, K>(ctx, weights);
   typename B::template Matrix<W, N, K, packing> matrix;
   matrix.allocate();
   // In two parts, as fused projections are loaded.
@@ -56,16 +58,19 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   std::vector<double> expected, bound;
   for (index_t r = 0; r < rows; ++r) {
     std::vector<double> z(N), error(N);
+    const std::vector<double> x_error = activation_error<W>(x.data() + r * K, K);
     for (index_t n = 0; n < N; ++n) {
       double sum = with_bias ? static_cast<double>(bias[static_cast<std::size_t>(n)]) : 0.0, norm = std::abs(sum);
+      double rounding = 0.0;
       for (index_t k = 0; k < K; ++k) {
-        const double term = static_cast<double>(x[static_cast<std::size_t>(r * K + k)]) *
-                            static_cast<double>(weights[static_cast<std::size_t>(n * K + k)]);
+        const double w = static_cast<double>(packed[static_cast<std::size_t>(n * K + k)]);
+        const double term = static_cast<double>(x[static_cast<std::size_t>(r * K + k)]) * w;
+        rounding += x_error[static_cast<std::size_t>(k)] * std::abs(w);
         sum += term;
         norm += std::abs(term);
       }
       z[static_cast<std::size_t>(n)] = sum;
-      error[static_cast<std::size_t>(n)] = static_cast<double>(K + 8) * epsilon * norm;
+      error[static_cast<std::size_t>(n)] = static_cast<double>(K + 8) * epsilon * norm + rounding;
     }
     for (index_t n = 0; n < width; ++n) {
       const auto i = static_cast<std::size_t>(n);
@@ -73,7 +78,7 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
         const auto u = static_cast<std::size_t>(width + n);
         const double gate = z[i] / (1.0 + std::exp(-z[i]));
         expected.push_back(gate * z[u]);
-        bound.push_back(1.1 * error[i] * std::abs(z[u]) + error[u] * std::abs(gate) +
+        bound.push_back(1.1 * error[i] * (std::abs(z[u]) + error[u]) + error[u] * std::abs(gate) +
                         8 * epsilon * std::abs(gate * z[u]) + 1e-30);
       } else {
         const double old = std::is_same_v<E, epilogue::Add>
@@ -106,7 +111,25 @@ void all_linear_cases(Context<B>& ctx) {
   }
   for (const index_t rows : {1, 9, 127}) linear_epilogues<B, float, 1, 1>(ctx, rows);
   // Deeper than one block of columns, and a last panel of one row.
-  for (const index_t rows : {1, 2, 5, 20, 120}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
+  for (const index_t rows : {1, 2, 5, 20, 240}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
+  for (const index_t rows : {1, 3, 4, 5, 13, 29}) {
+    linear_epilogues<B, q8, 33, 17>(ctx, rows);
+    linear_epilogues<B, q4, 64, 36>(ctx, rows);
+    // Two superblocks, the last of two blocks and not full; three, the last full.
+    linear_epilogues<B, q8, 24, 300>(ctx, rows);
+    linear_epilogues<B, q4, 37, 768>(ctx, rows);
+  }
+  for (const index_t rows : {1, 9, 127}) {
+    linear_epilogues<B, q8, 1, 1>(ctx, rows);
+    linear_epilogues<B, q4, 1, 1>(ctx, rows);
+  }
+  for (const index_t rows : {2, 240}) {
+    linear_case<B, q8, 65, 1100, epilogue::Add>(ctx, rows, true);
+    linear_case<B, q4, 65, 1100, epilogue::Add>(ctx, rows, true);
+  }
+  // More outputs than a group of panels, so that a thread has several groups.
+  linear_case<B, bf16, 1100, 300, epilogue::Store>(ctx, 6, false);
+  linear_case<B, q8, 1100, 300, epilogue::Store>(ctx, 6, false);
   for (const index_t rows : {4, 33}) linear_case<B, float, 96, 513, epilogue::SwiGlu>(ctx, rows, false);
 }
 

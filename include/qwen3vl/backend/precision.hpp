@@ -1,12 +1,38 @@
 /// Precision: which type weights and the key/value cache are kept in. Activations are the backend's choice (f32 on the
 /// CPU), sums are always at least f32.
+///
+/// A precision is any struct with
+///   Weight         the type of the text model's weights: float, bf16, q8 or q4
+///   Kv             the type of cached keys and values
+///   name
+/// and, where they differ from Weight,
+///   VisionWeight   of the vision tower with its mergers
+///   RouterWeight   of the gate of a mixture of experts
+///   HeadWeight     of the token embedding and the head (one matrix where they are tied)
 #pragma once
 
+#include <concepts>
 #include <string_view>
 
 #include "qwen3vl/tensor/dtype.hpp"
 
 namespace qwen3vl {
+
+/// Weights in blocks of 32 columns of a row, rounded once when they are loaded (from f32, bf16 or f16). Eight blocks
+/// share a bf16 scale s, and a block has an integer scale of its own, so that a product can stay in integers over 256
+/// columns. What a backend makes of them in memory is its own matter; the bits are the CPU's.
+///   q8: w = s * a * q, q in [-127, 127], a in [1, 127]; 8.3125 bits per weight.
+struct q8 {
+  static constexpr std::string_view name = "q8";
+};
+///   q4: w = s * (a * q + 16 * b), q in [0, 15], a in [1, 255], b in [-128, 127]; 4.5625 bits per weight. a and b are
+///   searched for the least squared error.
+struct q4 {
+  static constexpr std::string_view name = "q4";
+};
+/// A weight type that is kept in blocks.
+template <class W>
+concept BlockWeight = std::same_as<W, q8> || std::same_as<W, q4>;
 
 /// Weights as stored, nothing rounded.
 struct F32 {
@@ -23,10 +49,68 @@ struct Bf16 {
   static constexpr std::string_view name = "bf16";
 };
 
+/// 8-bit weights. The vision tower stays bf16 (it is a small part of the memory, and its error would reach every
+/// token), the router too: a rounded router chooses other experts. Keys and values are
+/// kept in f16: their rounding is far below that of the weights.
+struct Q8 {
+  using Weight = q8;
+  using VisionWeight = bf16;
+  using RouterWeight = bf16;
+  using Kv = f16;
+  static constexpr std::string_view name = "q8";
+};
+
+/// 4-bit weights; the rest as Q8.
+struct Q4 {
+  using Weight = q4;
+  using VisionWeight = bf16;
+  using RouterWeight = bf16;
+  using Kv = f16;
+  static constexpr std::string_view name = "q4";
+};
+
+namespace detail {
+template <class P>
+struct VisionWeightOf {
+  using type = typename P::Weight;
+};
+template <class P>
+requires requires { typename P::VisionWeight; }
+struct VisionWeightOf<P> {
+  using type = typename P::VisionWeight;
+};
+template <class P>
+struct RouterWeightOf {
+  using type = typename P::Weight;
+};
+template <class P>
+requires requires { typename P::RouterWeight; }
+struct RouterWeightOf<P> {
+  using type = typename P::RouterWeight;
+};
+template <class P>
+struct HeadWeightOf {
+  using type = typename P::Weight;
+};
+template <class P>
+requires requires { typename P::HeadWeight; }
+struct HeadWeightOf<P> {
+  using type = typename P::HeadWeight;
+};
+}  // namespace detail
+
+/// Weight types of the parts of a model under precision P.
+template <class P>
+using vision_weight_t = typename detail::VisionWeightOf<P>::type;
+template <class P>
+using router_weight_t = typename detail::RouterWeightOf<P>::type;
+template <class P>
+using head_weight_t = typename detail::HeadWeightOf<P>::type;
+
 /// Precision P with keys and values kept as T (float, bf16 or f16): `WithKv<Bf16, f16>` is a precision, too. Half the
 /// bytes double what decoding reads per second at long contexts, and each key and value is rounded once (2^-11 relative
-/// for f16, 2^-8 for bf16). Keys are normalised, so they are far inside f16's range of 65504; use bf16 for a model whose
-/// values leave it.
+/// for f16, 2^-8 for bf16). Keys are normalised, so they are far inside f16's range of 65504; use bf16 for a model
+/// whose values leave it.
 template <class P, class T>
 struct WithKv : P {
   using Kv = T;

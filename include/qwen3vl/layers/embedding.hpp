@@ -15,7 +15,7 @@ class Embedding {
   static constexpr index_t hidden = V::config.text.hidden_size;
   using A = activation_t<B, P>;
 
-  typename B::template Matrix<typename P::Weight, vocab, hidden, Packing::plain> weight_;
+  typename B::template Matrix<head_weight_t<P>, vocab, hidden, Packing::plain> weight_;
 
  public:
   template <class F>

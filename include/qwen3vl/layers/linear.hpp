@@ -7,10 +7,12 @@
 namespace qwen3vl {
 
 /// A linear map from K inputs to N outputs. `packing` is gate_up for the first half of a gated MLP.
-template <index_t K, index_t N, Backend B, class P, bool has_bias = false, Packing packing = Packing::plain>
+/// `W` is the type of its weights, if not the precision's own.
+template <index_t K, index_t N, Backend B, class P, bool has_bias = false, Packing packing = Packing::plain,
+          class W = typename P::Weight>
 class Linear {
   using A = activation_t<B, P>;
-  typename B::template Matrix<typename P::Weight, N, K, packing> weight_;
+  typename B::template Matrix<W, N, K, packing> weight_;
   Tensor<float, B, N> bias_;
 
  public:
@@ -43,5 +45,9 @@ class Linear {
   /// The packed weight, for a head that shares it with the embedding.
   const auto& weight() const { return weight_; }
 };
+
+/// A linear map of the vision tower.
+template <index_t K, index_t N, Backend B, class P, bool has_bias = false>
+using VisionLinear = Linear<K, N, B, P, has_bias, Packing::plain, vision_weight_t<P>>;
 
 }  // namespace qwen3vl

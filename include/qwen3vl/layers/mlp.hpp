@@ -48,8 +48,8 @@ class VisionMlp {
   static constexpr index_t inner = V::config.vision.intermediate_size;
   using A = activation_t<B, P>;
 
-  Linear<hidden, inner, B, P, true> fc1_;
-  Linear<inner, hidden, B, P, true> fc2_;
+  VisionLinear<hidden, inner, B, P, true> fc1_;
+  VisionLinear<inner, hidden, B, P, true> fc2_;
 
  public:
   template <class F>

@@ -44,7 +44,7 @@ class SparseMoeBlock {
   static constexpr index_t top_k = V::config.text.moe.num_experts_per_tok;
   using A = activation_t<B, P>;
 
-  Linear<hidden, count, B, P> gate_;
+  Linear<hidden, count, B, P, false, Packing::plain, router_weight_t<P>> gate_;
   Experts<V, B, P> experts_;
 
  public:

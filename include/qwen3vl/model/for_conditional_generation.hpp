@@ -36,7 +36,7 @@ class ForConditionalGeneration {
 
   std::unique_ptr<Context<B>> ctx_;
   Qwen3VLModel<V, B, P> model_;
-  std::conditional_t<tied, NoHead, Linear<hidden, vocab, B, P>> lm_head_;
+  std::conditional_t<tied, NoHead, Linear<hidden, vocab, B, P, false, Packing::plain, head_weight_t<P>>> lm_head_;
   RuntimeConfig config_;
   GenerationConfig generation_config_;
 

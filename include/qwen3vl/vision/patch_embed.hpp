@@ -14,7 +14,7 @@ class PatchEmbed {
   static constexpr index_t hidden = vision.hidden_size;
   using A = activation_t<B, P>;
 
-  Linear<patch, hidden, B, P, true> proj_;
+  VisionLinear<patch, hidden, B, P, true> proj_;
 
  public:
   template <class F>

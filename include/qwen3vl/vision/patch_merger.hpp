@@ -21,8 +21,8 @@ class PatchMerger {
   using A = activation_t<B, P>;
 
   LayerNorm<normed_size, B, P> norm_;
-  Linear<group, group, B, P, true> fc1_;
-  Linear<group, out, B, P, true> fc2_;
+  VisionLinear<group, group, B, P, true> fc1_;
+  VisionLinear<group, out, B, P, true> fc2_;
 
  public:
   template <class F>

@@ -16,8 +16,8 @@ class VisionAttention {
   static constexpr index_t head_dim = V::config.vision.head_dim();
   using A = activation_t<B, P>;
 
-  Linear<hidden, 3 * hidden, B, P, true> qkv_;
-  Linear<hidden, hidden, B, P, true> proj_;
+  VisionLinear<hidden, 3 * hidden, B, P, true> qkv_;
+  VisionLinear<hidden, hidden, B, P, true> proj_;
 
  public:
   template <class F>

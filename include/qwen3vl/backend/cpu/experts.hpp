@@ -124,23 +124,23 @@ struct ExpertPlan {
             .token = static_cast<std::int32_t>(t), .weight = weights(t, j)};
   }
 
+  /// Rows of the largest group.
+  index_t most_rows() const {
+    index_t most = 0;
+    for (const ExpertGroup& group : groups) most = std::max(most, group.rows);
+    return most;
+  }
+
   /// Copies the rows of tile `i` to where products read them; source(slot) is a row [K].
-  template <index_t K, class Source>
-  void pack_tile(std::size_t i, const Source& source, float* packed) const {
+  template <class W, index_t K, class Source>
+  void pack_tile(std::size_t i, const Source& source, typename PackedRows<W, K>::Word* packed) const {
     const auto g = static_cast<std::size_t>(tiles[i]);
     const ExpertGroup& group = groups[g];
     const auto first_of_group = std::lower_bound(tiles.begin(), tiles.end(), tiles[i]) - tiles.begin();
     const index_t first = (static_cast<index_t>(i) - first_of_group) * tile_rows;
-    const index_t count = std::min<index_t>(tile_rows, group.rows - first);
-    float* const to = packed + (group.place + first) * K;
-    for (index_t r = 0; r < count; ++r) {
-      const float* const from = source(group.begin + first + r);
-      if (group.packed()) {
-        for (index_t k = 0; k < K; ++k) to[k * tile_rows + r] = from[k];
-      } else {
-        std::copy_n(from, K, to + r * K);
-      }
-    }
+    pack_rows<W, K>([&](index_t r) { return source(group.begin + first + r); },
+                    std::min<index_t>(tile_rows, group.rows - first), group.packed(),
+                    packed + (group.place + first) * PackedRows<W, K>::words);
   }
 };
 
@@ -159,39 +159,47 @@ void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
   using namespace cpu_kernels;
   if (x.rows() == 0) return;
   const ExpertPlan plan(E, experts, weights);
-  auto packed_x = ctx.template scratch<float, dynamic, D>(plan.packed_rows);                          // [rows, D]
+  using RowsX = PackedRows<W, D>;
+  using RowsActivated = PackedRows<W, I>;
+  auto packed_x = ctx.template scratch<typename RowsX::Word, dynamic, RowsX::words>(plan.packed_rows);
   auto activated = ctx.template scratch<float, dynamic, I>(static_cast<index_t>(plan.slots.size()));  // [slots, I]
-  auto packed_activated = ctx.template scratch<float, dynamic, I>(plan.packed_rows);                  // [rows, I]
+  auto packed_activated =
+      ctx.template scratch<typename RowsActivated::Word, dynamic, RowsActivated::words>(plan.packed_rows);
+  using GateUp = CpuMatrix<W, N, D, Packing::gate_up>;
+  using Down = CpuMatrix<W, D, I, Packing::plain>;
   const Finish<W, N, D, Packing::gate_up, epilogue::SwiGlu> swiglu{nullptr};
   const Finish<W, D, I, Packing::plain, epilogue::Add> add{nullptr};
   const auto tiles = static_cast<index_t>(plan.tiles.size());
   const bool worth = static_cast<index_t>(plan.slots.size()) * D * I > 65536;
   const int threads = worth ? ctx.backend().threads() : 1;
+  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size(plan.most_rows()));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
 #pragma omp for schedule(static)
     for (index_t i = 0; i < tiles; ++i)
-      plan.pack_tile<D>(
+      plan.pack_tile<W, D>(
           static_cast<std::size_t>(i),
           [&](index_t slot) { return x.data() + plan.slots[static_cast<std::size_t>(slot)].token * D; },
           packed_x.data());
-    constexpr index_t gate_panels = CpuMatrix<W, N, D, Packing::gate_up>::panels;
+    constexpr index_t gate_panels = GateUp::panels;
     for (const ExpertGroup& group : plan.groups)
-      panels_of_rows(gate_up[group.expert], packed_x.data() + group.place * D, group.rows, gate_panels * me / team,
-                     gate_panels * (me + 1) / team, [&](index_t p, Floats z0, Floats z1, index_t row) {
+      panels_of_rows(gate_up[group.expert], packed_x.data() + group.place * RowsX::words, group.rows,
+                     gate_panels * me / team, gate_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     [&](index_t p, Floats z0, Floats z1, index_t row) {
                        swiglu(p, z0, z1, activated.data() + (group.begin + row) * I);
                      });
 #pragma omp barrier
 #pragma omp for schedule(static)
     for (index_t i = 0; i < tiles; ++i)
-      plan.pack_tile<I>(
+      plan.pack_tile<W, I>(
           static_cast<std::size_t>(i), [&](index_t slot) { return activated.data() + slot * I; },
           packed_activated.data());
-    constexpr index_t down_panels = CpuMatrix<W, D, I, Packing::plain>::panels;
+    constexpr index_t down_panels = Down::panels;
     for (const ExpertGroup& group : plan.groups)
-      panels_of_rows(down[group.expert], packed_activated.data() + group.place * I, group.rows, down_panels * me / team,
-                     down_panels * (me + 1) / team, [&](index_t p, Floats z0, Floats z1, index_t row) {
+      panels_of_rows(down[group.expert], packed_activated.data() + group.place * RowsActivated::words, group.rows,
+                     down_panels * me / team, down_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     [&](index_t p, Floats z0, Floats z1, index_t row) {
                        const ExpertSlot& slot = plan.slots[static_cast<std::size_t>(group.begin + row)];
                        const Floats weight = simd::splat(slot.weight);
                        add(p, z0 * weight, z1 * weight, y.data() + slot.token * D);

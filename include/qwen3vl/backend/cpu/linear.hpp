@@ -26,21 +26,31 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
   const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), Matrix::panels)) : 1;
   if (rows == 0) return;
 
+  using Rows = PackedRows<W, K>;
+  using Word = typename Rows::Word;
+
   if (rows <= streaming_rows) {
+    // Float rows are read as they are; others are few enough to be rounded by one thread.
+    auto rounded = ctx.template scratch<Word, dynamic, Rows::words>(std::is_same_v<Word, float> ? 0 : rows);
+    const Word* packed = nullptr;
+    if constexpr (std::is_same_v<Word, float>) {
+      packed = x.data();
+    } else {
+      pack_rows<W, K>([&](index_t r) { return x.data() + r * K; }, rows, false, rounded.data());
+      packed = rounded.data();
+    }
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
-      with_rows<static_cast<int>(streaming_rows)>(rows, [&](auto r) {
-        streamed_panels<r>(
-            weight, x.data(), Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
-            [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, y.data() + i * y_stride); });
-      });
+      panels_of_rows(weight, packed, rows, Matrix::panels * me / team, Matrix::panels * (me + 1) / team, nullptr,
+                     [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, y.data() + i * y_stride); });
     }
     return;
   }
 
   const index_t block = std::min(row_block, (rows + tile_rows - 1) / tile_rows * tile_rows);
-  auto packed = ctx.template scratch<float, dynamic, K>(block);
+  auto packed = ctx.template scratch<Word, dynamic, Rows::words>(block);
+  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size(block));
   for (index_t row = 0; row < rows; row += block) {
     const index_t count = std::min(block, rows - row);
     const index_t tiles = (count + tile_rows - 1) / tile_rows;
@@ -49,13 +59,14 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
 #pragma omp for schedule(static)
       for (index_t tile = 0; tile < tiles; ++tile) {
         const index_t first = tile * tile_rows;
-        pack_rows<K>(x.data() + (row + first) * K, std::min<index_t>(tile_rows, count - first),
-                     packed.data() + first * K);
+        pack_rows<W, K>([&](index_t r) { return x.data() + (row + first + r) * K; },
+                        std::min<index_t>(tile_rows, count - first), true, packed.data() + first * Rows::words);
       }
       const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
-      blocked_panels(
-          weight, packed.data(), count, Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
-          [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, y.data() + (row + i) * y_stride); });
+      blocked_panels(weight, packed.data(), count, Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
+                     sums.data() + me * sums.row_size(), [&](index_t p, Floats z0, Floats z1, index_t i) {
+                       finish(p, z0, z1, y.data() + (row + i) * y_stride);
+                     });
     }
   }
 }

@@ -1,13 +1,13 @@
-/// Products of rows with a packed weight matrix on the CPU: a blocked one over packed rows, and a streaming one for a
-/// few rows (decode). linear() and expert_mlp() are made of them.
+/// Products of rows with a packed weight matrix on the CPU, for every type of weights; linear() and expert_mlp() are
+/// made of them. float_product.hpp and block_product.hpp have the inner loops.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
 
-#include "qwen3vl/backend/cpu/microkernel.hpp"
-#include "qwen3vl/backend/cpu/packed_matrix.hpp"
+#include "qwen3vl/backend/cpu/block_product.hpp"
+#include "qwen3vl/backend/cpu/float_product.hpp"
 #include "qwen3vl/backend/ops.hpp"
 
 namespace qwen3vl::cpu_kernels {
@@ -87,98 +87,43 @@ struct Finish {
   }
 };
 
-/// Columns widened at once: with a panel of two vectors 32 KiB (AVX2) or 64 KiB (AVX-512) of floats.
-inline constexpr index_t depth_block = 512;
-/// Rows that share one widening of a panel: it costs about 3 / row_block of the product.
-inline constexpr index_t row_block = tile_rows * (tile_rows >= 14 ? 8 : 16);
-/// Up to so many rows the weights are read straight through instead; the product then waits for memory only.
-inline constexpr index_t streaming_rows = 4;
+namespace detail {
+template <class W, index_t K>
+struct RowsFor {
+  using type = FloatRows<W, K>;
+};
+template <BlockWeight W, index_t K>
+struct RowsFor<W, K> {
+  using type = BlockRows<W, K>;
+};
+}  // namespace detail
 
-/// Rows of x, packed tile by tile as [tiles][K][tile_rows], so that a tile reads one stream.
-template <index_t K>
-void pack_rows(const float* x, index_t rows, float* packed) {
-  for (index_t tile = 0; tile < rows; tile += tile_rows) {
-    const index_t count = std::min<index_t>(tile_rows, rows - tile);
-    float* const to = packed + tile * K;
-    for (index_t r = 0; r < count; ++r)
-      for (index_t k = 0; k < K; ++k) to[k * tile_rows + r] = x[(tile + r) * K + k];
-  }
-}
+/// How rows of activations are packed for weights of type W: `Word`, `words` of a row, put(x, to, stride).
+template <class W, index_t K>
+using PackedRows = typename detail::RowsFor<W, K>::type;
 
-/// Panels [begin, end) of x W^T for up to row_block packed rows, by tiles; finish(panel, z0, z1, row) takes the sums.
-/// One thread's share. Each output is summed in the order of the columns, whatever `rows` is.
-template <class W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_KERNEL void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows,
-                                   index_t begin, index_t end, const F& finish) {
-  constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
-  constexpr bool widen = !std::is_same_v<W, float>;
-  alignas(64) float wide[widen ? depth_block * panel : 1];
-  constexpr index_t blocks = (K + depth_block - 1) / depth_block;
-  alignas(64) float partial[blocks > 1 ? row_block * panel : 1];  // sums so far, between blocks of columns
-  for (index_t p = begin; p < end; ++p) {
-    for (index_t k0 = 0; k0 < K; k0 += depth_block) {
-      const index_t depth = std::min(depth_block, K - k0);
-      const float* columns = nullptr;
-      if constexpr (widen) {
-        const W* const from = weight.panel_data(p) + k0 * panel;
-        for (index_t i = 0; i < depth * panel; i += simd::width) simd::store(wide + i, simd::load(from + i));
-        columns = wide;
-      } else {
-        columns = weight.panel_data(p) + k0 * panel;
-      }
-      for (index_t row = 0; row < rows; row += tile_rows) {
-        with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-          Tile<r, 2> tile;
-          tile.clear();
-          if constexpr (blocks > 1) {
-            if (k0 > 0) tile.load(partial + row * panel, panel);
-          }
-          multiply_add(tile, depth, packed + row * K + k0 * tile_rows, 1, tile_rows, columns, panel);
-          if constexpr (blocks > 1) {
-            if (k0 + depth < K) {
-              tile.store(partial + row * panel, panel);
-              return;
-            }
-          }
-          simd::unroll<r>([&](auto i) { finish(p, tile.sums[i][0], tile.sums[i][1], row + i); });
-        });
-      }
+/// Packs `count` rows, source(i) each, as one tile, or one after another if they will be streamed.
+template <class W, index_t K, class Source>
+void pack_rows(const Source& source, index_t count, bool tiled, typename PackedRows<W, K>::Word* to) {
+  using Rows = PackedRows<W, K>;
+  for (index_t r = 0; r < count; ++r)
+    if (tiled) {
+      Rows::put(source(r), to + r, tile_rows);
+    } else {
+      Rows::put(source(r), to + r * Rows::words, 1);
     }
-  }
 }
 
-/// C neighbouring panels from `p` on, for R rows x [R, K].
-template <int R, int C, class W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_INLINE void stream(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t p, const F& finish) {
-  constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
-  const W* columns[C];
-  simd::unroll<C>([&](auto c) { columns[c] = weight.panel_data(p + c); });
-  Tile<R, 2> tiles[C];
-  simd::unroll<C>([&](auto c) { tiles[c].clear(); });
-  for (index_t k = 0; k < K; ++k)
-    simd::unroll<C>([&](auto c) { multiply_add(tiles[c], 1, x + k, K, 0, columns[c] + k * panel, index_t{0}); });
-  simd::unroll<C>([&](auto c) {
-    simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
-  });
+/// Floats that a thread needs for sums while `rows` rows are multiplied.
+constexpr index_t sums_size(index_t rows) {
+  return rows <= streaming_rows ? 0 : panel_group * std::min(row_block, rows) * 2 * simd::width;
 }
 
-/// Panels [begin, end) for R rows x [R, K], weights read once. Several panels at a time hide the latency of the
-/// multiply-add, so that one core can take what memory gives; each output is still summed in the order of the columns,
-/// as in blocked_panels, so that a row's result does not depend on the other rows.
-template <int R, class W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t begin,
-                                    index_t end, const F& finish) {
-  constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
-  index_t p = begin;
-  for (; p + together <= end; p += together) stream<R, together>(weight, x, p, finish);
-  if constexpr (together > 1)
-    for (; p < end; ++p) stream<R, 1>(weight, x, p, finish);
-}
-
-/// Panels [begin, end) for any number of rows: row-major ones if there are at most `streaming_rows`, else packed.
+/// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
+/// `sums` is memory of sums_size, for this thread alone.
 template <class W, index_t N, index_t K, Packing packing, class F>
-void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t rows, index_t begin, index_t end,
-                    const F& finish) {
+void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const typename PackedRows<W, K>::Word* x, index_t rows,
+                    index_t begin, index_t end, float* sums, const F& finish) {
   if (rows == 0) return;
   if (rows <= streaming_rows) {
     with_rows<static_cast<int>(streaming_rows)>(rows,
@@ -186,7 +131,7 @@ void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const float* x, i
     return;
   }
   for (index_t row = 0; row < rows; row += row_block)
-    blocked_panels(weight, x + row * K, std::min(row_block, rows - row), begin, end,
+    blocked_panels(weight, x + row * PackedRows<W, K>::words, std::min(row_block, rows - row), begin, end, sums,
                    [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, row + i); });
 }
 

@@ -1,0 +1,197 @@
+/// CpuMatrix for block weights (q8, q4): panels as those of other weights, each a row of superblocks of two strips (see
+/// block_format.hpp). Rounded once at load; the only copy of the weight in memory.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "qwen3vl/backend/context.hpp"
+#include "qwen3vl/backend/cpu/block_rounding.hpp"
+#include "qwen3vl/backend/cpu/cpu.hpp"
+
+namespace qwen3vl {
+
+/// N rows (outputs) of K columns (inputs), kept in blocks. Columns are padded to whole blocks inside.
+template <BlockWeight W, index_t N, index_t K, Packing packing>
+class CpuMatrix<W, N, K, packing> {
+  static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
+  using Layout = cpu_kernels::StripLayout<W>;
+  static constexpr index_t width = simd::width;
+
+ public:
+  static constexpr index_t panel = 2 * width;
+  static constexpr index_t outputs = packing == Packing::gate_up ? N / 2 : N;
+  /// Outputs of one panel: with gate_up its first strip holds gates and its second one ups.
+  static constexpr index_t panel_outputs = packing == Packing::gate_up ? width : panel;
+  static constexpr index_t panels = (outputs + panel_outputs - 1) / panel_outputs;
+  static constexpr index_t blocks = (K + cpu_kernels::block_columns - 1) / cpu_kernels::block_columns;
+  static constexpr index_t superblocks = (blocks + cpu_kernels::superblock_blocks - 1) / cpu_kernels::superblock_blocks;
+  static constexpr index_t panel_bytes = superblocks > 1
+                                             ? 2 * ((superblocks - 1) * Layout::bytes(cpu_kernels::superblock_blocks) +
+                                                    Layout::bytes(blocks -
+                                                                  (superblocks - 1) * cpu_kernels::superblock_blocks))
+                                             : 2 * Layout::bytes(blocks);
+
+  CpuMatrix() = default;
+  CpuMatrix(CpuMatrix&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  CpuMatrix& operator=(CpuMatrix&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  CpuMatrix(const CpuMatrix&) = delete;
+  CpuMatrix& operator=(const CpuMatrix&) = delete;
+  ~CpuMatrix() {
+    if (data_ != nullptr) Cpu::Memory::deallocate(data_, bytes());
+  }
+
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(panels * panel_bytes); }
+  bool allocated() const { return data_ != nullptr; }
+
+  /// Takes memory without touching it; only the last panel, if it is not full, is set to weights of 0.
+  void allocate() {
+    if (data_ == nullptr) data_ = static_cast<std::byte*>(Cpu::Memory::allocate(bytes()));
+    if constexpr (panels * panel_outputs != outputs)
+      std::memset(data_ + (panels - 1) * panel_bytes, 0, static_cast<std::size_t>(panel_bytes));
+  }
+
+  /// Gives f the packed memory, as bytes.
+  template <class F>
+  void visit_memory(F&& f) {
+    f(std::span(data_, bytes()));
+  }
+
+  /// Blocks of superblock s.
+  static constexpr index_t blocks_of(index_t s) {
+    return std::min(cpu_kernels::superblock_blocks, blocks - s * cpu_kernels::superblock_blocks);
+  }
+  /// Strip `half` of panel p in superblock s.
+  const std::byte* strip(index_t p, index_t s, index_t half) const {
+    return data_ + p * panel_bytes + 2 * s * Layout::bytes(cpu_kernels::superblock_blocks) +
+           half * Layout::bytes(blocks_of(s));
+  }
+
+  /// Rounds and packs rows [first_row, first_row + raw.rows()).
+  void load_rows(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
+    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
+      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
+           " columns do not fit a matrix of ", N, " x ", K);
+    visit_floating(raw.dtype, [&](auto stored) {
+      using Stored = decltype(stored);
+      pack(ctx, first_row, first_row + raw.rows(), [&](index_t n, index_t k0, index_t columns, float* to) {
+        const std::byte* const row = raw.data + static_cast<std::size_t>((n - first_row) * K + k0) * sizeof(Stored);
+        for (index_t k = 0; k < columns; ++k) to[k * width] = load_float<Stored>(row, static_cast<std::size_t>(k));
+      });
+    });
+  }
+
+  /// The same from the transposed matrix [K, N], as the Hub stores experts.
+  void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
+    if (raw.rows() != K || raw.row_size() != N)
+      fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);
+    visit_floating(raw.dtype, [&](auto stored) {
+      using Stored = decltype(stored);
+      pack(ctx, 0, N, [&](index_t n, index_t k0, index_t columns, float* to) {
+        for (index_t k = 0; k < columns; ++k)
+          to[k * width] = load_float<Stored>(raw.data, static_cast<std::size_t>((k0 + k) * N + n));
+      });
+    });
+  }
+
+  /// Row n as floats, [K]: for the embedding. These are the weights that products use, exactly.
+  void read_row(index_t n, float* row) const {
+    using Format = cpu_kernels::BlockFormat<W>;
+    const Place at = place(n);
+    for (index_t s = 0; s < superblocks; ++s) {
+      const index_t count = blocks_of(s);
+      const std::byte* const from = strip(at.panel, s, at.half);
+      const auto scale = load_float<bf16>(from, static_cast<std::size_t>(at.lane));
+      for (index_t b = 0; b < count; ++b) {
+        const auto step = std::to_integer<std::int32_t>(from[Layout::steps + b * width + at.lane]);
+        std::int32_t offset = 0;
+        if constexpr (Format::has_offset)
+          offset = static_cast<std::int8_t>(from[Layout::offsets(count) + b * width + at.lane]) * Format::offset_unit;
+        for (index_t v = 0; v < Layout::vectors; ++v)
+          for (index_t j = 0; j < 2; ++j) {
+            std::uint16_t word = 0;
+            std::memcpy(
+                &word,
+                from + Layout::words(count) + (b * Layout::vectors + v) * Layout::vector_bytes + (at.lane * 2 + j) * 2,
+                sizeof word);
+            for (index_t i = 0; i < Format::per_word; ++i) {
+              const index_t k = (s * cpu_kernels::superblock_blocks + b) * cpu_kernels::block_columns +
+                                (v * Format::per_word + i) * 2 + j;
+              if (k < K) row[k] = scale * static_cast<float>(step * Format::part(word, i) + offset);
+            }
+          }
+      }
+    }
+  }
+
+ private:
+  struct Place {
+    index_t panel, half, lane;
+  };
+  static constexpr Place place(index_t n) {
+    const bool up = packing == Packing::gate_up && n >= outputs;
+    const index_t output = up ? n - outputs : n, lane = output % panel_outputs;
+    if (packing == Packing::gate_up) return {output / panel_outputs, up ? 1 : 0, lane};
+    return {output / panel_outputs, lane / width, lane % width};
+  }
+
+  /// read(n, k0, columns, to) puts `columns` weights of row n into one lane of a [columns, width] block.
+  template <class Read>
+  void pack(Context<Cpu>& ctx, index_t first_row, index_t end_row, const Read& read) {
+    constexpr index_t parts = N / outputs;  // gates and ups
+    constexpr index_t strips = (outputs + width - 1) / width;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
+    for (index_t i = 0; i < parts * strips; ++i) {
+      const index_t part = i / strips, first_output = i % strips * width;
+      const index_t begin = std::max(first_row, part * outputs + first_output);
+      const index_t end = std::min(end_row, part * outputs + std::min(outputs, first_output + width));
+      if (begin < end) pack_strip(begin, end, read);
+    }
+  }
+
+  /// Rows [begin, end) of one strip.
+  template <class Read>
+  void pack_strip(index_t begin, index_t end, const Read& read) {
+    using namespace cpu_kernels;
+    const Place at = place(begin);
+    alignas(64) float weights[superblock_columns * width] = {};
+    alignas(64) std::byte rounded[Layout::bytes(superblock_blocks)];
+    for (index_t s = 0; s < superblocks; ++s) {
+      const index_t k0 = s * superblock_columns, count = blocks_of(s);
+      const index_t columns = std::min(superblock_columns, K - k0);
+      for (index_t n = begin; n < end; ++n) {
+        float* const lane = weights + at.lane + (n - begin);
+        read(n, k0, columns, lane);
+        // Padding multiplies zeros; as a copy of a real weight it does not widen the range of its block.
+        for (index_t k = columns; k < count * block_columns; ++k) lane[k * width] = lane[(columns - 1) * width];
+      }
+      round_superblock<W>(weights, count, rounded);
+      copy_lanes(rounded, data_ + (strip(at.panel, s, at.half) - data_), count, at.lane, at.lane + end - begin);
+    }
+  }
+
+  /// Lanes [begin, end) of a strip's superblock; the others may belong to rows that are loaded already.
+  static void copy_lanes(const std::byte* from, std::byte* to, index_t count, index_t begin, index_t end) {
+    if (begin == 0 && end == width) {
+      std::memcpy(to, from, static_cast<std::size_t>(Layout::bytes(count)));
+      return;
+    }
+    const auto copy = [&](index_t offset, index_t vectors, index_t lane_bytes) {
+      for (index_t v = 0; v < vectors; ++v) {
+        const index_t first = offset + (v * width + begin) * lane_bytes;
+        std::memcpy(to + first, from + first, static_cast<std::size_t>((end - begin) * lane_bytes));
+      }
+    };
+    copy(0, 1, 2);
+    copy(Layout::steps, (Layout::words(count) - Layout::steps) / width, 1);
+    copy(Layout::words(count), count * Layout::vectors, 4);
+  }
+
+  std::byte* data_ = nullptr;
+};
+
+}  // namespace qwen3vl

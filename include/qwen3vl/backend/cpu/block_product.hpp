@@ -1,0 +1,282 @@
+/// Products of rows with block weights on the CPU. Activations are rounded to 16-bit integers, a scale for each row and
+/// superblock of 256 columns; sums over a superblock are exact 32-bit integers, so they are the same in any order and
+/// on every instruction set; the sums of superblocks are added in float, in the order of the columns.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "qwen3vl/backend/cpu/block_matrix.hpp"
+#include "qwen3vl/backend/cpu/microkernel.hpp"
+
+namespace qwen3vl::cpu_kernels {
+
+/// Rows of activations as the products of block weights read them, in 32-bit words. A row is
+///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
+///   scales [superblocks]   bits of floats
+///   sums [blocks]          of the integers of a block
+/// and a tile of rows has the same with a last extent of tile_rows.
+template <BlockWeight W, index_t K>
+struct BlockRows {
+  static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
+  static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
+  static constexpr index_t pairs = blocks * block_columns / 2;
+  static constexpr index_t words = pairs + superblocks + blocks;
+
+  /// The largest allowed sum of |integer| in a superblock: with it no 32-bit sum overflows, whatever the weights. The
+  /// 256 are for rounding up.
+  static constexpr float largest_sum =
+      static_cast<float>(std::numeric_limits<std::int32_t>::max() / BlockFormat<W>::largest_weight - 256) * 0.9999f;
+
+  using Word = std::int32_t;
+
+  /// Row x [K] to words with a distance of `stride`.
+  static void put(const float* x, std::int32_t* to, index_t stride) {
+    for (index_t s = 0; s < superblocks; ++s) {
+      const index_t k0 = s * superblock_columns, columns = std::min(superblock_columns, K - k0);
+      const index_t padded = (columns + block_columns - 1) / block_columns * block_columns;
+      float copy[superblock_columns];
+      const float* from = x + k0;
+      if (padded != columns) {
+        std::copy_n(from, columns, copy);
+        std::fill(copy + columns, copy + padded, 0.0f);
+        from = copy;
+      }
+      std::int32_t rounded[superblock_columns];
+      to[(pairs + s) * stride] = std::bit_cast<std::int32_t>(round_superblock(from, padded, rounded));
+      std::int32_t* const pair = to + k0 / 2 * stride;
+      for (index_t k = 0; k < padded; k += 2)
+        pair[k / 2 * stride] =
+            (rounded[k] & 0xffff) | static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded[k + 1]) << 16);
+      std::int32_t* const sum = to + (pairs + superblocks + s * superblock_blocks) * stride;
+      for (index_t b = 0; b * block_columns < padded; ++b) {
+        std::int32_t total = 0;
+        for (index_t k = 0; k < block_columns; ++k) total += rounded[b * block_columns + k];
+        sum[b * stride] = total;
+      }
+    }
+  }
+
+ private:
+  /// Integers whose multiples of the returned scale are x: as large as 16 bits and `largest_sum` allow. An outlier
+  /// makes the steps of its 256 columns larger only where 16 bits do not reach it. The order of sums is the same
+  /// whatever the width of vectors, so that the integers are the same on every instruction set.
+  static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int32_t* rounded) {
+    constexpr int lanes = 16, vectors = lanes / simd::width;
+    Floats sums[vectors] = {}, largest[vectors] = {};
+    for (index_t k = 0; k < columns; k += lanes)
+      simd::unroll<vectors>([&](auto v) {
+        const Floats value = simd::load(x + k + v * simd::width), magnitude = simd::max(value, -value);
+        sums[v] += magnitude;
+        largest[v] = simd::max(largest[v], magnitude);
+      });
+    float lane_sums[lanes], lane_largest[lanes];
+    std::memcpy(lane_sums, sums, sizeof sums);
+    std::memcpy(lane_largest, largest, sizeof largest);
+    for (int step = lanes / 2; step > 0; step /= 2)
+      for (int i = 0; i < step; ++i) {
+        lane_sums[i] += lane_sums[i + step];
+        lane_largest[i] = std::max(lane_largest[i], lane_largest[i + step]);
+      }
+    const float sum = lane_sums[0];
+    if (!(sum <= std::numeric_limits<float>::max()) || sum == 0.0f) {
+      // Zeros; or something that is no finite number, and then nor is the result.
+      std::fill_n(rounded, columns, 0);
+      return sum == 0.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    }
+    const float factor = std::min(1e30f, std::min(32767.0f / lane_largest[0], largest_sum / sum));
+    for (index_t k = 0; k < columns; k += simd::width) {
+      const Ints n = simd::to_nearest(simd::load(x + k) * factor);
+      std::memcpy(rounded + k, &n, sizeof n);
+    }
+    return 1.0f / factor;
+  }
+};
+
+/// Adds one superblock to a row's sum. Both kernels use it, so that they round alike.
+QWEN3VL_INLINE Floats add_superblock(Floats sum, Ints integers, Floats weight_scale, std::int32_t row_scale) {
+  return sum + simd::to_floats(integers) * (weight_scale * simd::splat(std::bit_cast<float>(row_scale)));
+}
+
+/// What the inner loops need to know of a matrix: they are compiled once for each type of weights, not for each shape.
+struct BlockDepth {
+  index_t superblocks, last_blocks;  ///< blocks of the last superblock
+  index_t row_words;                 ///< of BlockRows
+  index_t pairs;
+
+  constexpr index_t blocks_of(index_t s) const { return s + 1 < superblocks ? superblock_blocks : last_blocks; }
+};
+template <BlockWeight W, index_t K>
+constexpr BlockDepth depth_of() {
+  using Rows = BlockRows<W, K>;
+  return {Rows::superblocks, Rows::blocks - (Rows::superblocks - 1) * superblock_blocks, Rows::words, Rows::pairs};
+}
+
+/// A superblock of a panel with its steps multiplied in: [pairs][2][width][2] 16-bit numbers.
+template <BlockWeight W>
+QWEN3VL_INLINE void expand(const std::byte* const (&strips)[2], index_t blocks, std::int16_t* to) {
+  using Layout = StripLayout<W>;
+  using Format = BlockFormat<W>;
+  for (index_t b = 0; b < blocks; ++b)
+    for (index_t half = 0; half < 2; ++half) {
+      const BlockFactors f = Layout::factors(strips[half], blocks, b);
+      const Shorts step = simd::both_halves(f.step), offset = simd::both_halves(f.offset);
+      const std::byte* const words = strips[half] + Layout::words(blocks) + b * Layout::vectors * Layout::vector_bytes;
+      std::int16_t* const out = to + b * block_columns * 2 * simd::width + half * 2 * simd::width;
+      for (index_t v = 0; v < Layout::vectors; ++v) {
+        const Shorts word = simd::load_shorts(words + v * Layout::vector_bytes);
+        simd::unroll<Format::per_word>([&](auto i) {
+          Shorts pair = Format::template pair<i>(word) * step;
+          if constexpr (Format::has_offset) pair += offset;
+          std::memcpy(out + (v * Format::per_word + i) * 4 * simd::width, &pair, sizeof pair);
+        });
+      }
+    }
+}
+
+/// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows. x [depth][tile_rows],
+/// wide from `expand`.
+template <int R>
+[[gnu::noinline]] void multiply_superblock(index_t depth, const std::int32_t* x, const std::int16_t* wide,
+                                           const std::int32_t* row_scales, Floats scale0, Floats scale1, bool first,
+                                           float* sums) {
+  constexpr index_t vector = 2 * simd::width;
+  Ints integers[R][2];
+  simd::unroll<R>([&](auto r) { integers[r][0] = integers[r][1] = Ints{}; });
+  for (index_t k = 0; k < depth; ++k) {
+    const Shorts w0 = simd::load_shorts(wide + k * 2 * vector), w1 = simd::load_shorts(wide + (k * 2 + 1) * vector);
+    simd::unroll<R>([&](auto r) {
+      const Shorts pair = simd::splat_pair(x[k * tile_rows + r]);
+      integers[r][0] = simd::dot_pairs(integers[r][0], pair, w0);
+      integers[r][1] = simd::dot_pairs(integers[r][1], pair, w1);
+    });
+  }
+  simd::unroll<R>([&](auto r) {
+    float* const to = sums + r * vector;
+    const Floats z0 = first ? Floats{} : simd::load(to), z1 = first ? Floats{} : simd::load(to + simd::width);
+    simd::store(to, add_superblock(z0, integers[r][0], scale0, row_scales[r]));
+    simd::store(to + simd::width, add_superblock(z1, integers[r][1], scale1, row_scales[r]));
+  });
+}
+
+/// The same for superblock s of one panel and up to row_block rows in tiles. The weights are expanded once for them.
+template <BlockWeight W>
+[[gnu::noinline]] void multiply_rows(const std::byte* panel, const BlockDepth& depth, index_t s,
+                                     const std::int32_t* packed, index_t rows, float* sums) {
+  using Layout = StripLayout<W>;
+  alignas(64) std::int16_t wide[superblock_columns * 2 * simd::width];
+  const index_t blocks = depth.blocks_of(s);
+  const std::byte* const first = panel + 2 * s * Layout::bytes(superblock_blocks);
+  const std::byte* const strips[2] = {first, first + Layout::bytes(blocks)};
+  expand<W>(strips, blocks, wide);
+  const Floats scale0 = Layout::scale(strips[0]), scale1 = Layout::scale(strips[1]);
+  for (index_t row = 0; row < rows; row += tile_rows) {
+    const std::int32_t* const tile = packed + row * depth.row_words;
+    with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
+      multiply_superblock<r>(blocks * block_columns / 2, tile + s * (superblock_columns / 2) * tile_rows, wide,
+                             tile + (depth.pairs + s) * tile_rows, scale0, scale1, s == 0,
+                             sums + row * 2 * simd::width);
+    });
+  }
+}
+
+/// Panels [begin, end) for up to row_block rows in tiles; finish(panel, z0, z1, row) takes the sums, which wait in
+/// `sums` [panel_group][rows][panel]: superblocks are the outer loop, as blocks of columns are in float_product.hpp.
+template <BlockWeight W, index_t N, index_t K, Packing packing, class F>
+void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
+                    index_t end, float* sums, const F& finish) {
+  constexpr BlockDepth depth = depth_of<W, K>();
+  constexpr index_t panel = 2 * simd::width;
+  for (index_t group = begin; group < end; group += panel_group)
+    for (index_t s = 0; s < depth.superblocks; ++s)
+      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
+        float* const z = sums + (p - group) * rows * panel;
+        multiply_rows<W>(weight.strip(p, 0, 0), depth, s, packed, rows, z);
+        if (s + 1 == depth.superblocks)
+          for (index_t row = 0; row < rows; ++row)
+            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+      }
+}
+
+/// One superblock of C strips for R rows, whose words are `row_words` apart. Here blocks are multiplied by their steps
+/// after their sums: fewer operations, and the same integers.
+template <int R, int C, BlockWeight W>
+QWEN3VL_INLINE void stream_superblock(const std::byte* const (&strips)[C], index_t blocks, const std::int32_t* x,
+                                      const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
+  using Layout = StripLayout<W>;
+  using Format = BlockFormat<W>;
+  simd::unroll<C>([&](auto c) { simd::unroll<R>([&](auto r) { totals[c][r] = UInts{}; }); });
+  for (index_t b = 0; b < blocks; ++b) {
+    Ints sums[C][R];
+    simd::unroll<C>([&](auto c) { simd::unroll<R>([&](auto r) { sums[c][r] = Ints{}; }); });
+    // Not unrolled: GCC would do all multiplications first, and keep their results in memory.
+#pragma GCC unroll 1
+    for (index_t v = 0; v < Layout::vectors; ++v) {
+      Shorts words[C];
+      simd::unroll<C>([&](auto c) {
+        words[c] =
+            simd::load_shorts(strips[c] + Layout::words(blocks) + (b * Layout::vectors + v) * Layout::vector_bytes);
+      });
+      simd::unroll<Format::per_word>([&](auto i) {
+        Shorts pairs[C];
+        simd::unroll<C>([&](auto c) { pairs[c] = Format::template pair<i>(words[c]); });
+        simd::unroll<R>([&](auto r) {
+          const Shorts pair = simd::splat_pair(x[r * row_words + b * (block_columns / 2) + v * Format::per_word + i]);
+          simd::unroll<C>([&](auto c) { sums[c][r] = simd::dot_pairs(sums[c][r], pair, pairs[c]); });
+        });
+      });
+    }
+    simd::unroll<C>([&](auto c) {
+      const BlockFactors f = Layout::factors(strips[c], blocks, b);
+      simd::unroll<R>([&](auto r) {
+        totals[c][r] += reinterpret_cast<UInts>(sums[c][r]) * reinterpret_cast<UInts>(f.step);
+        if constexpr (Format::has_offset)
+          totals[c][r] += reinterpret_cast<UInts>(f.offset) * simd::splat_int(block_sums[r * row_words + b]);
+      });
+    });
+  }
+}
+
+/// One panel for R rows that are not in tiles, weights read once.
+template <int R, BlockWeight W>
+[[gnu::noinline]] void stream_panel(const std::byte* panel, const BlockDepth& depth, const std::int32_t* rows,
+                                    Floats (&z)[2][R]) {
+  using Layout = StripLayout<W>;
+  constexpr int together = R <= 2 ? 2 : 1;  // strips at once, as registers allow
+  simd::unroll<R>([&](auto r) { z[0][r] = z[1][r] = Floats{}; });
+  for (index_t s = 0; s < depth.superblocks; ++s) {
+    const index_t blocks = depth.blocks_of(s);
+    const std::byte* const first = panel + 2 * s * Layout::bytes(superblock_blocks);
+    for (index_t half = 0; half < 2; half += together) {
+      const std::byte* strips[together];
+      simd::unroll<together>([&](auto c) { strips[c] = first + (half + c) * Layout::bytes(blocks); });
+      UInts totals[together][R];
+      stream_superblock<R, together, W>(strips, blocks, rows + s * (superblock_columns / 2),
+                                        rows + depth.pairs + depth.superblocks + s * superblock_blocks, depth.row_words,
+                                        totals);
+      simd::unroll<together>([&](auto c) {
+        const Floats scale = Layout::scale(strips[c]);
+        simd::unroll<R>([&](auto r) {
+          Floats& sum = z[half + c][r];
+          sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale,
+                               rows[r * depth.row_words + depth.pairs + s]);
+        });
+      });
+    }
+  }
+}
+
+/// Panels [begin, end) for R rows that are not in tiles.
+template <int R, BlockWeight W, index_t N, index_t K, Packing packing, class F>
+void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* rows, index_t begin, index_t end,
+                     const F& finish) {
+  constexpr BlockDepth depth = depth_of<W, K>();
+  for (index_t p = begin; p < end; ++p) {
+    Floats z[2][R];
+    stream_panel<R, W>(weight.strip(p, 0, 0), depth, rows, z);
+    for (index_t r = 0; r < R; ++r) finish(p, z[0][r], z[1][r], r);
+  }
+}
+
+}  // namespace qwen3vl::cpu_kernels

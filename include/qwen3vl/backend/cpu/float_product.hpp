@@ -1,0 +1,110 @@
+/// Products of rows with float and bf16 weights on the CPU: a blocked one over packed rows, and a streaming one for a
+/// few rows (decode).
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "qwen3vl/backend/cpu/microkernel.hpp"
+#include "qwen3vl/backend/cpu/packed_matrix.hpp"
+
+namespace qwen3vl::cpu_kernels {
+
+/// Columns between two visits of a panel. A panel of as many, widened to float, takes 16 KiB (AVX2), which leaves room
+/// in the first-level cache for a tile of rows; a block of rows of as many stays in the second-level cache.
+inline constexpr index_t depth_block = 256;
+
+/// Rows of activations as the products of float and bf16 weights read them: as they are, or in tiles of
+/// [K][tile_rows], so that a tile reads one stream.
+template <class W, index_t K>
+struct FloatRows {
+  using Word = float;
+  static constexpr index_t words = K;
+  static void put(const float* x, float* to, index_t stride) {
+    for (index_t k = 0; k < K; ++k) to[k * stride] = x[k];
+  }
+};
+
+/// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows], columns [depth][panel].
+template <int R>
+[[gnu::noinline]] void multiply_block(index_t depth, const float* x, const float* columns, bool first, float* sums) {
+  constexpr index_t panel = 2 * simd::width;
+  Tile<R, 2> tile;
+  if (first) {
+    tile.clear();
+  } else {
+    tile.load(sums, panel);
+  }
+  multiply_add(tile, depth, x, 1, tile_rows, columns, panel);
+  tile.store(sums, panel);
+}
+
+/// The same for up to row_block rows in tiles, each with all `columns_of_x` columns.
+inline void multiply_rows(index_t depth, const float* x, index_t columns_of_x, index_t rows, const float* columns,
+                          bool first, float* sums) {
+  for (index_t row = 0; row < rows; row += tile_rows)
+    with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
+      multiply_block<r>(depth, x + row * columns_of_x, columns, first, sums + row * 2 * simd::width);
+    });
+}
+
+/// Panels [begin, end) of x W^T for up to row_block packed rows; finish(panel, z0, z1, row) takes the sums. One
+/// thread's share. For each group of panels, blocks of columns are the outer loop, so that the rows' part of a block is
+/// read from the second-level cache however many columns there are; `sums` [panel_group][rows][panel] is where sums
+/// wait meanwhile. Each output is summed in the order of the columns, whatever `rows` is.
+template <class W, index_t N, index_t K, Packing packing, class F>
+void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows, index_t begin,
+                    index_t end, float* sums, const F& finish) {
+  constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
+  constexpr bool widen = !std::is_same_v<W, float>;
+  alignas(64) float wide[widen ? depth_block * panel : 1];
+  for (index_t group = begin; group < end; group += panel_group)
+    for (index_t k0 = 0; k0 < K; k0 += depth_block) {
+      const index_t depth = std::min(depth_block, K - k0);
+      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
+        const float* columns = nullptr;
+        if constexpr (widen) {
+          const W* const from = weight.panel_data(p) + k0 * panel;
+          for (index_t i = 0; i < depth * panel; i += simd::width) simd::store(wide + i, simd::load(from + i));
+          columns = wide;
+        } else {
+          columns = weight.panel_data(p) + k0 * panel;
+        }
+        float* const z = sums + (p - group) * rows * panel;
+        multiply_rows(depth, packed + k0 * tile_rows, K, rows, columns, k0 == 0, z);
+        if (k0 + depth == K)
+          for (index_t row = 0; row < rows; ++row)
+            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+      }
+    }
+}
+
+/// C neighbouring panels from `p` on, for R rows x [R, K].
+template <int R, int C, class W, index_t N, index_t K, Packing packing, class F>
+QWEN3VL_INLINE void stream(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t p, const F& finish) {
+  constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
+  const W* columns[C];
+  simd::unroll<C>([&](auto c) { columns[c] = weight.panel_data(p + c); });
+  Tile<R, 2> tiles[C];
+  simd::unroll<C>([&](auto c) { tiles[c].clear(); });
+  for (index_t k = 0; k < K; ++k)
+    simd::unroll<C>([&](auto c) { multiply_add(tiles[c], 1, x + k, K, 0, columns[c] + k * panel, index_t{0}); });
+  simd::unroll<C>([&](auto c) {
+    simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
+  });
+}
+
+/// Panels [begin, end) for R rows x [R, K], weights read once. Several panels at a time hide the latency of the
+/// multiply-add, so that one core can take what memory gives; each output is still summed in the order of the columns,
+/// as in blocked_panels, so that a row's result does not depend on the other rows.
+template <int R, class W, index_t N, index_t K, Packing packing, class F>
+QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t begin,
+                                    index_t end, const F& finish) {
+  constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
+  index_t p = begin;
+  for (; p + together <= end; p += together) stream<R, together>(weight, x, p, finish);
+  if constexpr (together > 1)
+    for (; p < end; ++p) stream<R, 1>(weight, x, p, finish);
+}
+
+}  // namespace qwen3vl::cpu_kernels
