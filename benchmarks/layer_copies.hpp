@@ -1,0 +1,83 @@
+/// The layers that benchmarks run on: random weights, cold when their turn comes, made once for neighbouring
+/// benchmarks.
+#pragma once
+
+#include <any>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "random_tensors.hpp"
+
+namespace qwen3vl::bench {
+
+/// A layer as often as it takes for its weights to be out of the processor's caches when its turn comes again, as they
+/// are in a model. A benchmark of one copy would read the weights of small layers from the cache.
+template <class Layer>
+class Copies {
+ public:
+  Copies(Context<Cpu>& ctx, std::size_t cold_bytes) {
+    RepeatedRandomWeights weights;
+    do {
+      layers_.push_back(std::make_unique<Layer>());
+      load_parameters(ctx, *layers_.back(), weights, "random numbers");
+      bytes_ += weight_bytes();
+    } while (bytes_ < cold_bytes && layers_.size() < 256);
+  }
+
+  Layer& turn() { return *layers_[next_++ % layers_.size()]; }
+
+  /// Bytes of one copy, and of them that are read for `rows` rows of which each goes to `top_k` experts.
+  std::size_t weight_bytes() { return static_cast<std::size_t>(touched_bytes(1, 0)); }
+  double touched_bytes(index_t rows, index_t top_k) {
+    double bytes = 0.0;
+    layers_[0]->parameters([&](auto& parameter, const Parts&) {
+      double share = 1.0;
+      if (const index_t experts = parameter_shape(parameter).experts; experts > 0 && top_k > 0)
+        share = 1.0 - std::pow(1.0 - static_cast<double>(top_k) / static_cast<double>(experts), rows);
+      bytes += share * static_cast<double>(parameter.bytes());
+    });
+    return bytes;
+  }
+  /// Operations of all matrices for one row.
+  double row_operations(index_t top_k) {
+    double operations = 0.0;
+    layers_[0]->parameters([&](auto& parameter, const Parts&) {
+      const ParameterShape shape = parameter_shape(parameter);
+      if (shape.is_vector) return;
+      operations += 2.0 * static_cast<double>(shape.rows * shape.columns * (shape.experts > 0 ? top_k : 1));
+    });
+    return operations;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Layer>> layers_;
+  std::size_t bytes_ = 0;
+  std::size_t next_ = 0;
+};
+
+/// Layers of the benchmark that runs now. Google Benchmark calls a function several times to find the number of
+/// iterations, and neighbours share a layer; making it again each time would take longer than measuring it.
+class CurrentFixture {
+ public:
+  template <class T, class Make>
+  T& get(const std::string& key, Make&& make) {
+    if (key != key_ || std::any_cast<std::shared_ptr<T>>(&fixture_) == nullptr) {
+      fixture_.reset();  // first, or both are in memory at once
+      fixture_ = std::shared_ptr<T>(make());
+      key_ = key;
+    }
+    return **std::any_cast<std::shared_ptr<T>>(&fixture_);
+  }
+  static CurrentFixture& instance() {
+    static CurrentFixture fixture;
+    return fixture;
+  }
+
+ private:
+  std::string key_;
+  std::any fixture_;
+};
+
+}  // namespace qwen3vl::bench
