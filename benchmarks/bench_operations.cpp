@@ -199,6 +199,14 @@ BENCHMARK(linear_op<bf16, 4096, 2048, epilogue::Store>)->Arg(1)->Arg(4)->Arg(512
 BENCHMARK(linear_op<bf16, 12288, 2048, epilogue::SwiGlu>)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(linear_op<bf16, 2048, 6144, epilogue::Add>)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(linear_op<bf16, 4096, 1024, epilogue::GeluTanh>)->Arg(1024)->UseRealTime();
+BENCHMARK(linear_op<bf16, 1024, 4096, epilogue::Add>)->Arg(1024)->UseRealTime();
+BENCHMARK(linear_op<bf16, 4304, 1152, epilogue::GeluTanh>)->Arg(1024)->UseRealTime();
+BENCHMARK(linear_op<q8, 4096, 2048, epilogue::Store>)->Arg(1)->Arg(4)->Arg(512)->UseRealTime();
+BENCHMARK(linear_op<q8, 12288, 2048, epilogue::SwiGlu>)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK(linear_op<q8, 2048, 6144, epilogue::Add>)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK(linear_op<q4, 4096, 2048, epilogue::Store>)->Arg(1)->Arg(4)->Arg(512)->UseRealTime();
+BENCHMARK(linear_op<q4, 12288, 2048, epilogue::SwiGlu>)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK(linear_op<q4, 2048, 6144, epilogue::Add>)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(vision_attention<16, 64>)->Arg(1024)->Arg(3072)->UseRealTime();
 BENCHMARK(vision_attention<16, 72>)->Arg(1024)->Arg(3072)->UseRealTime();
 BENCHMARK(text_attention<float, 16, 8, 128>)->Args({512, 0})->Args({512, 3584})->Args({4096, 0})->UseRealTime();

@@ -4,8 +4,9 @@
 #   target <name>          an interface library; link it and
 #   #include <qwen3vl/variants/<name>.hpp>   which defines   qwen3vl::variants::<TypeName>
 # TypeName defaults to <name> with every character that C++ does not allow replaced by '_'.
-# With INSTANTIATE F32 and/or Bf16, the model is also compiled once, into the library <name>_model, on the CPU backend; the
-# header <qwen3vl/variants/<name>_model.hpp> declares it extern, so that files which include it need not compile it again.
+# With INSTANTIATE and any of F32, Bf16, Q8 and Q4 (the precisions of qwen3vl/backend/precision.hpp), the model is also
+# compiled once for each, into the library <name>_model, on the CPU backend; the header <qwen3vl/variants/<name>_model.hpp>
+# declares it extern, so that files which include it need not compile it again.
 #
 # The header is written at configure time and again when the config changes. Fields that are missing get transformers'
 # defaults, as in config_json.hpp, which reads the same file at run time and compares.
@@ -69,7 +70,7 @@ endfunction()
 function(qwen3vl_add_variant)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "TARGET;CONFIG;TYPE" "INSTANTIATE")
   if(NOT arg_TARGET OR NOT arg_CONFIG OR arg_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "usage: qwen3vl_add_variant(TARGET name CONFIG path/to/config.json [TYPE TypeName] [INSTANTIATE F32 Bf16])")
+    message(FATAL_ERROR "usage: qwen3vl_add_variant(TARGET name CONFIG path/to/config.json [TYPE TypeName] [INSTANTIATE F32 Bf16 Q8 Q4])")
   endif()
   get_filename_component(_qwen3vl_config "${arg_CONFIG}" ABSOLUTE)
   if(NOT EXISTS "${_qwen3vl_config}")
@@ -198,14 +199,24 @@ struct @arg_TYPE@ {
   target_link_libraries(${arg_TARGET} INTERFACE qwen3vl::qwen3vl)
 
   if(arg_INSTANTIATE)
+    set(model_header "${include_dir}/qwen3vl/variants/${arg_TARGET}_model.hpp")
     set(externs "")
-    set(definitions "")
+    set(sources "")
     foreach(precision IN LISTS arg_INSTANTIATE)
+      if(NOT precision MATCHES "^(F32|Bf16|Q8|Q4)$")
+        message(FATAL_ERROR "qwen3vl_add_variant: INSTANTIATE ${precision}, wanted F32, Bf16, Q8 or Q4")
+      endif()
       set(type "class qwen3vl::ForConditionalGeneration<qwen3vl::variants::${arg_TYPE}, qwen3vl::Cpu, qwen3vl::${precision}>")
       string(APPEND externs "extern template ${type};\n")
-      string(APPEND definitions "template ${type};\n")
+      # A file for each: they compile in parallel, and the compiler needs memory for one at a time.
+      set(source "${include_dir}/${arg_TARGET}_model_${precision}.cpp")
+      file(CONFIGURE OUTPUT "${source}" CONTENT [[
+#include "qwen3vl/variants/@arg_TARGET@_model.hpp"
+
+template @type@;
+]] @ONLY)
+      list(APPEND sources "${source}")
     endforeach()
-    set(model_header "${include_dir}/qwen3vl/variants/${arg_TARGET}_model.hpp")
     file(CONFIGURE OUTPUT "${model_header}" CONTENT [[
 /// Written by qwen3vl_add_variant(): the model is compiled in the library @arg_TARGET@_model.
 #pragma once
@@ -215,12 +226,7 @@ struct @arg_TYPE@ {
 #include "qwen3vl/variants/@arg_TARGET@.hpp"
 
 @externs@]] @ONLY)
-    set(source "${include_dir}/${arg_TARGET}_model.cpp")
-    file(CONFIGURE OUTPUT "${source}" CONTENT [[
-#include "qwen3vl/variants/@arg_TARGET@_model.hpp"
-
-@definitions@]] @ONLY)
-    add_library(${arg_TARGET}_model STATIC "${source}")
+    add_library(${arg_TARGET}_model STATIC ${sources})
     target_link_libraries(${arg_TARGET}_model PUBLIC ${arg_TARGET} qwen3vl::io)
   endif()
 endfunction()

@@ -61,10 +61,6 @@ struct BlockFormat<q8> {
   static constexpr std::int32_t part(std::uint16_t word, index_t i) {
     return static_cast<std::int8_t>(word >> (8 * i));
   }
-  /// The opposite, for packing; q fits.
-  static constexpr std::uint16_t word(const std::int32_t* q, index_t stride) {
-    return static_cast<std::uint16_t>((q[0] & 0xff) | ((q[stride] & 0xff) << 8));
-  }
 };
 
 template <>
@@ -77,12 +73,11 @@ struct BlockFormat<q4> {
 
   template <int i>
   static QWEN3VL_INLINE Shorts pair(Shorts words) {
-    return reinterpret_cast<Shorts>((reinterpret_cast<simd::UShorts>(words) >> (4 * i)) & 15);
+    const auto shifted = reinterpret_cast<simd::UShorts>(words) >> (4 * i);
+    if constexpr (i == 3) return reinterpret_cast<Shorts>(shifted);
+    return reinterpret_cast<Shorts>(shifted & 15);
   }
   static constexpr std::int32_t part(std::uint16_t word, index_t i) { return (word >> (4 * i)) & 15; }
-  static constexpr std::uint16_t word(const std::int32_t* q, index_t stride) {
-    return static_cast<std::uint16_t>(q[0] | (q[stride] << 4) | (q[2 * stride] << 8) | (q[3 * stride] << 12));
-  }
 };
 
 /// Offsets in bytes inside a strip's superblock of `blocks` blocks.

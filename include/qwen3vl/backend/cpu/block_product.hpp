@@ -15,7 +15,7 @@ namespace qwen3vl::cpu_kernels {
 /// Rows of activations as the products of block weights read them, in 32-bit words. A row is
 ///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
 ///   scales [superblocks]   bits of floats
-///   sums [blocks]          of the integers of a block
+///   sums [blocks]          of the integers of a block; only of rows that are not in tiles, as nothing else needs them
 /// and a tile of rows has the same with a last extent of tile_rows.
 template <BlockWeight W, index_t K>
 struct BlockRows {
@@ -43,17 +43,15 @@ struct BlockRows {
         std::fill(copy + columns, copy + padded, 0.0f);
         from = copy;
       }
-      std::int32_t rounded[superblock_columns];
+      alignas(64) std::int16_t rounded[superblock_columns];
       to[(pairs + s) * stride] = std::bit_cast<std::int32_t>(round_superblock(from, padded, rounded));
       std::int32_t* const pair = to + k0 / 2 * stride;
-      for (index_t k = 0; k < padded; k += 2)
-        pair[k / 2 * stride] =
-            (rounded[k] & 0xffff) | static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded[k + 1]) << 16);
-      std::int32_t* const sum = to + (pairs + superblocks + s * superblock_blocks) * stride;
-      for (index_t b = 0; b * block_columns < padded; ++b) {
-        std::int32_t total = 0;
-        for (index_t k = 0; k < block_columns; ++k) total += rounded[b * block_columns + k];
-        sum[b * stride] = total;
+      if (stride == 1) {
+        std::memcpy(pair, rounded, static_cast<std::size_t>(padded) * sizeof *rounded);
+        std::int32_t* const sums = to + pairs + superblocks + s * superblock_blocks;
+        for (index_t k = 0; k < padded; k += block_columns) sums[k / block_columns] = sum_of_block(rounded + k);
+      } else {
+        for (index_t k = 0; k < padded; k += 2) std::memcpy(pair + k / 2 * stride, rounded + k, sizeof *pair);
       }
     }
   }
@@ -62,7 +60,7 @@ struct BlockRows {
   /// Integers whose multiples of the returned scale are x: as large as 16 bits and `largest_sum` allow. An outlier
   /// makes the steps of its 256 columns larger only where 16 bits do not reach it. The order of sums is the same
   /// whatever the width of vectors, so that the integers are the same on every instruction set.
-  static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int32_t* rounded) {
+  static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int16_t* rounded) {
     constexpr int lanes = 16, vectors = lanes / simd::width;
     Floats sums[vectors] = {}, largest[vectors] = {};
     for (index_t k = 0; k < columns; k += lanes)
@@ -82,15 +80,24 @@ struct BlockRows {
     const float sum = lane_sums[0];
     if (!(sum <= std::numeric_limits<float>::max()) || sum == 0.0f) {
       // Zeros; or something that is no finite number, and then nor is the result.
-      std::fill_n(rounded, columns, 0);
+      std::fill_n(rounded, columns, std::int16_t{0});
       return sum == 0.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     }
     const float factor = std::min(1e30f, std::min(32767.0f / lane_largest[0], largest_sum / sum));
     for (index_t k = 0; k < columns; k += simd::width) {
-      const Ints n = simd::to_nearest(simd::load(x + k) * factor);
+      const auto n = __builtin_convertvector(simd::to_nearest(simd::load(x + k) * factor), simd::HalfShorts);
       std::memcpy(rounded + k, &n, sizeof n);
     }
     return 1.0f / factor;
+  }
+
+  static QWEN3VL_INLINE std::int32_t sum_of_block(const std::int16_t* x) {
+    Ints sums = {};
+    for (index_t k = 0; k < block_columns; k += 2 * simd::width)
+      sums = simd::dot_pairs(sums, simd::load_shorts(x + k), simd::splat_pair(0x00010001));
+    std::int32_t total = 0;
+    for (int i = 0; i < simd::width; ++i) total += sums[i];
+    return total;
   }
 };
 
@@ -215,8 +222,11 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* const (&strips)[C], index
     for (index_t v = 0; v < Layout::vectors; ++v) {
       Shorts words[C];
       simd::unroll<C>([&](auto c) {
-        words[c] =
-            simd::load_shorts(strips[c] + Layout::words(blocks) + (b * Layout::vectors + v) * Layout::vector_bytes);
+        const std::byte* const from =
+            strips[c] + Layout::words(blocks) + (b * Layout::vectors + v) * Layout::vector_bytes;
+        words[c] = simd::load_shorts(from);
+        // The same place of the next superblock: strips are too short for the processor to see where they go.
+        __builtin_prefetch(from + 2 * Layout::bytes(superblock_blocks));
       });
       simd::unroll<Format::per_word>([&](auto i) {
         Shorts pairs[C];

@@ -16,6 +16,7 @@ namespace qwen3vl::simd {
 /// Two neighbouring lanes of Shorts are the pair of one lane of Ints.
 typedef std::int16_t Shorts __attribute__((vector_size(width * 4)));
 typedef std::uint16_t UShorts __attribute__((vector_size(width * 4)));
+typedef std::int16_t HalfShorts __attribute__((vector_size(width * 2)));
 typedef std::uint8_t Bytes __attribute__((vector_size(width)));
 typedef std::int8_t SBytes __attribute__((vector_size(width)));
 
@@ -84,7 +85,7 @@ QWEN3VL_INLINE Ints dot_pairs(Ints sum, Shorts a, Shorts b) {
 /// The nearest integers, ties to even; |v| < 2^31.
 QWEN3VL_INLINE Ints to_nearest(Floats v) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Ints>(_mm512_cvtps_epi32(reinterpret_cast<__m512>(v)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtps_epi32(0xffff, reinterpret_cast<__m512>(v)));
 #elif defined(__AVX2__) && defined(__FMA__)
   return reinterpret_cast<Ints>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(v)));
 #elif defined(__SSE2__)
@@ -95,10 +96,10 @@ QWEN3VL_INLINE Ints to_nearest(Floats v) {
   return n;
 #endif
 }
-/// Bytes widened; GCC 12 takes them apart one by one otherwise.
+/// Bytes widened; GCC 12 takes them apart one by one otherwise. (Masked forms: it warns of the others' own headers.)
 QWEN3VL_INLINE Ints widen(Bytes v) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Ints>(_mm512_cvtepu8_epi32(reinterpret_cast<__m128i>(v)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtepu8_epi32(0xffff, reinterpret_cast<__m128i>(v)));
 #elif defined(__AVX2__) && defined(__FMA__)
   return reinterpret_cast<Ints>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&v))));
 #else
@@ -107,7 +108,7 @@ QWEN3VL_INLINE Ints widen(Bytes v) {
 }
 QWEN3VL_INLINE Ints widen(SBytes v) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Ints>(_mm512_cvtepi8_epi32(reinterpret_cast<__m128i>(v)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtepi8_epi32(0xffff, reinterpret_cast<__m128i>(v)));
 #elif defined(__AVX2__) && defined(__FMA__)
   return reinterpret_cast<Ints>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&v))));
 #else

@@ -1,12 +1,8 @@
 /// Vectors of floats in the width of the target's instruction set, from one source: AVX-512, AVX2 with FMA, or the
-/// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; no intrinsics but those
-/// that convert f16. The width is chosen by the flags of the translation unit, so all units of one program must be
-/// compiled alike.
+/// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; intrinsics only for f16 and
+/// where GCC makes several instructions of one (here and in integer_simd.hpp). The width is chosen by the flags of the
+/// translation unit, so all units of one program must be compiled alike.
 #pragma once
-
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +11,10 @@
 #include <utility>
 
 #include "qwen3vl/tensor/dtype.hpp"
+
+#if defined(__F16C__) || (defined(__AVX2__) && defined(__FMA__))
+#include <immintrin.h>
+#endif
 
 namespace qwen3vl::simd {
 
@@ -66,10 +66,19 @@ QWEN3VL_INLINE Floats load(const float* p) {
 }
 /// bf16 widened to float, exactly.
 QWEN3VL_INLINE Floats load(const bf16* p) {
+  // GCC 12 widens each half by itself and puts them together: five instructions, and decoding waits for them.
+#if defined(__AVX512F__)
+  const auto wide = reinterpret_cast<UInts>(
+      _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__AVX2__) && defined(__FMA__)
+  const auto wide =
+      reinterpret_cast<UInts>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#else
   Halves h;
   std::memcpy(&h, p, sizeof h);
-  const UInts u = __builtin_convertvector(h, UInts) << 16;
-  return reinterpret_cast<Floats>(u);
+  const UInts wide = __builtin_convertvector(h, UInts);
+#endif
+  return reinterpret_cast<Floats>(wide << 16);
 }
 /// f16 widened to float, exactly.
 QWEN3VL_INLINE Floats load(const f16* p) {
