@@ -1,9 +1,10 @@
-/// Block weights (q8, q4) in the CPU's memory. A strip is one vector of outputs; over 256 columns (a superblock) it is
+/// Block weights (q8, q4) in the CPU's memory. A strip is one vector of outputs; a panel is two strips, and over 256
+/// columns (a superblock) it is
 ///
-///   scales   bf16 [width]             s of each output
-///   steps    u8   [blocks][width]     a of each block
-///   offsets  i8   [blocks][width]     b of each block, q4 only
-///   words    u16  [blocks * vectors][width][2]
+///   scales   bf16 [2][width]                       s of each output
+///   steps    u8   [blocks][2][width]               a of each block
+///   offsets  i8   [blocks][2][width]               b of each block, q4 only
+///   words    u16  [blocks * vectors][2][width][2]
 ///
 /// where lane (output, j) of a word holds the columns of parity j: two bytes of q8 (columns j and 2 + j of four), four
 /// nibbles of q4 (columns j, 2 + j, 4 + j and 6 + j of eight). Shifts and masks alone then make vectors of pairs of
@@ -80,8 +81,10 @@ struct BlockFormat<q4> {
   static constexpr std::int32_t part(std::uint16_t word, index_t i) { return (word >> (4 * i)) & 15; }
 };
 
-/// Offsets in bytes inside a strip's superblock of `blocks` blocks.
-template <class W>
+/// Offsets in bytes inside a superblock of `blocks` blocks. Strips are side by side in every part, so that decoding
+/// reads a panel as one stream: of two streams of 2 KB each the processor prefetches too little. A single strip is what
+/// rounding makes.
+template <class W, index_t strips = 2>
 struct StripLayout {
   using Format = BlockFormat<W>;
   static constexpr index_t width = simd::width;
@@ -89,21 +92,31 @@ struct StripLayout {
   static constexpr index_t vectors = block_columns / (2 * Format::per_word);
   static constexpr index_t vector_bytes = width * 4;
 
-  static constexpr index_t steps = width * 2;
-  static constexpr index_t offsets(index_t blocks) { return steps + blocks * width; }
-  static constexpr index_t words(index_t blocks) { return offsets(blocks) + (Format::has_offset ? blocks * width : 0); }
-  static constexpr index_t bytes(index_t blocks) { return words(blocks) + blocks * vectors * vector_bytes; }
-
-  static QWEN3VL_INLINE Floats scale(const std::byte* strip) {
-    return simd::load(reinterpret_cast<const bf16*>(strip));
+  static constexpr index_t scales(index_t strip) { return strip * width * 2; }
+  static constexpr index_t steps(index_t block, index_t strip) {
+    return scales(strips) + (block * strips + strip) * width;
   }
-  static QWEN3VL_INLINE BlockFactors factors(const std::byte* strip, index_t blocks, index_t block) {
+  static constexpr index_t offsets(index_t blocks, index_t block, index_t strip) {
+    return steps(blocks, 0) + (block * strips + strip) * width;
+  }
+  /// Vector `vector` of the superblock.
+  static constexpr index_t words(index_t blocks, index_t vector, index_t strip) {
+    return (Format::has_offset ? offsets(blocks, blocks, 0) : steps(blocks, 0)) +
+           (vector * strips + strip) * vector_bytes;
+  }
+  static constexpr index_t bytes(index_t blocks) { return words(blocks, blocks * vectors, 0); }
+
+  static QWEN3VL_INLINE Floats scale(const std::byte* superblock, index_t strip) {
+    return simd::load(reinterpret_cast<const bf16*>(superblock + scales(strip)));
+  }
+  static QWEN3VL_INLINE BlockFactors factors(const std::byte* superblock, index_t blocks, index_t block,
+                                             index_t strip) {
     simd::Bytes a;
-    std::memcpy(&a, strip + steps + block * width, sizeof a);
+    std::memcpy(&a, superblock + steps(block, strip), sizeof a);
     BlockFactors f{simd::widen(a), Ints{}};
     if constexpr (Format::has_offset) {
       simd::SBytes b;
-      std::memcpy(&b, strip + offsets(blocks) + block * width, sizeof b);
+      std::memcpy(&b, superblock + offsets(blocks, block, strip), sizeof b);
       f.offset = simd::widen(b) * Format::offset_unit;
     }
     return f;

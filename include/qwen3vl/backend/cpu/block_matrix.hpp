@@ -17,6 +17,7 @@ template <BlockWeight W, index_t N, index_t K, Packing packing>
 class CpuMatrix<W, N, K, packing> {
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
   using Layout = cpu_kernels::StripLayout<W>;
+  using Rounded = cpu_kernels::StripLayout<W, 1>;
   static constexpr index_t width = simd::width;
 
  public:
@@ -27,11 +28,8 @@ class CpuMatrix<W, N, K, packing> {
   static constexpr index_t panels = (outputs + panel_outputs - 1) / panel_outputs;
   static constexpr index_t blocks = (K + cpu_kernels::block_columns - 1) / cpu_kernels::block_columns;
   static constexpr index_t superblocks = (blocks + cpu_kernels::superblock_blocks - 1) / cpu_kernels::superblock_blocks;
-  static constexpr index_t panel_bytes = superblocks > 1
-                                             ? 2 * ((superblocks - 1) * Layout::bytes(cpu_kernels::superblock_blocks) +
-                                                    Layout::bytes(blocks -
-                                                                  (superblocks - 1) * cpu_kernels::superblock_blocks))
-                                             : 2 * Layout::bytes(blocks);
+  static constexpr index_t panel_bytes = (superblocks - 1) * Layout::bytes(cpu_kernels::superblock_blocks) +
+                                         Layout::bytes(blocks - (superblocks - 1) * cpu_kernels::superblock_blocks);
 
   CpuMatrix() = default;
   CpuMatrix(CpuMatrix&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
@@ -65,10 +63,9 @@ class CpuMatrix<W, N, K, packing> {
   static constexpr index_t blocks_of(index_t s) {
     return std::min(cpu_kernels::superblock_blocks, blocks - s * cpu_kernels::superblock_blocks);
   }
-  /// Strip `half` of panel p in superblock s.
-  const std::byte* strip(index_t p, index_t s, index_t half) const {
-    return data_ + p * panel_bytes + 2 * s * Layout::bytes(cpu_kernels::superblock_blocks) +
-           half * Layout::bytes(blocks_of(s));
+  /// Panel p, from superblock s on.
+  const std::byte* panel_data(index_t p, index_t s = 0) const {
+    return data_ + p * panel_bytes + s * Layout::bytes(cpu_kernels::superblock_blocks);
   }
 
   /// Rounds and packs rows [first_row, first_row + raw.rows()).
@@ -104,20 +101,18 @@ class CpuMatrix<W, N, K, packing> {
     const Place at = place(n);
     for (index_t s = 0; s < superblocks; ++s) {
       const index_t count = blocks_of(s);
-      const std::byte* const from = strip(at.panel, s, at.half);
-      const auto scale = load_float<bf16>(from, static_cast<std::size_t>(at.lane));
+      const std::byte* const from = panel_data(at.panel, s);
+      const auto scale = load_float<bf16>(from + Layout::scales(at.strip), static_cast<std::size_t>(at.lane));
       for (index_t b = 0; b < count; ++b) {
-        const auto step = std::to_integer<std::int32_t>(from[Layout::steps + b * width + at.lane]);
+        const auto step = std::to_integer<std::int32_t>(from[Layout::steps(b, at.strip) + at.lane]);
         std::int32_t offset = 0;
         if constexpr (Format::has_offset)
-          offset = static_cast<std::int8_t>(from[Layout::offsets(count) + b * width + at.lane]) * Format::offset_unit;
+          offset = static_cast<std::int8_t>(from[Layout::offsets(count, b, at.strip) + at.lane]) * Format::offset_unit;
         for (index_t v = 0; v < Layout::vectors; ++v)
           for (index_t j = 0; j < 2; ++j) {
             std::uint16_t word = 0;
-            std::memcpy(
-                &word,
-                from + Layout::words(count) + (b * Layout::vectors + v) * Layout::vector_bytes + (at.lane * 2 + j) * 2,
-                sizeof word);
+            std::memcpy(&word, from + Layout::words(count, b * Layout::vectors + v, at.strip) + (at.lane * 2 + j) * 2,
+                        sizeof word);
             for (index_t i = 0; i < Format::per_word; ++i) {
               const index_t k = (s * cpu_kernels::superblock_blocks + b) * cpu_kernels::block_columns +
                                 (v * Format::per_word + i) * 2 + j;
@@ -130,7 +125,7 @@ class CpuMatrix<W, N, K, packing> {
 
  private:
   struct Place {
-    index_t panel, half, lane;
+    index_t panel, strip, lane;
   };
   static constexpr Place place(index_t n) {
     const bool up = packing == Packing::gate_up && n >= outputs;
@@ -159,7 +154,7 @@ class CpuMatrix<W, N, K, packing> {
     using namespace cpu_kernels;
     const Place at = place(begin);
     alignas(64) float weights[superblock_columns * width] = {};
-    alignas(64) std::byte rounded[Layout::bytes(superblock_blocks)];
+    alignas(64) std::byte rounded[Rounded::bytes(superblock_blocks)];
     for (index_t s = 0; s < superblocks; ++s) {
       const index_t k0 = s * superblock_columns, count = blocks_of(s);
       const index_t columns = std::min(superblock_columns, K - k0);
@@ -170,25 +165,25 @@ class CpuMatrix<W, N, K, packing> {
         for (index_t k = columns; k < count * block_columns; ++k) lane[k * width] = lane[(columns - 1) * width];
       }
       round_superblock<W>(weights, count, rounded);
-      copy_lanes(rounded, data_ + (strip(at.panel, s, at.half) - data_), count, at.lane, at.lane + end - begin);
+      copy_lanes(rounded, data_ + (panel_data(at.panel, s) - data_), count, at.strip, at.lane, at.lane + end - begin);
     }
   }
 
-  /// Lanes [begin, end) of a strip's superblock; the others may belong to rows that are loaded already.
-  static void copy_lanes(const std::byte* from, std::byte* to, index_t count, index_t begin, index_t end) {
-    if (begin == 0 && end == width) {
-      std::memcpy(to, from, static_cast<std::size_t>(Layout::bytes(count)));
-      return;
-    }
-    const auto copy = [&](index_t offset, index_t vectors, index_t lane_bytes) {
-      for (index_t v = 0; v < vectors; ++v) {
-        const index_t first = offset + (v * width + begin) * lane_bytes;
-        std::memcpy(to + first, from + first, static_cast<std::size_t>((end - begin) * lane_bytes));
-      }
+  /// Lanes [begin, end) of a superblock of one strip; the others may belong to rows that are loaded already.
+  static void copy_lanes(const std::byte* from, std::byte* to, index_t count, index_t strip, index_t begin,
+                         index_t end) {
+    const auto copy = [&](index_t source, index_t target, index_t lane_bytes) {
+      std::memcpy(to + target + begin * lane_bytes, from + source + begin * lane_bytes,
+                  static_cast<std::size_t>((end - begin) * lane_bytes));
     };
-    copy(0, 1, 2);
-    copy(Layout::steps, (Layout::words(count) - Layout::steps) / width, 1);
-    copy(Layout::words(count), count * Layout::vectors, 4);
+    copy(Rounded::scales(0), Layout::scales(strip), 2);
+    for (index_t b = 0; b < count; ++b) {
+      copy(Rounded::steps(b, 0), Layout::steps(b, strip), 1);
+      if constexpr (cpu_kernels::BlockFormat<W>::has_offset)
+        copy(Rounded::offsets(count, b, 0), Layout::offsets(count, b, strip), 1);
+    }
+    for (index_t v = 0; v < count * Layout::vectors; ++v)
+      copy(Rounded::words(count, v, 0), Layout::words(count, v, strip), 4);
   }
 
   std::byte* data_ = nullptr;

@@ -122,17 +122,16 @@ constexpr BlockDepth depth_of() {
 
 /// A superblock of a panel with its steps multiplied in: [pairs][2][width][2] 16-bit numbers.
 template <BlockWeight W>
-QWEN3VL_INLINE void expand(const std::byte* const (&strips)[2], index_t blocks, std::int16_t* to) {
+QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int16_t* to) {
   using Layout = StripLayout<W>;
   using Format = BlockFormat<W>;
   for (index_t b = 0; b < blocks; ++b)
-    for (index_t half = 0; half < 2; ++half) {
-      const BlockFactors f = Layout::factors(strips[half], blocks, b);
+    for (index_t strip = 0; strip < 2; ++strip) {
+      const BlockFactors f = Layout::factors(superblock, blocks, b, strip);
       const Shorts step = simd::both_halves(f.step), offset = simd::both_halves(f.offset);
-      const std::byte* const words = strips[half] + Layout::words(blocks) + b * Layout::vectors * Layout::vector_bytes;
-      std::int16_t* const out = to + b * block_columns * 2 * simd::width + half * 2 * simd::width;
+      std::int16_t* const out = to + b * block_columns * 2 * simd::width + strip * 2 * simd::width;
       for (index_t v = 0; v < Layout::vectors; ++v) {
-        const Shorts word = simd::load_shorts(words + v * Layout::vector_bytes);
+        const Shorts word = simd::load_shorts(superblock + Layout::words(blocks, b * Layout::vectors + v, strip));
         simd::unroll<Format::per_word>([&](auto i) {
           Shorts pair = Format::template pair<i>(word) * step;
           if constexpr (Format::has_offset) pair += offset;
@@ -174,10 +173,9 @@ template <BlockWeight W>
   using Layout = StripLayout<W>;
   alignas(64) std::int16_t wide[superblock_columns * 2 * simd::width];
   const index_t blocks = depth.blocks_of(s);
-  const std::byte* const first = panel + 2 * s * Layout::bytes(superblock_blocks);
-  const std::byte* const strips[2] = {first, first + Layout::bytes(blocks)};
-  expand<W>(strips, blocks, wide);
-  const Floats scale0 = Layout::scale(strips[0]), scale1 = Layout::scale(strips[1]);
+  const std::byte* const superblock = panel + s * Layout::bytes(superblock_blocks);
+  expand<W>(superblock, blocks, wide);
+  const Floats scale0 = Layout::scale(superblock, 0), scale1 = Layout::scale(superblock, 1);
   for (index_t row = 0; row < rows; row += tile_rows) {
     const std::int32_t* const tile = packed + row * depth.row_words;
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
@@ -199,17 +197,17 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
     for (index_t s = 0; s < depth.superblocks; ++s)
       for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
         float* const z = sums + (p - group) * rows * panel;
-        multiply_rows<W>(weight.strip(p, 0, 0), depth, s, packed, rows, z);
+        multiply_rows<W>(weight.panel_data(p), depth, s, packed, rows, z);
         if (s + 1 == depth.superblocks)
           for (index_t row = 0; row < rows; ++row)
             finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
       }
 }
 
-/// One superblock of C strips for R rows, whose words are `row_words` apart. Here blocks are multiplied by their steps
-/// after their sums: fewer operations, and the same integers.
+/// C strips of a superblock, from strip `first` on, for R rows, whose words are `row_words` apart. Here blocks are
+/// multiplied by their steps after their sums: fewer operations, and the same integers.
 template <int R, int C, BlockWeight W>
-QWEN3VL_INLINE void stream_superblock(const std::byte* const (&strips)[C], index_t blocks, const std::int32_t* x,
+QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t blocks, index_t first, const std::int32_t* x,
                                       const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
   using Layout = StripLayout<W>;
   using Format = BlockFormat<W>;
@@ -222,11 +220,10 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* const (&strips)[C], index
     for (index_t v = 0; v < Layout::vectors; ++v) {
       Shorts words[C];
       simd::unroll<C>([&](auto c) {
-        const std::byte* const from =
-            strips[c] + Layout::words(blocks) + (b * Layout::vectors + v) * Layout::vector_bytes;
+        const std::byte* const from = superblock + Layout::words(blocks, b * Layout::vectors + v, first + c);
         words[c] = simd::load_shorts(from);
-        // The same place of the next superblock: strips are too short for the processor to see where they go.
-        __builtin_prefetch(from + 2 * Layout::bytes(superblock_blocks));
+        // The same place of the next superblock, line by line.
+        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + Layout::bytes(superblock_blocks));
       });
       simd::unroll<Format::per_word>([&](auto i) {
         Shorts pairs[C];
@@ -238,7 +235,7 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* const (&strips)[C], index
       });
     }
     simd::unroll<C>([&](auto c) {
-      const BlockFactors f = Layout::factors(strips[c], blocks, b);
+      const BlockFactors f = Layout::factors(superblock, blocks, b, first + c);
       simd::unroll<R>([&](auto r) {
         totals[c][r] += reinterpret_cast<UInts>(sums[c][r]) * reinterpret_cast<UInts>(f.step);
         if constexpr (Format::has_offset)
@@ -257,16 +254,14 @@ template <int R, BlockWeight W>
   simd::unroll<R>([&](auto r) { z[0][r] = z[1][r] = Floats{}; });
   for (index_t s = 0; s < depth.superblocks; ++s) {
     const index_t blocks = depth.blocks_of(s);
-    const std::byte* const first = panel + 2 * s * Layout::bytes(superblock_blocks);
+    const std::byte* const superblock = panel + s * Layout::bytes(superblock_blocks);
     for (index_t half = 0; half < 2; half += together) {
-      const std::byte* strips[together];
-      simd::unroll<together>([&](auto c) { strips[c] = first + (half + c) * Layout::bytes(blocks); });
       UInts totals[together][R];
-      stream_superblock<R, together, W>(strips, blocks, rows + s * (superblock_columns / 2),
+      stream_superblock<R, together, W>(superblock, blocks, half, rows + s * (superblock_columns / 2),
                                         rows + depth.pairs + depth.superblocks + s * superblock_blocks, depth.row_words,
                                         totals);
       simd::unroll<together>([&](auto c) {
-        const Floats scale = Layout::scale(strips[c]);
+        const Floats scale = Layout::scale(superblock, half + c);
         simd::unroll<R>([&](auto r) {
           Floats& sum = z[half + c][r];
           sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale,
@@ -284,7 +279,7 @@ void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32
   constexpr BlockDepth depth = depth_of<W, K>();
   for (index_t p = begin; p < end; ++p) {
     Floats z[2][R];
-    stream_panel<R, W>(weight.strip(p, 0, 0), depth, rows, z);
+    stream_panel<R, W>(weight.panel_data(p), depth, rows, z);
     for (index_t r = 0; r < R; ++r) finish(p, z[0][r], z[1][r], r);
   }
 }

@@ -50,13 +50,13 @@ QWEN3VL_INLINE void store_bytes(Floats v, std::byte* to) {
 template <class W>
 void store_words(const Ints (&q)[block_columns], std::byte* to) {
   constexpr int per_word = BlockFormat<W>::per_word, bits = 16 / per_word;
-  for (index_t v = 0; v < StripLayout<W>::vectors; ++v) {
+  for (index_t v = 0; v < StripLayout<W, 1>::vectors; ++v) {
     UInts words = {};
     simd::unroll<2 * per_word>([&](auto k) {
       words |= (reinterpret_cast<UInts>(q[v * 2 * per_word + k]) & ((1u << bits) - 1))
                << (16 * (k % 2) + bits * (k / 2));
     });
-    std::memcpy(to + v * StripLayout<W>::vector_bytes, &words, sizeof words);
+    std::memcpy(to + v * StripLayout<W, 1>::vector_bytes, &words, sizeof words);
   }
 }
 
@@ -128,14 +128,14 @@ inline Choice best_choice(const float* x, Floats low, Floats high) {
 
 }  // namespace rounding
 
-/// Rounds weights [blocks * 32][width] to a strip's superblock.
+/// Rounds weights [blocks * 32][width] to a superblock of a single strip.
 template <class W>
 void round_superblock(const float* weights, index_t blocks, std::byte* strip);
 
 template <>
 inline void round_superblock<q8>(const float* weights, index_t blocks, std::byte* strip) {
   using namespace rounding;
-  using Layout = StripLayout<q8>;
+  using Layout = StripLayout<q8, 1>;
   Floats largest[superblock_blocks] = {}, largest_of_all = {}, poison = {};
   for (index_t b = 0; b < blocks; ++b) {
     for (index_t k = 0; k < block_columns; ++k) {
@@ -150,21 +150,21 @@ inline void round_superblock<q8>(const float* weights, index_t blocks, std::byte
     // Rounded up (but for float's own rounding), so that the largest weight is at most 127 steps.
     const Floats wanted = divided(largest[b], scale * 127.0f);
     const Floats step = clamp(nearest(wanted + 0.4999f), 1.0f, BlockFormat<q8>::largest_step);
-    store_bytes<simd::Bytes>(step, strip + Layout::steps + b * simd::width);
+    store_bytes<simd::Bytes>(step, strip + Layout::steps(b, 0));
     const Floats inverse = divided(simd::splat(1.0f), step * scale);
     Ints q[block_columns];
     for (index_t k = 0; k < block_columns; ++k) {
       const Floats v = simd::load(weights + (b * block_columns + k) * simd::width);
       q[k] = simd::to_nearest(clamp(v * inverse, -127.0f, 127.0f));
     }
-    store_words<q8>(q, strip + Layout::words(blocks) + b * Layout::vectors * Layout::vector_bytes);
+    store_words<q8>(q, strip + Layout::words(blocks, b * Layout::vectors, 0));
   }
 }
 
 template <>
 inline void round_superblock<q4>(const float* weights, index_t blocks, std::byte* strip) {
   using namespace rounding;
-  using Layout = StripLayout<q4>;
+  using Layout = StripLayout<q4, 1>;
   constexpr float largest_offset = 127.0f * BlockFormat<q4>::offset_unit;
   Floats low[superblock_blocks], high[superblock_blocks], wanted = {}, poison = {};
   for (index_t b = 0; b < blocks; ++b) {
@@ -185,14 +185,14 @@ inline void round_superblock<q4>(const float* weights, index_t blocks, std::byte
     for (index_t k = 0; k < block_columns; ++k)
       simd::store(x + k * simd::width, simd::load(weights + (b * block_columns + k) * simd::width) * inverse_scale);
     const Choice choice = best_choice(x, low[b] * inverse_scale, high[b] * inverse_scale);
-    store_bytes<simd::Bytes>(choice.step, strip + Layout::steps + b * simd::width);
+    store_bytes<simd::Bytes>(choice.step, strip + Layout::steps(b, 0));
     store_bytes<simd::SBytes>(choice.offset * (1.0f / BlockFormat<q4>::offset_unit),
-                              strip + Layout::offsets(blocks) + b * simd::width);
+                              strip + Layout::offsets(blocks, b, 0));
     const Floats inverse = 1.0f / choice.step;
     Ints q[block_columns];
     for (index_t k = 0; k < block_columns; ++k)
       q[k] = simd::to_nearest(q_of(simd::load(x + k * simd::width), inverse, choice.offset));
-    store_words<q4>(q, strip + Layout::words(blocks) + b * Layout::vectors * Layout::vector_bytes);
+    store_words<q4>(q, strip + Layout::words(blocks, b * Layout::vectors, 0));
   }
 }
 
