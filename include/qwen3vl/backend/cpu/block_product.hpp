@@ -32,7 +32,7 @@ struct BlockRows {
   using Word = std::int32_t;
 
   /// Row x [K] to words with a distance of `stride`.
-  static void put(const float* x, std::int32_t* to, index_t stride) {
+  [[gnu::flatten]] static void put(const float* x, std::int32_t* to, index_t stride) {
     for (index_t s = 0; s < superblocks; ++s) {
       const index_t k0 = s * superblock_columns, columns = std::min(superblock_columns, K - k0);
       const index_t padded = (columns + block_columns - 1) / block_columns * block_columns;
@@ -144,9 +144,9 @@ QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int
 /// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows. x [depth][tile_rows],
 /// wide from `expand`.
 template <int R>
-[[gnu::noinline]] void multiply_superblock(index_t depth, const std::int32_t* x, const std::int16_t* wide,
-                                           const std::int32_t* row_scales, Floats scale0, Floats scale1, bool first,
-                                           float* sums) {
+[[gnu::noinline, gnu::flatten]] void multiply_superblock(index_t depth, const std::int32_t* x, const std::int16_t* wide,
+                                                         const std::int32_t* row_scales, Floats scale0, Floats scale1,
+                                                         bool first, float* sums) {
   constexpr index_t vector = 2 * simd::width;
   Ints integers[R][2];
   simd::unroll<R>([&](auto r) { integers[r][0] = integers[r][1] = Ints{}; });
@@ -168,8 +168,8 @@ template <int R>
 
 /// The same for superblock s of one panel and up to row_block rows in tiles. The weights are expanded once for them.
 template <BlockWeight W>
-[[gnu::noinline]] void multiply_rows(const std::byte* panel, const BlockDepth& depth, index_t s,
-                                     const std::int32_t* packed, index_t rows, float* sums) {
+[[gnu::noinline, gnu::flatten]] void multiply_rows(const std::byte* panel, const BlockDepth& depth, index_t s,
+                                                   const std::int32_t* packed, index_t rows, float* sums) {
   using Layout = StripLayout<W>;
   alignas(64) std::int16_t wide[superblock_columns * 2 * simd::width];
   const index_t blocks = depth.blocks_of(s);
@@ -247,8 +247,8 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t block
 
 /// One panel for R rows that are not in tiles, weights read once.
 template <int R, BlockWeight W>
-[[gnu::noinline]] void stream_panel(const std::byte* panel, const BlockDepth& depth, const std::int32_t* rows,
-                                    Floats (&z)[2][R]) {
+[[gnu::noinline, gnu::flatten]] void stream_panel(const std::byte* panel, const BlockDepth& depth,
+                                                  const std::int32_t* rows, Floats (&z)[2][R]) {
   using Layout = StripLayout<W>;
   constexpr int together = R <= 2 ? 2 : 1;  // strips at once, as registers allow
   simd::unroll<R>([&](auto r) { z[0][r] = z[1][r] = Floats{}; });

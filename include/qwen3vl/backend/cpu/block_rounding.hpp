@@ -133,7 +133,7 @@ template <class W>
 void round_superblock(const float* weights, index_t blocks, std::byte* strip);
 
 template <>
-inline void round_superblock<q8>(const float* weights, index_t blocks, std::byte* strip) {
+[[gnu::flatten]] inline void round_superblock<q8>(const float* weights, index_t blocks, std::byte* strip) {
   using namespace rounding;
   using Layout = StripLayout<q8, 1>;
   Floats largest[superblock_blocks] = {}, largest_of_all = {}, poison = {};
@@ -162,7 +162,7 @@ inline void round_superblock<q8>(const float* weights, index_t blocks, std::byte
 }
 
 template <>
-inline void round_superblock<q4>(const float* weights, index_t blocks, std::byte* strip) {
+[[gnu::flatten]] inline void round_superblock<q4>(const float* weights, index_t blocks, std::byte* strip) {
   using namespace rounding;
   using Layout = StripLayout<q4, 1>;
   constexpr float largest_offset = 127.0f * BlockFormat<q4>::offset_unit;

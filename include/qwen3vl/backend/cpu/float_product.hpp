@@ -27,7 +27,8 @@ struct FloatRows {
 
 /// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows], columns [depth][panel].
 template <int R>
-[[gnu::noinline]] void multiply_block(index_t depth, const float* x, const float* columns, bool first, float* sums) {
+[[gnu::noinline, gnu::flatten]] void multiply_block(index_t depth, const float* x, const float* columns, bool first,
+                                                    float* sums) {
   constexpr index_t panel = 2 * simd::width;
   Tile<R, 2> tile;
   if (first) {
