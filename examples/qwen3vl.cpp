@@ -7,7 +7,6 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <iterator>
 #include <span>
 #include <string>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "program/arguments.hpp"
 #include "program/batch.hpp"
 #include "program/chat.hpp"
+#include "program/lines.hpp"
 #include "program/report.hpp"
 #include "qwen3vl/io/write_image.hpp"
 #include "qwen3vl/processing/draw_grounding.hpp"
@@ -64,7 +64,7 @@ class Program {
     std::string json;
     std::filesystem::path folder;
     if (arguments_.messages == "-") {
-      json.assign(std::istreambuf_iterator<char>(std::cin), {});
+      json = read_all(std::cin);
     } else {
       json = read_text_file(arguments_.messages, max_json_bytes);
       folder = std::filesystem::path(arguments_.messages).parent_path();
@@ -79,15 +79,13 @@ class Program {
     std::optional<Image> canvas;
     if (!arguments_.draw.empty()) canvas = only_picture(messages, folder, images);
     const Result result = std::move(answerer_(std::span(&messages, 1), folder, images, watcher()).front());
-    nlohmann::ordered_json more;
-    if (canvas) {
-      const auto objects = parse_grounding(result.answers.front().parsed.text, canvas->height, canvas->width);
-      write_image(arguments_.draw, draw_grounding(*canvas, objects));
-      more["grounding"] = grounding_to_json(objects);
-      if (!arguments_.json)
-        std::fprintf(stderr, "%s: %zu boxes and points drawn\n", arguments_.draw.c_str(), objects.size());
-    }
-    finish(result, more);
+    if (!canvas) return finish(result);
+    // The answer first: it must not get lost if the picture cannot be written.
+    const auto objects = parse_grounding(result.answers.front().parsed.text, canvas->height, canvas->width);
+    finish(result, {{"grounding", grounding_to_json(objects)}});
+    write_image(arguments_.draw, draw_grounding(*canvas, objects));
+    if (!arguments_.json)
+      std::fprintf(stderr, "%s: %zu boxes and points drawn\n", arguments_.draw.c_str(), objects.size());
   }
 
   /// The picture that --draw draws into.
@@ -108,7 +106,7 @@ class Program {
     return [this](std::string_view piece) {
       streamed_ = true;
       std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
+      flush_output();
     };
   }
 
@@ -122,14 +120,15 @@ class Program {
     } else {
       for (const Answer& answer : result.answers) print(answer, result.answers.size() > 1);
     }
-    std::fflush(stdout);
+    flush_output();
     if (arguments_.stats) print_stats(result, answerer_.load_seconds());
   }
 
   void print(const Answer& answer, bool numbered) const {
     if (numbered && answer.score) std::printf("[%.4f] ", static_cast<double>(*answer.score));
     if (!arguments_.hide_thinking) {
-      std::puts(answer.raw.c_str());
+      std::fwrite(answer.raw.data(), 1, answer.raw.size(), stdout);
+      std::puts("");
       return;
     }
     if (!answer.parsed.text.empty() || answer.parsed.tool_calls.empty()) std::puts(answer.parsed.text.c_str());

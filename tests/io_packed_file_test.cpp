@@ -2,6 +2,7 @@
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_packed_file
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -90,4 +91,19 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_written_is_an_error_and_leaves_nothing) {
   std::filesystem::create_directory(folder / "taken" / "full");
   BOOST_TEST(fails_with([&] { PackedFile::write(folder / "taken", "x", pieces.all()); }, "taken"));
   BOOST_TEST(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+}
+
+BOOST_AUTO_TEST_CASE(leftovers_of_killed_starts_are_removed) {
+  const TemporaryFolder folder;
+  const auto path = folder / "weights.packed";
+  const auto old = std::filesystem::file_time_type::clock::now() - std::chrono::hours(25);
+  for (const char* name : {"weights.packed.abcdef.part", "weights.packed.fresh1.part", "other.packed.abcdef.part"})
+    if (const auto file = folder.write(name, "x"); std::string(name).find("fresh") == std::string::npos)
+      std::filesystem::last_write_time(file, old);
+  Pieces pieces;
+  pieces.a.resize(100);
+  PackedFile::write(path, "a model", pieces.all());
+  BOOST_TEST(!std::filesystem::exists(folder / "weights.packed.abcdef.part"));
+  BOOST_TEST(std::filesystem::exists(folder / "weights.packed.fresh1.part"));
+  BOOST_TEST(std::filesystem::exists(folder / "other.packed.abcdef.part"));
 }

@@ -83,3 +83,34 @@ BOOST_AUTO_TEST_CASE(sampled_batches_equal_single_runs) {
   BOOST_REQUIRE(answers.size() == 3u);
   for (const json& answer : answers) BOOST_TEST(answer.at("token_ids") == single.at("token_ids"));
 }
+
+// What a checkpoint asks for counts as if the command line did.
+BOOST_AUTO_TEST_CASE(several_answers_that_the_checkpoint_asks_for) {
+  const TemporaryFolder folder;
+  copy_checkpoint(folder.path());
+  json config = json::parse(read_file(folder / "generation_config.json"));
+  config["num_beams"] = 2;
+  config["num_return_sequences"] = 2;
+  write(folder / "generation_config.json", config.dump());
+  const std::string lines = ask("Hello!").dump() + "\n" + ask("What can you do?").dump() + "\n";
+  const std::vector<json> together = json_lines(run("--batch -", lines, folder.path()));
+  const std::vector<json> alone = json_lines(run("--batch - --batch-size 1", lines, folder.path()));
+  BOOST_REQUIRE((together.size() == 2u && alone.size() == 2u));
+  for (std::size_t i = 0; i < 2; ++i) {
+    BOOST_TEST(together[i].at("token_ids") == alone[i].at("token_ids"));
+    BOOST_TEST(together[i].at("answers").size() == 2u);
+  }
+  // A chat goes on with one.
+  const std::vector<json> chat = json_lines(run("--json", "Hello!\n", folder.path()));
+  BOOST_REQUIRE(chat.size() == 1u);
+  BOOST_TEST(!chat[0].contains("answers"));
+  check_error(run("--batch - --num-return-sequences 3 --num-beams 1", lines), "num_return_sequences is 3");
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_written_is_an_error) {
+  for (const char* options : {"--batch -", "--json --messages -", "--messages -"}) {
+    const Result result = run(std::string(options) + " > /dev/full", ask("Hello!").dump());
+    BOOST_TEST(result.code == 1, options);
+    BOOST_TEST(result.err.find("cannot write to standard output") != std::string::npos, result.err);
+  }
+}

@@ -45,6 +45,8 @@ BOOST_AUTO_TEST_CASE(clips) {
   check_error(run("--fps 0" + what), "--fps");
   check_error(run("--num-frames 0" + what), "--num-frames");
   check_error(run("--prompt x --video /nonexistent.mp4"), "cannot open /nonexistent.mp4");
+  check_error(run("--prompt x --video ''"), "need the name of a file");
+  check_error(run("--messages - --source-fps 2", "[]"), "--source-fps");
 }
 
 BOOST_AUTO_TEST_CASE(chat_with_clips) {
@@ -148,4 +150,5 @@ BOOST_AUTO_TEST_CASE(drawing) {
   check_error(run(draw + " --prompt x"), "--draw needs one picture; the conversation has 0");
   check_error(run(draw + describe + image("01.png")), "--draw needs one picture; the conversation has 2");
   check_error(run("--draw out.gif" + describe), "out.gif");
+  check_error(run("--draw /nonexistent/out.png" + describe), "there is no folder /nonexistent");
 }

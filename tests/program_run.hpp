@@ -42,8 +42,10 @@ inline Result run(const Checkpoint& checkpoint, const std::string& arguments, co
   const TemporaryFolder folder;
   write(folder / "in", input);
   const std::string in_folder = "'" + folder.path().string() + "/";
-  const std::string command = "'" + checkpoint.program + "' --model '" + checkpoint.folder.string() + "' " + arguments +
-                              " < " + in_folder + "in' > " + in_folder + "out' 2> " + in_folder + "err'";
+  // First, so that `arguments` may send the output elsewhere.
+  const std::string files = " < " + in_folder + "in' > " + in_folder + "out' 2> " + in_folder + "err' ";
+  const std::string command =
+      files + "'" + checkpoint.program + "' --model '" + checkpoint.folder.string() + "' " + arguments;
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder / "out"), read_file(folder / "err")};
 }

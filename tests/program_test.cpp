@@ -94,6 +94,7 @@ BOOST_AUTO_TEST_CASE(command_line_errors) {
   check_error(run("--prompt x --top-p 2"), "--top-p");
   check_error(run("--prompt x --max-new-tokens 0"), "--max-new-tokens");
   check_error(run("--prompt x --messages y.json"), "--messages");
+  check_error(run("--prompt x --threads 100000"), "--threads");
   check_error(run("--prompt x", "", "/nonexistent"), "/nonexistent");
   const Result help = run("--help");
   BOOST_TEST(help.code == 0);

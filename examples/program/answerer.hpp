@@ -86,11 +86,15 @@ class Answerer {
 
   double load_seconds() const { return load_seconds_; }
 
-  /// Whether the answer depends on nothing but its conversation, so that it is the same in any company. Random choices
-  /// with a seed are not: rows of a batch draw from different streams.
+  /// Whether the answer depends on nothing but its conversation, so that it is the same in any company. With a seed,
+  /// rows of a batch draw from different streams; limits of the whole length count the padding; and two rope types look
+  /// at the longest row.
   bool independent_of_company() const {
-    const bool samples = generate_.applied_to(model_.generation_config()).do_sample;
-    return !(samples && generate_.seed);
+    const GenerationConfig config = generate_.applied_to(model_.generation_config());
+    const bool padding_counts =
+        (config.min_length > 0 && !config.min_new_tokens) || (config.max_length && !config.max_new_tokens);
+    const std::string& rope = model_.config().rope.rope_type;
+    return !(config.do_sample && config.seed) && !padding_counts && rope != "dynamic" && rope != "longrope";
   }
 
   /// Answers conversations together. Media paths are relative to `folder`; `images` are those of parts without a path.
@@ -104,16 +108,15 @@ class Answerer {
     const double processing_seconds = seconds_since(start);
 
     GenerateOptions generate = generate_;
-    const index_t rows = inputs.batch_size() * generate.num_return_sequences.value_or(1);
+    const GenerationConfig config = generate_.applied_to(model_.generation_config());
+    const index_t rows = inputs.batch_size() * config.num_return_sequences;
     if (!arguments_.stop.empty())
       generate.stopping_criteria.emplace_back(StopStrings(processor_.tokenizer(), arguments_.stop));
     if (arguments_.thinking_budget)
       generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
     generate.output_scores = rows > inputs.batch_size();  // several answers are told apart by them
     TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
-    // A checkpoint may ask for beams, too; they are not watched.
-    const bool beams = generate_.applied_to(model_.generation_config()).num_beams > 1;
-    if (watcher && !beams && rows == 1)
+    if (watcher && config.num_beams == 1 && rows == 1)
       generate.streamer = [&](index_t, TokenId token) {
         watcher(stream.push(token));
         return true;
@@ -171,8 +174,11 @@ class Answerer {
          }});
     load_seconds_ = seconds_since(start);
     generate_ = arguments_.generate;
-    if (!model.generation_config().max_new_tokens && !generate_.max_new_tokens)
-      generate_.max_new_tokens = default_max_new_tokens;
+    const GenerationConfig config = generate_.applied_to(model.generation_config());
+    if (!config.max_new_tokens && !config.max_length) generate_.max_new_tokens = default_max_new_tokens;
+    // A chat goes on with one answer, whatever the checkpoint asks for.
+    if (arguments_.is_chat()) generate_.num_return_sequences = 1;
+    generate_.applied_to(config).validate();  // before anything is computed, and once for a whole batch
     return model;
   }
 

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <optional>
@@ -46,9 +47,9 @@ struct Arguments {
   bool json = false;
   bool stats = false;
 
+  bool is_chat() const { return !prompt && messages.empty() && batch.empty(); }
   /// Whether anything but the best answer is wanted.
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
-  bool has_beams() const { return generate.num_beams.value_or(1) > 1; }
 };
 
 /// Reads the command line. Returns false if the program is done (--help, --version); throws Error if it is wrong.
@@ -110,10 +111,11 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   auto* const all = app.add_flag("--all-frames", arguments.all_frames, "Take every frame")->group(clips);
   fps->excludes(frames)->excludes(all);
   frames->excludes(all);
-  app.add_option("--source-fps", arguments.source_fps,
-                 "Frame rate of --video where it does not say (a folder of pictures) or is wrong")
-      ->check(positive)
-      ->group(clips);
+  auto* const source = app.add_option("--source-fps", arguments.source_fps,
+                                      "Frame rate of --video where it does not say (a folder of pictures) or is wrong")
+                           ->check(positive)
+                           ->group(clips);
+  source->excludes(messages)->excludes(batch);  // there, each clip says its own
   app.add_option("--video-prompt", arguments.video_prompt,
                  "How a clip stands in the prompt: as in transformers 5 (keep), or 4.57 (without)")
       ->transform(
@@ -161,7 +163,9 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   app.add_option("--thinking-budget", arguments.thinking_budget, "Ends the reasoning after N tokens")
       ->check(CLI::NonNegativeNumber)
       ->group(thinking);
-  app.add_flag("--hide-thinking", arguments.hide_thinking, "Print the answer without the reasoning")->group(thinking);
+  app.add_flag("--hide-thinking", arguments.hide_thinking,
+               "Print the text without the reasoning (--json has both, apart)")
+      ->group(thinking);
 
   const std::string output = "Output";
   app.add_option("--draw", arguments.draw, "Draw the boxes and points that the answer names into the picture")
@@ -170,7 +174,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   app.add_flag("--json", arguments.json, "Print one JSON object instead of the text")->group(output);
   app.add_flag("--stats", arguments.stats, "Print token counts, speed and memory to standard error")->group(output);
   app.add_option("--threads", arguments.threads, "Threads (default: all processors)")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1024))
       ->group(output);
   try {
     app.parse(argc, argv);
@@ -181,20 +185,26 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     }
     fail(error.what(), "; see --help");
   }
-  if (arguments.several_answers() && arguments.prompt == std::nullopt && arguments.messages.empty() &&
-      arguments.batch.empty())
+  for (const auto* files : {&arguments.images, &arguments.videos})
+    for (const std::string& file : *files)
+      if (file.empty()) fail("--image and --video need the name of a file");
+  if (arguments.several_answers() && arguments.is_chat())
     fail("--num-return-sequences is not for a chat, which goes on with one answer; see --help");
   if (!arguments.draw.empty()) {
-    if (arguments.prompt == std::nullopt && arguments.messages.empty())
+    if (!arguments.prompt && arguments.messages.empty())
       fail("--draw is for the answer to --prompt or --messages; see --help");
     check_image_name(arguments.draw);  // before anything is computed
+    const std::filesystem::path folder = std::filesystem::path(arguments.draw).parent_path();
+    std::error_code ignored;
+    if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
+      fail("--draw: there is no folder ", folder.string());
   }
   if (generate.temperature && *generate.temperature == 0.0f) {
     generate.do_sample = false;
     generate.temperature.reset();
   } else if (generate.temperature || generate.top_k || generate.top_p || generate.min_p) {
     generate.do_sample = true;  // who sets a sampling option wants to sample
-  } else if (arguments.has_beams() || generate.prompt_lookup_num_tokens) {
+  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens) {
     generate.do_sample =
         false;  // both are searches for the likeliest; a checkpoint's sampling defaults are not asked for
   }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -15,39 +16,13 @@
 #include <vector>
 
 #include "answerer.hpp"
+#include "lines.hpp"
 #include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/processing/json_text.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "report.hpp"
 
 namespace program {
-
-/// Reads lines of bounded length: a longer one is skipped to its end, so that no file can take all memory.
-class LineReader {
- public:
-  explicit LineReader(std::istream& stream) : stream_(stream) {}
-
-  /// The next line without its end; false at the end of the file. `too_long` says that it was skipped.
-  bool next(std::string& line, bool& too_long) {
-    line.clear();
-    too_long = false;
-    bool any = false;
-    for (int c = stream_.get(); c != std::istream::traits_type::eof(); c = stream_.get()) {
-      any = true;
-      if (c == '\n') break;
-      if (line.size() < max_json_bytes) {
-        line += static_cast<char>(c);
-      } else {
-        too_long = true;
-      }
-    }
-    if (line.ends_with('\r')) line.pop_back();
-    return any;
-  }
-
- private:
-  std::istream& stream_;
-};
 
 /// Answers the lines of a file in order, several at a time. Lines that cannot be answered cost only themselves.
 template <class Model>
@@ -84,10 +59,11 @@ class Batch {
         if (too_long) fail("the line is longer than ", max_json_bytes, " bytes");
         lines_.back().messages = conversation(text);
         ++waiting_;
-      } catch (const Error& error) {
+      } catch (const std::exception& error) {
         lines_.back().error = error.what();
       }
-      if (waiting_ == size_) answer();
+      // Errors are told at once where nothing waits before them, and never pile up.
+      if (waiting_ == size_ || waiting_ == 0 || lines_.size() >= 1024) answer();
     }
     answer();
     if (arguments_.stats || failed_ > 0) std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
@@ -109,7 +85,7 @@ class Batch {
     if (together) {
       try {
         results = answerer_(conversations, folder_);
-      } catch (const Error&) {
+      } catch (const std::exception&) {
         together = false;  // one of them is the reason; each by itself tells which
       }
     }
@@ -123,7 +99,7 @@ class Batch {
                                        : std::move(answerer_(std::span(&*line.messages, 1), folder_).front());
         json.update(result_to_json(result, answerer_.load_seconds()));
         ++answered_;
-      } catch (const Error& error) {
+      } catch (const std::exception& error) {
         json["error"] = error.what();
         ++failed_;
       }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "answerer.hpp"
+#include "lines.hpp"
 
 namespace program {
 
@@ -57,12 +58,15 @@ class Chat {
            const std::function<void(const Error&)>& complain) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
     if (terminal) std::fputs("Type a message. /image FILE and /video FILE add to the next one, /exit ends.\n", stderr);
+    LineReader reader(std::cin);
     std::string line;
+    bool too_long = false;
     while (true) {
       if (terminal) std::fputs("> ", stderr);
-      if (!std::getline(std::cin, line) || line == "/exit") break;
+      if (!reader.next(line, too_long) || line == "/exit") break;
       if (line.empty()) continue;
       try {
+        if (too_long) fail("the line is longer than ", max_json_bytes, " bytes");
         if (!is_command(line)) finish(turn(line, watch()));
       } catch (const Error& error) {
         if (!terminal) throw;

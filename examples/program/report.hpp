@@ -3,8 +3,10 @@
 
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -58,11 +60,17 @@ inline nlohmann::ordered_json result_to_json(const Result& result, double load_s
   return json;
 }
 
+/// Hands on what was printed. Throws Error if it cannot be written: an answer must not get lost without a word.
+inline void flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  fail("cannot write to standard output: ", std::strerror(errno), "; is the disk full?");
+}
+
 /// One line on standard output.
 inline void print_json(const nlohmann::ordered_json& json) {
   // Tokens may end inside a character; what is not UTF-8 becomes U+FFFD.
   std::puts(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
-  std::fflush(stdout);
+  flush_output();
 }
 
 inline void print_stats(const Result& result, double load_seconds) {

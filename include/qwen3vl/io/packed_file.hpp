@@ -1,5 +1,6 @@
 /// Weights as a backend keeps them in memory, in a file: what packing a checkpoint made of it, so that a later start
-/// reads it straight into place. A cache, never a source: whatever is not exactly as expected is made anew.
+/// reads it straight into place. A cache, never a source: a file of another origin, layout or size is made anew. Bytes
+/// that change in a whole file are not noticed, as with any file of weights.
 #pragma once
 
 #include <fcntl.h>
@@ -11,8 +12,10 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -47,7 +50,7 @@ class PackedFile {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
 
-  /// Opens a file of this identity; nothing if there is none, or if it is another's, incomplete or damaged.
+  /// Opens a file of this identity; nothing if there is none, or if it is another's or incomplete.
   static std::optional<PackedFile> open(const std::filesystem::path& path, std::string_view identity) {
     PackedFile file;
     file.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -96,6 +99,7 @@ class PackedFile {
       done += one.to.size();
       if (progress && omp_get_thread_num() == 0) progress(done);
     }
+    if (progress && complete) progress(done);
     return complete;
   }
 
@@ -103,8 +107,9 @@ class PackedFile {
   /// that names the file (a full disk, a folder that may not be written).
   static void write(const std::filesystem::path& path, std::string_view identity,
                     std::span<const std::span<std::byte>> pieces) {
-    const std::string part = path.string() + concat(".", ::getpid(), ".part");
-    const int descriptor = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    remove_leftovers(path);
+    std::string part = path.string() + ".XXXXXX.part";
+    const int descriptor = ::mkostemps(part.data(), 5, O_CLOEXEC);  // a new file that nobody else has
     if (descriptor < 0) fail("cannot write ", part, ": ", std::strerror(errno));
     const std::uint64_t begin = data_offset(identity);
     const Header header{magic, identity.size(), begin + total_bytes(pieces)};
@@ -151,6 +156,19 @@ class PackedFile {
       offset += static_cast<std::uint64_t>(got);
     }
     return true;
+  }
+
+  /// What starts that were killed while they wrote this file have left behind; a day is longer than any writing.
+  static void remove_leftovers(const std::filesystem::path& path) {
+    std::error_code ignored;
+    const std::string begin = path.filename().string() + ".";
+    const auto yesterday = std::filesystem::file_time_type::clock::now() - std::chrono::hours(24);
+    for (const auto& entry : std::filesystem::directory_iterator(path.parent_path(), ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (name.size() != begin.size() + 11 || !name.starts_with(begin) || !name.ends_with(".part")) continue;
+      if (entry.is_symlink(ignored) || !entry.is_regular_file(ignored)) continue;
+      if (entry.last_write_time(ignored) < yesterday) std::filesystem::remove(entry.path(), ignored);
+    }
   }
 
   static bool append(int descriptor, std::span<const std::byte> bytes) {

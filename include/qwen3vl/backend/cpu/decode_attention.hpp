@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 
@@ -46,10 +48,12 @@ struct DecodeTile {
   /// Asks for what columns d to d + width of the rows at `rows` are in number of bytes, taken as one run of memory.
   template <class T>
   static QWEN3VL_INLINE void prefetch(const T* rows, index_t d) {
-    constexpr int bytes = keys * width * static_cast<int>(sizeof(T));
-    const char* const p = reinterpret_cast<const char*>(rows + d * keys);
-    // A plain loop: GCC takes a function that only prefetches for one without effect, and drops its calls.
-    for (int line = 0; line < (bytes + 63) / 64; ++line) __builtin_prefetch(p + line * 64);
+    constexpr std::uintptr_t bytes = keys * width * sizeof(T);
+    // As a number, for it may lie behind the array. A plain loop: GCC takes a function that only prefetches for one
+    // without effect, and drops its calls.
+    const std::uintptr_t p = reinterpret_cast<std::uintptr_t>(rows) + static_cast<std::size_t>(d * keys) * sizeof(T);
+    for (std::uintptr_t line = 0; line < (bytes + 63) / 64; ++line)
+      __builtin_prefetch(reinterpret_cast<const void*>(p + line * 64));
   }
 
   /// scores[h * stride + t] = q_h k_t; q [heads, D], k [keys, D]. `ahead`: rows that will be wanted soon.

@@ -1,0 +1,52 @@
+/// Text from standard input and files that may be endless.
+#pragma once
+
+#include <cstddef>
+#include <istream>
+#include <string>
+
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/processing/json_text.hpp"
+
+namespace program {
+
+/// Reads lines of bounded length: a longer one is skipped to its end, so that no input can take all memory.
+class LineReader {
+ public:
+  explicit LineReader(std::istream& stream) : stream_(stream) {}
+
+  /// The next line without its end; false at the end of the input. `too_long` says that it was skipped.
+  bool next(std::string& line, bool& too_long) {
+    line.clear();
+    too_long = false;
+    bool any = false;
+    for (int c = stream_.get(); c != std::istream::traits_type::eof(); c = stream_.get()) {
+      any = true;
+      if (c == '\n') break;
+      if (line.size() < qwen3vl::max_json_bytes) {
+        line += static_cast<char>(c);
+      } else {
+        too_long = true;
+      }
+    }
+    if (line.ends_with('\r')) line.pop_back();
+    return any;
+  }
+
+ private:
+  std::istream& stream_;
+};
+
+/// All of a stream. Throws Error beyond what a conversation may have.
+inline std::string read_all(std::istream& stream) {
+  std::string text;
+  char block[65536];
+  while (stream.read(block, sizeof block), stream.gcount() > 0) {
+    text.append(block, static_cast<std::size_t>(stream.gcount()));
+    if (text.size() > qwen3vl::max_json_bytes)
+      qwen3vl::fail("standard input has more than ", qwen3vl::max_json_bytes, " bytes; no conversation needs that");
+  }
+  return text;
+}
+
+}  // namespace program
