@@ -1,6 +1,7 @@
 /// Attention, causal attention with its cache, and rotary positions against double precision.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -173,6 +174,34 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
   }
 }
 
+/// An infinite value (70000 in a cache of f16 becomes one) reaches its own token and later ones, never earlier ones.
+template <class B, class T>
+void later_infinity_case(Context<B>& ctx, index_t tokens) {
+  constexpr index_t H = 4, K = 2, D = 32, stride = (H + 2 * K) * D;
+  const std::vector<index_t> chunk{tokens};
+  const Segments segments(chunk);
+  std::vector<float> qkv = Numbers(static_cast<std::uint32_t>(tokens)).many(tokens * stride);
+  Guarded<B> norm(ctx, std::vector<float>(D, 1.0f));
+  std::vector<float> results[2];
+  for (int which = 0; which < 2; ++which) {
+    if (which == 1) std::fill_n(qkv.end() - K * D, K * D, std::numeric_limits<float>::infinity());
+    Guarded<B> input(ctx, qkv), output(tokens * H * D),
+        cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
+        sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
+    typename B::template KvCache<T, 1, K, D> cache(1);
+    cache.prepare(chunk);
+    qk_norm_rope<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), norm.template view<D>(),
+                          norm.template view<D>(), 1e-6f, cos.template view<dynamic, D / 2>(tokens),
+                          sin.template view<dynamic, D / 2>(tokens), segments, cache.layer(0));
+    causal_attention<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), segments, cache.layer(0),
+                              output.template view<dynamic, H * D>(tokens));
+    results[which] = output.values(ctx);
+  }
+  const auto earlier = static_cast<std::ptrdiff_t>((tokens - 1) * H * D);
+  BOOST_TEST(std::equal(results[0].begin(), results[0].begin() + earlier, results[1].begin()), tokens);
+  BOOST_TEST(!std::isfinite(results[1].back()));
+}
+
 /// What a thread computes must not depend on how many there are: to the last bit.
 template <class B, index_t H, index_t K, index_t D>
 void same_for_all_threads_case(Context<B>& ctx) {
@@ -221,6 +250,10 @@ void all_attention_cases(Context<B>& ctx) {
   causal_case<B, 4, 2, 32, bf16>(ctx, {{130, 5}, {1, 1}, {3, 9}, {700, 0}, {1, 2}});
   causal_case<B, 3, 1, 6, f16>(ctx, {{1, 1}, {40, 1}});
   same_for_all_threads_case<B, 4, 2, 32>(ctx);
+  for (const index_t tokens : {2, 4, 5, 8, 40, 300}) {
+    later_infinity_case<B, float>(ctx, tokens);
+    later_infinity_case<B, f16>(ctx, tokens);
+  }
 }
 
 }  // namespace operations

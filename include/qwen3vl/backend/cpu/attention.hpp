@@ -153,7 +153,9 @@ class FlashBlock {
     }
   }
 
-  /// sums += weights * values for C vectors of columns from `v` on, over the block that begins at key `first`.
+  /// sums += weights * values for C vectors of columns from `v` on, over the block that begins at key `first`. Only
+  /// keys that all rows of a tile see go through the tile: a key behind a row has a weight of zero there, which would
+  /// make NaN of an infinite value.
   template <int C>
   QWEN3VL_KERNEL void add_values(const float* values, index_t v, index_t first) {
     for (index_t tile = 0; tile < tiles(); ++tile) {
@@ -161,9 +163,24 @@ class FlashBlock {
       Tile<tile_rows, C> sums;
       float* const place = sums_ + tile * sum_size + v * simd::width;
       sums.load(place, Head::padded);
-      multiply_add(sums, std::min(attention_keys, furthest_[tile] - first), scores_ + tile * score_size, attention_keys,
-                   1, values, C * simd::width);
+      const index_t row = tile * tile_rows, end = std::min<index_t>(rows_, row + tile_rows);
+      const index_t common = std::clamp<index_t>(limit_[row] - first, 0, attention_keys);
+      multiply_add(sums, common, scores_ + tile * score_size, attention_keys, 1, values, C * simd::width);
       sums.store(place, Head::padded);
+      for (index_t r = row; r < end; ++r) add_values_of_row<C>(r, common, first, values, v);
+    }
+  }
+
+  /// The same for one row and the keys of the block from `begin` on that it sees.
+  template <int C>
+  QWEN3VL_INLINE void add_values_of_row(index_t row, index_t begin, index_t first, const float* values, index_t v) {
+    const index_t end = std::min(attention_keys, limit_[row] - first);
+    float* const sums = sums_ + row * Head::padded + v * simd::width;
+    for (index_t key = begin; key < end; ++key) {
+      const simd::Floats weight = simd::splat(scores_[row * attention_keys + key]);
+      for (int c = 0; c < C; ++c)
+        simd::store(sums + c * simd::width,
+                    simd::load(sums + c * simd::width) + weight * simd::load(values + (key * C + c) * simd::width));
     }
   }
 

@@ -40,6 +40,7 @@ struct DecodeTile {
   static constexpr int chains = simd::registers == 32 ? 16 : 8;
   static constexpr int heads = G % 4 == 0 ? 4 : G % 3 == 0 ? 3 : G % 2 == 0 ? 2 : 1;
   static constexpr int keys = chains / heads;
+  static_assert(chains >= width && decode_run % width == 0, "the padding of a run's scores counts on it");
   static constexpr int vectors = D / width, rest = D % width;
   /// How far ahead of its use memory is asked for, in bytes. The processor does not see by itself that tiles of several
   /// rows, walked column by column, are one stream: without this, reading takes twice as long.
@@ -137,9 +138,9 @@ QWEN3VL_KERNEL void attend_run(const float* q, const T* keys, const T* values, i
     for (index_t g = 0; g < G; g += Tile::heads) Tile::dots(queries + g * D, last, last, &scores[g][whole], stride);
   }
   for (index_t g = 0; g < G; ++g) {
-    index_t padded = count;
-    for (; padded % simd::width != 0 || padded % step != 0; ++padded)
-      scores[g][padded] = -std::numeric_limits<float>::infinity();
+    // Whole tiles of keys, and whole vectors: at most decode_run + chains.
+    const index_t padded = ((count + step - 1) / step * step + simd::width - 1) / simd::width * simd::width;
+    std::fill(scores[g] + count, scores[g] + padded, -std::numeric_limits<float>::infinity());
     simd::Floats highest = simd::load(scores[g]);
     for (index_t i = simd::width; i < padded; i += simd::width) highest = simd::max(highest, simd::load(scores[g] + i));
     const float maximum = simd::largest(highest);
