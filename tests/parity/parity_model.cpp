@@ -1,5 +1,6 @@
 // Runs one golden case against the variant that this program was built for:   parity-<model> CASE.json
 // Exit code 0: equal, 1: not.
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -244,6 +245,15 @@ void run_model(GoldenCase& golden, Model& model) {
       golden.compare(name, output.router_logits.at(i).span(), keep_rows(inputs.attention_mask, text.moe.num_experts));
   if (golden.has("out.aux_loss")) golden.compare("out.aux_loss", std::vector<float>{output.aux_loss.value_or(0.0f)});
   if (golden.has("out.loss")) golden.compare("out.loss", std::vector<float>{output.loss.value_or(0.0f)});
+  // Features of pictures and clips computed before, and no pixels: the same to the last bit.
+  if (const auto features = model.get_visual_features(inputs)) {
+    ModelInputs without_pixels = model_inputs(golden);
+    without_pixels.pixel_values = {};
+    without_pixels.pixel_values_videos = {};
+    const ModelOutput again = model.forward(without_pixels, options, nullptr, &*features);
+    if (!std::ranges::equal(again.logits.span(), output.logits.span()))
+      fail("logits from features that were computed before differ");
+  }
 }
 
 void run_model_steps(GoldenCase& golden, Model& model) {
