@@ -2,13 +2,20 @@
 /// Arithmetic is done in float; these types only convert.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
+#include "qwen3vl/tensor/host_device.hpp"
+
 namespace qwen3vl {
+
+namespace detail {
+// std::bit_cast may not be called on a device; the builtin behind it may be used.
+QWEN3VL_HOST_DEVICE inline std::uint32_t bits_of(float value) { return __builtin_bit_cast(std::uint32_t, value); }
+QWEN3VL_HOST_DEVICE inline float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
+}  // namespace detail
 
 /// bfloat16: the upper half of a float.
 struct bf16 {
@@ -16,12 +23,18 @@ struct bf16 {
 
   bf16() = default;
   /// Rounds to nearest even; NaN stays NaN.
-  explicit bf16(float value) {
-    const auto u = std::bit_cast<std::uint32_t>(value);
+  QWEN3VL_HOST_DEVICE explicit bf16(float value) {
+#if defined(__CUDA_ARCH__)
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));  // one instruction for all of what follows
+#else
+    const auto u = detail::bits_of(value);
     const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<std::uint16_t>(is_nan ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+#endif
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  QWEN3VL_HOST_DEVICE explicit operator float() const {
+    return detail::float_of(static_cast<std::uint32_t>(bits) << 16);
+  }
 };
 
 /// IEEE binary16.
@@ -30,8 +43,11 @@ struct f16 {
 
   f16() = default;
   /// Rounds to nearest even; overflow gives infinity.
-  explicit f16(float value) {
-    const auto u = std::bit_cast<std::uint32_t>(value);
+  QWEN3VL_HOST_DEVICE explicit f16(float value) {
+#if defined(__CUDA_ARCH__)
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#else
+    const auto u = detail::bits_of(value);
     const auto sign = static_cast<std::uint16_t>((u >> 16) & 0x8000u);
     const std::uint32_t magnitude = u & 0x7fffffffu;
     if (magnitude > 0x7f800000u) {
@@ -40,20 +56,27 @@ struct f16 {
       bits = static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and above round to infinity
     } else if (magnitude < 0x38800000u) {
       // Subnormal: adding 0.5 shifts the mantissa so that the hardware rounds it in the right place.
-      const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-      bits = static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
+      const float shifted = detail::float_of(magnitude) + 0.5f;
+      bits = static_cast<std::uint16_t>(sign | (detail::bits_of(shifted) - 0x3f000000u));
     } else {
       const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
       bits = static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
     }
+#endif
   }
-  explicit operator float() const {
+  QWEN3VL_HOST_DEVICE explicit operator float() const {
+#if defined(__CUDA_ARCH__)
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+#else
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
     const std::uint32_t magnitude = bits & 0x7fffu;
-    if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    if (magnitude >= 0x7c00u) return detail::float_of(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
     // Multiplying by 2^112 moves the exponent and makes subnormals normal, exactly.
-    const float scaled = std::bit_cast<float>(magnitude << 13) * std::bit_cast<float>(0x77800000u);
-    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
+    const float scaled = detail::float_of(magnitude << 13) * detail::float_of(0x77800000u);
+    return detail::float_of(sign | detail::bits_of(scaled));
+#endif
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 
 #include "qwen3vl/backend/cpu/block_format.hpp"
 

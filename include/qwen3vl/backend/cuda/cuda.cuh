@@ -1,0 +1,117 @@
+/// The CUDA backend's handle: a device, its stream, cuBLASLt and its memory.
+/// Its operations are in the other headers of this folder; `backend/cuda.cuh` brings them all.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+
+#include "qwen3vl/backend/context.hpp"
+#include "qwen3vl/backend/cuda/launch.cuh"
+#include "qwen3vl/backend/raw_tensor.hpp"
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/tensor/dtype.hpp"
+#include "qwen3vl/tensor/extents.hpp"
+
+namespace qwen3vl {
+
+template <class W, index_t N, index_t K, Packing packing>
+class CudaMatrix;
+template <class W, index_t E, index_t N, index_t K, Packing packing>
+class CudaExperts;
+template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
+class CudaKvCache;
+
+namespace cuda {
+class GemmPlans;  // gemm.cuh
+class Staging;    // staging.cuh
+}  // namespace cuda
+
+/// Handle of one CUDA device. All operations of a handle run on its stream, in the order in which they are called, and
+/// return before they are done; `copy_to_host`, `copy_from_host` and `synchronize` wait. One thread at a time uses it.
+class Cuda {
+ public:
+  static constexpr bool is_host = false;
+
+  /// Activations are f32 for f32 weights and bf16 for all others; sums are f32 always.
+  template <class P>
+  using Activation = std::conditional_t<std::is_same_v<typename P::Weight, float>, float, bf16>;
+  template <class W, index_t N, index_t K, Packing packing = Packing::plain>
+  using Matrix = CudaMatrix<W, N, K, packing>;
+  template <class W, index_t E, index_t N, index_t K, Packing packing = Packing::plain>
+  using Experts = CudaExperts<W, E, N, K, packing>;
+  template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
+  using KvCache = CudaKvCache<T, Layers, KvHeads, HeadDim>;
+
+  /// The device of this ordinal, as `nvidia-smi -L` counts them.
+  explicit Cuda(int device = 0);
+  ~Cuda();
+  Cuda(const Cuda&) = delete;
+  Cuda& operator=(const Cuda&) = delete;
+
+  int device() const { return device_; }
+  cudaStream_t stream() const { return stream_; }
+  /// Streaming multiprocessors of the device: as many blocks as this, or a multiple, fill it.
+  int multiprocessors() const { return multiprocessors_; }
+  /// 80 for sm_80, 90 for sm_90, ...
+  int architecture() const { return architecture_; }
+
+  /// Waits until everything that was started is done, and throws what went wrong on the way.
+  void synchronize() const { cuda::check(cudaStreamSynchronize(stream_), "waiting for device ", device_); }
+
+  cublasLtHandle_t blas() const { return blas_; }
+  cuda::GemmPlans& gemm_plans() const { return *gemm_plans_; }
+  /// Pinned host memory through which data goes to the device and back.
+  cuda::Staging& staging() const { return *staging_; }
+
+  /// Device memory, of the device that the calling thread uses; 256-byte aligned.
+  struct Memory {
+    static void* allocate(std::size_t bytes) {
+      void* memory = nullptr;
+      if (bytes == 0) bytes = 1;  // like malloc, a pointer of its own
+      const cudaError_t result = cudaMalloc(&memory, bytes);
+      if (result == cudaErrorMemoryAllocation) {
+        static_cast<void>(cudaGetLastError());
+        std::size_t available = 0, total = 0;
+        cuda::check(cudaMemGetInfo(&available, &total), "asking how much device memory is free");
+        fail("out of device memory: ", bytes, " bytes more are needed, ", available, " of ", total,
+             " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision");
+      }
+      cuda::check(result, "allocating ", bytes, " bytes of device memory");
+      return memory;
+    }
+    /// Waits for what uses it, as cudaFree does.
+    static void deallocate(void* memory, std::size_t /*bytes*/) { static_cast<void>(cudaFree(memory)); }
+    /// Done when it returns, for whichever stream comes next.
+    static void fill_zero(void* memory, std::size_t bytes) {
+      if (bytes == 0) return;
+      cuda::check(cudaMemset(memory, 0, bytes), "clearing ", bytes, " bytes of device memory");
+      cuda::check(cudaStreamSynchronize(nullptr), "clearing ", bytes, " bytes of device memory");
+    }
+  };
+
+ private:
+  int device_;
+  int multiprocessors_ = 0;
+  int architecture_ = 0;
+  cudaStream_t stream_ = nullptr;
+  cublasLtHandle_t blas_ = nullptr;
+  std::unique_ptr<cuda::GemmPlans> gemm_plans_;
+  std::unique_ptr<cuda::Staging> staging_;
+};
+
+namespace cuda {
+
+/// `launch` on the stream of a context.
+template <class Shared = void, class... Parameters, class... Arguments>
+void launch(Context<Cuda>& ctx, void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments&&... arguments) {
+  launch<Shared>(ctx.backend().stream(), kernel, grid, block, std::forward<Arguments>(arguments)...);
+}
+
+}  // namespace cuda
+}  // namespace qwen3vl
+
+#include "qwen3vl/backend/cuda/handle.cuh"
