@@ -10,7 +10,7 @@
 #include <cstring>
 #include <string>
 
-#include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/cpu/instruction_set.hpp"
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"

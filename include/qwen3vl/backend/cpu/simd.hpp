@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "qwen3vl/backend/cpu/instruction_set.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
 
 #if defined(__F16C__) || (defined(__AVX2__) && defined(__FMA__))
@@ -17,20 +18,6 @@
 #endif
 
 namespace qwen3vl::simd {
-
-#if defined(__AVX512F__)
-inline constexpr int width = 16;
-inline constexpr int registers = 32;
-inline constexpr const char* isa = "AVX-512";
-#elif defined(__AVX2__) && defined(__FMA__)
-inline constexpr int width = 8;
-inline constexpr int registers = 16;
-inline constexpr const char* isa = "AVX2";
-#else
-inline constexpr int width = 4;
-inline constexpr int registers = 16;
-inline constexpr const char* isa = "portable";
-#endif
 
 #define QWEN3VL_INLINE inline __attribute__((always_inline))
 /// For the functions around inner loops: everything that they call is inlined, lambdas too. Without it the compiler

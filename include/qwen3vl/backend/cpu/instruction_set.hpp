@@ -1,0 +1,21 @@
+/// Which instruction set this translation unit is compiled for. Apart from simd.hpp, so that the CPU's handle and memory
+/// can be used by compilers that do not know vector types (nvcc).
+#pragma once
+
+namespace qwen3vl::simd {
+
+#if defined(__AVX512F__)
+inline constexpr int width = 16;
+inline constexpr int registers = 32;
+inline constexpr const char* isa = "AVX-512";
+#elif defined(__AVX2__) && defined(__FMA__)
+inline constexpr int width = 8;
+inline constexpr int registers = 16;
+inline constexpr const char* isa = "AVX2";
+#else
+inline constexpr int width = 4;
+inline constexpr int registers = 16;
+inline constexpr const char* isa = "portable";
+#endif
+
+}  // namespace qwen3vl::simd
