@@ -20,6 +20,26 @@ struct ExpertTile {
   std::int32_t expert, first, rows;
 };
 
+/// What products read of a plan. One token needs none: its choices are the slots, each a tile of its own (an expert is
+/// chosen at most once per token). Then only `choices` is set, which spares decoding a kernel in every layer.
+struct ExpertPlan {
+  const std::int32_t* choices;         ///< [slots]
+  const std::int32_t* choice_of_slot;  ///< [slots]
+  const std::int32_t* slot_of_choice;  ///< [slots]
+  const ExpertTile* tiles;
+
+  __device__ __forceinline__ ExpertTile tile(int i) const {
+    if (tiles != nullptr) return tiles[i];
+    return {choices[i], i, 1};
+  }
+  __device__ __forceinline__ std::int32_t choice(int slot) const {
+    return choice_of_slot != nullptr ? choice_of_slot[slot] : slot;
+  }
+  __device__ __forceinline__ std::int32_t slot(std::int64_t choice) const {
+    return slot_of_choice != nullptr ? slot_of_choice[choice] : static_cast<std::int32_t>(choice);
+  }
+};
+
 /// The most tiles of `tile_rows` rows that `slots` slots of at most E experts make: each expert has at most one that is
 /// not full.
 constexpr std::int64_t most_tiles(std::int64_t slots, std::int64_t experts, std::int64_t tile_rows) {

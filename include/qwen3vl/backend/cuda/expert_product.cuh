@@ -47,30 +47,31 @@ using MediumExpertTiling = ExpertTiling<64, 128, 2, 4, 3>;
 using LargeExpertTiling = ExpertTiling<128, 128, 2, 4, 3>;
 
 /// The row of weights that is column c of a block's tile. Gates and ups alternate by eights, so that a lane has both
-/// of an output. -1: beyond the matrix.
-template <bool gated, int N>
+/// of an output.
+template <bool gated, int N, int block_outputs>
 __device__ __forceinline__ int weight_row(int first_output, int c) {
-  if constexpr (gated) {
-    const int output = first_output + c / 16 * 8 + c % 8;
-    return output < N / 2 ? output + c / 8 % 2 * (N / 2) : -1;
-  } else {
-    return first_output + c < N ? first_output + c : -1;
-  }
+  constexpr int outputs = gated ? N / 2 : N;
+  const int output = first_output + (gated ? c / 16 * 8 + c % 8 : c);
+  const int row = outputs % block_outputs == 0 ? output : min(output, outputs - 1);
+  return gated ? row + c / 8 % 2 * outputs : row;
 }
 
 /// The row of x that a slot reads: its token's, or with Choices = 0 its own.
 template <int Choices>
-__device__ __forceinline__ std::int64_t input_row(const std::int32_t* choice_of_slot, int slot) {
-  if constexpr (Choices > 0) return choice_of_slot[slot] / Choices;
+__device__ __forceinline__ std::int64_t input_row(const ExpertPlan& plan, int slot) {
+  if constexpr (Choices > 0) return plan.choice(slot) / Choices;
   return slot;
 }
+
+/// silu for results that are rounded to bf16: with the division that takes no branch, which is off by two units in the
+/// last place of f32.
+__device__ __forceinline__ float silu_for_bf16(float z) { return __fdividef(z, 1.0f + __expf(-z)); }
 
 /// y [slots, outputs] = x w_e^T, or silu(gates) * ups of it, for each slot of each expert e. w [E, N, K]; x [.., K] is
 /// indexed by input_row.
 template <class Tiling, bool gated, int N, int K, int Choices>
 __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 4)
-    expert_mma_kernel(const bf16* x, const std::int32_t* choice_of_slot, const bf16* w, const ExpertTile* tiles,
-                      bf16* y) {
+    expert_mma_kernel(const bf16* x, ExpertPlan plan, const bf16* w, bf16* y) {
   static_assert(N % 2 == 0 && K % 8 == 0, "rows are copied in pieces of 16 bytes, outputs are stored in pairs");
   constexpr int outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   constexpr int column_blocks = ceil_div(outputs, block_outputs), steps = ceil_div(K, Tiling::depth);
@@ -78,45 +79,46 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
   auto& shared = shared_memory<typename Tiling::Shared>();
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int first_output = block % column_blocks * block_outputs;
-  const ExpertTile tile = tiles[block / column_blocks];
+  const ExpertTile tile = plan.tile(block / column_blocks);
   if (tile.rows == 0) return;  // the whole block
 
-  // This thread copies chunk `chunk` of rows thread / 8, + threads / 8, ...
-  const int chunk = thread % chunks, place = thread / chunks * chunks + (chunk ^ thread / chunks % 8);
+  // This thread copies chunk `chunk` of rows copy_row, + threads / 8, ...; rows beyond the tile are zeros, and columns
+  // beyond the matrix are its last one again: neither is stored in the end.
+  constexpr int copied_rows = threads / chunks;
+  const int chunk = thread % chunks, copy_row = thread / chunks, place = copy_row * chunks + (chunk ^ copy_row % 8);
   const bf16 *x_from[Tiling::row_copies], *w_from[Tiling::column_copies];
 #pragma unroll
   for (int i = 0; i < Tiling::row_copies; ++i) {
-    const int row = thread / chunks + i * (threads / chunks);
-    x_from[i] = row < tile.rows ? x + input_row<Choices>(choice_of_slot, tile.first + row) * K + chunk * 8 : nullptr;
+    const int row = min(copy_row + i * copied_rows, tile.rows - 1);
+    x_from[i] = x + input_row<Choices>(plan, tile.first + row) * K + chunk * 8;
   }
-  w += static_cast<std::int64_t>(tile.expert) * N * K;
+  w += static_cast<std::int64_t>(tile.expert) * N * K + chunk * 8;
 #pragma unroll
-  for (int i = 0; i < Tiling::column_copies; ++i) {
-    const int row = weight_row<gated, N>(first_output, thread / chunks + i * (threads / chunks));
-    w_from[i] = row >= 0 ? w + static_cast<std::int64_t>(row) * K + chunk * 8 : nullptr;
-  }
+  for (int i = 0; i < Tiling::column_copies; ++i)
+    w_from[i] =
+        w +
+        static_cast<std::int64_t>(weight_row<gated, N, block_outputs>(first_output, copy_row + i * copied_rows)) * K;
   const auto copy_stage = [&](int step) {
     const int stage = step % Tiling::stages, k = step * Tiling::depth;
     const bool inside = K % Tiling::depth == 0 || k + chunk * 8 < K;
+    const int from = inside ? k : 0;
 #pragma unroll
-    for (int i = 0; i < Tiling::row_copies; ++i) {
-      const bool valid = inside && x_from[i] != nullptr;
-      cp_async_16(&shared.x[stage][place + i * threads], valid ? x_from[i] + k : x, valid);
-    }
+    for (int i = 0; i < Tiling::row_copies; ++i)
+      cp_async_16(&shared.x[stage][place + i * threads], x_from[i] + from,
+                  inside && copy_row + i * copied_rows < tile.rows);
 #pragma unroll
-    for (int i = 0; i < Tiling::column_copies; ++i) {
-      const bool valid = inside && w_from[i] != nullptr;
-      cp_async_16(&shared.w[stage][place + i * threads], valid ? w_from[i] + k : w, valid);
-    }
+    for (int i = 0; i < Tiling::column_copies; ++i)
+      cp_async_16(&shared.w[stage][place + i * threads], w_from[i] + from, inside);
   };
 
   const int lane = thread % warp_size, warp = thread / warp_size;
   const int warp_row = warp / Tiling::warps_across * Tiling::warp_rows;
   const int warp_column = warp % Tiling::warps_across * Tiling::warp_columns;
   // Of the 16 x 16 numbers that ldmatrix_x4 loads for A, the four tiles are (rows 0-7, 8-15) x (k 0-7), then k 8-15;
-  // for two B they are (k 0-7, 8-15) x (columns 0-7), then columns 8-15.
-  const int a_row = warp_row + lane % 16, a_chunk = lane / 16;
-  const int b_row = warp_column + lane / 16 * 8 + lane % 8, b_chunk = lane / 8 % 2;
+  // for two B they are (k 0-7, 8-15) x (columns 0-7), then columns 8-15. These are the lane's places for k = 0; for 16
+  // k further on, chunks 2 k / 16 further on, bits of the chunk change.
+  const int a_place = (warp_row + lane % 16) * chunks + (lane / 16 ^ lane % 8);
+  const int b_place = (warp_column + lane / 16 * 8 + lane % 8) * chunks + (lane / 8 % 2 ^ lane % 8);
   float sums[Tiling::row_steps][Tiling::column_steps][4] = {};
 
 #pragma unroll
@@ -124,6 +126,7 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
     if (step < steps) copy_stage(step);
     cp_async_commit();
   }
+#pragma unroll 1
   for (int step = 0; step < steps; ++step) {
     cp_async_wait<Tiling::stages - 2>();
     __syncthreads();  // the stage is there for all, and the one that is copied to next is no longer read
@@ -133,20 +136,19 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
     const uint4* const ws = shared.w[step % Tiling::stages];
 #pragma unroll
     for (int k = 0; k < Tiling::depth / 16; ++k) {
-      std::uint32_t a[Tiling::row_steps][4], b[Tiling::column_steps / 2][4];
+      std::uint32_t a[Tiling::row_steps][4];
 #pragma unroll
-      for (int i = 0; i < Tiling::row_steps; ++i)
-        ldmatrix_x4(a[i], &xs[(a_row + i * 16) * chunks + ((2 * k + a_chunk) ^ lane % 8)]);
+      for (int i = 0; i < Tiling::row_steps; ++i) ldmatrix_x4(a[i], &xs[(a_place ^ 2 * k) + i * 16 * chunks]);
 #pragma unroll
-      for (int j = 0; j < Tiling::column_steps / 2; ++j)
-        ldmatrix_x4(b[j], &ws[(b_row + j * 16) * chunks + ((2 * k + b_chunk) ^ lane % 8)]);
+      for (int j = 0; j < Tiling::column_steps / 2; ++j) {
+        std::uint32_t b[4];
+        ldmatrix_x4(b, &ws[(b_place ^ 2 * k) + j * 16 * chunks]);
 #pragma unroll
-      for (int i = 0; i < Tiling::row_steps; ++i)
-#pragma unroll
-        for (int j = 0; j < Tiling::column_steps / 2; ++j) {
-          mma_bf16_16x8x16(sums[i][2 * j], a[i], {b[j][0], b[j][1]});
-          mma_bf16_16x8x16(sums[i][2 * j + 1], a[i], {b[j][2], b[j][3]});
+        for (int i = 0; i < Tiling::row_steps; ++i) {
+          mma_bf16_16x8x16(sums[i][2 * j], a[i], {b[0], b[1]});
+          mma_bf16_16x8x16(sums[i][2 * j + 1], a[i], {b[2], b[3]});
         }
+      }
     }
   }
 
@@ -164,7 +166,7 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
           values[n] = sums[i][j][half * 2 + n];
-          if constexpr (gated) values[n] = silu(values[n]) * sums[i][j + 1][half * 2 + n];
+          if constexpr (gated) values[n] = silu_for_bf16(values[n]) * sums[i][j + 1][half * 2 + n];
         }
         if (output < outputs) store_floats<2>(to + output, values);
       }
@@ -184,15 +186,14 @@ struct ExpertFmaTiling {
 /// two rows and four columns (gated: two outputs).
 template <class W, bool gated, int N, int K, int Choices>
 __global__ void __launch_bounds__(ExpertFmaTiling::threads)
-    expert_fma_kernel(const operand_t<W>* x, const std::int32_t* choice_of_slot, const W* w, const ExpertTile* tiles,
-                      operand_t<W>* y) {
+    expert_fma_kernel(const operand_t<W>* x, ExpertPlan plan, const W* w, operand_t<W>* y) {
   using Tiling = ExpertFmaTiling;
   constexpr int outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   constexpr int column_blocks = ceil_div(outputs, block_outputs), depth = Tiling::depth;
   auto& shared = shared_memory<Tiling::Shared>();
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int first_output = block % column_blocks * block_outputs;
-  const ExpertTile tile = tiles[block / column_blocks];
+  const ExpertTile tile = plan.tile(block / column_blocks);
   if (tile.rows == 0) return;  // the whole block
   w += static_cast<std::int64_t>(tile.expert) * N * K;
   const auto row_of_column = [&](int c) {  // outputs, or the gates and then the ups of half as many
@@ -210,10 +211,9 @@ __global__ void __launch_bounds__(ExpertFmaTiling::threads)
     const bool inside = k0 + copy_k < K;
 #pragma unroll
     for (int r = copy_row; r < Tiling::rows; r += copied)
-      shared.x[r][copy_k] =
-          inside && r < tile.rows
-              ? static_cast<float>(x[input_row<Choices>(choice_of_slot, tile.first + r) * K + k0 + copy_k])
-              : 0.0f;
+      shared.x[r][copy_k] = inside && r < tile.rows
+                                ? static_cast<float>(x[input_row<Choices>(plan, tile.first + r) * K + k0 + copy_k])
+                                : 0.0f;
 #pragma unroll
     for (int c = copy_row; c < Tiling::columns; c += copied) {
       const int row = row_of_column(c);

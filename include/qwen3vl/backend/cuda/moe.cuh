@@ -16,8 +16,8 @@ namespace cuda {
 /// y[t] += sum_j weights[t, j] z[slot of choice j of t], in the order of the choices. Limited by memory: z is read
 /// once.
 template <class T, int D, int TopK>
-__global__ void __launch_bounds__(256) expert_sum_kernel(const T* z, const std::int32_t* slot_of_choice,
-                                                         const float* weights, T* y, std::int64_t vectors) {
+__global__ void __launch_bounds__(256)
+    expert_sum_kernel(const T* z, ExpertPlan plan, const float* weights, T* y, std::int64_t vectors) {
   constexpr int width = vector_width<T, D>, row_vectors = D / width;
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (at >= vectors) return;
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(256) expert_sum_kernel(const T* z, const std::
   for (int j = 0; j < TopK; ++j) {
     const float weight = weights[token * TopK + j];
     float values[width];
-    load_floats<width>(z + static_cast<std::int64_t>(slot_of_choice[token * TopK + j]) * D + column, values);
+    load_floats<width>(z + static_cast<std::int64_t>(plan.slot(token * TopK + j)) * D + column, values);
 #pragma unroll
     for (int i = 0; i < width; ++i) sum[i] = fmaf(weight, values[i], sum[i]);
   }
@@ -54,22 +54,22 @@ void with_expert_tiling(index_t slots, index_t experts, F&& f) {
 
 /// One product over all tiles; see expert_mma_kernel.
 template <class Tiling, int Choices, class W, index_t E, index_t N, index_t K, Packing packing>
-void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const std::int32_t* choice_of_slot,
-                    const CudaExperts<W, E, N, K, packing>& w, const ExpertTile* tiles, index_t tile_count,
-                    operand_t<W>* y) {
+void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const ExpertPlan& plan,
+                    const CudaExperts<W, E, N, K, packing>& w, index_t tile_count, operand_t<W>* y) {
   constexpr bool gated = packing == Packing::gate_up;
   constexpr index_t outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   const unsigned blocks = blocks_for(tile_count * ceil_div(outputs, block_outputs), 1);
-  if constexpr (std::is_same_v<Tiling, ExpertFmaTiling>) {
-    launch<typename Tiling::Shared>(ctx, expert_fma_kernel<W, gated, N, K, Choices>, blocks, Tiling::threads, x,
-                                    choice_of_slot, w.data(), tiles, y);
-  } else {
-    launch<typename Tiling::Shared>(ctx, expert_mma_kernel<Tiling, gated, N, K, Choices>, blocks, Tiling::threads, x,
-                                    choice_of_slot, w.data(), tiles, y);
-  }
+  const auto kernel = [] {
+    if constexpr (std::is_same_v<Tiling, ExpertFmaTiling>) {
+      return expert_fma_kernel<W, gated, N, K, Choices>;
+    } else {
+      return expert_mma_kernel<Tiling, gated, N, K, Choices>;
+    }
+  }();
+  launch<typename Tiling::Shared>(ctx, kernel, blocks, Tiling::threads, x, plan, w.data(), y);
 }
 
-/// choices [slots] in the order of experts; see expert_plan_kernel.
+/// Starts the kernel that fills a plan.
 template <int E, int Warps>
 void plan_experts(Context<Cuda>& ctx, const std::int32_t* choices, index_t slots, int tile_rows,
                   std::int32_t* choice_of_slot, std::int32_t* slot_of_choice, ExpertTile* tiles, index_t tile_count) {
@@ -93,27 +93,33 @@ void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operan
   const index_t slots = x.rows() * TopK;
   if (slots == 0) return;
   if (slots > 0x7fffffff) fail(x.rows(), " tokens with ", TopK, " experts each are too many for one pass");
-  auto choice_of_slot = ctx.scratch<std::int32_t, dynamic>(slots);
-  auto slot_of_choice = ctx.scratch<std::int32_t, dynamic>(slots);
+  const bool planned = x.rows() > 1;
+  auto choice_of_slot = ctx.scratch<std::int32_t, dynamic>(planned ? slots : 0);
+  auto slot_of_choice = ctx.scratch<std::int32_t, dynamic>(planned ? slots : 0);
   auto activated = ctx.scratch<T, dynamic, I>(slots);  // [slots, I]
   auto results = ctx.scratch<T, dynamic, D>(slots);    // [slots, D]
+  cuda::ExpertPlan plan{
+      .choices = experts.data(), .choice_of_slot = nullptr, .slot_of_choice = nullptr, .tiles = nullptr};
   constexpr bool tensor_cores = std::is_same_v<W, bf16> && D % 8 == 0 && I % 8 == 0;
   cuda::with_expert_tiling<tensor_cores>(slots, E, [&](auto tiling) {
     using Tiling = decltype(tiling);
-    const index_t tile_count = cuda::most_tiles(slots, E, Tiling::rows);
-    auto tiles = ctx.scratch<cuda::ExpertTile, dynamic>(tile_count);
-    // One warp has the least latency, many are faster for many tokens.
-    const auto plan = slots <= 256 ? cuda::plan_experts<E, 1> : cuda::plan_experts<E, 16>;
-    plan(ctx, experts.data(), slots, Tiling::rows, choice_of_slot.data(), slot_of_choice.data(), tiles.data(),
-         tile_count);
-    cuda::expert_product<Tiling, TopK>(ctx, x.data(), choice_of_slot.data(), gate_up, tiles.data(), tile_count,
-                                       activated.data());
-    cuda::expert_product<Tiling, 0>(ctx, activated.data(), choice_of_slot.data(), down, tiles.data(), tile_count,
-                                    results.data());
+    const index_t tile_count = planned ? cuda::most_tiles(slots, E, Tiling::rows) : slots;
+    auto tiles = ctx.scratch<cuda::ExpertTile, dynamic>(planned ? tile_count : 0);
+    if (planned) {
+      // One warp has the least latency, many are faster for many tokens.
+      const auto start = slots <= 256 ? cuda::plan_experts<E, 1> : cuda::plan_experts<E, 16>;
+      start(ctx, experts.data(), slots, Tiling::rows, choice_of_slot.data(), slot_of_choice.data(), tiles.data(),
+            tile_count);
+      plan.choice_of_slot = choice_of_slot.data();
+      plan.slot_of_choice = slot_of_choice.data();
+      plan.tiles = tiles.data();
+    }
+    cuda::expert_product<Tiling, TopK>(ctx, x.data(), plan, gate_up, tile_count, activated.data());
+    cuda::expert_product<Tiling, 0>(ctx, activated.data(), plan, down, tile_count, results.data());
   });
   const index_t vectors = x.rows() * (D / cuda::vector_width<T, D>);
-  cuda::launch(ctx, cuda::expert_sum_kernel<T, D, TopK>, cuda::blocks_for(vectors, 256), 256, results.data(),
-               slot_of_choice.data(), weights.data(), y.data(), vectors);
+  cuda::launch(ctx, cuda::expert_sum_kernel<T, D, TopK>, cuda::blocks_for(vectors, 256), 256, results.data(), plan,
+               weights.data(), y.data(), vectors);
 }
 
 }  // namespace qwen3vl
