@@ -105,6 +105,7 @@ void all_sampling_cases(Context<B>& ctx) {
     run(row(vocab, 1.0f), released, "as released, flat,");
     run(row(vocab, 3.0f), {.top_k = 0}, "by probability");
   }
+  run(row(151936, 16.0f), released, "as released, the whole vocabulary,");
   const std::vector<float> peaked = row(7000, 400.0f), usual = row(7000, 12.0f), flat = row(7000, 0.5f);
   run(usual, {.top_k = 1}, "best");
   run(usual, {.top_k = 1024}, "as many as threads");

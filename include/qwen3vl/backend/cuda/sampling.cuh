@@ -75,7 +75,7 @@ struct BlockSums {
   }
 };
 
-/// All scores of a row. for_each(first, last, f) calls f(order, id) for ids in [first, last), shared among the threads.
+/// All scores of a row. for_each(first, last, f) calls f(score, id) for ids in [first, last), shared among the threads.
 template <int Threads>
 struct ScoreRow {
   const float* scores;
@@ -85,19 +85,20 @@ struct ScoreRow {
   __device__ __forceinline__ void for_each(Weight first, Weight last, F&& f) const {
     const Weight end = last < count ? last : count;
 #pragma unroll 4
-    for (Weight i = first + threadIdx.x; i < end; i += Threads) f(order_of(scores[i]), static_cast<std::uint32_t>(i));
+    for (Weight i = first + threadIdx.x; i < end; i += Threads) f(scores[i], static_cast<std::uint32_t>(i));
   }
 };
 
 /// Some of them, in shared memory, in any order.
 template <int Threads>
 struct ScoreList {
-  const std::uint32_t *orders, *ids;
+  const float* scores;
+  const std::uint32_t* ids;
   std::uint32_t count;
 
   template <class F>
   __device__ __forceinline__ void for_each(Weight, Weight, F&& f) const {
-    for (std::uint32_t i = threadIdx.x; i < count; i += Threads) f(orders[i], ids[i]);
+    for (std::uint32_t i = threadIdx.x; i < count; i += Threads) f(scores[i], ids[i]);
   }
 };
 
@@ -114,10 +115,10 @@ __device__ __forceinline__ Border find_border(BlockSums<Threads>& block_sums, co
   for (int shift = (bits - 1) / 2 * 2; shift >= 0; shift -= 2) {
     const Weight first = border.key, step = Weight{1} << shift, end = first + 4 * step;
     Weight sums[3] = {};  // at or above first + step, + 2 step, + 3 step, but below `end`
-    source.for_each(by_id ? first + step : 0, by_id ? end : ~Weight{0}, [&](std::uint32_t order, std::uint32_t id) {
-      const Weight key = by_id ? id : order;
+    source.for_each(by_id ? first + step : 0, by_id ? end : ~Weight{0}, [&](float score, std::uint32_t id) {
+      const Weight key = by_id ? id : order_of(score);
       if (key < first + step || key >= end) return;
-      const Weight w = weight(order, id);
+      const Weight w = weight(score, id);
       sums[0] += w;
       if (key >= first + 2 * step) sums[1] += w;
       if (key >= first + 3 * step) sums[2] += w;
@@ -139,13 +140,14 @@ __device__ __forceinline__ Border find_border(BlockSums<Threads>& block_sums, co
 /// The tokens of a row that may be chosen, and what they weigh.
 struct Kept {
   float highest, inverse_temperature;
-  std::uint32_t order = 0, id = 0;  ///< those of a higher order, and those of this one from this id on
+  float lowest = -INFINITY;    ///< what is above stays, and what is equal
+  std::uint32_t first_id = 0;  ///< from this id on
   float min_p = 0.0f;
 
   /// A whole number: at most `vocab` of them are added, each at most 2^42.
-  __device__ __forceinline__ Weight operator()(std::uint32_t order_, std::uint32_t id_) const {
-    if (order_ < order || (order_ == order && id_ < id)) return 0;
-    const float score = from_order(order_), probability = expf((score - highest) * inverse_temperature);
+  __device__ __forceinline__ Weight operator()(float score, std::uint32_t id) const {
+    if (score < lowest || (score == lowest && id < first_id)) return 0;
+    const float probability = expf((score - highest) * inverse_temperature);
     if (probability < min_p && score < highest) return 0;
     return static_cast<Weight>(probability * 0x1p42f);
   }
@@ -158,16 +160,13 @@ template <int Threads, class Source>
 __device__ __forceinline__ void keep_top_p(BlockSums<Threads>& block_sums, const Source& source, int id_bits,
                                            Weight total, Weight need, Kept& kept) {
   const Border border = find_border<false>(block_sums, source, 32, total, need, kept);
-  kept.order = static_cast<std::uint32_t>(border.key);
-  kept.id = 0;
-  const Weight each = kept(kept.order, 0), ties = (border.at_least - border.above) / each;
+  kept.lowest = from_order(static_cast<std::uint32_t>(border.key));
+  const Weight each = kept(kept.lowest, 0), ties = (border.at_least - border.above) / each;
   const Weight stay = (need - border.above + each - 1) / each;
   if (stay < ties) {
-    const std::uint32_t order = kept.order;
-    const Border tie =
-        find_border<true>(block_sums, source, id_bits, ties, stay,
-                          [&](std::uint32_t order_, std::uint32_t) { return order_ == order ? Weight{1} : Weight{0}; });
-    kept.id = static_cast<std::uint32_t>(tie.key);
+    const float lowest = kept.lowest;
+    const auto tied = [=](float score, std::uint32_t) { return score == lowest ? Weight{1} : Weight{0}; };
+    kept.first_id = static_cast<std::uint32_t>(find_border<true>(block_sums, source, id_bits, ties, stay, tied).key);
   }
 }
 
@@ -176,7 +175,7 @@ template <int Threads, class Source>
 __device__ __forceinline__ std::int32_t draw(BlockSums<Threads>& block_sums, const Source& source, int id_bits,
                                              const Kept& kept, double uniform) {
   Weight mine = 0;
-  source.for_each(0, ~Weight{0}, [&](std::uint32_t order, std::uint32_t id) { mine += kept(order, id); });
+  source.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) { mine += kept(score, id); });
   const Weight total = block_sums(mine);  // at least 2^42: the best one stays
   Weight before = static_cast<Weight>(uniform * static_cast<double>(total));
   if (before >= total) before = total - 1;
@@ -190,8 +189,9 @@ template <int Threads>
 struct SamplingShared {
   typename BlockSums<Threads>::Shared sums;
   BlockReduce<unsigned long long, Threads> best;
-  std::uint32_t best_orders[Threads];
-  std::uint32_t orders[sampling_list], ids[sampling_list];
+  float bests[Threads];
+  float scores[sampling_list];
+  std::uint32_t ids[sampling_list];
   std::uint32_t listed;
 };
 
@@ -208,16 +208,21 @@ __global__ void __launch_bounds__(Threads)
   const int id_bits = 32 - __clz(static_cast<int>(row.count));
   BlockSums<Threads> block_sums{shared.sums};
 
-  unsigned long long mine = 0;
+  float mine = -INFINITY;
+  std::uint32_t my_id = 0;
   bool broken = false;
-  row.for_each(0, ~Weight{0}, [&](std::uint32_t order, std::uint32_t id) {
-    broken = broken || order == 0 || order == 0xff800000u;  // NaN, +infinity
-    mine = Larger{}(mine, static_cast<unsigned long long>(order) << 32 | (0xffffffffu - id));
+  row.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) {
+    broken = broken || score != score;  // NaN
+    if (score > mine) {
+      mine = score;
+      my_id = id;
+    }
   });
-  shared.best_orders[thread] = static_cast<std::uint32_t>(mine >> 32);
+  shared.bests[thread] = mine;
+  shared.ids[thread] = my_id;
   if (thread == 0) shared.listed = 0;
-  broken = __syncthreads_or(broken ? 1 : 0) != 0;
-  const unsigned long long best = shared.best(mine, 0ull, Larger{});
+  broken = __syncthreads_or(broken || mine == INFINITY ? 1 : 0) != 0;
+  const unsigned long long best = shared.best(ranked(mine, my_id), 0ull, Larger{});
   const float highest = from_order(static_cast<std::uint32_t>(best >> 32));
   if (broken || !(highest > -INFINITY) || set.do_sample == 0) {  // the whole block
     if (thread == 0)
@@ -229,35 +234,35 @@ __global__ void __launch_bounds__(Threads)
 
   // Sets the best ones aside: all of the k best, or about two thousand.
   const bool few = set.top_k > 0 && set.top_k <= Threads;
-  const ScoreList<Threads> bests{shared.best_orders, shared.best_orders, Threads};
-  const auto one = [](std::uint32_t, std::uint32_t) { return Weight{1}; };
-  const Weight lowest =
-      find_border<false>(block_sums, bests, 32, Threads, static_cast<Weight>(few ? set.top_k : Threads * 7 / 8), one)
-          .key;
-  row.for_each(0, ~Weight{0}, [&](std::uint32_t order, std::uint32_t id) {
-    if (order < lowest) return;
+  const ScoreList<Threads> bests{shared.bests, shared.ids, Threads};
+  const auto one = [](float, std::uint32_t) { return Weight{1}; };
+  const auto wanted = static_cast<Weight>(few ? set.top_k : Threads * 7 / 8);
+  const Border border = find_border<false>(block_sums, bests, 32, Threads, wanted, one);
+  const float lowest = from_order(static_cast<std::uint32_t>(border.key));
+  row.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) {
+    if (score < lowest) return;
     const std::uint32_t place = atomicAdd(&shared.listed, 1u);
     if (place >= sampling_list) return;
-    shared.orders[place] = order;
+    shared.scores[place] = score;
     shared.ids[place] = id;
   });
   __syncthreads();
   const std::uint32_t listed = shared.listed;
   const bool fits = listed <= sampling_list;
-  const ScoreList<Threads> list{shared.orders, shared.ids, fits ? listed : 0};
+  const ScoreList<Threads> list{shared.scores, shared.ids, fits ? listed : 0};
 
   Kept kept{.highest = highest, .inverse_temperature = 1.0f / set.temperature};
   bool in_list = fits && (few || listed == row.count);  // whether the list has all that may be chosen
   const auto from_source = [&](auto&& f) { return in_list ? f(list) : f(row); };
   if (set.top_k > 0 && set.top_k < vocab) {
     const auto most = static_cast<Weight>(set.top_k);
-    kept.order = static_cast<std::uint32_t>(from_source([&](const auto& source) {
-                                              return find_border<false>(block_sums, source, 32, ~Weight{0}, most, one);
-                                            }).key);
+    const Border kth = from_source(
+        [&](const auto& source) { return find_border<false>(block_sums, source, 32, ~Weight{0}, most, one); });
+    kept.lowest = from_order(static_cast<std::uint32_t>(kth.key));
   }
   const auto weight_of = [&](const auto& source) {
     Weight weight = 0;
-    source.for_each(0, ~Weight{0}, [&](std::uint32_t order, std::uint32_t id) { weight += kept(order, id); });
+    source.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) { weight += kept(score, id); });
     return block_sums(weight);
   };
   if (set.top_p < 1.0f) {
