@@ -1,4 +1,4 @@
-/// sample() of a backend that chooses tokens itself, against the processors and the sampler of generation/, in double.
+/// sample() on the device, against the processors and the sampler of generation/, in double.
 #pragma once
 
 #include <algorithm>
@@ -8,13 +8,16 @@
 #include <vector>
 
 #include "guarded.hpp"
+#include "qwen3vl/backend/cuda/copies.cuh"
+#include "qwen3vl/backend/cuda/handle.cuh"
+#include "qwen3vl/backend/cuda/sampling.cuh"
+#include "qwen3vl/backend/transfer.hpp"
 #include "qwen3vl/generation/logits_warpers.hpp"
 
 namespace operations {
 
 /// The probability of each token after the processors; 0 if it is removed.
-template <class Settings>
-std::vector<double> probabilities(std::vector<float> scores, const Settings& settings) {
+inline std::vector<double> probabilities(std::vector<float> scores, const SamplingSettings& settings) {
   const std::vector<TokenId> ids;
   TemperatureLogitsWarper(settings.temperature)(ids, scores);
   if (settings.top_k > 0) TopKLogitsWarper(settings.top_k)(ids, scores);
@@ -31,8 +34,8 @@ std::vector<double> probabilities(std::vector<float> scores, const Settings& set
 /// One row of logits, and tokens that are asked for by the number in the middle of their share. Tokens are the
 /// likeliest ones and some spread over the vocabulary, so that one token too many or too few among the kept shifts all
 /// others.
-template <class B, class Settings>
-void sample_case(Context<B>& ctx, const std::vector<float>& logits, const Settings& settings, const std::string& what) {
+inline void sample_case(Context<Cuda>& ctx, const std::vector<float>& logits, const SamplingSettings& settings,
+                        const std::string& what) {
   const std::vector<double> shares = probabilities(logits, settings);
   const auto vocab = static_cast<index_t>(logits.size());
   std::vector<std::size_t> asked;
@@ -53,11 +56,11 @@ void sample_case(Context<B>& ctx, const std::vector<float>& logits, const Settin
   const auto rows = static_cast<index_t>(asked.size());
   std::vector<float> all;
   for (index_t row = 0; row < rows; ++row) all.insert(all.end(), logits.begin(), logits.end());
-  Guarded<B> scores(ctx, all);
-  Guarded<B, std::int32_t> ids(rows);
-  const auto set = upload<Settings>(ctx, std::vector<Settings>(asked.size(), settings));
+  Guarded<Cuda> scores(ctx, all);
+  Guarded<Cuda, std::int32_t> ids(rows);
+  const auto set = upload<SamplingSettings>(ctx, std::vector<SamplingSettings>(asked.size(), settings));
   const auto numbers = upload<double>(ctx, uniforms);
-  sample(ctx, scores.template view<dynamic, dynamic>(rows, vocab), set, numbers, ids.template view<dynamic>(rows));
+  sample(ctx, scores.view<dynamic, dynamic>(rows, vocab), set, numbers, ids.view<dynamic>(rows));
   BOOST_TEST(ids.intact(), what << ": wrote beside the ids");
   const std::vector<std::int32_t> chosen = ids.values(ctx);
   for (std::size_t i = 0; i < asked.size(); ++i)
@@ -65,8 +68,7 @@ void sample_case(Context<B>& ctx, const std::vector<float>& logits, const Settin
 }
 
 /// Rows that are not numbers, or with nothing to choose from, beside one that is right; greedy and not.
-template <class B, class Settings>
-void sample_broken_cases(Context<B>& ctx) {
+inline void sample_broken_cases(Context<Cuda>& ctx) {
   constexpr index_t vocab = 1500;
   const float infinity = std::numeric_limits<float>::infinity();
   std::vector<float> logits(4 * vocab, -infinity);
@@ -74,32 +76,32 @@ void sample_broken_cases(Context<B>& ctx) {
   logits[vocab] = infinity;
   logits[3 * vocab + 77] = -3.0f;
   for (const int do_sample : {0, 1}) {
-    Settings settings{.do_sample = do_sample, .top_k = 0};
-    Guarded<B> scores(ctx, logits);
-    Guarded<B, std::int32_t> ids(4);
-    const auto set = upload<Settings>(ctx, std::vector<Settings>(4, settings));
+    SamplingSettings settings{.do_sample = do_sample, .top_k = 0};
+    Guarded<Cuda> scores(ctx, logits);
+    Guarded<Cuda, std::int32_t> ids(4);
+    const auto set = upload<SamplingSettings>(ctx, std::vector<SamplingSettings>(4, settings));
     const auto numbers = upload<double>(ctx, std::vector<double>(4, 0.999));
-    sample(ctx, scores.template view<dynamic, dynamic>(4, vocab), set, numbers, ids.template view<dynamic>(4));
+    sample(ctx, scores.view<dynamic, dynamic>(4, vocab), set, numbers, ids.view<dynamic>(4));
     const std::vector<std::int32_t> expected{broken_scores, broken_scores, no_token_left, 77};
     BOOST_TEST(ids.values(ctx) == expected, boost::test_tools::per_element());
   }
 }
 
-template <class B, class Settings>
-void all_sampling_cases(Context<B>& ctx) {
-  sample_broken_cases<B, Settings>(ctx);
+inline void all_sampling_cases(Context<Cuda>& ctx) {
+  sample_broken_cases(ctx);
   const auto row = [](index_t vocab, float scale) {
     std::vector<float> logits = Numbers(static_cast<std::uint32_t>(vocab)).many(vocab);
     for (float& logit : logits) logit *= scale;
     return logits;
   };
-  const auto run = [&](const std::vector<float>& logits, Settings settings, const std::string& name) {
+  const auto run = [&](const std::vector<float>& logits, SamplingSettings settings, const std::string& name) {
     settings.do_sample = 1;
     sample_case(ctx, logits, settings,
                 concat("sample ", name, " of ", logits.size(), ", temperature ", settings.temperature, ", top_k ",
                        settings.top_k, ", top_p ", settings.top_p, ", min_p ", settings.min_p));
   };
-  const Settings released{.top_k = 20, .temperature = 0.7f, .top_p = 0.8f};  // generation_config.json of the releases
+  const SamplingSettings released{
+      .top_k = 20, .temperature = 0.7f, .top_p = 0.8f};  // generation_config.json of the releases
   for (const index_t vocab : {1, 2, 21, 999, 7000}) {
     run(row(vocab, 12.0f), released, "as released");
     run(row(vocab, 1.0f), released, "as released, flat,");
@@ -130,11 +132,12 @@ void all_sampling_cases(Context<B>& ctx) {
   masked[4] = 0.0f;
   run(masked, {.top_k = 50, .top_p = 0.95f}, "few left");
   // Greedy: the lowest id among equals, and none of the rest counts.
-  Guarded<B> scores(ctx, ties);
-  Guarded<B, std::int32_t> id(1);
-  const auto set = upload<Settings>(ctx, std::vector<Settings>{{.do_sample = 0, .top_k = 7, .temperature = 9.0f}});
+  Guarded<Cuda> scores(ctx, ties);
+  Guarded<Cuda, std::int32_t> id(1);
+  const auto set =
+      upload<SamplingSettings>(ctx, std::vector<SamplingSettings>{{.do_sample = 0, .top_k = 7, .temperature = 9.0f}});
   const auto number = upload<double>(ctx, std::vector<double>{0.9});
-  sample(ctx, scores.template view<dynamic, dynamic>(1, 7000), set, number, id.template view<dynamic>(1));
+  sample(ctx, scores.view<dynamic, dynamic>(1, 7000), set, number, id.view<dynamic>(1));
   BOOST_TEST(id.values(ctx)[0] == std::ranges::max_element(ties) - ties.begin());
 }
 
