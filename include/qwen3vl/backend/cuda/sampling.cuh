@@ -43,49 +43,73 @@ inline constexpr std::int32_t broken_scores = -1, no_token_left = -2;
 namespace cuda {
 
 using Weight = unsigned long long;
+inline constexpr std::uint32_t all_ids = 0xffffffffu;
 
-/// Sums of three numbers over the block, in every thread.
+/// Sums of three numbers over the block, in every thread. Only the first `warps` warps have numbers other than 0: of a
+/// short list that is one, and the others only wait.
 template <int Threads>
 struct BlockSums {
+  static constexpr int warps = Threads / warp_size;
   struct Shared {
-    Weight values[2][Threads / warp_size][3];  // in turn, so that one barrier per sum is enough
+    Weight values[2][warps][3];  // in turn, so that one barrier per sum is enough
   };
-  static_assert(Threads % warp_size == 0 && Threads <= warp_size * warp_size);
+  static_assert(Threads % warp_size == 0 && warps <= warp_size);
 
   Shared& shared;
   int turn = 0;
 
-  __device__ __forceinline__ void operator()(Weight (&sums)[3]) {
+  __device__ __forceinline__ void operator()(Weight (&sums)[3], int active_warps) {
     const int lane = static_cast<int>(threadIdx.x) % warp_size, warp = static_cast<int>(threadIdx.x) / warp_size;
     auto& values = shared.values[turn];
     turn ^= 1;
+    if (warp < active_warps) {
 #pragma unroll
-    for (int i = 0; i < 3; ++i) {
-      sums[i] = warp_sum(sums[i]);
-      if (lane == 0) values[warp][i] = sums[i];
+      for (int i = 0; i < 3; ++i) {
+        sums[i] = warp_sum(sums[i]);
+        if (lane == 0) values[warp][i] = sums[i];
+      }
     }
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < 3; ++i) sums[i] = warp_sum(lane < Threads / warp_size ? values[lane][i] : Weight{0});
+    for (int i = 0; i < 3; ++i) {
+      if (active_warps <= 4) {  // fewer reads than shuffles
+        sums[i] = 0;
+        for (int w = 0; w < active_warps; ++w) sums[i] += values[w][i];
+      } else {
+        sums[i] = warp_sum(lane < active_warps ? values[lane][i] : Weight{0});
+      }
+    }
   }
-  __device__ __forceinline__ Weight operator()(Weight value) {
+  __device__ __forceinline__ Weight operator()(Weight value, int active_warps) {
     Weight sums[3] = {value, 0, 0};
-    (*this)(sums);
+    (*this)(sums, active_warps);
     return sums[0];
   }
 };
+
+/// The order of the k-th largest of one score per thread, where `present`. At least k are. The barrier itself counts.
+__device__ __forceinline__ std::uint32_t kth_largest(float score, bool present, int k) {
+  const std::uint32_t order = order_of(score);
+  std::uint32_t kth = 0;
+  for (int bit = 31; bit >= 0; --bit) {
+    const std::uint32_t candidate = kth | 1u << bit;
+    if (__syncthreads_count(present && order >= candidate ? 1 : 0) >= k) kth = candidate;
+  }
+  return kth;
+}
 
 /// All scores of a row. for_each(first, last, f) calls f(score, id) for ids in [first, last), shared among the threads.
 template <int Threads>
 struct ScoreRow {
   const float* scores;
   std::uint32_t count;
+  int warps = Threads / warp_size;  ///< that have any of them
 
   template <class F>
-  __device__ __forceinline__ void for_each(Weight first, Weight last, F&& f) const {
-    const Weight end = last < count ? last : count;
+  __device__ __forceinline__ void for_each(std::uint32_t first, std::uint32_t last, F&& f) const {
+    const std::uint32_t end = last < count ? last : count;
 #pragma unroll 4
-    for (Weight i = first + threadIdx.x; i < end; i += Threads) f(scores[i], static_cast<std::uint32_t>(i));
+    for (std::uint32_t i = first + threadIdx.x; i < end; i += Threads) f(scores[i], i);
   }
 };
 
@@ -95,9 +119,10 @@ struct ScoreList {
   const float* scores;
   const std::uint32_t* ids;
   std::uint32_t count;
+  int warps = static_cast<int>(ceil_div(count < Threads ? count : Threads, warp_size));
 
   template <class F>
-  __device__ __forceinline__ void for_each(Weight, Weight, F&& f) const {
+  __device__ __forceinline__ void for_each(std::uint32_t, std::uint32_t, F&& f) const {
     for (std::uint32_t i = threadIdx.x; i < count; i += Threads) f(scores[i], ids[i]);
   }
 };
@@ -115,15 +140,16 @@ __device__ __forceinline__ Border find_border(BlockSums<Threads>& block_sums, co
   for (int shift = (bits - 1) / 2 * 2; shift >= 0; shift -= 2) {
     const Weight first = border.key, step = Weight{1} << shift, end = first + 4 * step;
     Weight sums[3] = {};  // at or above first + step, + 2 step, + 3 step, but below `end`
-    source.for_each(by_id ? first + step : 0, by_id ? end : ~Weight{0}, [&](float score, std::uint32_t id) {
-      const Weight key = by_id ? id : order_of(score);
-      if (key < first + step || key >= end) return;
-      const Weight w = weight(score, id);
-      sums[0] += w;
-      if (key >= first + 2 * step) sums[1] += w;
-      if (key >= first + 3 * step) sums[2] += w;
-    });
-    block_sums(sums);
+    source.for_each(by_id ? static_cast<std::uint32_t>(first + step) : 0,
+                    by_id ? static_cast<std::uint32_t>(end) : all_ids, [&](float score, std::uint32_t id) {
+                      const Weight key = by_id ? id : order_of(score);
+                      if (key < first + step || key >= end) return;
+                      const Weight w = weight(score, id);
+                      sums[0] += w;
+                      if (key >= first + 2 * step) sums[1] += w;
+                      if (key >= first + 3 * step) sums[2] += w;
+                    });
+    block_sums(sums, source.warps);
     const Weight beyond = border.above;
     border.above = beyond + sums[0];
 #pragma unroll
@@ -175,8 +201,8 @@ template <int Threads, class Source>
 __device__ __forceinline__ std::int32_t draw(BlockSums<Threads>& block_sums, const Source& source, int id_bits,
                                              const Kept& kept, double uniform) {
   Weight mine = 0;
-  source.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) { mine += kept(score, id); });
-  const Weight total = block_sums(mine);  // at least 2^42: the best one stays
+  source.for_each(0, all_ids, [&](float score, std::uint32_t id) { mine += kept(score, id); });
+  const Weight total = block_sums(mine, source.warps);  // at least 2^42: the best one stays
   Weight before = static_cast<Weight>(uniform * static_cast<double>(total));
   if (before >= total) before = total - 1;
   return static_cast<std::int32_t>(find_border<true>(block_sums, source, id_bits, total, total - before, kept).key);
@@ -189,7 +215,6 @@ template <int Threads>
 struct SamplingShared {
   typename BlockSums<Threads>::Shared sums;
   BlockReduce<unsigned long long, Threads> best;
-  float bests[Threads];
   float scores[sampling_list];
   std::uint32_t ids[sampling_list];
   std::uint32_t listed;
@@ -211,15 +236,13 @@ __global__ void __launch_bounds__(Threads)
   float mine = -INFINITY;
   std::uint32_t my_id = 0;
   bool broken = false;
-  row.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) {
+  row.for_each(0, all_ids, [&](float score, std::uint32_t id) {
     broken = broken || score != score;  // NaN
     if (score > mine) {
       mine = score;
       my_id = id;
     }
   });
-  shared.bests[thread] = mine;
-  shared.ids[thread] = my_id;
   if (thread == 0) shared.listed = 0;
   broken = __syncthreads_or(broken || mine == INFINITY ? 1 : 0) != 0;
   const unsigned long long best = shared.best(ranked(mine, my_id), 0ull, Larger{});
@@ -234,12 +257,8 @@ __global__ void __launch_bounds__(Threads)
 
   // Sets the best ones aside: all of the k best, or about two thousand.
   const bool few = set.top_k > 0 && set.top_k <= Threads;
-  const ScoreList<Threads> bests{shared.bests, shared.ids, Threads};
-  const auto one = [](float, std::uint32_t) { return Weight{1}; };
-  const auto wanted = static_cast<Weight>(few ? set.top_k : Threads * 7 / 8);
-  const Border border = find_border<false>(block_sums, bests, 32, Threads, wanted, one);
-  const float lowest = from_order(static_cast<std::uint32_t>(border.key));
-  row.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) {
+  const float lowest = from_order(kth_largest(mine, true, few ? set.top_k : Threads * 7 / 8));
+  row.for_each(0, all_ids, [&](float score, std::uint32_t id) {
     if (score < lowest) return;
     const std::uint32_t place = atomicAdd(&shared.listed, 1u);
     if (place >= sampling_list) return;
@@ -255,15 +274,24 @@ __global__ void __launch_bounds__(Threads)
   bool in_list = fits && (few || listed == row.count);  // whether the list has all that may be chosen
   const auto from_source = [&](auto&& f) { return in_list ? f(list) : f(row); };
   if (set.top_k > 0 && set.top_k < vocab) {
-    const auto most = static_cast<Weight>(set.top_k);
-    const Border kth = from_source(
-        [&](const auto& source) { return find_border<false>(block_sums, source, 32, ~Weight{0}, most, one); });
-    kept.lowest = from_order(static_cast<std::uint32_t>(kth.key));
+    std::uint32_t kth = 0;
+    if (in_list && list.count <= Threads) {
+      const bool present = thread < static_cast<int>(list.count);
+      kth = kth_largest(present ? list.scores[thread] : 0.0f, present, set.top_k);
+    } else {
+      const auto one = [](float, std::uint32_t) { return Weight{1}; };
+      const auto most = static_cast<Weight>(set.top_k);
+      const auto find = [&](const auto& source) {
+        return find_border<false>(block_sums, source, 32, ~Weight{0}, most, one);
+      };
+      kth = static_cast<std::uint32_t>(from_source(find).key);
+    }
+    kept.lowest = from_order(kth);
   }
   const auto weight_of = [&](const auto& source) {
     Weight weight = 0;
-    source.for_each(0, ~Weight{0}, [&](float score, std::uint32_t id) { weight += kept(score, id); });
-    return block_sums(weight);
+    source.for_each(0, all_ids, [&](float score, std::uint32_t id) { weight += kept(score, id); });
+    return block_sums(weight, source.warps);
   };
   if (set.top_p < 1.0f) {
     const Weight total = from_source(weight_of);
