@@ -131,6 +131,10 @@ inline void all_sampling_cases(Context<Cuda>& ctx) {
   masked[0] = masked[3] = -0.0f;
   masked[4] = 0.0f;
   run(masked, {.top_k = 50, .top_p = 0.95f}, "few left");
+  // Neighbouring floats: the border is exact.
+  std::vector<float> close;
+  for (int i = 0; i < 500; ++i) close.push_back(1.0f + static_cast<float>(i * 7 % 500) * 0x1p-23f);
+  run(close, {.top_k = 5}, "neighbours");
   // Greedy: the lowest id among equals, and none of the rest counts.
   Guarded<Cuda> scores(ctx, ties);
   Guarded<Cuda, std::int32_t> id(1);

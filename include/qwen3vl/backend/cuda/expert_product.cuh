@@ -16,6 +16,7 @@
 /// that the eight rows which one ldmatrix reads lie in different banks.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 

@@ -2,6 +2,7 @@
 /// floats, of which the loss reads each twice (the second time from the L2 cache, a row is 608 KB).
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"

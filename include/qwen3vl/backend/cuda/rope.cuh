@@ -2,6 +2,7 @@
 /// rotation is one kernel with its norm and cache write.)
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"

@@ -2,6 +2,7 @@
 /// by latency: a decoded token is one warp, TopK rounds of finding the largest.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
