@@ -20,3 +20,4 @@ endfunction()
 
 qwen3vl_add_cuda_test(emulator_test)
 qwen3vl_add_cuda_test(instructions_test)
+qwen3vl_add_cuda_test(sampling_test)

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/backend/cpu/cpu.hpp"
@@ -35,18 +36,22 @@ class Numbers {
 };
 
 /// Memory of backend B with 16 guard words on both sides. Outputs begin as NaN, so that what is not written is seen.
+/// On the host's side of it bf16 is float.
 template <class B, class T = float>
 class Guarded {
   static constexpr index_t guard = 16;
-  static constexpr std::uint32_t pattern = 0x7fdeadbfu;  // also a NaN
+  using Host = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+  using Word = std::conditional_t<sizeof(T) == 2, std::uint16_t, std::uint32_t>;
+  static constexpr Word pattern = static_cast<Word>(0x7fdeadbfu >> (sizeof(T) == 2 ? 16 : 0));  // also a NaN
 
  public:
   explicit Guarded(index_t count) : count_(count), memory_(count + 2 * guard) {
     static_assert(sizeof(T) == sizeof pattern);
-    for (index_t i = 0; i < count + 2 * guard; ++i) std::memcpy(memory_.data() + i, &pattern, sizeof pattern);
+    for (index_t i = 0; i < count + 2 * guard; ++i)
+      std::memcpy(static_cast<void*>(memory_.data() + i), &pattern, sizeof pattern);
   }
-  Guarded(Context<B>& ctx, const std::vector<T>& values) : Guarded(static_cast<index_t>(values.size())) {
-    copy_from_host(ctx, View<const T, Cpu, dynamic>(values.data(), count_), View<T, B, dynamic>(data(), count_));
+  Guarded(Context<B>& ctx, const std::vector<Host>& values) : Guarded(static_cast<index_t>(values.size())) {
+    copy_from_host(ctx, View<const Host, Cpu, dynamic>(values.data(), count_), View<T, B, dynamic>(data(), count_));
   }
 
   T* data() { return memory_.data() + guard; }
@@ -54,16 +59,16 @@ class Guarded {
   View<T, B, E...> view(Sizes... sizes) {
     return View<T, B, E...>(data(), sizes...);
   }
-  std::vector<T> values(Context<B>& ctx) {
-    std::vector<T> host(static_cast<std::size_t>(count_));
-    copy_to_host(ctx, View<const T, B, dynamic>(data(), count_), View<T, Cpu, dynamic>(host.data(), count_));
+  std::vector<Host> values(Context<B>& ctx) {
+    std::vector<Host> host(static_cast<std::size_t>(count_));
+    copy_to_host(ctx, View<const T, B, dynamic>(data(), count_), View<Host, Cpu, dynamic>(host.data(), count_));
     return host;
   }
   /// Whether nothing was written beside the buffer.
   bool intact() const {
     for (index_t i = 0; i < guard; ++i)
       for (const index_t at : {i, guard + count_ + i}) {
-        std::uint32_t word = 0;
+        Word word = 0;
         std::memcpy(&word, memory_.data() + at, sizeof word);
         if (word != pattern) return false;
       }
@@ -76,9 +81,9 @@ class Guarded {
 };
 
 /// Checks an output element by element. bound[i] is the allowed error; it follows from the operands.
-template <class B>
-void check(Context<B>& ctx, Guarded<B>& output, const std::vector<double>& expected, const std::vector<double>& bound,
-           const std::string& what) {
+template <class B, class T>
+void check(Context<B>& ctx, Guarded<B, T>& output, const std::vector<double>& expected,
+           const std::vector<double>& bound, const std::string& what) {
   BOOST_TEST(output.intact(), what << ": wrote beside its output");
   const std::vector<float> values = output.values(ctx);
   BOOST_REQUIRE(values.size() == expected.size());

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "guarded.hpp"
@@ -236,6 +238,37 @@ void logit_cases(Context<B>& ctx) {
   check(ctx, losses, expected, {8 * epsilon * 8.0, 8 * epsilon * 1000.0, 0.0}, "cross_entropy");
 }
 
+/// Rows as long as several blocks share, with equals far apart, and with what is no number.
+template <class B>
+void long_logit_cases(Context<B>& ctx) {
+  constexpr index_t vocab = 9001, rows = 5;
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> logits = Numbers(6).many(rows * vocab);
+  const auto row = [&](index_t r) { return logits.begin() + r * vocab; };
+  row(0)[4100] = row(0)[8999] = 3.0f;
+  row(1)[9000] = 3.0f;
+  std::fill_n(row(2), vocab, -infinity);
+  std::fill_n(row(3), vocab, std::numeric_limits<float>::quiet_NaN());
+  for (index_t i = 0; i < vocab; ++i) row(4)[i] = -std::abs(row(4)[i]) - 0.1f;
+  row(4)[4500] = -0.0f;  // equal to
+  row(4)[8900] = 0.0f;
+  Guarded<B> buffer(ctx, logits), losses(rows);
+  Guarded<B, std::int32_t> ids(rows), labels(ctx, std::vector<std::int32_t>{8999, 0, -100, -100, 7});
+  argmax(ctx, buffer.template view<dynamic, dynamic>(rows, vocab), ids.template view<dynamic>(rows));
+  BOOST_TEST(ids.intact());
+  BOOST_TEST(ids.values(ctx) == (std::vector<std::int32_t>{4100, 9000, 0, 0, 4500}), boost::test_tools::per_element());
+  cross_entropy(ctx, buffer.template view<dynamic, dynamic>(rows, vocab),
+                View<const std::int32_t, B, dynamic>(labels.data(), rows), losses.template view<dynamic>(rows));
+  std::vector<double> expected, bound;
+  for (const auto& [r, label] : {std::pair{0, 8999}, {1, 0}, {2, -100}, {3, -100}, {4, 7}}) {
+    double sum = 0.0;
+    for (index_t v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(row(r)[v]));
+    expected.push_back(label < 0 ? 0.0 : std::log(sum) - static_cast<double>(row(r)[label]));
+    bound.push_back(label < 0 ? 0.0 : 16 * epsilon * std::abs(expected.back()));
+  }
+  check(ctx, losses, expected, bound, "cross_entropy of long rows");
+}
+
 template <class B>
 void all_row_cases(Context<B>& ctx) {
   norm_cases<B, 1>(ctx, 3, 0.0f);
@@ -251,6 +284,7 @@ void all_row_cases(Context<B>& ctx) {
   stored_type_case<B, bf16, f16>(ctx, DType::f16);
   stored_type_case<B, bf16, bf16>(ctx, DType::bf16);
   logit_cases(ctx);
+  long_logit_cases(ctx);
 }
 
 }  // namespace operations
