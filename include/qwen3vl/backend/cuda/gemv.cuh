@@ -1,0 +1,231 @@
+/// Products of one to eight rows of activations with a weight matrix: what decoding does.
+/// Limited by memory: a weight is read once, with 16-byte loads past the first cache, and used for all rows at once. So
+/// what counts is how many bytes are on their way; eight rows cost what one costs.
+///
+/// bf16: a block has 16 (or 32) rows of the weight, and its eight warps share the columns, 64 at a time in turn:
+///
+///              64 columns
+///            +-----+-----+-     -+-----+-----+-            The product is W x^T: 16 weight rows times 8 activation rows, as
+///   16 rows  |warp0|warp1|  ...  |warp7|warp0|  ...        the tensor cores take it. Columns of a sum may come in any
+///            +-----+-----+-     -+-----+-----+-            order, so each lane multiplies what its loads give it.
+///
+/// A warp has four of its turns under way, 8 KiB; with two such blocks a multiprocessor has 128 KiB, about three times what
+/// its share of HBM's bandwidth needs at a latency of a microsecond. The warps' sums are added in order.
+/// With SwiGLU half of the rows are gates and half the ups beside them, so that both meet in the block.
+///
+/// f32, and bf16 with odd widths: a warp has one row (or a gate and its up).
+///
+/// A row's result does not depend on how many rows there are.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/backend/cuda/packed_bf16.cuh"
+#include "qwen3vl/backend/cuda/reduce.cuh"
+#include "qwen3vl/backend/cuda/vector.cuh"
+#include "qwen3vl/backend/ops.hpp"
+
+namespace qwen3vl::cuda {
+
+/// The most rows of activations that `gemv` takes.
+inline constexpr int gemv_tokens = 8;
+
+/// y of one element: z is the sum with its bias, up that of the up projection where there is one.
+template <class E, class Y>
+__device__ __forceinline__ void gemv_finish(float z, float up, Y* y) {
+  if constexpr (std::is_same_v<E, epilogue::Add>) {
+    z += static_cast<float>(*y);
+  } else if constexpr (std::is_same_v<E, epilogue::Gelu>) {
+    z = 0.5f * z * (1.0f + erff(z * 0.70710678118654752f));
+  } else if constexpr (std::is_same_v<E, epilogue::GeluTanh>) {
+    z = 0.5f * z * (1.0f + tanhf(0.79788456080286536f * (z + 0.044715f * z * z * z)));
+  } else if constexpr (std::is_same_v<E, epilogue::SwiGlu>) {
+    z = z / (1.0f + expf(-z)) * up;
+  } else {
+    static_assert(std::is_same_v<E, epilogue::Store>);
+  }
+  *y = static_cast<Y>(z);
+}
+
+/// How N x K weights are shared out.
+template <int N, int K, class E>
+struct GemvTiling {
+  static constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
+  static constexpr int outputs = gated ? N / 2 : N;
+  static constexpr int tile_outputs = gated ? 8 : 16;  // of 16 weight rows
+  /// Two tiles in a block where there are blocks enough: activations are then loaded half as often.
+  static constexpr int tiles = N >= 16384 ? 2 : 1;
+  static constexpr int block_outputs = tiles * tile_outputs;
+  static constexpr int turn = 64;  // columns: 128 bytes of a row
+  static constexpr int turns = ceil_div(K, turn);
+  static constexpr int warps = turns < 8 ? turns : 8;
+  static constexpr int unroll = 4 / tiles;  // turns under way
+  static_assert(K % 8 == 0, "16-byte loads");
+};
+
+/// Sums of each warp, [weight row][activation row].
+template <class Tiling>
+struct GemvShared {
+  float sums[Tiling::warps][Tiling::tiles][16][gemv_tokens];
+};
+
+/// Grid: outputs by block_outputs.
+template <class Y, int N, int K, class E>
+__global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size)
+    gemv_mma_kernel(const bf16* x, int tokens, const bf16* weight, const float* bias, Y* y) {
+  using Tiling = GemvTiling<N, K, E>;
+  constexpr bool whole_rows = Tiling::outputs % Tiling::block_outputs == 0, whole_turns = K % Tiling::turn == 0;
+  auto& shared = shared_memory<GemvShared<Tiling>>();
+  const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+  const int g = lane / 4, j = lane % 4;
+  const int first = static_cast<int>(blockIdx.x) * Tiling::block_outputs;
+
+  // Rows g and g + 8 of each tile: two outputs, or a gate and its up.
+  const bf16* rows[Tiling::tiles][2];
+  bool valid[Tiling::tiles][2];
+#pragma unroll
+  for (int tile = 0; tile < Tiling::tiles; ++tile)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int output = first + tile * Tiling::tile_outputs + g + (Tiling::gated ? 0 : 8 * half);
+      valid[tile][half] = whole_rows || output < Tiling::outputs;
+      const int row = output + (Tiling::gated ? half * Tiling::outputs : 0);
+      rows[tile][half] = weight + static_cast<std::int64_t>(valid[tile][half] ? row : 0) * K + 8 * j;
+    }
+  const bool token_valid = g < tokens;
+  const bf16* const token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K + 8 * j;
+
+  float sums[Tiling::tiles][2][4] = {};  // two chains of products
+  const auto take = [&](auto count, int first_turn) {
+    constexpr int turns = decltype(count)::value;
+    PackedBf16 w[turns][Tiling::tiles][2][2], a[turns][2];
+#pragma unroll
+    for (int t = 0; t < turns; ++t)
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+        const int column = (first_turn + t * Tiling::warps) * Tiling::turn + 32 * part;
+        const bool inside = whole_turns || column + 8 * j < K;
+#pragma unroll
+        for (int tile = 0; tile < Tiling::tiles; ++tile)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            w[t][tile][part][half] = PackedBf16{};
+            if (inside && valid[tile][half]) {
+              const uint4 loaded = load_streaming(rows[tile][half] + column);
+              w[t][tile][part][half] = PackedBf16{{loaded.x, loaded.y, loaded.z, loaded.w}};
+            }
+          }
+        a[t][part] = load_packed_if(inside && token_valid, token + column);
+      }
+#pragma unroll
+    for (int t = 0; t < turns; ++t)
+#pragma unroll
+      for (int part = 0; part < 2; ++part)
+#pragma unroll
+        for (int tile = 0; tile < Tiling::tiles; ++tile) {
+          const auto &upper = w[t][tile][part][0].values, &lower = w[t][tile][part][1].values, &b = a[t][part].values;
+          mma_bf16_16x8x16(sums[tile][0], {upper[0], lower[0], upper[1], lower[1]}, {b[0], b[1]});
+          mma_bf16_16x8x16(sums[tile][1], {upper[2], lower[2], upper[3], lower[3]}, {b[2], b[3]});
+        }
+  };
+  int turn = warp;
+  for (; turn + (Tiling::unroll - 1) * Tiling::warps < Tiling::turns; turn += Tiling::unroll * Tiling::warps)
+    take(std::integral_constant<int, Tiling::unroll>{}, turn);
+  for (; turn < Tiling::turns; turn += Tiling::warps) take(std::integral_constant<int, 1>{}, turn);
+
+#pragma unroll
+  for (int tile = 0; tile < Tiling::tiles; ++tile)
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      shared.sums[warp][tile][g + e / 2 * 8][2 * j + e % 2] = sums[tile][0][e] + sums[tile][1][e];
+  __syncthreads();
+  constexpr int threads = Tiling::warps * warp_size;
+  for (int i = static_cast<int>(threadIdx.x); i < Tiling::block_outputs * tokens; i += threads) {
+    const int local = i % Tiling::block_outputs, t = i / Tiling::block_outputs, output = first + local;
+    if (!whole_rows && output >= Tiling::outputs) continue;
+    const int tile = local / Tiling::tile_outputs, row = local % Tiling::tile_outputs;
+    float z = 0.0f, up = 0.0f;
+#pragma unroll
+    for (int w = 0; w < Tiling::warps; ++w) {
+      z += shared.sums[w][tile][row][t];
+      if constexpr (Tiling::gated) up += shared.sums[w][tile][row + 8][t];
+    }
+    if (bias != nullptr) {
+      z += bias[output];
+      if constexpr (Tiling::gated) up += bias[Tiling::outputs + output];
+    }
+    gemv_finish<E>(z, up, y + static_cast<std::int64_t>(t) * Tiling::outputs + output);
+  }
+}
+
+inline constexpr int gemv_fma_warps = 4;
+
+/// Grid: outputs by four; a warp has one. `Tokens`, a power of two, is at least `tokens`.
+template <class W, class Y, int N, int K, class E, int Tokens>
+__global__ void __launch_bounds__(gemv_fma_warps* warp_size)
+    gemv_fma_kernel(const W* x, int tokens, const W* weight, const float* bias, Y* y) {
+  constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
+  constexpr int outputs = gated ? N / 2 : N, width = vector_width<W, K>, vectors = K / width;
+  const int lane = static_cast<int>(threadIdx.x) % warp_size;
+  const int output = static_cast<int>(blockIdx.x) * gemv_fma_warps + static_cast<int>(threadIdx.x) / warp_size;
+  if (output >= outputs) return;
+  const W* const row = weight + static_cast<std::int64_t>(output) * K;
+  const W* const up_row = row + static_cast<std::int64_t>(gated ? outputs : 0) * K;
+  float sums[Tokens] = {}, ups[Tokens] = {};
+#pragma unroll 4
+  for (int v = lane; v < vectors; v += warp_size) {
+    float w[width], u[width] = {};
+    load_floats<width>(row + v * width, w);
+    if constexpr (gated) load_floats<width>(up_row + v * width, u);
+#pragma unroll
+    for (int t = 0; t < Tokens; ++t) {
+      if (t >= tokens) continue;
+      float values[width];
+      load_floats<width>(x + static_cast<std::int64_t>(t) * K + v * width, values);
+#pragma unroll
+      for (int i = 0; i < width; ++i) {
+        sums[t] = fmaf(w[i], values[i], sums[t]);
+        if constexpr (gated) ups[t] = fmaf(u[i], values[i], ups[t]);
+      }
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < Tokens; ++t) {
+    float z = warp_sum(sums[t]), up = gated ? warp_sum(ups[t]) : 0.0f;
+    if (lane != 0 || t >= tokens) continue;
+    if (bias != nullptr) {
+      z += bias[output];
+      if constexpr (gated) up += bias[outputs + output];
+    }
+    gemv_finish<E>(z, up, y + static_cast<std::int64_t>(t) * outputs + output);
+  }
+}
+
+/// y = epilogue(x weight^T + bias) for `tokens` rows of x, one to gemv_tokens; weight [N, K], bias [N] or null, y
+/// [tokens, epilogue::width<E, N>].
+template <int N, int K, class E, class W, class Y>
+void gemv(Context<Cuda>& ctx, const W* x, index_t tokens, const W* weight, const float* bias, Y* y, E) {
+  static_assert(std::is_same_v<W, bf16> || std::is_same_v<W, float>);
+  if (tokens == 0) return;
+  if constexpr (std::is_same_v<W, bf16> && K % 8 == 0) {
+    using Tiling = GemvTiling<N, K, E>;
+    launch<GemvShared<Tiling>>(ctx, gemv_mma_kernel<Y, N, K, E>, blocks_for(Tiling::outputs, Tiling::block_outputs),
+                               Tiling::warps * warp_size, x, tokens, weight, bias, y);
+  } else {
+    const unsigned blocks = blocks_for(epilogue::width<E, N>, gemv_fma_warps);
+    constexpr int threads = gemv_fma_warps * warp_size;
+    if (tokens == 1) {
+      launch(ctx, gemv_fma_kernel<W, Y, N, K, E, 1>, blocks, threads, x, tokens, weight, bias, y);
+    } else if (tokens <= 4) {
+      launch(ctx, gemv_fma_kernel<W, Y, N, K, E, 4>, blocks, threads, x, tokens, weight, bias, y);
+    } else {
+      launch(ctx, gemv_fma_kernel<W, Y, N, K, E, gemv_tokens>, blocks, threads, x, tokens, weight, bias, y);
+    }
+  }
+}
+
+}  // namespace qwen3vl::cuda
