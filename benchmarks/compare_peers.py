@@ -21,6 +21,7 @@ class Comparison:
     def __init__(self, options):
         self.options = options
         self.samples = {}  # "side/figure" -> list of numbers, one a round
+        self.packed = False  # whether packed weights are in a file
         self.problems = {}  # side -> why there is no figure
         if options.samples and os.path.exists(options.samples):
             with open(options.samples) as file:
@@ -89,6 +90,17 @@ class Comparison:
         figures["fma_gflops"], figures["read_gbytes_per_second"] = roof["fma_gflops"], roof["read_gbytes_per_second"]
         figures["int8_gops"] = roof["int8_dot_gops"]
         return {key: value for key, value in figures.items() if isinstance(value, (int, float)) and value > 0}
+
+    def ours_packed(self):
+        """Loading from the file of packed weights that the first start wrote."""
+        o = self.options
+        command = [os.path.join(o.programs, f"bench-model-{o.variant}"), "--model", o.checkpoint, "--weights", "bf16",
+                   "--packed-cache", os.path.join(os.path.dirname(o.checkpoint), "packed"), "--prompt-tokens", "0",
+                   "--decode-tokens", "0", "--threads", str(o.threads), "--json"]
+        if not self.packed:
+            self.run(command)
+            self.packed = True
+        return {"load_seconds": self.json_in(self.run(command)[0])["load_seconds"]}
 
     def llama_bench(self, weights, prompt=0, decode=0, depth=0):
         o = self.options
@@ -167,6 +179,7 @@ class Comparison:
             # As many words as llama.cpp's prompt has around the picture.
             self.take("ours question", number, lambda: self.ours("q8", prompt=12, decode=1, image=o.images[0]))
             self.take("cat", number, self.cat)
+            self.take("ours packed", number, self.ours_packed)
             if o.photo:
                 self.take("ours processing", number, self.our_processing)
                 if o.python:
