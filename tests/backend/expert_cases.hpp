@@ -217,6 +217,7 @@ void all_expert_cases(Context<B>& ctx) {
   for (const index_t tokens : {0, 1, 3, 5, 17}) {
     expert_mlp_case<B, float, 4, 2, 20, 33>(ctx, tokens, false);
     expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, tokens, false);
+    expert_mlp_case<B, bf16_dot, 4, 2, 33, 17>(ctx, tokens, false);
     expert_mlp_case<B, q8, 4, 2, 300, 33>(ctx, tokens, false);
     expert_mlp_case<B, q4, 4, 2, 40, 64>(ctx, tokens, false);
   }
@@ -224,6 +225,8 @@ void all_expert_cases(Context<B>& ctx) {
   expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, 260, true);
   rows_do_not_matter<B, bf16, 200, 700, epilogue::Add>(ctx);
   rows_do_not_matter<B, bf16, 130, 70, epilogue::SwiGlu>(ctx);
+  rows_do_not_matter<B, bf16_dot, 200, 700, epilogue::Add>(ctx);
+  rows_do_not_matter<B, bf16_dot, 130, 70, epilogue::SwiGlu>(ctx);
   rows_do_not_matter<B, q8, 200, 700, epilogue::Add>(ctx);
   rows_do_not_matter<B, q8, 130, 70, epilogue::SwiGlu>(ctx);
   rows_do_not_matter<B, q4, 200, 700, epilogue::Add>(ctx);
