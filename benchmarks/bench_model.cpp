@@ -106,6 +106,10 @@ void run(int argc, char** argv) {
   CLI::App app("Times whole runs of Qwen3-VL " QWEN3VL_VARIANT_NAME ".", program_name);
   auto* const model =
       app.add_option("--model", options.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
+  app.add_option("--packed-cache", options.packed_cache,
+                 "Folder for packed weights, to time a later start: the first one writes a file there")
+      ->type_name("DIR")
+      ->needs(model);
   app.add_flag("--random", random, "Random weights; needs no checkpoint (the default)")->excludes(model);
   app.add_option("--weights", weights, "Type of the weights in memory: " + Built::names() + " (default: the first)");
   app.add_option("--prompt-tokens", options.prompt_tokens, "Text tokens of the prompt (default: 512; 0: none)")

@@ -21,6 +21,7 @@ class Comparison:
     def __init__(self, options):
         self.options = options
         self.samples = {}  # "side/figure" -> list of numbers, one a round
+        self.packed = False  # whether packed weights are in a file
         self.problems = {}  # side -> why there is no figure
         if options.samples and os.path.exists(options.samples):
             with open(options.samples) as file:
@@ -90,6 +91,17 @@ class Comparison:
         figures["int8_gops"] = roof["int8_dot_gops"]
         return {key: value for key, value in figures.items() if isinstance(value, (int, float)) and value > 0}
 
+    def ours_packed(self):
+        """Loading from the file of packed weights that the first start wrote."""
+        o = self.options
+        command = [os.path.join(o.programs, f"bench-model-{o.variant}"), "--model", o.checkpoint, "--weights", "bf16",
+                   "--packed-cache", os.path.join(os.path.dirname(o.checkpoint), "packed"), "--prompt-tokens", "0",
+                   "--decode-tokens", "0", "--threads", str(o.threads), "--json"]
+        if not self.packed:
+            self.run(command)
+            self.packed = True
+        return {"load_seconds": self.json_in(self.run(command)[0])["load_seconds"]}
+
     def llama_bench(self, weights, prompt=0, decode=0, depth=0):
         o = self.options
         command = [os.path.join(o.llama, "llama-bench"), "-m", f"{o.gguf}-{weights}.gguf", "-t", str(o.threads), "-p",
@@ -151,6 +163,8 @@ class Comparison:
                 self.take("ours " + weights, number, lambda: self.ours(weights, o.prompt, o.decode, o.contexts[0]))
                 if o.llama:
                     self.take("llama " + gguf, number, lambda: self.llama_text(gguf, o.contexts[0]))
+            if o.bf16_dot:
+                self.take("ours bf16-dot", number, lambda: self.ours("bf16-dot", o.prompt, o.decode, o.contexts[0]))
             if o.python:
                 self.take("transformers", number, self.transformers)
             for context in o.contexts[1:]:
@@ -162,11 +176,14 @@ class Comparison:
                               lambda: self.llama_bench("Q8_0", decode=o.decode, depth=context))
             for size, image in zip(o.sizes, o.images):
                 self.take(f"ours vision {size}", number, lambda: self.ours("bf16", prompt=8, image=image))
+                if o.bf16_dot:
+                    self.take(f"ours dot vision {size}", number, lambda: self.ours("bf16-dot", prompt=8, image=image))
                 if o.llama:
                     self.take(f"llama picture {size}", number, lambda: self.llama_picture(image))
             # As many words as llama.cpp's prompt has around the picture.
             self.take("ours question", number, lambda: self.ours("q8", prompt=12, decode=1, image=o.images[0]))
             self.take("cat", number, self.cat)
+            self.take("ours packed", number, self.ours_packed)
             if o.photo:
                 self.take("ours processing", number, self.our_processing)
                 if o.python:
@@ -213,6 +230,9 @@ class Comparison:
         yield row(f"prefill {o.prompt} tokens, bf16", "ours bf16" + prefill, "llama bf16" + prefill, "llama.cpp bf16", 1.5, **speed)
         yield row(f"prefill {o.prompt} tokens, bf16", "ours bf16" + prefill, "transformers" + prefill, "transformers f32", 1.35,
                   **speed)
+        if o.bf16_dot:
+            yield row(f"prefill {o.prompt} tokens, bf16-dot", "ours bf16-dot" + prefill, "llama bf16" + prefill, "llama.cpp bf16",
+                      1.5, **speed)
         yield row(f"prefill {o.prompt} tokens, 8-bit", "ours q8" + prefill, "llama Q8_0" + prefill, "llama.cpp Q8_0", 1.3, **speed)
         yield row(f"prefill {o.prompt} tokens, 4-bit", "ours q4" + prefill, "llama Q4_0" + prefill, "llama.cpp Q4_0", 1.2, **speed)
         for weights, gguf, bits, wanted in (("bf16", "bf16", "bf16", 1.1), ("q8", "Q8_0", "8-bit", 1.15), ("q4", "Q4_0", "4-bit", 1.2)):
@@ -227,6 +247,9 @@ class Comparison:
                       1.15, **seconds)
             yield row(f"vision tower, {size}, bf16", f"ours vision {size}" + vision, f"llama picture {size}" + vision,
                       "llama.cpp, f16 tower", 1.4, **seconds)
+            if o.bf16_dot:
+                yield row(f"vision tower, {size}, bf16-dot", f"ours dot vision {size}" + vision, f"llama picture {size}" + vision,
+                          "llama.cpp, f16 tower", 1.4, **seconds)
         token = "/time_to_first_token_seconds"
         yield row(f"time to first token, {o.sizes[0]} and a question, 8-bit", "ours question" + token,
                   f"llama picture {o.sizes[0]}" + token, "llama.cpp Q8_0", 0.65, at_most=True, unit=" s")
@@ -262,6 +285,10 @@ class Comparison:
         yield "Weights are random and the same for all. Medians of runs in turn, in brackets the lowest and the highest. A ratio is the"
         yield "speed of this library divided by the peer's; where 'at most' is wanted, its time or memory divided by the peer's."
         yield ""
+        if o.bf16_dot:
+            yield ("Rows of bf16 round nothing but weights here; llama.cpp rounds activations to bf16 for these products, too. Rows of "
+                   "bf16-dot do the same.")
+            yield ""
         yield "| | this library | peer | peer's figure | ratio | wanted | met |"
         yield "|---|---|---|---|---|---|---|"
         yield from self.rows()
@@ -317,6 +344,7 @@ def arguments():
     parser.add_argument("--decode", type=int, default=32)
     parser.add_argument("--contexts", type=int, nargs=3, default=[512, 4096, 16384])
     parser.add_argument("--samples", help="keep all samples in this file, and go on from it")
+    parser.add_argument("--bf16-dot", action="store_true", help="also with bf16 products (precision bf16-dot)")
     parser.add_argument("--note", action="append", default=[], help="a line for the page, such as versions")
     parser.add_argument("--quick", action="store_true", help="measure the roof in a hurry, to see that all works")
     return parser.parse_args()

@@ -28,6 +28,9 @@ variant=${BENCH_VARIANT:-2b}
 tokenizer=${TOKENIZER_JSON:-$source_dir/tests/assets/qwen3-tokenizer/tokenizer.json}
 name=$work/qwen3vl-$variant
 notes=() peers=()
+# Processors that multiply bf16 by itself are measured with it, too.
+if [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4"; fi
+case ";${BENCH_PRECISIONS:-};" in *";bf16-dot;"*) peers+=(--bf16-dot) ;; esac
 
 say() { echo "== $*" >&2; }
 # Runs a step with its output in a log; on failure says where to look.
@@ -66,6 +69,7 @@ install_transformers() {
   fi
   notes+=(--note "transformers $("$python" -c 'import transformers; print(transformers.__version__)'), torch $("$python" -c 'import torch; print(torch.__version__)') (float32).")
   peers+=(--python "$python")
+  transformers_there=yes
 }
 
 # --- llama.cpp ---
@@ -84,7 +88,10 @@ get_llama() {
   fi
   say "downloading llama.cpp inside $package"
   mkdir -p "$work/download"
-  step download-llama "$python" -m pip download -q --no-deps --no-binary :all: -d "$work/download" "$package" || return 1
+  # The build system is installed, so that pip can ask the package for its version without building one from source.
+  step pip-build "$python" -m pip install -q scikit-build-core cmake ninja || return 1
+  step download-llama "$python" -m pip download -q --no-deps --no-binary "${package%%==*}" --no-build-isolation -d "$work/download" \
+    "$package" || return 1
   mkdir -p "$work/llama-package"
   # Without its times, which can lie in the future for ninja.
   tar xzmf "$work"/download/llama_cpp_python-*.tar.gz --strip-components=1 -C "$work/llama-package"
@@ -147,7 +154,7 @@ fi
 make_pictures
 make_text
 install_transformers || say "going on without transformers"
-if [ "${#peers[@]}" -gt 0 ]; then
+if [ -n "${transformers_there:-}" ]; then
   prepare_llama || say "going on without llama.cpp"
 else
   say "going on without llama.cpp: its converter needs transformers"

@@ -120,7 +120,7 @@ class Run {
       model.emplace(cpu_, config);
       model->load(RepeatedRandomWeights(), "random numbers");
     } else {
-      model.emplace(Model::from_pretrained(options_.model, cpu_));
+      model.emplace(Model::from_pretrained(options_.model, cpu_, {.packed_cache = options_.packed_cache}));
     }
     result_.load_seconds = timer.seconds();
     return std::move(*model);

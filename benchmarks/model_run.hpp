@@ -10,6 +10,7 @@ namespace qwen3vl::bench {
 /// What to run.
 struct RunOptions {
   std::string model;            ///< checkpoint folder; empty: random weights
+  std::string packed_cache;     ///< folder of packed weights (PretrainedOptions::packed_cache), or empty
   index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the picture
   index_t decode_tokens = 32;
   index_t context = 0;  ///< tokens in the cache before decoding; 0: as many as the prompt

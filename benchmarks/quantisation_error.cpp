@@ -2,8 +2,8 @@
 //   quantisation_error-<variant> MODEL_DIR [EXPECTED_DIR] [--check]
 // EXPECTED_DIR/cases.json has conversations and the exact greedy answers (default: MODEL_DIR/expected). Each answer is
 // given to the model token by token; the answer is reproduced if every next token would have been chosen. Prints one
-// line for f32, bf16, q8 and q4, and for llama.cpp's formats: their weights rounded in f32, activations not rounded.
-// With --check the program fails if an error is larger than it should be.
+// line for f32, bf16, bf16-dot, q8 and q4, and for llama.cpp's formats: their weights rounded in f32, activations not
+// rounded. With --check the program fails if an error is larger than it should be.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -213,6 +213,7 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
     report(std::string(P::name).c_str(), bits, run(model, cases));
   };
   ours(Bf16{}, 16);
+  ours(Bf16Dot{}, 16);
   ours(Q8{}, 8.3125);
   ours(Q4{}, 4.5625);
   if (!checks) return 0;
@@ -225,6 +226,8 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
   const int all = static_cast<int>(cases.size());
   check(summaries["f32"].answers == all, "f32 gives every answer");
   check(summaries["bf16"].answers == all, "bf16 gives every answer");
+  check(summaries["bf16-dot"].answers >= all - 1, "bf16-dot gives every answer but one");
+  check(summaries["bf16-dot"].mean_kl < 1e-3, "bf16-dot: mean KL below 1e-3");
   check(summaries["q8"].answers >= all - 1, "q8 gives every answer but one");
   check(summaries["q8"].mean_kl < 1e-3, "q8: mean KL below 1e-3");
   check(summaries["q8"].logits_error < 0.02, "q8: logits within 2 %");

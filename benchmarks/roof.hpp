@@ -44,10 +44,11 @@ inline double least_seconds(const Work& work, Arithmetic arithmetic, const Roof&
   return std::max(compute, work.bytes / roof.read_all);
 }
 
-/// The arithmetic of a precision's products, by its name; the roof of 8- and 4-bit blocks is that of 8-bit products.
+/// The arithmetic of a precision's products, by its name: bf16 weights meet f32 activations, those of bf16-dot bf16
+/// ones; the roof of 8- and 4-bit blocks is that of 8-bit products.
 constexpr Arithmetic arithmetic_of(std::string_view precision) {
   if (precision == "q8" || precision == "q4") return Arithmetic::int8;
-  return precision == "bf16" ? Arithmetic::bf16 : Arithmetic::f32;
+  return precision == "bf16-dot" ? Arithmetic::bf16 : Arithmetic::f32;
 }
 
 /// Measures. Each speed is the best of several runs that take about `seconds` together. `quick`: a small buffer and

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "program_run.hpp"
+#include "qwen3vl/io/gif_file.hpp"
 #include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/io/write_image.hpp"
 
 using namespace qwen3vl::test;
 
@@ -49,6 +51,21 @@ BOOST_AUTO_TEST_CASE(clips) {
   check_error(run("--messages - --source-fps 2", "[]"), "--source-fps");
 }
 
+// An animated GIF, and its frames as a folder of pictures at the same rate.
+BOOST_AUTO_TEST_CASE(animated_gif) {
+  const fs::path file = fs::path(QWEN3VL_TEST_DATA) / "assets/gif/pillow.gif";
+  qwen3vl::GifFile gif(file);
+  const TemporaryFolder folder;
+  for (std::int64_t i = 0; i < gif.metadata().total_num_frames; ++i)
+    qwen3vl::write_image(folder / (std::to_string(i) + ".png"), gif.frame(i));
+  write(folder / "clip.json", json{{"fps", gif.metadata().fps.value()}}.dump());
+  const std::string what = "--all-frames --prompt 'What happens in this video?' --video '";
+  const json of_gif = answer_of(what + file.string() + "'"), of_folder = answer_of(what + folder.path().string() + "'");
+  BOOST_TEST(of_gif.at("video_tokens").get<int>() > 0);
+  for (const char* figure : {"token_ids", "video_tokens", "prompt_tokens"})
+    BOOST_TEST(of_gif.at(figure) == of_folder.at(figure), figure);
+}
+
 BOOST_AUTO_TEST_CASE(chat_with_clips) {
   const std::string file = (assets / "expected" / "clips" / "02").string();
   const std::vector<json> answers = json_lines(
@@ -74,6 +91,18 @@ BOOST_AUTO_TEST_CASE(search_and_candidates) {
   BOOST_TEST(std::count(text.out.begin(), text.out.end(), '\n') == 2, text.out);
   check_error(run("--num-beams 2 --num-return-sequences 3" + describe), "num_return_sequences");
   check_error(run("--num-return-sequences 2"), "--num-return-sequences");
+  // Beams that may end early do; the two ends that look further find a score at least as good.
+  const auto score = [&](const std::string& when) {
+    return answer_of("--num-beams 3 --num-return-sequences 3 --early-stopping " + when + describe)
+        .at("answers")[0]
+        .at("score")
+        .get<double>();
+  };
+  BOOST_TEST(score("Never") >= score("true"));
+  check_error(run("--num-beams 2 --early-stopping soon" + describe), "--early-stopping");
+  BOOST_TEST(answer_of("--prompt-lookup 5 --max-matching-ngram-size 4" + describe).at("token_ids") ==
+             greedy_answer.at("token_ids"));
+  check_error(run("--max-matching-ngram-size 0" + describe), "--max-matching-ngram-size");
 }
 
 BOOST_AUTO_TEST_CASE(penalties_and_ends) {

@@ -47,10 +47,6 @@ struct Result {
   double processing_seconds = 0.0;
 };
 
-inline double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 /// A bar on a terminal while weights load; nothing elsewhere.
 inline LoadProgress progress_bar() {
   if (isatty(STDERR_FILENO) == 0) return {};
@@ -105,7 +101,7 @@ class Answerer {
     const ProcessorOptions options{
         .media_directory = folder, .videos = videos_, .video_prompt = arguments_.video_prompt};
     const ModelInputs inputs = processor_.apply_chat_template(conversations, chat_, options, images);
-    const double processing_seconds = seconds_since(start);
+    const double processing_seconds = detail::seconds_since(start);
 
     GenerateOptions generate = generate_;
     const GenerationConfig config = generate_.applied_to(model_.generation_config());
@@ -172,7 +168,7 @@ class Answerer {
         {.progress = progress_bar(), .packed_cache = arguments_.packed_cache, .warn = [](const std::string& text) {
            std::fprintf(stderr, "warning: %s\n", text.c_str());
          }});
-    load_seconds_ = seconds_since(start);
+    load_seconds_ = detail::seconds_since(start);
     generate_ = arguments_.generate;
     const GenerationConfig config = generate_.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) generate_.max_new_tokens = default_max_new_tokens;

@@ -153,9 +153,18 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->allow_extra_args(false);
   count("--num-beams", generate.num_beams, "Beam search over N beams");
   number("--length-penalty", generate.length_penalty, "Beam search: above 0 prefers longer answers");
+  number("--early-stopping", generate.early_stopping,
+         "Beam search ends with enough answers (true), when better ones are unlikely (false) or impossible (never)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, EarlyStopping>{
+              {"true", EarlyStopping::yes}, {"false", EarlyStopping::no}, {"never", EarlyStopping::never}},
+          CLI::ignore_case))
+      ->type_name("true|false|never");
   count("--num-return-sequences", generate.num_return_sequences, "Answers to one prompt, with their scores");
   count("--prompt-lookup", generate.prompt_lookup_num_tokens,
         "Guess up to N tokens from what was said before; the answer stays that of greedy decoding");
+  count("--max-matching-ngram-size", generate.max_matching_ngram_size,
+        "Words of up to N tokens to find such guesses by");
 
   const std::string thinking = "Thinking models";
   app.add_flag("--thinking", arguments.thinking, "Use the Thinking chat format: the answer opens with <think>")

@@ -108,10 +108,13 @@ void all_linear_cases(Context<B>& ctx) {
   for (const index_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29}) {
     linear_epilogues<B, float, 33, 17>(ctx, rows);
     linear_epilogues<B, bf16, 64, 36>(ctx, rows);
+    linear_epilogues<B, bf16_dot, 33, 37>(ctx, rows);
   }
   for (const index_t rows : {1, 9, 127}) linear_epilogues<B, float, 1, 1>(ctx, rows);
+  for (const index_t rows : {1, 9}) linear_epilogues<B, bf16_dot, 1, 1>(ctx, rows);
   // Deeper than one block of columns, and a last panel of one row.
   for (const index_t rows : {1, 2, 5, 20, 240}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
+  for (const index_t rows : {1, 2, 240}) linear_case<B, bf16_dot, 65, 1100, epilogue::Add>(ctx, rows, true);
   for (const index_t rows : {1, 3, 4, 5, 13, 29}) {
     linear_epilogues<B, q8, 33, 17>(ctx, rows);
     linear_epilogues<B, q4, 64, 36>(ctx, rows);
@@ -129,6 +132,7 @@ void all_linear_cases(Context<B>& ctx) {
   }
   // More outputs than a group of panels, so that a thread has several groups.
   linear_case<B, bf16, 1100, 300, epilogue::Store>(ctx, 6, false);
+  linear_case<B, bf16_dot, 1100, 300, epilogue::Store>(ctx, 6, false);
   linear_case<B, q8, 1100, 300, epilogue::Store>(ctx, 6, false);
   for (const index_t rows : {4, 33}) linear_case<B, float, 96, 513, epilogue::SwiGlu>(ctx, rows, false);
 }

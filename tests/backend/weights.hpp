@@ -12,7 +12,7 @@ namespace operations {
 
 template <class W>
 std::string weight_name() {
-  if constexpr (BlockWeight<W>) {
+  if constexpr (BlockWeight<W> || std::is_same_v<W, bf16_dot>) {
     return std::string(W::name);
   } else {
     return sizeof(W) == 2 ? "bf16" : "f32";
@@ -39,17 +39,21 @@ std::vector<float> as_packed(Context<B>& ctx, std::vector<float> weights) {
     BOOST_TEST(rows.intact());
     return rows.values(ctx);
   } else {
-    for (float& w : weights) w = static_cast<float>(static_cast<W>(w));
+    using Stored = std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>;
+    for (float& w : weights) w = static_cast<float>(static_cast<Stored>(w));
     return weights;
   }
 }
 
-/// How far an activation of this row may be off when it meets weights of type W. For blocks, backend/ops.hpp allows
-/// 2^-16 of the largest and 2^-10 of the mean magnitude of its 256 columns (the last ones may be fewer; the mean is of
-/// 256), and a few units in the last place.
+/// How far an activation of this row may be off when it meets weights of type W: for bf16_dot 2^-8 of itself. For
+/// blocks, backend/ops.hpp allows 2^-16 of the largest and 2^-10 of the mean magnitude of its 256 columns (the last
+/// ones may be fewer; the mean is of 256), and a few units in the last place.
 template <class W, class T>
 std::vector<double> activation_error(const T* x, index_t count) {
   std::vector<double> error(static_cast<std::size_t>(count), 0.0);
+  if constexpr (std::is_same_v<W, bf16_dot>)  // half a unit in the last of 8 bits
+    for (index_t k = 0; k < count; ++k)
+      error[static_cast<std::size_t>(k)] = std::abs(static_cast<double>(x[k])) * 0x1p-8;
   if constexpr (BlockWeight<W>) {
     for (index_t k0 = 0; k0 < count; k0 += 256) {
       const index_t end = std::min(count, k0 + 256);

@@ -2,7 +2,7 @@
 /// CPU), sums are always at least f32.
 ///
 /// A precision is any struct with
-///   Weight         the type of the text model's weights: float, bf16, q8 or q4
+///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8 or q4
 ///   Kv             the type of cached keys and values
 ///   name
 /// and, where they differ from Weight,
@@ -17,6 +17,12 @@
 #include "qwen3vl/tensor/dtype.hpp"
 
 namespace qwen3vl {
+
+/// bf16 weights whose products may round activations to bf16, too. Processors with dot products of bf16 (AVX-512 BF16)
+/// then do twice as many multiply-adds; everywhere else, products are those of bf16 weights.
+struct bf16_dot {
+  static constexpr std::string_view name = "bf16-dot";
+};
 
 /// Weights in blocks of 32 columns of a row, rounded once when they are loaded (from f32, bf16 or f16). Eight blocks
 /// share a bf16 scale s, and a block has an integer scale of its own, so that a product can stay in integers over 256
@@ -47,6 +53,16 @@ struct Bf16 {
   using Weight = bf16;
   using Kv = float;
   static constexpr std::string_view name = "bf16";
+};
+
+/// bf16 weights and, in products, bf16 activations where that is faster: what llama.cpp computes with bf16 files, and
+/// less rounding than transformers' bfloat16, which also keeps all that is between products in bf16. The router stays
+/// exact: a rounded one chooses other experts.
+struct Bf16Dot {
+  using Weight = bf16_dot;
+  using RouterWeight = bf16;
+  using Kv = float;
+  static constexpr std::string_view name = "bf16-dot";
 };
 
 /// 8-bit weights. The vision tower stays bf16 (it is a small part of the memory, and its error would reach every

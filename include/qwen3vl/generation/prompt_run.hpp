@@ -71,6 +71,7 @@ class PromptRun {
       std::vector<index_t> ready;
       const TokenBatch part = chunk_of_prompts(from, chunk, stride, ready);
       std::vector<std::int32_t> last_rows;
+      last_rows.reserve(ready.size());
       for (const index_t b : ready)
         last_rows.push_back(static_cast<std::int32_t>(part.sequences.offset(b * stride + 1)) - 1);
       const std::vector<float> logits = run(part, cache, last_rows);

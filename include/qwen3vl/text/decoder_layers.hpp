@@ -35,14 +35,11 @@ class DecoderLayers {
   template <class Self, class F>
   static void with_layer(Self& self, int i, F&& f) {
     const std::size_t at = places[static_cast<std::size_t>(i)];
-    if constexpr (dense_count == 0) {
-      f(self.sparse_[at]);
-    } else if constexpr (sparse_count == 0) {
-      f(self.dense_[at]);
-    } else if (V::config.text.is_sparse(i)) {
-      f(self.sparse_[at]);
-    } else {
-      f(self.dense_[at]);
+    if constexpr (dense_count > 0) {
+      if (sparse_count == 0 || !V::config.text.is_sparse(i)) f(self.dense_[at]);
+    }
+    if constexpr (sparse_count > 0) {
+      if (dense_count == 0 || V::config.text.is_sparse(i)) f(self.sparse_[at]);
     }
   }
 

@@ -44,7 +44,10 @@ class Cpu {
 
   /// Says how weights are packed: files of packed weights are only read where it is the same. The version goes up when
   /// the layout of any weight type changes.
-  static std::string packed_layout() { return concat("cpu, version 2, ", simd::isa, ", ", simd::width, " lanes"); }
+  static std::string packed_layout() {
+    return concat("cpu, version 2, ", simd::isa, ", ", simd::width, " lanes",
+                  simd::has_bf16_dot ? ", pairs of bf16" : "");
+  }
 
   int threads() const { return threads_; }
   void set_threads(int threads) {

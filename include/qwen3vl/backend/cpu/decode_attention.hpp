@@ -54,7 +54,7 @@ struct DecodeTile {
     // without effect, and drops its calls.
     const std::uintptr_t p = reinterpret_cast<std::uintptr_t>(rows) + static_cast<std::size_t>(d * keys) * sizeof(T);
     for (std::uintptr_t line = 0; line < (bytes + 63) / 64; ++line)
-      __builtin_prefetch(reinterpret_cast<const void*>(p + line * 64));
+      __builtin_prefetch(reinterpret_cast<const void*>(p + line * 64));  // NOLINT(performance-no-int-to-ptr)
   }
 
   /// scores[h * stride + t] = q_h k_t; q [heads, D], k [keys, D]. `ahead`: rows that will be wanted soon.

@@ -65,7 +65,7 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
       for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
         const float* columns = nullptr;
         if constexpr (widen) {
-          const W* const from = weight.panel_data(p) + k0 * panel;
+          const auto* const from = weight.panel_data(p) + k0 * panel;
           for (index_t i = 0; i < depth * panel; i += simd::width) simd::store(wide + i, simd::load(from + i));
           columns = wide;
         } else {
@@ -84,7 +84,7 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
 template <int R, int C, class W, index_t N, index_t K, Packing packing, class F>
 QWEN3VL_INLINE void stream(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t p, const F& finish) {
   constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
-  const W* columns[C];
+  const stored_t<W>* columns[C];
   simd::unroll<C>([&](auto c) { columns[c] = weight.panel_data(p + c); });
   Tile<R, 2> tiles[C];
   simd::unroll<C>([&](auto c) { tiles[c].clear(); });

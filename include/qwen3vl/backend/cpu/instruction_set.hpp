@@ -1,6 +1,12 @@
-/// Which instruction set this translation unit is compiled for. Apart from simd.hpp, so that the CPU's handle and memory
-/// can be used by compilers that do not know vector types (nvcc).
+/// Which instruction set this translation unit is compiled for. Apart from simd.hpp, so that the CPU's handle and
+/// memory can be used by compilers that do not know vector types (nvcc).
 #pragma once
+
+#if defined(__AVX512F__) && defined(__AVX512BF16__) && defined(__AVX512VL__)
+#define QWEN3VL_HAS_BF16_DOT 1
+#else
+#define QWEN3VL_HAS_BF16_DOT 0
+#endif
 
 namespace qwen3vl::simd {
 
@@ -17,5 +23,8 @@ inline constexpr int width = 4;
 inline constexpr int registers = 16;
 inline constexpr const char* isa = "portable";
 #endif
+
+/// Whether there are dot products of bf16 (pair_simd.hpp).
+inline constexpr bool has_bf16_dot = QWEN3VL_HAS_BF16_DOT != 0;
 
 }  // namespace qwen3vl::simd

@@ -12,13 +12,22 @@
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/precision.hpp"
 
 namespace qwen3vl {
 
-/// N rows (outputs) of K columns (inputs), weights of type W (float or bf16).
+namespace cpu_kernels {
+/// What an element of packed weights of type W is.
+template <class W>
+using stored_t = std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>;
+}  // namespace cpu_kernels
+
+/// N rows (outputs) of K columns (inputs), weights of type W (float or bf16; bf16_dot where the processor has no dot
+/// products of bf16).
 template <class W, index_t N, index_t K, Packing packing>
 class CpuMatrix {
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
+  using Weight = cpu_kernels::stored_t<W>;
 
  public:
   /// Rows of a panel: two vectors, so that one broadcast of x feeds two multiply-adds.
@@ -40,15 +49,15 @@ class CpuMatrix {
     if (data_ != nullptr) Cpu::Memory::deallocate(data_, bytes());
   }
 
-  static constexpr std::size_t bytes() { return static_cast<std::size_t>(panels * panel * K) * sizeof(W); }
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(panels * panel * K) * sizeof(Weight); }
   bool allocated() const { return data_ != nullptr; }
 
   /// Takes memory without touching it; only the padding of the last panel is written.
   void allocate() {
-    if (data_ == nullptr) data_ = static_cast<W*>(Cpu::Memory::allocate(bytes()));
+    if (data_ == nullptr) data_ = static_cast<Weight*>(Cpu::Memory::allocate(bytes()));
     if constexpr (panels * panel_outputs != outputs)
       std::memset(static_cast<void*>(data_ + (panels - 1) * panel * K), 0,
-                  static_cast<std::size_t>(panel * K) * sizeof(W));
+                  static_cast<std::size_t>(panel * K) * sizeof(Weight));
   }
 
   /// Gives f the packed memory, as bytes.
@@ -58,7 +67,7 @@ class CpuMatrix {
   }
 
   /// Panel p: [K, panel].
-  const W* panel_data(index_t p) const { return data_ + p * panel * K; }
+  const Weight* panel_data(index_t p) const { return data_ + p * panel * K; }
 
   /// Converts and packs rows [first_row, first_row + raw.rows()).
   void load_rows(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
@@ -77,7 +86,7 @@ class CpuMatrix {
 
   /// Row n as floats, [K]: for the embedding.
   void read_row(index_t n, float* row) const {
-    const W* const column = data_ + place(n);
+    const Weight* const column = data_ + place(n);
     for (index_t k = 0; k < K; ++k) row[k] = static_cast<float>(column[k * panel]);
   }
 
@@ -115,7 +124,7 @@ class CpuMatrix {
           Stored values[panel_outputs];
           std::memcpy(values, raw.data + static_cast<std::size_t>(k * N + part * outputs + first) * sizeof(Stored),
                       static_cast<std::size_t>(count) * sizeof(Stored));
-          W* const to = data_ + (p * K + k) * panel + part * panel_outputs;
+          Weight* const to = data_ + (p * K + k) * panel + part * panel_outputs;
           for (index_t i = 0; i < count; ++i) to[i] = converted(values[i]);
         }
     }
@@ -135,7 +144,7 @@ class CpuMatrix {
         std::memcpy(values[r], from + static_cast<std::size_t>(r * K + k0) * sizeof(Stored),
                     static_cast<std::size_t>(columns) * sizeof(Stored));
       if (together && rows == panel_outputs) {
-        W* const to = data_ + place(begin) + k0 * panel;
+        Weight* const to = data_ + place(begin) + k0 * panel;
         for (index_t k = 0; k < columns; ++k)
           for (index_t r = 0; r < panel_outputs; ++r) to[k * panel + r] = converted(values[r][k]);
       } else {
@@ -146,15 +155,15 @@ class CpuMatrix {
   }
 
   template <class Stored>
-  static W converted(Stored value) {
-    if constexpr (std::is_same_v<Stored, W>) {
+  static Weight converted(Stored value) {
+    if constexpr (std::is_same_v<Stored, Weight>) {
       return value;
     } else {
-      return static_cast<W>(static_cast<float>(value));
+      return static_cast<Weight>(static_cast<float>(value));
     }
   }
 
-  W* data_ = nullptr;
+  Weight* data_ = nullptr;
 };
 
 }  // namespace qwen3vl

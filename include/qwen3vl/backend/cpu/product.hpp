@@ -1,5 +1,6 @@
 /// Products of rows with a packed weight matrix on the CPU, for every type of weights; linear() and expert_mlp() are
-/// made of them. float_product.hpp and block_product.hpp have the inner loops.
+/// made of them. float_product.hpp, pair_product.hpp and block_product.hpp have the inner
+/// loops.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "qwen3vl/backend/cpu/block_product.hpp"
 #include "qwen3vl/backend/cpu/float_product.hpp"
+#include "qwen3vl/backend/cpu/pair_product.hpp"
 #include "qwen3vl/backend/ops.hpp"
 
 namespace qwen3vl::cpu_kernels {
@@ -96,6 +98,12 @@ template <BlockWeight W, index_t K>
 struct RowsFor<W, K> {
   using type = BlockRows<W, K>;
 };
+#if QWEN3VL_HAS_BF16_DOT
+template <PairWeight W, index_t K>
+struct RowsFor<W, K> {
+  using type = PairRows<W, K>;
+};
+#endif
 }  // namespace detail
 
 /// How rows of activations are packed for weights of type W: `Word`, `words` of a row, put(x, to, stride).

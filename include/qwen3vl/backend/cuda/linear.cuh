@@ -1,10 +1,12 @@
-/// linear() on the device: cuBLASLt with its own epilogues, and a kernel for those that it does not have.
+/// linear() on the device: weights streamed for a few rows (gemv.cuh); else cuBLASLt with its own epilogues, and a kernel
+/// for those that it does not have.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
 #include "qwen3vl/backend/cuda/gemm.cuh"
+#include "qwen3vl/backend/cuda/gemv.cuh"
 #include "qwen3vl/backend/cuda/matrix.cuh"
 #include "qwen3vl/backend/cuda/vector.cuh"
 #include "qwen3vl/backend/ops.hpp"
@@ -96,6 +98,11 @@ void linear(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operand_t<
   static_assert(std::is_same_v<Y, cuda::operand_t<W>> || std::is_same_v<Y, float>);
   const index_t rows = x.rows();
   if (rows == 0) return;
+  if (rows <= cuda::gemv_tokens) {
+    cuda::gemv<static_cast<int>(N), static_cast<int>(K), E>(ctx, x.data(), rows, weight.data(), bias.data(), y.data(),
+                                                            E{});
+    return;
+  }
   cuda::GemmShape shape{.rows = rows, .n = N, .k = K};
   if constexpr (gated) {
     auto z = ctx.template scratch<Y, dynamic, N>(rows);  // [rows, N]: gates, ups

@@ -1,0 +1,36 @@
+/// Dot products of bf16 by the processor (AVX-512 BF16): two columns in one instruction, twice as many multiply-adds as
+/// in f32. Where the instruction is missing, weights of type bf16_dot are kept and multiplied as bf16 ones are.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/precision.hpp"
+
+namespace qwen3vl {
+namespace simd {
+
+#if QWEN3VL_HAS_BF16_DOT
+/// sum + a[2i] b[2i] + a[2i + 1] b[2i + 1] in lane i, of 32 bf16 each; `pair` is in every lane of a. The processor
+/// rounds after each of the two, to nearest even, and takes subnormal numbers as zero (as AVX-512 BF16 always does).
+QWEN3VL_INLINE Floats dot_bf16_pairs(Floats sum, std::int32_t pair, const bf16* b) {
+  return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_loadu_si512(b));
+}
+
+/// `width` floats as bf16, rounded to nearest even.
+QWEN3VL_INLINE void round_to_bf16(const float* from, std::uint16_t* to) {
+  const __m256bh rounded = _mm512_cvtneps_pbh((__m512)load(from));
+  std::memcpy(to, &rounded, sizeof rounded);
+}
+#endif
+
+}  // namespace simd
+
+namespace cpu_kernels {
+/// Weights that are kept in pairs of columns.
+template <class W>
+concept PairWeight = simd::has_bf16_dot && std::same_as<W, bf16_dot>;
+}  // namespace cpu_kernels
+
+}  // namespace qwen3vl
