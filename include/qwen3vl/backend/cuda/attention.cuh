@@ -17,7 +17,7 @@ namespace qwen3vl {
 namespace cuda {
 
 template <class A, int D>
-inline constexpr bool tensor_core_attention = std::is_same_v<A, bf16> && D % 8 == 0 && D <= 128;
+inline constexpr bool tensor_core_attention = std::is_same_v<A, bf16>&& D % 8 == 0 && D <= 128;
 
 /// Tiled attention of the segments of which `takes(tokens)` holds.
 template <int D, class A, class Keys, class Takes>

@@ -55,8 +55,8 @@ struct RowBlock {
   int kv, first, rows;       // of the segment's `rows`, this block has those from `first` on
   int past, total;           // keys before this call's, and all
 
-  /// Tile `tile` of all pieces, each cut into blocks of `size` rows; the later ones of a segment come first, for they see
-  /// more keys.
+  /// Tile `tile` of all pieces, each cut into blocks of `size` rows; the later ones of a segment come first, for they
+  /// see more keys.
   __device__ __forceinline__ RowBlock(const Pieces& pieces, int tile, int kv_head, int size, const Keys& keys)
       : kv(kv_head) {
     const int piece = pieces.find(tile);

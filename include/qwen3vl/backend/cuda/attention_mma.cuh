@@ -2,14 +2,16 @@
 /// Limited by the tensor cores and, close behind, by reading their operands from shared memory: a warp has 32 rows, so
 /// that four loads of 512 bytes feed sixteen products.
 ///
-///               64 keys (a page)                128 rows: query heads that share the keys, times tokens. Four warps of 32.
+///               64 keys (a page)                128 rows: query heads that share the keys, times tokens. Four warps
+///               of 32.
 ///            +-------------------+              S = Q K^T in registers, from Q and K in shared memory
 ///   warp 0   |  S: 2 x 8 tiles   |  32 rows     softmax in registers; the weights are the left operand of
 ///      ..    |    of 16 x 8      |              O += P V, from V in shared memory; O in registers: 2 x D/8 tiles
 ///   warp 3   +-------------------+
 ///
 /// Copies run beside the products, K and V in turn:
-///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | wait for K(t + 1) ...
+///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | wait for K(t +
+///   1) ...
 /// With heads of 128, 68 KiB of shared memory: two blocks on a multiprocessor, one computing while the other waits.
 /// Rows in shared memory are 16 bytes longer than 16-number steps need: eight rows of a tile lie in different banks.
 #pragma once
@@ -79,8 +81,7 @@ __device__ __forceinline__ void score_tile(const MmaShared<D>& shared,
     std::uint32_t q[MmaTile::row_tiles][4];
 #pragma unroll
     for (int m = 0; m < MmaTile::row_tiles; ++m)
-      ldmatrix_x4(q[m],
-                  &shared.q[warp * MmaTile::warp_rows + 16 * m + tile % 2 * 8 + row][16 * step + tile / 2 * 8]);
+      ldmatrix_x4(q[m], &shared.q[warp * MmaTile::warp_rows + 16 * m + tile % 2 * 8 + row][16 * step + tile / 2 * 8]);
 #pragma unroll
     for (int pair = 0; pair < MmaTile::key_tiles / 2; ++pair) {
       std::uint32_t k[4];
@@ -121,18 +122,18 @@ __device__ __forceinline__ void add_values(const MmaShared<D>& shared,
         if constexpr (D % 16 == 0) {
           mma_bf16_16x8x16(out[m][2 * pair + 1], p[m], {v[2], v[3]});
         } else {
-          if (2 * pair + 1 < D / 8) mma_bf16_16x8x16(out[m][2 * pair + 1 < D / 8 ? 2 * pair + 1 : 0], p[m], {v[2], v[3]});
+          if (2 * pair + 1 < D / 8)
+            mma_bf16_16x8x16(out[m][2 * pair + 1 < D / 8 ? 2 * pair + 1 : 0], p[m], {v[2], v[3]});
         }
       }
     }
   }
 }
 
-/// Infinite and NaN values in a tile that not every row sees whole: 0 times them is NaN, and would reach rows that do not
-/// see them. They are added by hand to those that do, and taken out. By the whole block; happens next to never.
+/// Infinite and NaN values in a tile that not every row sees whole: 0 times them is NaN, and would reach rows that do
+/// not see them. They are added by hand to those that do, and taken out. By the whole block; happens next to never.
 template <int D>
-__device__ __forceinline__ void add_special_values(MmaShared<D>& shared,
-                                                   float (&out)[MmaTile::row_tiles][D / 8][4],
+__device__ __forceinline__ void add_special_values(MmaShared<D>& shared, float (&out)[MmaTile::row_tiles][D / 8][4],
                                                    const int (&limits)[MmaTile::row_tiles][2], int first_key) {
   const int column = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll 1
@@ -269,7 +270,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
   }
 
   if (!active) return;
-  // Through this warp's own rows of Q, so that whole sectors are written.
+    // Through this warp's own rows of Q, so that whole sectors are written.
 #pragma unroll
   for (int m = 0; m < MmaTile::row_tiles; ++m)
 #pragma unroll
@@ -287,8 +288,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
     const int row = i / chunks, d = i % chunks * 8;
     if (warp_first + row >= block.rows) continue;
     store_vector(reinterpret_cast<std::uint32_t*>(out + block.result(warp_first + row, D) + d),
-                 load_vector<4>(reinterpret_cast<const std::uint32_t*>(
-                     &shared.q[warp * MmaTile::warp_rows + row][d])));
+                 load_vector<4>(reinterpret_cast<const std::uint32_t*>(&shared.q[warp * MmaTile::warp_rows + row][d])));
   }
 }
 

@@ -1,5 +1,5 @@
-/// Attention with all weights in memory, and their product with the values: for looking at, not for speed. A warp has one
-/// query of one head; its lanes take keys, and then numbers of the values.
+/// Attention with all weights in memory, and their product with the values: for looking at, not for speed. A warp has
+/// one query of one head; its lanes take keys, and then numbers of the values.
 #pragma once
 
 #include <cmath>
@@ -69,10 +69,11 @@ __global__ void __launch_bounds__(eager_threads)
   for (int d = static_cast<int>(threadIdx.x) % warp_size; d < D; d += warp_size) {
     float sum = 0.0f;
     for (int i = 0; i < row.seen; ++i)
-      sum = fmaf(from[i],
-                 static_cast<float>(source.values(segment, first_row, i / page_tokens,
-                                                  row.kv)[static_cast<std::int64_t>(i % page_tokens) * Keys::stride + d]),
-                 sum);
+      sum =
+          fmaf(from[i],
+               static_cast<float>(source.values(segment, first_row, i / page_tokens,
+                                                row.kv)[static_cast<std::int64_t>(i % page_tokens) * Keys::stride + d]),
+               sum);
     to[d] = static_cast<A>(sum);
   }
 }
@@ -111,9 +112,8 @@ void attention_weights(Context<Cuda>& ctx, View<Q, Cuda, dynamic, (H + 2 * K) * 
   using A = std::remove_const_t<Q>;
   using T = typename CacheLayer::value_type;
   constexpr int heads = static_cast<int>(H), kv_heads = static_cast<int>(K), dim = static_cast<int>(D);
-  cuda::attention_weights<dim, A>(ctx, qkv.data(),
-                                  cuda::CachedKeys<T, heads, kv_heads, dim>{cache.on_device(ctx)}, segments, s,
-                                  weights.data());
+  cuda::attention_weights<dim, A>(ctx, qkv.data(), cuda::CachedKeys<T, heads, kv_heads, dim>{cache.on_device(ctx)},
+                                  segments, s, weights.data());
 }
 
 /// See backend/ops.hpp.

@@ -1,8 +1,9 @@
 /// Attention of a few new tokens over a long cache (split-KV decoding), on the tensor cores.
 ///
-/// Limited by memory: keys and values are read once, for all query heads that share them. A block has one key head of one
-/// sequence and a run of its keys, at least 256; a second kernel puts the runs together. Runs depend on the sequence's own
-/// length only, and so does every order of addition: a token's result does not depend on the batch or on the device.
+/// Limited by memory: keys and values are read once, for all query heads that share them. A block has one key head of
+/// one sequence and a run of its keys, at least 256; a second kernel puts the runs together. Runs depend on the
+/// sequence's own length only, and so does every order of addition: a token's result does not depend on the batch or on
+/// the device.
 ///
 ///                keys of a page, 64                      A warp takes 16 keys of every page. Queries are the 8 columns
 ///        warp 0   warp 1   warp 2   warp 3               of the products S^T = K Q^T [16 keys x 8 rows] and
@@ -11,10 +12,11 @@
 ///      |        |  ...   |        |        |
 ///      +--------+--------+--------+--------+  page 3     nothing waits for another warp until the run's end
 ///
-/// Nothing goes through shared memory on its way to the tensor cores: the numbers of a product may be summed in any order,
-/// so each lane takes for its own what 16-byte loads give it. For S, lane (g, j) = (lane / 4, lane % 4) loads the numbers
-/// 8 j.. of each 32 of keys g and g + 8, and of query g the same. For O it loads the numbers 8 g.. of each 64 of keys
-/// 2 j, 2 j + 1, 2 j + 8, 2 j + 9. In flight per warp and step: 16 keys and values, 8 KiB for heads of 128 in bf16.
+/// Nothing goes through shared memory on its way to the tensor cores: the numbers of a product may be summed in any
+/// order, so each lane takes for its own what 16-byte loads give it. For S, lane (g, j) = (lane / 4, lane % 4) loads
+/// the numbers 8 j.. of each 32 of keys g and g + 8, and of query g the same. For O it loads the numbers 8 g.. of each
+/// 64 of keys 2 j, 2 j + 1, 2 j + 8, 2 j + 9. In flight per warp and step: 16 keys and values, 8 KiB for heads of 128
+/// in bf16.
 #pragma once
 
 #include <cmath>
@@ -37,9 +39,7 @@ inline constexpr int decode_rows = 16;
 static_assert(page_tokens == 16 * decode_warps && decode_run % page_tokens == 0);
 
 /// Keys of one run in a sequence of `keys`: enough for decode_runs runs, in whole steps of decode_run.
-__host__ __device__ constexpr int run_length(int keys) {
-  return decode_run * ceil_div(keys, decode_run * decode_runs);
-}
+__host__ __device__ constexpr int run_length(int keys) { return decode_run * ceil_div(keys, decode_run * decode_runs); }
 
 /// log2(e) / sqrt(D): scores times this are exponents of 2.
 template <int D>
@@ -77,8 +77,8 @@ struct DecodeState {
   int limits[Tiles][2];            // keys that the rows see
 };
 
-/// Infinite and NaN values where not every row sees every key: 0 times them is NaN, and would reach rows that do not see
-/// them. They are added by hand to those that do, and taken out.
+/// Infinite and NaN values where not every row sees every key: 0 times them is NaN, and would reach rows that do not
+/// see them. They are added by hand to those that do, and taken out.
 template <int D, int Tiles>
 __device__ __forceinline__ void add_special_values(DecodeState<D, Tiles>& state,
                                                    PackedBf16 (&v)[DecodeState<D, Tiles>::chunks][4], int first_key) {
@@ -232,7 +232,8 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
   for (int tile = 0; tile < Tiles; ++tile) {
     const int row = 8 * tile + g;
     const bf16* const query =
-        qkv + (static_cast<std::int64_t>(pieces.first[piece] + row / group) * (H + 2 * K) + kv * group + row % group) * D;
+        qkv +
+        (static_cast<std::int64_t>(pieces.first[piece] + row / group) * (H + 2 * K) + kv * group + row % group) * D;
 #pragma unroll
     for (int chunk = 0; chunk < key_chunks; ++chunk) {
       const int d = 32 * chunk + 8 * j;
@@ -319,7 +320,8 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
 /// Puts the runs together. Grid: pieces times K, and rows by four; a warp has one row.
 template <class T, int H, int K, int D>
 __global__ void __launch_bounds__(decode_warps* warp_size)
-    combine_runs_kernel(const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache, RunResults results, bf16* out) {
+    combine_runs_kernel(const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache, RunResults results,
+                        bf16* out) {
   constexpr int group = H / K, per_lane = ceil_div(D, warp_size);
   const int piece = static_cast<int>(blockIdx.x) / K, kv = static_cast<int>(blockIdx.x) % K;
   const int row = static_cast<int>(blockIdx.y) * decode_warps + static_cast<int>(threadIdx.x) / warp_size;

@@ -69,9 +69,9 @@ class PagePool : public std::enable_shared_from_this<PagePool> {
 /// One layer of a cache as kernels see it.
 template <class T, int K, int D>
 struct CacheView {
-  T* const* pages;         // [sequences][columns], on the device
-  const int* lengths;      // tokens of each sequence before this call's, on the device
-  int columns;             // pages that a sequence may have
+  T* const* pages;           // [sequences][columns], on the device
+  const int* lengths;        // tokens of each sequence before this call's, on the device
+  int columns;               // pages that a sequence may have
   std::int64_t layer_first;  // elements of a page before this layer
 
   __device__ __forceinline__ int length(int s) const { return lengths[s]; }
@@ -84,8 +84,8 @@ struct CacheView {
 
 }  // namespace cuda
 
-/// See backend/ops.hpp. One thread uses a cache, and it is used with one handle, which outlives it; so are those that it
-/// copies sequences from.
+/// See backend/ops.hpp. One thread uses a cache, and it is used with one handle, which outlives it; so are those that
+/// it copies sequences from.
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
 class CudaKvCache {
   using Page = cuda::PagePool::Page;
@@ -195,7 +195,8 @@ class CudaKvCache {
       const auto length = static_cast<std::int32_t>(sequences_[s].length);
       std::memcpy(mirror_.data() + table_bytes + s * sizeof length, &length, sizeof length);
     }
-    ctx.backend().staging().upload(stream_, reinterpret_cast<std::byte*>(device_.data()) + first, mirror_.size() - first,
+    ctx.backend().staging().upload(stream_, reinterpret_cast<std::byte*>(device_.data()) + first,
+                                   mirror_.size() - first,
                                    [&](std::byte* pinned, std::size_t offset, std::size_t count) {
                                      std::memcpy(pinned, mirror_.data() + first + offset, count);
                                    });
@@ -221,8 +222,7 @@ class CudaKvCache {
     if (stream_ == nullptr) stream_ = source.stream_;
     if (source.stream_ != nullptr && source.stream_ != stream_)
       fail("caches that are used on different streams cannot share pages: use one handle for both");
-    target.pages.assign(origin.pages.begin(),
-                        origin.pages.begin() + cuda::ceil_div(origin.length, page_tokens));
+    target.pages.assign(origin.pages.begin(), origin.pages.begin() + cuda::ceil_div(origin.length, page_tokens));
     target.length = origin.length;
     target.pending = 0;
     widen(static_cast<index_t>(target.pages.size()));

@@ -1,5 +1,5 @@
-/// linear() on the device: weights streamed for a few rows (gemv.cuh); else cuBLASLt with its own epilogues, and a kernel
-/// for those that it does not have.
+/// linear() on the device: weights streamed for a few rows (gemv.cuh); else cuBLASLt with its own epilogues, and a
+/// kernel for those that it does not have.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-/// What stands between the fused projection and attention, in one kernel: the heads' RMS norm, rotation, and writing keys
-/// and values into the cache.
+/// What stands between the fused projection and attention, in one kernel: the heads' RMS norm, rotation, and writing
+/// keys and values into the cache.
 ///
 /// A warp has one head of one token: the lanes hold the pairs (i, i + D/2), so that norm and rotation need nothing but
 /// registers and one warp sum. Limited by memory for prompts (every number is read and written once); for single tokens
@@ -28,8 +28,8 @@ __global__ void __launch_bounds__(rope_heads* warp_size)
                         const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache) {
   static_assert(D % 2 == 0 && H % K == 0, "pairs are rotated, and query heads share key heads evenly");
   constexpr int half = D / 2, heads = H + 2 * K, groups = ceil_div(heads, rope_heads);
-  constexpr int width = half % 2 == 0 ? 2 : 1;                    // neighbours of a lane
-  constexpr int vectors = half / width;                           // of half a head
+  constexpr int width = half % 2 == 0 ? 2 : 1;  // neighbours of a lane
+  constexpr int vectors = half / width;         // of half a head
   constexpr int per_lane = ceil_div(vectors, warp_size);
   const int tile = static_cast<int>(blockIdx.x) / groups;
   const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -100,10 +100,10 @@ void qk_norm_rope(Context<Cuda>& ctx, View<A, Cuda, dynamic, (H + 2 * K) * D> qk
   cuda::for_each_pieces(
       segments, [](index_t rows) { return rows; },
       [&](const cuda::Pieces& pieces) {
-        cuda::launch(ctx, cuda::qk_norm_rope_kernel<A, T, static_cast<int>(H), static_cast<int>(K), static_cast<int>(D)>,
-                     cuda::blocks_for(static_cast<std::int64_t>(pieces.tiles()) * groups, 1),
-                     cuda::rope_heads * cuda::warp_size, qkv.data(), q_norm.data(), k_norm.data(), eps, cos.data(),
-                     sin.data(), pieces, device_cache);
+        cuda::launch(
+            ctx, cuda::qk_norm_rope_kernel<A, T, static_cast<int>(H), static_cast<int>(K), static_cast<int>(D)>,
+            cuda::blocks_for(static_cast<std::int64_t>(pieces.tiles()) * groups, 1), cuda::rope_heads * cuda::warp_size,
+            qkv.data(), q_norm.data(), k_norm.data(), eps, cos.data(), sin.data(), pieces, device_cache);
       });
 }
 
