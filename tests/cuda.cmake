@@ -7,11 +7,13 @@ target_compile_definitions(cuda_on_host PUBLIC QWEN3VL_CUDA_ON_HOST)
 target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas)  # "unroll" is the device compiler's
 target_link_libraries(cuda_on_host PUBLIC qwen3vl::qwen3vl ${CMAKE_DL_LIBS} PRIVATE qwen3vl_options)
 
-# qwen3vl_add_cuda_test(<name>): tests/cuda_<name>.cpp as the test cuda.<name>. The compiler reports every access to
+# qwen3vl_add_cuda_test(<name> [LIBRARIES <target>...]): tests/cuda_<name>.cpp as the test cuda.<name>. The compiler reports every access to
 # memory (-fsanitize=thread) to cuda_on_host/access.cpp; ThreadSanitizer itself is not linked.
 function(qwen3vl_add_cuda_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LIBRARIES")
   add_executable(cuda_${name} cuda_${name}.cpp)
-  target_link_libraries(cuda_${name} PRIVATE qwen3vl_test_options cuda_on_host Boost::unit_test_framework)
+  target_link_libraries(cuda_${name} PRIVATE qwen3vl_test_options cuda_on_host Boost::unit_test_framework
+                        ${arg_LIBRARIES})
   # GCC does not see that threads beyond a row's end use nothing of what they did not load.
   target_compile_options(cuda_${name} PRIVATE -fsanitize=thread -Wno-maybe-uninitialized)
   set_target_properties(cuda_${name} PROPERTIES ENABLE_EXPORTS ON)  # messages name kernels
@@ -24,3 +26,9 @@ qwen3vl_add_cuda_test(instructions_test)
 qwen3vl_add_cuda_test(operations_test)
 qwen3vl_add_cuda_test(attention_test)
 qwen3vl_add_cuda_test(sampling_test)
+qwen3vl_add_cuda_test(model_test)
+# The variant of the trained checkpoint, which the test of rounded weights has made.
+qwen3vl_add_cuda_test(checkpoint_test LIBRARIES rounded-tiny-shapes qwen3vl::processing)
+target_compile_definitions(cuda_checkpoint_test PRIVATE
+  QWEN3VL_VARIANT_HEADER="qwen3vl/variants/rounded-tiny-shapes.hpp"
+  QWEN3VL_VARIANT_TYPE=qwen3vl::variants::rounded_tiny_shapes)

@@ -45,14 +45,14 @@ static_assert(Variant<Dense> && Variant<Moe>);
 inline constexpr TokenId image_token_id = 60, video_token_id = 61;
 inline constexpr index_t patch_dim = Dense::config.vision.patch_dim();
 
-template <class V>
-ForConditionalGeneration<V, Cpu, F32> random_model(Cpu& cpu, std::uint64_t seed, float scale = 0.3f) {
+template <class V, class P = F32, class B = Cpu>
+ForConditionalGeneration<V, B, P> random_model(B& backend, std::uint64_t seed, float scale = 0.3f) {
   RuntimeConfig config;
   config.tokens = {.image_token_id = image_token_id,
                    .video_token_id = video_token_id,
                    .vision_start_token_id = 62,
                    .vision_end_token_id = 63};
-  ForConditionalGeneration<V, Cpu, F32> model(cpu, config);
+  ForConditionalGeneration<V, B, P> model(backend, config);
   model.load(RandomWeights(seed, scale), "random weights");
   GenerationConfig generation;
   generation.pad_token_id = 0;

@@ -102,7 +102,7 @@ class Qwen3VLModel {
     DeepStackInput<V, B, P> deepstack{.index = index, .features = {}};
     std::vector<Tensor<A, B, dynamic, hidden>> taken;
     for (const auto& feature : features->deepstack_features) {
-      gather_rows(ctx, feature, from_index, taken.emplace_back(count));
+      gather_rows(ctx, feature, from_index, taken.emplace_back(count).view());
       deepstack.features.push_back(taken.back().view());
     }
     language_model_.forward(ctx, hidden_states, positions_view, batch.longest_position, batch.sequences, cache,

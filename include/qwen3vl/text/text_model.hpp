@@ -98,7 +98,7 @@ class TextModel {
     cache.prepare(new_tokens);
     const auto record_hidden_states = [&] {
       if (record != nullptr && record->want_hidden_states)
-        copy_rows(ctx, hidden_states, record->hidden_states.emplace_back(tokens));
+        copy_rows(ctx, hidden_states, record->hidden_states.emplace_back(tokens).view());
     };
     record_hidden_states();
     for (int i = 0; i < text.num_hidden_layers; ++i) {
@@ -140,7 +140,7 @@ class TextModel {
     void router(const auto& logits) const {
       if (record == nullptr || !record->want_router_logits) return;
       auto& copy = record->router_logits.emplace_back(logits.rows());
-      copy_rows(ctx, logits, copy);
+      copy_rows(ctx, logits, copy.view());
     }
   };
 };

@@ -86,7 +86,7 @@ class VisionModel {
     const auto record = [&] {
       if (!output_hidden_states) return;
       auto& copy = output.hidden_states.emplace_back(patches);
-      copy_rows(ctx, x, copy);
+      copy_rows(ctx, x, copy.view());
     };
     const auto record_attentions = [&](const auto& qkv) {
       if (!output_attentions) return;
