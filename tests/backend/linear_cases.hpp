@@ -21,8 +21,9 @@ double activate(double z, E) {
 
 /// One product. The bound of a sum is (K + 8) eps sum |x w|, the worst case of any order of summation, plus a few units
 /// in the last place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU). Block weights
-/// add what activations may be off by, times |w|.
-template <class B, class W, index_t N, index_t K, class E>
+/// add what activations may be off by, times |w|. With activations of bf16 (x is rounded before), the bias, z and y may
+/// each be rounded once more.
+template <class B, class W, index_t N, index_t K, class E, class A = float>
 void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   constexpr Packing packing = gated ? Packing::gate_up : Packing::plain;
@@ -45,8 +46,13 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
                                  .data = reinterpret_cast<const std::byte*>(weights.data() + first * K),
                                  .shape = shapes[part]});
   }
-  const std::vector<float> x = numbers.many(rows * K), bias = numbers.many(N), before = numbers.many(rows * width);
-  Guarded<B> input(ctx, x), bias_buffer(ctx, bias), output(rows * width);
+  constexpr double rounding_a = std::is_same_v<A, float> ? 0.0 : 0x1p-8;
+  std::vector<float> x = numbers.many(rows * K), before = numbers.many(rows * width);
+  const std::vector<float> bias = numbers.many(N);
+  for (float& value : x) value = static_cast<float>(static_cast<A>(value));
+  for (float& value : before) value = static_cast<float>(static_cast<A>(value));
+  Guarded<B> bias_buffer(ctx, bias);
+  Guarded<B, A> input(ctx, x), output(rows * width);
   if constexpr (std::is_same_v<E, epilogue::Add>)
     copy_from_host(ctx, View<const float, Cpu, dynamic>(before.data(), rows * width),
                    output.template view<dynamic>(rows * width));
@@ -70,7 +76,8 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
         norm += std::abs(term);
       }
       z[static_cast<std::size_t>(n)] = sum;
-      error[static_cast<std::size_t>(n)] = static_cast<double>(K + 8) * epsilon * norm + rounding;
+      error[static_cast<std::size_t>(n)] = static_cast<double>(K + 8) * epsilon * norm + rounding +
+                                           rounding_a * (std::abs(sum) + (with_bias ? 1.0 : 0.0));
     }
     for (index_t n = 0; n < width; ++n) {
       const auto i = static_cast<std::size_t>(n);
@@ -79,27 +86,28 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
         const double gate = z[i] / (1.0 + std::exp(-z[i]));
         expected.push_back(gate * z[u]);
         bound.push_back(1.1 * error[i] * (std::abs(z[u]) + error[u]) + error[u] * std::abs(gate) +
-                        8 * epsilon * std::abs(gate * z[u]) + 1e-30);
+                        (8 * epsilon + 1.1 * rounding_a) * std::abs(gate * z[u]) + 1e-30);
       } else {
         const double old = std::is_same_v<E, epilogue::Add>
                                ? static_cast<double>(before[static_cast<std::size_t>(r * width + n)])
                                : 0.0;
         expected.push_back(activate(z[i], E{}) + old);
         // exp's range reduction costs a few units of z itself where the result is small beside it.
-        bound.push_back(1.2 * error[i] + 8 * epsilon * (std::abs(z[i]) + std::abs(old)) + 1e-30);
+        bound.push_back(1.2 * error[i] + 8 * epsilon * (std::abs(z[i]) + std::abs(old)) +
+                        1.1 * rounding_a * std::abs(expected.back()) + 1e-30);
       }
     }
   }
   check(ctx, output, expected, bound, what);
 }
 
-template <class B, class W, index_t N, index_t K>
+template <class B, class W, index_t N, index_t K, class A = float>
 void linear_epilogues(Context<B>& ctx, index_t rows) {
-  linear_case<B, W, N, K, epilogue::Store>(ctx, rows, false);
-  linear_case<B, W, N, K, epilogue::Add>(ctx, rows, true);
-  linear_case<B, W, N, K, epilogue::Gelu>(ctx, rows, true);
-  linear_case<B, W, N, K, epilogue::GeluTanh>(ctx, rows, false);
-  linear_case<B, W, 2 * N, K, epilogue::SwiGlu>(ctx, rows, rows % 2 == 0);
+  linear_case<B, W, N, K, epilogue::Store, A>(ctx, rows, false);
+  linear_case<B, W, N, K, epilogue::Add, A>(ctx, rows, true);
+  linear_case<B, W, N, K, epilogue::Gelu, A>(ctx, rows, true);
+  linear_case<B, W, N, K, epilogue::GeluTanh, A>(ctx, rows, false);
+  linear_case<B, W, 2 * N, K, epilogue::SwiGlu, A>(ctx, rows, rows % 2 == 0);
 }
 
 /// Rows around the edges of tiles (6 and 14), of the streamed path (4) and of a block.

@@ -76,7 +76,7 @@ struct GemvShared {
 
 /// Grid: outputs by block_outputs.
 template <class Y, int N, int K, class E>
-__global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size)
+__global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     gemv_mma_kernel(const bf16* x, int tokens, const bf16* weight, const float* bias, Y* y) {
   using Tiling = GemvTiling<N, K, E>;
   constexpr bool whole_rows = Tiling::outputs % Tiling::block_outputs == 0, whole_turns = K % Tiling::turn == 0;
