@@ -41,11 +41,12 @@ struct MmaShared {
   alignas(16) bf16 v[MmaTile::keys][stride];
 };
 
-/// f(row, first number) for each 16 bytes of Rows rows of D that this thread copies.
+/// f(row, first number) for each 16 bytes of Rows rows of D that this thread copies. Not unrolled: registers are short,
+/// and the copies run by themselves once they are begun.
 template <int Rows, int D, class F>
 __device__ __forceinline__ void for_chunks(F&& f) {
   constexpr int chunks = D / 8;
-#pragma unroll 4
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < Rows * chunks; i += MmaTile::threads) f(i / chunks, i % chunks * 8);
 }
 
@@ -130,10 +131,10 @@ __device__ __forceinline__ void add_values(const MmaShared<D>& shared,
 
 /// Infinite and NaN values in a tile that not every row sees whole: 0 times them is NaN, and would reach rows that do not
 /// see them. They are added by hand to those that do, and taken out. By the whole block; happens next to never.
-template <int D>
+template <int D, class Limit>
 __device__ __forceinline__ void add_special_values(MmaShared<D>& shared,
-                                                   float (&out)[MmaTile::row_tiles][D / 8][4],
-                                                   const int (&limits)[MmaTile::row_tiles][2], int first_key) {
+                                                   float (&out)[MmaTile::row_tiles][D / 8][4], Limit&& limit,
+                                                   int first_key) {
   const int column = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll 1
   for (int key = 0; key < MmaTile::keys; ++key)
@@ -144,7 +145,7 @@ __device__ __forceinline__ void add_special_values(MmaShared<D>& shared,
       for (int m = 0; m < MmaTile::row_tiles; ++m)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          if (first_key + key >= limits[m][half]) continue;
+          if (first_key + key >= limit(m, half)) continue;
           if (lower_is_special(word)) out[m][n][2 * half] += lower_float(word);
           if (upper_is_special(word)) out[m][n][2 * half + 1] += upper_float(word);
         }
@@ -193,20 +194,19 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
 
   float sums[MmaTile::row_tiles][D / 8][4];
   float maxima[MmaTile::row_tiles][2], totals[MmaTile::row_tiles][2];  // of rows g and g + 8 of a tile
-  int limits[MmaTile::row_tiles][2];
 #pragma unroll
   for (int m = 0; m < MmaTile::row_tiles; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       maxima[m][half] = -INFINITY;
       totals[m][half] = 0.0f;
-      limits[m][half] = block.limit(warp_first + 16 * m + 8 * half + g);
     }
 #pragma unroll
     for (int n = 0; n < D / 8; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[m][n][e] = 0.0f;
   }
+  const auto limit = [&](int m, int half) { return block.limit(warp_first + 16 * m + 8 * half + g); };
   const float scale = exponent_scale<D>();
   const int seen_by_all = block.limit(block.first);
 
@@ -229,6 +229,18 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
     special = __syncthreads_or(special ? 1 : 0) != 0;  // V(tile) is there, and K is done with
     if (tile + 1 < tiles) begin_keys(tile + 1);
 
+    if (masked)
+#pragma unroll
+      for (int m = 0; m < MmaTile::row_tiles; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int seen = limit(m, half) - first_key - 2 * j;
+#pragma unroll
+          for (int n = 0; n < MmaTile::key_tiles; ++n)
+#pragma unroll
+            for (int e = 0; e < 2; ++e)
+              if (8 * n + e >= seen) scores[m][n][2 * half + e] = -INFINITY;
+        }
     if (active) {
 #pragma unroll
       for (int m = 0; m < MmaTile::row_tiles; ++m)
@@ -238,11 +250,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
 #pragma unroll
           for (int n = 0; n < MmaTile::key_tiles; ++n)
 #pragma unroll
-            for (int e = 0; e < 2; ++e) {
-              float& score = scores[m][n][2 * half + e];
-              if (masked && first_key + 8 * n + 2 * j + e >= limits[m][half]) score = -INFINITY;
-              highest = fmaxf(highest, score);
-            }
+            for (int e = 0; e < 2; ++e) highest = fmaxf(highest, scores[m][n][2 * half + e]);
           highest = warp_max<4>(highest);
           const float base = highest == -INFINITY ? 0.0f : highest * scale;  // a row that sees nothing
           const float shrink = exp2_fast(maxima[m][half] * scale - base);
@@ -264,7 +272,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
           }
         }
     }
-    if (Keys::causal && special) add_special_values<D>(shared, sums, limits, first_key);
+    if (Keys::causal && special) add_special_values<D>(shared, sums, limit, first_key);
     if (active) add_values<D>(shared, scores, sums, lane);
   }
 
