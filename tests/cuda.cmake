@@ -4,7 +4,8 @@ add_library(cuda_on_host STATIC cuda_on_host/access.cpp cuda_on_host/blaslt.cpp 
             cuda_on_host/fiber.cpp cuda_on_host/instructions.cpp cuda_on_host/memory.cpp cuda_on_host/runtime.cpp)
 target_include_directories(cuda_on_host BEFORE PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}/cuda_on_host")
 target_compile_definitions(cuda_on_host PUBLIC QWEN3VL_CUDA_ON_HOST)
-target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas)  # "unroll" is the device compiler's
+target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas   # "unroll" is the device compiler's
+                       -fno-strict-aliasing)  # kernels load several neighbours as one word
 target_link_libraries(cuda_on_host PUBLIC qwen3vl::qwen3vl ${CMAKE_DL_LIBS} PRIVATE qwen3vl_options)
 
 # qwen3vl_add_cuda_test(<name> [LIBRARIES <target>...]): tests/cuda_<name>.cpp as the test cuda.<name>. The compiler reports every access to

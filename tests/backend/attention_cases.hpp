@@ -3,6 +3,8 @@
 
 #include <limits>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "guarded.hpp"
@@ -41,23 +43,36 @@ inline double attention_bound(index_t d, double scale, index_t count) {
   return scale * (2.0 * score_error + 16.0 * epsilon + static_cast<double>(count) * epsilon);
 }
 
+/// What is added where activations are narrower than float (numbers are rounded to A before): weights are rounded once
+/// before they meet the values, and results once; values are `largest` at most.
+template <class A>
+double activation_bound(double largest) {
+  return std::is_same_v<A, float> ? 0.0 : 2.0 * 0x1p-8 * largest;
+}
+template <class A>
+std::vector<float> rounded_to(std::vector<float> values) {
+  for (float& value : values) value = static_cast<float>(static_cast<A>(value));
+  return values;
+}
+
 /// Two computations of the same numbers may differ by the errors of both.
-template <class B>
-void check_same(Context<B>& ctx, Guarded<B>& a, Guarded<B>& b, std::vector<double> bound, const std::string& what) {
+template <class B, class A>
+void check_same(Context<B>& ctx, Guarded<B, A>& a, Guarded<B, A>& b, std::vector<double> bound, const std::string& what) {
   const std::vector<float> other = b.values(ctx);
   for (double& value : bound) value *= 2.0;
   check(ctx, a, std::vector<double>(other.begin(), other.end()), bound, what + ", one policy against the other");
 }
 
-/// Vision attention: every segment by itself.
-template <class B, index_t H, index_t D>
+/// Vision attention: every segment by itself. Activations are of type A.
+template <class B, index_t H, index_t D, class A = float>
 void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float scale) {
   const Segments segments(lengths);
   const index_t tokens = segments.total(), stride = 3 * H * D;
   Numbers numbers(static_cast<std::uint32_t>(tokens + D));
   std::vector<float> qkv = numbers.many(tokens * stride);
   for (float& value : qkv) value *= scale;
-  Guarded<B> input(ctx, qkv), output(tokens * H * D), eager(tokens * H * D);
+  qkv = rounded_to<A>(qkv);
+  Guarded<B, A> input(ctx, qkv), output(tokens * H * D), eager(tokens * H * D);
   const auto input_view = input.template view<dynamic, 3 * H * D>(tokens);
   attention_policy::Flash::segments<H, D>(ctx, input_view, segments, output.template view<dynamic, H * D>(tokens));
   attention_policy::Eager::segments<H, D>(ctx, input_view, segments, eager.template view<dynamic, H * D>(tokens));
@@ -74,7 +89,9 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
         const auto row = attend(base + t * stride + h * D, base + (H + h) * D, base + (2 * H + h) * D, stride, length,
                                 D, &row_weights);
         expected.insert(expected.end(), row.begin(), row.end());
-        bound.insert(bound.end(), static_cast<std::size_t>(D), attention_bound(D, static_cast<double>(scale), length));
+        bound.insert(bound.end(), static_cast<std::size_t>(D),
+                     attention_bound(D, static_cast<double>(scale), length) +
+                         activation_bound<A>(static_cast<double>(scale)));
         std::copy(row_weights.begin(), row_weights.end(), expected_weights.begin() + (h * length + t) * length);
       }
     // A weight is at most 1, whatever the values are.
@@ -90,7 +107,8 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
 
 /// Causal attention over a cache of type T that is filled chunk by chunk: chunks[c][s] new tokens of sequence s. The
 /// reference takes keys and values as the cache holds them, each rounded once; so the bounds do not depend on T.
-template <class B, index_t H, index_t K, index_t D, class T = float>
+/// Activations are of type A; keys are rounded to it on their way to the cache.
+template <class B, index_t H, index_t K, index_t D, class T = float, class A = float>
 void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunks) {
   constexpr index_t stride = (H + 2 * K) * D;
   const std::size_t sequences = chunks.front().size();
@@ -102,9 +120,9 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
   for (const auto& chunk : chunks) {
     const Segments segments(chunk);
     const index_t tokens = segments.total();
-    const std::vector<float> qkv = numbers.many(tokens * stride);
-    Guarded<B> input(ctx, qkv), output(tokens * H * D), eager(tokens * H * D),
-        cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
+    const std::vector<float> qkv = rounded_to<A>(numbers.many(tokens * stride));
+    Guarded<B, A> input(ctx, qkv), output(tokens * H * D), eager(tokens * H * D);
+    Guarded<B> cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
         sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
     cache.prepare(chunk);
     // No rotation: what is normalised by weights of 1 is checked in rope cases; here it gives the keys.
@@ -143,7 +161,8 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
                      values[s].data() + kv * D, K * D, past + t + 1, D, &row_weights);
           expected.insert(expected.end(), row.begin(), row.end());
           // Normalised heads have elements up to sqrt(D), with a square sum of D.
-          bound.insert(bound.end(), static_cast<std::size_t>(D), attention_bound(D, 2.0, all));
+          bound.insert(bound.end(), static_cast<std::size_t>(D),
+                       attention_bound(D, 2.0, all) + activation_bound<A>(1.0));
           std::copy(row_weights.begin(), row_weights.end(), expected_weights.begin() + (h * fresh + t) * all);
         }
       check(ctx, weights, expected_weights, std::vector<double>(expected_weights.size(), attention_bound(D, 2.0, all)),
@@ -174,19 +193,83 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
   }
 }
 
+/// New tokens of sequences that are long already: fresh[s] after past[s]. Keys and values come by qk_norm_rope alone, so
+/// that this is quick for any length. Sequences are also computed each in a cache of its own, where `alone`: to the last
+/// bit the same.
+template <class B, index_t H, index_t K, index_t D, class T = float, class A = float>
+void long_cache_case(Context<B>& ctx, const std::vector<index_t>& past, const std::vector<index_t>& fresh, bool alone) {
+  constexpr index_t stride = (H + 2 * K) * D;
+  using Cache = typename B::template KvCache<T, 1, K, D>;
+  Guarded<B> norm(ctx, std::vector<float>(D, 1.0f));
+  Cache cache(static_cast<index_t>(past.size()));
+  const auto append = [&](Cache& to, const std::vector<float>& qkv, const std::vector<index_t>& tokens,
+                          bool attend_too) {
+    const Segments segments(tokens);
+    const index_t all = segments.total();
+    Guarded<B, A> input(ctx, qkv), output(all * H * D);
+    Guarded<B> cos(ctx, std::vector<float>(static_cast<std::size_t>(all * D / 2), 1.0f)),
+        sin(ctx, std::vector<float>(static_cast<std::size_t>(all * D / 2), 0.0f));
+    to.prepare(tokens);
+    qk_norm_rope<H, K, D>(ctx, input.template view<dynamic, stride>(all), norm.template view<D>(),
+                          norm.template view<D>(), 1e-6f, cos.template view<dynamic, D / 2>(all),
+                          sin.template view<dynamic, D / 2>(all), segments, to.layer(0));
+    if (attend_too)
+      causal_attention<H, K, D>(ctx, input.template view<dynamic, stride>(all), segments, to.layer(0),
+                                output.template view<dynamic, H * D>(all));
+    to.commit();
+    return std::pair(input.values(ctx), std::move(output));
+  };
+  Numbers numbers(static_cast<std::uint32_t>(D + H));
+  const std::vector<float> before = rounded_to<A>(numbers.many(Segments(past).total() * stride));
+  const std::vector<float> now = rounded_to<A>(numbers.many(Segments(fresh).total() * stride));
+  append(cache, before, past, false);
+  auto [queries, output] = append(cache, now, fresh, true);
+  const Segments segments(fresh);
+  std::vector<double> expected, bound;
+  for (index_t s = 0; s < segments.count(); ++s) {
+    const index_t length = cache.length(s);
+    Tensor<float, Cpu, dynamic, dynamic, dynamic> keys(K, length, D), values(K, length, D);
+    cache.copy_keys(0, s, keys.view());
+    cache.copy_values(0, s, values.view());
+    for (index_t t = 0; t < segments.length(s); ++t)
+      for (index_t h = 0; h < H; ++h) {
+        const index_t seen = length - segments.length(s) + t + 1, kv = h / (H / K);
+        const auto row = attend(queries.data() + (segments.offset(s) + t) * stride + h * D, &keys(kv, 0, 0),
+                                &values(kv, 0, 0), D, seen, D);
+        expected.insert(expected.end(), row.begin(), row.end());
+        bound.insert(bound.end(), static_cast<std::size_t>(D),
+                     attention_bound(D, 2.0, length) + activation_bound<A>(1.0));
+      }
+  }
+  check(ctx, output, expected, bound, concat("attention over long caches, ", H, " over ", K, " heads of ", D));
+  if (!alone) return;
+  const std::vector<float> together = output.values(ctx);
+  const Segments old(past);
+  for (index_t s = 0; s < segments.count(); ++s) {
+    Cache single(1);
+    const auto rows = [&](const std::vector<float>& all, const Segments& of) {
+      return std::vector<float>(all.begin() + of.offset(s) * stride, all.begin() + of.offset(s + 1) * stride);
+    };
+    append(single, rows(before, old), {old.length(s)}, false);
+    const auto result = append(single, rows(now, segments), {segments.length(s)}, true).second.values(ctx);
+    BOOST_TEST(std::equal(result.begin(), result.end(), together.begin() + segments.offset(s) * H * D),
+               "sequence " << s << " has another result alone");
+  }
+}
+
 /// An infinite value (70000 in a cache of f16 becomes one) reaches its own token and later ones, never earlier ones.
-template <class B, class T>
+template <class B, class T, class A = float>
 void later_infinity_case(Context<B>& ctx, index_t tokens) {
   constexpr index_t H = 4, K = 2, D = 32, stride = (H + 2 * K) * D;
   const std::vector<index_t> chunk{tokens};
   const Segments segments(chunk);
-  std::vector<float> qkv = Numbers(static_cast<std::uint32_t>(tokens)).many(tokens * stride);
+  std::vector<float> qkv = rounded_to<A>(Numbers(static_cast<std::uint32_t>(tokens)).many(tokens * stride));
   Guarded<B> norm(ctx, std::vector<float>(D, 1.0f));
   std::vector<float> results[2];
   for (int which = 0; which < 2; ++which) {
     if (which == 1) std::fill_n(qkv.end() - K * D, K * D, std::numeric_limits<float>::infinity());
-    Guarded<B> input(ctx, qkv), output(tokens * H * D),
-        cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
+    Guarded<B, A> input(ctx, qkv), output(tokens * H * D);
+    Guarded<B> cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
         sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
     typename B::template KvCache<T, 1, K, D> cache(1);
     cache.prepare(chunk);
@@ -249,6 +332,7 @@ void all_attention_cases(Context<B>& ctx) {
   causal_case<B, 4, 2, 128, f16>(ctx, {{130, 5}, {1, 1}, {3, 9}, {700, 0}, {1, 2}});
   causal_case<B, 4, 2, 32, bf16>(ctx, {{130, 5}, {1, 1}, {3, 9}, {700, 0}, {1, 2}});
   causal_case<B, 3, 1, 6, f16>(ctx, {{1, 1}, {40, 1}});
+  long_cache_case<B, 4, 2, 32>(ctx, {255, 0, 513, 64}, {1, 1, 2, 40}, true);
   same_for_all_threads_case<B, 4, 2, 32>(ctx);
   for (const index_t tokens : {2, 4, 5, 8, 40, 300}) {
     later_infinity_case<B, float>(ctx, tokens);

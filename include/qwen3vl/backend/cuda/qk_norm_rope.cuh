@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(rope_heads* warp_size)
   const std::int64_t token = pieces.first[piece] + in_piece;
   A* const x = qkv + (token * heads + head) * D;
 
-  float a[per_lane][width], b[per_lane][width];  // x[i] and x[i + D/2]
+  float a[per_lane][width] = {}, b[per_lane][width] = {};  // x[i] and x[i + D/2]
   float squares = 0.0f;
 #pragma unroll
   for (int i = 0; i < per_lane; ++i) {
