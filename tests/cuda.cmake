@@ -8,15 +8,16 @@ target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas   # "unroll" is 
                        -fno-strict-aliasing)  # kernels load several neighbours as one word
 target_link_libraries(cuda_on_host PUBLIC qwen3vl::qwen3vl ${CMAKE_DL_LIBS} PRIVATE qwen3vl_options)
 
-# qwen3vl_add_cuda_test(<name> [LIBRARIES <target>...]): tests/cuda_<name>.cpp as the test cuda.<name>. The compiler reports every access to
-# memory (-fsanitize=thread) to cuda_on_host/access.cpp; ThreadSanitizer itself is not linked.
+# qwen3vl_add_cuda_test(<name> [LIBRARIES <target>...]): tests/cuda_<name>.cpp as the test cuda.<name>. The compiler
+# reports every access to memory (-fsanitize=thread) to cuda_on_host/access.cpp; ThreadSanitizer itself is not linked.
 function(qwen3vl_add_cuda_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LIBRARIES")
   add_executable(cuda_${name} cuda_${name}.cpp)
   target_link_libraries(cuda_${name} PRIVATE qwen3vl_test_options cuda_on_host Boost::unit_test_framework
                         ${arg_LIBRARIES})
-  # GCC does not see that threads beyond a row's end use nothing of what they did not load.
-  target_compile_options(cuda_${name} PRIVATE -fsanitize=thread -Wno-maybe-uninitialized)
+  # GCC does not see that threads beyond a row's end use nothing of what they did not load. Kernels take registers and
+  # shared memory as words, as they may on a device.
+  target_compile_options(cuda_${name} PRIVATE -fsanitize=thread -fno-strict-aliasing -Wno-maybe-uninitialized)
   set_target_properties(cuda_${name} PROPERTIES ENABLE_EXPORTS ON)  # messages name kernels
   add_test(NAME cuda.${name} COMMAND cuda_${name})
   set_tests_properties(cuda.${name} PROPERTIES TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)
@@ -26,6 +27,8 @@ qwen3vl_add_cuda_test(emulator_test)
 qwen3vl_add_cuda_test(instructions_test)
 qwen3vl_add_cuda_test(operations_test)
 qwen3vl_add_cuda_test(attention_test)
+qwen3vl_add_cuda_test(bf16_attention_test)
+qwen3vl_add_cuda_test(gemv_test)
 qwen3vl_add_cuda_test(sampling_test)
 qwen3vl_add_cuda_test(model_test)
 # The variant of the trained checkpoint, which the test of rounded weights has made.
@@ -33,3 +36,18 @@ qwen3vl_add_cuda_test(checkpoint_test LIBRARIES rounded-tiny-shapes qwen3vl::pro
 target_compile_definitions(cuda_checkpoint_test PRIVATE
   QWEN3VL_VARIANT_HEADER="qwen3vl/variants/rounded-tiny-shapes.hpp"
   QWEN3VL_VARIANT_TYPE=qwen3vl::variants::rounded_tiny_shapes)
+
+# All kernels of whole models for real: none may spill registers.
+find_program(QWEN3VL_NVCC nvcc PATHS /usr/local/cuda/bin)
+if(QWEN3VL_NVCC)
+  get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+  foreach(kernels IN ITEMS 80:Qwen3VL_2B 90:Qwen3VL_2B 100:Qwen3VL_2B 90:Qwen3VL_30B_A3B)
+    string(REPLACE ":" ";" kernels "${kernels}")
+    list(GET kernels 0 architecture)
+    list(GET kernels 1 variant)
+    set(name "cuda.kernels_sm_${architecture}_${variant}")
+    add_test(NAME ${name} COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/check_cuda_kernels.sh" "${QWEN3VL_NVCC}" ${architecture}
+                                  ${variant} "${PROJECT_SOURCE_DIR}/include" ${eigen_include})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  endforeach()
+endif()
