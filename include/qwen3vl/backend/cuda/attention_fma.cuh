@@ -2,12 +2,10 @@
 /// Limited by shared memory: four rows and four keys of a thread are eight loads for sixteen multiply-adds.
 ///
 ///                64 keys (a page)
-///            +---------------------+        128 threads as 8 x 16: thread (y, x) has rows 4 y.. of 32 and, for scores,
-///   32 rows  | 4 x 4 per thread    |        keys x + 16 i; for results, numbers x + 16 i of a head. The rows of a tile
-///   are
-///            +---------------------+        query heads that share the keys, times tokens. Keys and then values of a
-///            tile
-///                                           go through one buffer.
+///            +---------------------+     128 threads as 8 x 16: thread (y, x) has rows 4 y.. of 32 and, for scores,
+///   32 rows  | 4 x 4 per thread    |     keys x + 16 i; for results, numbers x + 16 i of a head. The rows of a tile
+///            +---------------------+     are query heads that share the keys, times tokens. Keys and then values of
+///                                        a tile go through one buffer.
 #pragma once
 
 #include <cmath>

@@ -2,16 +2,15 @@
 /// Limited by the tensor cores and, close behind, by reading their operands from shared memory: a warp has 32 rows, so
 /// that four loads of 512 bytes feed sixteen products.
 ///
-///               64 keys (a page)                128 rows: query heads that share the keys, times tokens. Four warps
-///               of 32.
-///            +-------------------+              S = Q K^T in registers, from Q and K in shared memory
-///   warp 0   |  S: 2 x 8 tiles   |  32 rows     softmax in registers; the weights are the left operand of
-///      ..    |    of 16 x 8      |              O += P V, from V in shared memory; O in registers: 2 x D/8 tiles
+///               64 keys (a page)          128 rows: query heads that share the keys, times tokens.
+///                                         Four warps of 32.
+///            +-------------------+        S = Q K^T in registers, from Q and K in shared memory
+///   warp 0   |  S: 2 x 8 tiles   |  32    softmax in registers; the weights are the left operand of
+///      ..    |    of 16 x 8      |  rows  O += P V, from V in shared memory; O in registers: 2 x D/8 tiles
 ///   warp 3   +-------------------+
 ///
 /// Copies run beside the products, K and V in turn:
-///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | wait for K(t +
-///   1) ...
+///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | ...
 /// With heads of 128, 68 KiB of shared memory: two blocks on a multiprocessor, one computing while the other waits.
 /// Rows in shared memory are 16 bytes longer than 16-number steps need: eight rows of a tile lie in different banks.
 #pragma once

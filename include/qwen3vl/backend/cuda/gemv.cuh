@@ -5,10 +5,9 @@
 /// bf16: a block has 16 (or 32) rows of the weight, and its eight warps share the columns, 64 at a time in turn:
 ///
 ///              64 columns
-///            +-----+-----+-     -+-----+-----+-            The product is W x^T: 16 weight rows times 8 activation
-///            rows, as
-///   16 rows  |warp0|warp1|  ...  |warp7|warp0|  ...        the tensor cores take it. Columns of a sum may come in any
-///            +-----+-----+-     -+-----+-----+-            order, so each lane multiplies what its loads give it.
+///            +-----+-----+-    -+-----+-----+-     The product is W x^T: 16 weight rows times 8 activation rows, as
+///   16 rows  |warp0|warp1| ...  |warp7|warp0| ...  the tensor cores take it. Columns of a sum may come in any order,
+///            +-----+-----+-    -+-----+-----+-     so each lane multiplies what its loads give it.
 ///
 /// A warp has four of its turns under way, 8 KiB; with two such blocks a multiprocessor has 128 KiB, about three times
 /// what its share of HBM's bandwidth needs at a latency of a microsecond. The warps' sums are added in order. With
