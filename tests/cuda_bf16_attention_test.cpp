@@ -1,5 +1,5 @@
-// Attention of bf16 activations, which runs on the tensor cores, and what is the CUDA cache's own; on the host with every
-// access checked. The table in f32 is in cuda_attention_test.cpp.
+// Attention of bf16 activations, which runs on the tensor cores, and what is the CUDA cache's own; on the host with
+// every access checked. The table in f32 is in cuda_attention_test.cpp.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_bf16_attention
 #include <boost/test/unit_test.hpp>

@@ -57,7 +57,8 @@ std::vector<float> rounded_to(std::vector<float> values) {
 
 /// Two computations of the same numbers may differ by the errors of both.
 template <class B, class A>
-void check_same(Context<B>& ctx, Guarded<B, A>& a, Guarded<B, A>& b, std::vector<double> bound, const std::string& what) {
+void check_same(Context<B>& ctx, Guarded<B, A>& a, Guarded<B, A>& b, std::vector<double> bound,
+                const std::string& what) {
   const std::vector<float> other = b.values(ctx);
   for (double& value : bound) value *= 2.0;
   check(ctx, a, std::vector<double>(other.begin(), other.end()), bound, what + ", one policy against the other");
@@ -89,9 +90,9 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
         const auto row = attend(base + t * stride + h * D, base + (H + h) * D, base + (2 * H + h) * D, stride, length,
                                 D, &row_weights);
         expected.insert(expected.end(), row.begin(), row.end());
-        bound.insert(bound.end(), static_cast<std::size_t>(D),
-                     attention_bound(D, static_cast<double>(scale), length) +
-                         activation_bound<A>(static_cast<double>(scale)));
+        bound.insert(
+            bound.end(), static_cast<std::size_t>(D),
+            attention_bound(D, static_cast<double>(scale), length) + activation_bound<A>(static_cast<double>(scale)));
         std::copy(row_weights.begin(), row_weights.end(), expected_weights.begin() + (h * length + t) * length);
       }
     // A weight is at most 1, whatever the values are.
@@ -193,9 +194,9 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
   }
 }
 
-/// New tokens of sequences that are long already: fresh[s] after past[s]. Keys and values come by qk_norm_rope alone, so
-/// that this is quick for any length. Sequences are also computed each in a cache of its own, where `alone`: to the last
-/// bit the same.
+/// New tokens of sequences that are long already: fresh[s] after past[s]. Keys and values come by qk_norm_rope alone,
+/// so that this is quick for any length. Sequences are also computed each in a cache of its own, where `alone`: to the
+/// last bit the same.
 template <class B, index_t H, index_t K, index_t D, class T = float, class A = float>
 void long_cache_case(Context<B>& ctx, const std::vector<index_t>& past, const std::vector<index_t>& fresh, bool alone) {
   constexpr index_t stride = (H + 2 * K) * D;
