@@ -30,6 +30,15 @@ QWEN3VL_INLINE void hide(T& value) {
 #endif
 }
 
+/// Zeros that the compiler does not know to be equal: it would compute equal chains once.
+template <class T>
+[[maybe_unused]] void start(T (&sums)[chains]) {
+  simd::unroll<chains>([&](auto c) {
+    sums[c] = T{};
+    hide(sums[c]);
+  });
+}
+
 /// `steps` multiply-adds on each chain. Returns the number of operations.
 double run_fma(long steps) {
   simd::Floats sums[chains];
@@ -45,7 +54,7 @@ double run_fma(long steps) {
 #if defined(__AVX512BF16__) && defined(__AVX512F__)
 double run_bf16(long steps) {
   __m512 sums[chains];
-  simd::unroll<chains>([&](auto c) { sums[c] = _mm512_setzero_ps(); });
+  start(sums);
   __m512i bits = _mm512_set1_epi16(0x3f80);
   hide(bits);
   const __m512bh x = (__m512bh)bits;
@@ -60,7 +69,7 @@ double run_bf16(long) { return 0.0; }
 #if defined(__AVX512VNNI__)
 double run_int8(long steps) {
   __m512i sums[chains];
-  simd::unroll<chains>([&](auto c) { sums[c] = _mm512_setzero_si512(); });
+  start(sums);
   __m512i x = _mm512_set1_epi8(1);
   hide(x);
   for (long i = 0; i < steps; ++i) simd::unroll<chains>([&](auto c) { sums[c] = _mm512_dpbusd_epi32(sums[c], x, x); });
@@ -70,7 +79,7 @@ double run_int8(long steps) {
 #elif defined(__AVXVNNI__)
 double run_int8(long steps) {
   __m256i sums[chains];
-  simd::unroll<chains>([&](auto c) { sums[c] = _mm256_setzero_si256(); });
+  start(sums);
   __m256i x = _mm256_set1_epi8(1);
   hide(x);
   for (long i = 0; i < steps; ++i)
