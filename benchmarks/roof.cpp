@@ -23,7 +23,9 @@ constexpr int chains = simd::registers == 32 ? 24 : 12;
 /// Keeps the compiler from knowing a value: it can neither be computed before the loop nor left out.
 template <class T>
 QWEN3VL_INLINE void hide(T& value) {
-#ifdef __x86_64__
+#if defined(__AVX512F__)
+  asm volatile("" : "+v"(value));  // any of the 32 registers
+#elif defined(__x86_64__)
   asm volatile("" : "+x"(value));
 #else
   asm volatile("" : "+w"(value));
