@@ -34,7 +34,7 @@ QWEN3VL_INLINE void hide(T& value) {
 
 /// Zeros that the compiler does not know to be equal: it would compute equal chains once.
 template <class T>
-[[maybe_unused]] void start(T (&sums)[chains]) {
+[[maybe_unused]] QWEN3VL_INLINE void start(T (&sums)[chains]) {
   simd::unroll<chains>([&](auto c) {
     sums[c] = T{};
     hide(sums[c]);
