@@ -29,6 +29,8 @@ qwen3vl_add_cuda_test(operations_test)
 qwen3vl_add_cuda_test(attention_test)
 qwen3vl_add_cuda_test(bf16_attention_test)
 qwen3vl_add_cuda_test(gemv_test)
+qwen3vl_add_cuda_test(handle_test)
+qwen3vl_add_cuda_test(linear_test)
 qwen3vl_add_cuda_test(sampling_test)
 qwen3vl_add_cuda_test(model_test)
 # The variant of the trained checkpoint, which the test of rounded weights has made.

@@ -93,20 +93,6 @@ struct ExpertWeights {
   }
 };
 
-/// The type of activations that meet weights of type W, and what rounding a number to it may change, relative.
-template <class W>
-struct WeightsOf {
-  using Weight = W;
-};
-template <class B, class W>
-using activation_for = activation_t<B, WeightsOf<W>>;
-template <class A>
-inline constexpr double rounding_of = std::is_same_v<A, float> ? 0.0 : 0x1p-8;
-template <class A>
-void round_to(std::vector<float>& values) {
-  for (float& value : values) value = static_cast<float>(static_cast<A>(value));
-}
-
 /// One call, with what it should give. The bounds follow linear_case's. Activations narrower than float are rounded
 /// once where they are kept: after the gate, for each expert's result, and in y.
 template <class B, class W, index_t E, index_t TopK, index_t D, index_t I>

@@ -35,6 +35,16 @@ class Numbers {
   std::uint32_t state_;
 };
 
+/// Copies bytes to or from memory of backend B, at once and as they are.
+template <class B>
+void copy_bytes(void* to, const void* from, std::size_t bytes) {
+  if constexpr (B::is_host) {
+    std::memcpy(to, from, bytes);
+  } else {
+    B::Memory::copy(to, from, bytes);
+  }
+}
+
 /// Memory of backend B with 16 guard words on both sides. Outputs begin as NaN, so that what is not written is seen.
 /// On the host's side of it bf16 is float.
 template <class B, class T = float>
@@ -47,8 +57,8 @@ class Guarded {
  public:
   explicit Guarded(index_t count) : count_(count), memory_(count + 2 * guard) {
     static_assert(sizeof(T) == sizeof pattern);
-    for (index_t i = 0; i < count + 2 * guard; ++i)
-      std::memcpy(static_cast<void*>(memory_.data() + i), &pattern, sizeof pattern);
+    const std::vector<Word> words(static_cast<std::size_t>(count + 2 * guard), pattern);
+    copy_bytes<B>(memory_.data(), words.data(), words.size() * sizeof(Word));
   }
   Guarded(Context<B>& ctx, const std::vector<Host>& values) : Guarded(static_cast<index_t>(values.size())) {
     copy_from_host(ctx, View<const Host, Cpu, dynamic>(values.data(), count_), View<T, B, dynamic>(data(), count_));
@@ -66,12 +76,12 @@ class Guarded {
   }
   /// Whether nothing was written beside the buffer.
   bool intact() const {
-    for (index_t i = 0; i < guard; ++i)
-      for (const index_t at : {i, guard + count_ + i}) {
-        Word word = 0;
-        std::memcpy(&word, memory_.data() + at, sizeof word);
+    Word words[2][guard];
+    copy_bytes<B>(words[0], memory_.data(), sizeof words[0]);
+    copy_bytes<B>(words[1], memory_.data() + guard + count_, sizeof words[1]);
+    for (const auto& side : words)
+      for (const Word word : side)
         if (word != pattern) return false;
-      }
     return true;
   }
 
@@ -98,5 +108,19 @@ void check(Context<B>& ctx, Guarded<B, T>& output, const std::vector<double>& ex
 
 /// Half a unit in the last place of float32, relative.
 inline constexpr double epsilon = 0x1p-24;
+
+/// The type of activations that meet weights of type W, and what rounding a number to it may change, relative.
+template <class W>
+struct WeightsOf {
+  using Weight = W;
+};
+template <class B, class W>
+using activation_for = activation_t<B, WeightsOf<W>>;
+template <class A>
+inline constexpr double rounding_of = std::is_same_v<A, float> ? 0.0 : 0x1p-8;
+template <class A>
+void round_to(std::vector<float>& values) {
+  for (float& value : values) value = static_cast<float>(static_cast<A>(value));
+}
 
 }  // namespace operations

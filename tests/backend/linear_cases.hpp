@@ -23,7 +23,7 @@ double activate(double z, E) {
 /// in the last place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU). Block weights
 /// add what activations may be off by, times |w|. With activations of bf16 (x is rounded before), the bias, z and y may
 /// each be rounded once more.
-template <class B, class W, index_t N, index_t K, class E, class A = float>
+template <class B, class W, index_t N, index_t K, class E, class A = activation_for<B, W>>
 void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   constexpr Packing packing = gated ? Packing::gate_up : Packing::plain;
@@ -101,7 +101,7 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   check(ctx, output, expected, bound, what);
 }
 
-template <class B, class W, index_t N, index_t K, class A = float>
+template <class B, class W, index_t N, index_t K, class A = activation_for<B, W>>
 void linear_epilogues(Context<B>& ctx, index_t rows) {
   linear_case<B, W, N, K, epilogue::Store, A>(ctx, rows, false);
   linear_case<B, W, N, K, epilogue::Add, A>(ctx, rows, true);

@@ -156,7 +156,8 @@ cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  if (bytes != 0 && (to_device != is_device_memory(to) || from_device != is_device_memory(from)))
+  if (bytes != 0 && kind != cudaMemcpyDefault &&
+      (to_device != is_device_memory(to) || from_device != is_device_memory(from)))
     return cudaErrorInvalidValue;
   return submit(stream, [=] { copy(to, from, bytes); });
 }
