@@ -2,6 +2,7 @@
 #pragma once
 
 #include <charconv>
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -30,6 +31,13 @@ requires(std::is_arithmetic_v<T> && !std::is_same_v<T, char>) void append(std::s
     const auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
     out.append(buffer, end);
   }
+}
+
+/// Text out of a file, made fit for an error message: one printable line that is not endless.
+inline std::string shown(std::string_view text, std::size_t longest = 120) {
+  std::string line;
+  for (const char c : text.substr(0, longest)) line += c >= 0x20 && c < 0x7f ? c : '?';
+  return text.size() > longest ? line + "..." : line;
 }
 
 }  // namespace detail

@@ -22,17 +22,6 @@ struct JsonLimits {
       false;  ///< refuse a key that occurs twice in one object; otherwise the last one counts, as in Python
 };
 
-namespace detail {
-
-/// Text out of a file, made fit for an error message: one printable line that is not endless.
-inline std::string shown(std::string_view text, std::size_t longest = 120) {
-  std::string line;
-  for (const char c : text.substr(0, longest)) line += c >= 0x20 && c < 0x7f ? c : '?';
-  return text.size() > longest ? line + "..." : line;
-}
-
-}  // namespace detail
-
 /// Parses JSON; `name` is for messages. Throws Error if it is malformed or beyond the limits.
 inline nlohmann::json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {}) {
   using nlohmann::json;

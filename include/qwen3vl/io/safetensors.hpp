@@ -15,18 +15,11 @@
 
 #include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/io/mapped_file.hpp"
+#include "qwen3vl/io/stored_tensor.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl {
-
-/// One tensor of a file: a view of the mapping, not aligned.
-struct StoredTensor {
-  std::string name;
-  DType dtype = DType::f32;
-  std::vector<index_t> shape;
-  std::span<const std::byte> bytes;
-};
 
 /// Limits of what is accepted.
 struct SafetensorsLimits {
@@ -164,47 +157,5 @@ class SafetensorsFile {
   std::map<std::string, std::size_t, std::less<>> index_;
   std::map<std::string, std::string> metadata_;
 };
-
-/// The values of an F32, BF16 or F16 tensor as float. `to` must have its size.
-inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
-  if (!is_floating_weight(tensor.dtype))
-    fail(tensor.name, " is of type ", name_of(tensor.dtype), ", wanted F32, BF16 or F16");
-  if (tensor.bytes.size() / size_of(tensor.dtype) != to.size())
-    fail(tensor.name, " has ", tensor.bytes.size() / size_of(tensor.dtype), " values, wanted ", to.size());
-  visit_floating(tensor.dtype, [&](auto type) {
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = load_float<decltype(type)>(tensor.bytes.data(), i);
-  });
-}
-
-/// The values of an integer or boolean tensor (all but U64, whose values may not fit). `to` must have its size.
-inline void read_int64s(const StoredTensor& tensor, std::span<std::int64_t> to) {
-  if (tensor.bytes.size() / size_of(tensor.dtype) != to.size())
-    fail(tensor.name, " has ", tensor.bytes.size() / size_of(tensor.dtype), " values, wanted ", to.size());
-  const auto read = [&](auto type) {
-    for (std::size_t i = 0; i < to.size(); ++i) {
-      std::memcpy(&type, tensor.bytes.data() + i * sizeof type, sizeof type);
-      to[i] = static_cast<std::int64_t>(type);  // NOLINT(bugprone-signed-char-misuse): I8 is a number, its sign counts
-    }
-  };
-  switch (tensor.dtype) {
-    case DType::i64:
-      return read(std::int64_t{});
-    case DType::i32:
-      return read(std::int32_t{});
-    case DType::i16:
-      return read(std::int16_t{});
-    case DType::i8:
-      return read(std::int8_t{});
-    case DType::u32:
-      return read(std::uint32_t{});
-    case DType::u16:
-      return read(std::uint16_t{});
-    case DType::u8:
-    case DType::boolean:
-      return read(std::uint8_t{});
-    default:
-      fail(tensor.name, " is of type ", name_of(tensor.dtype), ", wanted integers");
-  }
-}
 
 }  // namespace qwen3vl

@@ -1,76 +1,21 @@
 /// Writing safetensors files. A file appears whole or not at all: it is written under another name and then renamed.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
+#include <initializer_list>
 #include <map>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "qwen3vl/io/pending_file.hpp"
 #include "qwen3vl/io/safetensors.hpp"
 
 namespace qwen3vl {
-
-namespace detail {
-
-/// A new file beside `path` that becomes `path` on commit() and vanishes otherwise.
-class PendingFile {
- public:
-  explicit PendingFile(const std::filesystem::path& path) : path_(path), temporary_(path) {
-    static std::atomic<unsigned> count{0};  // several threads may write to one folder
-    temporary_ += concat(".", static_cast<std::int64_t>(::getpid()), ".", count++, ".tmp");
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ < 0) broken("create");
-  }
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-  ~PendingFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    if (!committed_) ::unlink(temporary_.c_str());
-  }
-
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t count = ::write(descriptor_, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) broken("write");
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-    }
-  }
-
-  /// A full disk may show only when the data really go there, or when the file is closed.
-  void commit() {
-    if (::fsync(descriptor_) != 0) broken("write");
-    if (::close(std::exchange(descriptor_, -1)) != 0) broken("write");
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) broken("rename the new file to");
-    committed_ = true;
-  }
-
- private:
-  [[noreturn]] void broken(const char* what) const {
-    const int error = errno;
-    fail("cannot ", what, " ", path_.string(), ": ", std::strerror(error));
-  }
-
-  std::filesystem::path path_, temporary_;
-  int descriptor_ = -1;
-  bool committed_ = false;
-};
-
-}  // namespace detail
 
 /// Writes tensors to `path`, replacing what is there. As in the reference implementation, tensors are ordered by
 /// falling element size, then by name, and the header is padded so that the data begin at a multiple of 8: then every
@@ -120,6 +65,13 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   file.write(std::as_bytes(std::span(text)));
   for (const StoredTensor* const tensor : order) file.write(tensor->bytes);
   file.commit();
+}
+
+/// As above, of tensors that are at hand:
+///   write_safetensors("out.safetensors", {stored_tensor("logits", logits), stored_tensor("ids", ids)});
+inline void write_safetensors(const std::filesystem::path& path, std::initializer_list<StoredTensor> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  write_safetensors(path, std::span(tensors.begin(), tensors.size()), metadata);
 }
 
 }  // namespace qwen3vl

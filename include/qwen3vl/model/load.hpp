@@ -14,6 +14,7 @@
 #include "qwen3vl/backend/ops.hpp"
 #include "qwen3vl/backend/transfer.hpp"
 #include "qwen3vl/layers/parameters.hpp"
+#include "qwen3vl/tensor/shape_text.hpp"
 
 namespace qwen3vl {
 
@@ -43,12 +44,6 @@ inline void complete(Parts& parts, const ParameterShape& shape) {
     part.shape = {part.rows};
     if (!shape.is_vector) part.shape.push_back(shape.columns);
   }
-}
-
-inline std::string shape_text(std::span<const index_t> shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += concat(i == 0 ? "" : ", ", shape[i]);
-  return text + "]";
 }
 
 /// How a tensor of experts is stored.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 
 #include "qwen3vl/tensor/host_device.hpp"
 
@@ -84,6 +85,32 @@ static_assert(sizeof(bf16) == 2 && sizeof(f16) == 2);
 
 /// Types that weights are stored in.
 enum class DType { f32, bf16, f16, f64, i64, i32, i16, i8, u64, u32, u16, u8, boolean, f8_e4m3, f8_e5m2 };
+
+namespace detail {
+template <class T>
+constexpr DType find_dtype() {
+  // clang-format off
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  else if constexpr (std::is_same_v<T, bf16>) return DType::bf16;
+  else if constexpr (std::is_same_v<T, f16>) return DType::f16;
+  else if constexpr (std::is_same_v<T, double>) return DType::f64;
+  else if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
+  else if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
+  else if constexpr (std::is_same_v<T, std::int16_t>) return DType::i16;
+  else if constexpr (std::is_same_v<T, std::int8_t>) return DType::i8;
+  else if constexpr (std::is_same_v<T, std::uint64_t>) return DType::u64;
+  else if constexpr (std::is_same_v<T, std::uint32_t>) return DType::u32;
+  else if constexpr (std::is_same_v<T, std::uint16_t>) return DType::u16;
+  else if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
+  else if constexpr (std::is_same_v<T, bool>) return DType::boolean;
+  else static_assert(sizeof(T) == 0, "files hold no elements of this type: float, double, bf16, f16, integers and bool");
+  // clang-format on
+}
+}  // namespace detail
+
+/// The DType of a C++ element type.
+template <class T>
+inline constexpr DType dtype_of = detail::find_dtype<T>();
 
 /// Bytes of one element.
 constexpr std::size_t size_of(DType dtype) {

@@ -156,6 +156,14 @@ class Tensor {
     return tensor;
   }
 
+  /// Allocates with extents that are at hand, static or not.
+  static Tensor of(const extents_type& extents) {
+    Tensor tensor;
+    tensor.extents_ = extents;
+    tensor.allocate();
+    return tensor;
+  }
+
   Tensor(Tensor&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), extents_(std::exchange(other.extents_, extents_type{})) {}
   Tensor& operator=(Tensor&& other) noexcept {
