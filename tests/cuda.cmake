@@ -33,6 +33,7 @@ qwen3vl_add_cuda_test(handle_test)
 qwen3vl_add_cuda_test(linear_test)
 qwen3vl_add_cuda_test(sampling_test)
 qwen3vl_add_cuda_test(model_test)
+qwen3vl_add_cuda_test(generation_test)
 # The variant of the trained checkpoint, which the test of rounded weights has made.
 qwen3vl_add_cuda_test(checkpoint_test LIBRARIES rounded-tiny-shapes qwen3vl::processing)
 target_compile_definitions(cuda_checkpoint_test PRIVATE

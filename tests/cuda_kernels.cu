@@ -2,8 +2,12 @@
 // check_cuda_kernels.sh.
 #include "qwen3vl/backend/cuda.cuh"
 #include "qwen3vl/config/released.hpp"
+#include "qwen3vl/generation/decode_pass.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
 
 // On a device the cache is kept in bf16.
+using Model = qwen3vl::ForConditionalGeneration<qwen3vl::QWEN3VL_CHECKED_VARIANT, qwen3vl::Cuda,
+                                                qwen3vl::WithKv<qwen3vl::Bf16, qwen3vl::bf16>>;
 template class qwen3vl::ForConditionalGeneration<qwen3vl::QWEN3VL_CHECKED_VARIANT, qwen3vl::Cuda,
                                                  qwen3vl::WithKv<qwen3vl::Bf16, qwen3vl::bf16>>;
+template class qwen3vl::DecodePass<Model>;

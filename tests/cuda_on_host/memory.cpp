@@ -11,6 +11,7 @@
 #include <map>
 
 #include "block.hpp"
+#include "counters.hpp"
 
 namespace cuda_on_host {
 
@@ -104,6 +105,7 @@ std::size_t allocated_device_memory() { return heap().used; }
 using namespace cuda_on_host;
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
   Heap& h = heap();
   const std::size_t rounded = (bytes + red_zone - 1) / red_zone * red_zone;
   if (rounded > h.limit - std::min(h.limit, h.used) ||
@@ -123,6 +125,8 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  ++counters().waits;
   Heap& h = heap();
   const auto found = h.live.find(reinterpret_cast<std::uintptr_t>(memory));
   if (found == h.live.end()) return cudaErrorInvalidValue;
@@ -159,9 +163,15 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   if (bytes != 0 && kind != cudaMemcpyDefault &&
       (to_device != is_device_memory(to) || from_device != is_device_memory(from)))
     return cudaErrorInvalidValue;
-  return submit(stream, [=] { copy(to, from, bytes); });
+  return submit(stream, [=] {
+    if (from_device && !to_device) counters().bytes_to_host += bytes;
+    if (to_device && !from_device) counters().bytes_to_device += bytes;
+    copy(to, from, bytes);
+  });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  ++counters().waits;
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
@@ -172,4 +182,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
     std::memset(memory, value, bytes);
   });
 }
-cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) { return cudaMemsetAsync(memory, value, bytes); }
+cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
+  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  return cudaMemsetAsync(memory, value, bytes);
+}

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "block.hpp"
+#include "counters.hpp"
 #include "cuda_runtime.h"
 #include "memory.hpp"
 
@@ -30,7 +31,14 @@ std::map<const void*, std::size_t>& shared_limits() {
   static std::map<const void*, std::size_t> limits;
   return limits;
 }
+int capturing = 0;  // streams
 }  // namespace
+
+Counters& counters() {
+  static Counters counters;
+  return counters;
+}
+bool any_stream_captured() { return capturing > 0; }
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   if (stream != nullptr && stream->capturing != nullptr) {
@@ -49,6 +57,7 @@ cudaError_t start_kernel(const cudaLaunchConfig_t& config, const void* kernel, v
   if (g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535 || b.x == 0 || b.y == 0 ||
       b.z == 0 || b.z > 64 || std::size_t{b.x} * b.y * b.z > 1024 || config.dynamicSmemBytes > shared)
     return cudaErrorInvalidConfiguration;
+  if (config.stream == nullptr || config.stream->capturing == nullptr) ++counters().launches;
   return submit(config.stream, [config, kernel, enter, call = std::move(call), call_bytes] {
     run_kernel(config, kernel, enter, call.get(), call_bytes);
   });
@@ -95,7 +104,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated on the host");
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+// Whatever waits for work that is recorded, and so not started, is refused, as in CUDA.
+static cudaError_t wait() {
+  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  ++counters().waits;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() { return wait(); }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new CUstream_st;
@@ -105,9 +120,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return stream != nullptr && stream->capturing != nullptr ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return wait(); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   *status = stream->capturing != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
@@ -116,18 +129,22 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream == nullptr || stream->capturing != nullptr) return cudaErrorStreamCaptureUnsupported;
   stream->capturing = new CUgraph_st;
+  ++capturing;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (stream->capturing == nullptr) return cudaErrorInvalidValue;
   *graph = std::exchange(stream->capturing, nullptr);
+  --capturing;
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   *executable = new CUgraphExec_st{*graph};
+  ++counters().graphs_made;
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  ++counters().graphs_started;
   return submit(stream, [work = executable->work] {
     for (const auto& step : work) step();
   });
@@ -153,7 +170,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   event->time = std::chrono::steady_clock::now();
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return wait(); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
   return cudaSuccess;

@@ -5,6 +5,7 @@
 #include "qwen3vl/backend/cuda/attention_weights.cuh"
 #include "qwen3vl/backend/cuda/copies.cuh"
 #include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/backend/cuda/decoding.cuh"
 #include "qwen3vl/backend/cuda/kv_cache.cuh"
 #include "qwen3vl/backend/cuda/linear.cuh"
 #include "qwen3vl/backend/cuda/logits.cuh"
@@ -19,5 +20,6 @@
 namespace qwen3vl {
 
 static_assert(Backend<Cuda>, "the CUDA backend does not implement the whole contract of backend/ops.hpp");
+static_assert(DecodesOnDevice<Cuda>, "the CUDA backend does not have all of backend/decoding.hpp");
 
 }  // namespace qwen3vl

@@ -15,8 +15,10 @@ namespace qwen3vl::detail {
 
 /// One answer on its way.
 struct Answer {
+  explicit Answer(const std::vector<TokenId>& prompt) : history(prompt), prompt_tokens(prompt.size()) {}
+
   std::vector<TokenId> history;  // the prompt's real tokens, then the new ones
-  std::size_t prompt_tokens = 0;
+  std::size_t prompt_tokens;
   std::vector<float> transition_scores;  // of the new tokens, where they are wanted
   float score = 0.0f;
   std::optional<FinishReason> finished;
@@ -52,6 +54,14 @@ struct GenerationSettings {
       if (criterion(row, new_tokens)) return FinishReason::stop_criterion;
     if (static_cast<index_t>(new_tokens.size()) >= token_limit) return FinishReason::length;
     return std::nullopt;
+  }
+
+  /// Appends a chosen token to an answer, and ends it there if that is asked for.
+  void accept(Answer& answer, index_t row, TokenId token) const {
+    answer.history.push_back(token);
+    answer.finished = ends(row, answer.new_tokens());
+    if (options.streamer && !options.streamer(row, token) && !answer.finished)
+      answer.finished = FinishReason::cancelled;
   }
 
  private:

@@ -101,11 +101,8 @@ class BeamSearch {
     if (settings.options.streamer) fail("a streamer does not go with beam search: beams change until the end");
     if (settings.options.output_logits) fail("output_logits does not go with beam search; output_scores does");
     for (const auto& prompt : run.prompts()) {
-      Answer begin{.history = prompt.ids,
-                   .prompt_tokens = prompt.ids.size(),
-                   .transition_scores = {},
-                   .score = no_beam,
-                   .finished = {}};
+      Answer begin(prompt.ids);
+      begin.score = no_beam;
       Search& search = searches_.emplace_back();
       search.running.assign(beams_, begin);
       search.running.front().score = 0.0f;  // only its tokens count in the first step
@@ -115,7 +112,7 @@ class BeamSearch {
 
   /// The best num_return_sequences answers to each prompt.
   std::vector<Answer>& operator()() {
-    std::vector<float> prompt_logits = run_.prefill(settings_.options.prefill_chunk);
+    std::vector<float> prompt_logits = run_.prefill(settings_.options);
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> logits(beams_ * vocab);
     for (std::size_t b = 0; b < searches_.size(); ++b) {

@@ -1,12 +1,14 @@
 /// generate (GenerationMixin.generate): prompts in, tokens out, for a padded batch of prompts with pictures and clips.
-/// Greedy search and sampling are in generation/sampling.hpp, beam search in generation/beam_search.hpp, and what they
-/// share, the prompts in the model, in generation/prompt_run.hpp.
+/// Greedy search and sampling are in generation/sampling.hpp (on a backend that does them by itself, where nothing else
+/// is asked for, in generation/device_sampling.hpp), beam search in generation/beam_search.hpp, and what they share,
+/// the prompts in the model, in generation/prompt_run.hpp.
 #pragma once
 
 #include <utility>
 #include <vector>
 
 #include "qwen3vl/generation/beam_search.hpp"
+#include "qwen3vl/generation/device_sampling.hpp"
 #include "qwen3vl/generation/sampling.hpp"
 
 namespace qwen3vl {
@@ -37,9 +39,15 @@ GenerateOutput run_generation(Model& model, const ModelInputs& inputs, const Gen
   };
   if (beams) {
     give(detail::BeamSearch<Model>(settings, run, output));
-  } else {
-    give(detail::Sampling<Model>(settings, run, output));
+    return output;
   }
+  if constexpr (DecodesOnDevice<typename Model::BackendType>) {
+    if (detail::DeviceSampling<Model>::takes(settings, model)) {
+      give(detail::DeviceSampling<Model>(settings, run, output));
+      return output;
+    }
+  }
+  give(detail::Sampling<Model>(settings, run, output));
   return output;
 }
 

@@ -26,7 +26,6 @@ template <class Model>
 class PromptRun {
   using V = typename Model::VariantType;
   using B = typename Model::BackendType;
-  using A = activation_t<B, typename Model::PrecisionType>;
   static constexpr index_t merge = V::config.vision.spatial_merge_size;
 
  public:
@@ -56,17 +55,30 @@ class PromptRun {
   /// The sequences' keys and values, after prefill().
   Cache& cache() { return own_cache_ ? *own_cache_ : prompt_cache_->cache(); }
 
-  /// Computes the prompts, `chunk` tokens of each at a time, so that activations stay small however long they are, and
-  /// gives all sequences of a prompt its keys and values. Returns the logits [B, vocab_size] behind the prompts.
-  std::vector<float> prefill(index_t chunk) {
+  /// Computes the prompts, prefill_chunk tokens of each at a time, so that activations stay small however long they
+  /// are, and gives all sequences of a prompt its keys and values. Returns the logits [B, vocab_size] behind the
+  /// prompts.
+  std::vector<float> prefill(const GenerateOptions& options) {
+    std::vector<float> all(prompts_.size() * static_cast<std::size_t>(vocab));
+    prefill(options, [&](std::span<const index_t> ready, View<const float, B, dynamic, vocab> logits) {
+      const std::vector<float> host = download_floats(model_.context(), logits);
+      for (std::size_t i = 0; i < ready.size(); ++i)
+        std::copy_n(host.data() + static_cast<index_t>(i) * vocab, vocab, all.data() + ready[i] * vocab);
+    });
+    return all;
+  }
+
+  /// The same; take(prompts, logits [prompts, vocab_size]) gets the logits where the model is, of some prompts at a
+  /// time.
+  template <class Take>
+  void prefill(const GenerateOptions& options, Take&& take) {
     const auto start = std::chrono::steady_clock::now();
-    chunk = std::max<index_t>(1, chunk);
+    const index_t chunk = std::max<index_t>(1, options.prefill_chunk);
     const auto count = static_cast<index_t>(prompts_.size());
     if (prompt_cache_ == nullptr) own_cache_.emplace(count * copies_);
     // A prompt is computed in its first sequence, and the others copy it.
     Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
     const index_t stride = cache.sequences() / count;
-    std::vector<float> all(static_cast<std::size_t>(count * vocab));
     for (index_t from = 0; from < batch_.sequences.longest(); from += chunk) {
       std::vector<index_t> ready;
       const TokenBatch part = chunk_of_prompts(from, chunk, stride, ready);
@@ -74,10 +86,8 @@ class PromptRun {
       last_rows.reserve(ready.size());
       for (const index_t b : ready)
         last_rows.push_back(static_cast<std::int32_t>(part.sequences.offset(b * stride + 1)) - 1);
-      const std::vector<float> logits = run(part, cache, last_rows);
+      run(part, cache, last_rows, [&](View<const float, B, dynamic, vocab> logits) { take(ready, logits); });
       if (prompt_cache_ != nullptr) prompt_cache_->append(part.ids);
-      for (std::size_t i = 0; i < ready.size(); ++i)
-        std::copy_n(logits.data() + static_cast<index_t>(i) * vocab, vocab, all.data() + ready[i] * vocab);
     }
     if (prompt_cache_ != nullptr && copies_ > 1) own_cache_.emplace(copies_);
     for (index_t b = 0; b < count; ++b)
@@ -85,7 +95,6 @@ class PromptRun {
         this->cache().copy_sequence(b * copies_ + j, cache, b * stride);
     features_.reset();
     timings_.prefill_seconds = seconds_since(start);
-    return all;
   }
 
   /// One pass of the model: appends tokens[s] to sequence s, for all sequences; none where it is empty. Returns the
@@ -106,15 +115,25 @@ class PromptRun {
     for (std::size_t axis = 0; axis < 3; ++axis)
       for (index_t s = 0; s < sequences(); ++s)
         for (std::size_t i = 0; i < tokens[static_cast<std::size_t>(s)].size(); ++i)
-          part.positions.push_back(prompt_of(s).next_position[axis] +
-                                   static_cast<std::int32_t>(new_tokens(s) + static_cast<index_t>(i)));
+          part.positions.push_back(next_position(s, axis) + static_cast<std::int32_t>(i));
     std::vector<std::int32_t> rows;
     for (index_t i = 0; i < part.tokens(); ++i) rows.push_back(static_cast<std::int32_t>(i));
-    ++timings_.decode_passes;
-    std::vector<float> logits = run(part, cache(), rows);
-    if (prompt_cache_ != nullptr && !own_cache_) prompt_cache_->append(part.ids);
-    return logits;
+    std::vector<float> result;
+    run(part, cache(), rows, [&](auto logits) { result = download_floats(model_.context(), logits); });
+    appended(part.ids);
+    return result;
   }
+
+  /// The position on an axis of the next token of a sequence.
+  std::int32_t next_position(index_t sequence, std::size_t axis) {
+    return prompt_of(sequence).next_position[axis] + static_cast<std::int32_t>(new_tokens(sequence));
+  }
+  /// Notes a pass that has appended tokens to the cache; append() does it by itself.
+  void appended(std::span<const TokenId> ids) {
+    ++timings_.decode_passes;
+    if (prompt_cache_ != nullptr && !own_cache_) prompt_cache_->append(ids);
+  }
+  Model& model() { return model_; }
 
   /// Forgets all but the prompt and the first `count` new tokens of a sequence.
   void keep(index_t sequence, index_t count) {
@@ -170,6 +189,8 @@ class PromptRun {
       features_ = model_.get_visual_features(inputs_);
       timings_.computed_patches = inputs_.pixel_values.rows() + inputs_.pixel_values_videos.rows();
     }
+    if constexpr (requires { model_.context().backend().synchronize(); })
+      if (features_) model_.context().backend().synchronize();  // a device is only beginning
     timings_.vision_seconds = seconds_since(start);
     timings_.computed_tokens = batch_.tokens();
   }
@@ -260,11 +281,12 @@ class PromptRun {
     return part;
   }
 
-  /// Appends `part` to `cache`; logits [rows, vocab_size] behind some of its tokens.
-  std::vector<float> run(const TokenBatch& part, Cache& cache, const std::vector<std::int32_t>& rows) {
-    auto logits = model_.context().template scratch<A, dynamic, vocab>(static_cast<index_t>(rows.size()));
+  /// Appends `part` to `cache`; take(logits [rows, vocab_size]) gets those behind some of its tokens, if any.
+  template <class Take>
+  void run(const TokenBatch& part, Cache& cache, const std::vector<std::int32_t>& rows, Take&& take) {
+    auto logits = model_.context().template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));
     model_.next_logits(part, features_ ? &*features_ : nullptr, cache, rows, logits);  // [rows, vocab_size]
-    return rows.empty() ? std::vector<float>() : download_floats(model_.context(), logits);
+    if (!rows.empty()) take(View<const float, B, dynamic, vocab>(logits));
   }
 
   Model& model_;

@@ -58,6 +58,9 @@ class Sampler {
     return do_sample_ ? draw(scores, scores[best]) : static_cast<TokenId>(best);
   }
 
+  /// The next random number, uniform in [0, 1): 53 random bits. Each choice of a sampler that samples takes one.
+  double uniform() { return static_cast<double>(generator_() >> 11) * 0x1.0p-53; }
+
   /// Draws `count` different ones of `scores` by probability, without replacement, as torch.multinomial of their
   /// softmax does, best first. Where too few have a probability above 0, the best of the others complete them.
   std::vector<std::size_t> draw_different(std::span<const float> scores, std::size_t count) {
@@ -103,9 +106,6 @@ class Sampler {
     const auto chosen = std::ranges::upper_bound(weights_, uniform() * total, {}, &std::pair<TokenId, double>::second);
     return chosen == weights_.end() ? weights_.back().first : chosen->first;
   }
-
-  /// 53 random bits are a uniform number in [0, 1).
-  double uniform() { return static_cast<double>(generator_() >> 11) * 0x1.0p-53; }
 
   bool do_sample_;
   std::mt19937_64 generator_;

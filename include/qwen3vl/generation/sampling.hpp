@@ -29,10 +29,7 @@ class Sampling {
   Sampling(const GenerationSettings& settings, PromptRun<Model>& run, GenerateOutput& output)
       : settings_(settings), run_(run), output_(output) {
     for (index_t s = 0; s < run.sequences(); ++s) {
-      const auto& prompt = run.prompt_of(s).ids;
-      Answer& answer = answers_.emplace_back();
-      answer.history = prompt;
-      answer.prompt_tokens = prompt.size();
+      answers_.emplace_back(run.prompt_of(s).ids);
       samplers_.emplace_back(settings.config, static_cast<std::uint64_t>(s));
     }
     logits_.resize(answers_.size());
@@ -40,7 +37,7 @@ class Sampling {
 
   /// The answers, one for each sequence of the run.
   std::vector<Answer>& operator()() {
-    std::vector<float> logits = run_.prefill(settings_.options.prefill_chunk);
+    std::vector<float> logits = run_.prefill(settings_.options);
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> scores(vocab);
     for (std::size_t s = 0; s < answers_.size(); ++s) {  // all answers to a prompt begin with its logits
@@ -103,11 +100,7 @@ class Sampling {
       answer.transition_scores.push_back(static_cast<float>(chosen - log_sum_exp(scores, highest)));
       answer.score += answer.transition_scores.back();
     }
-    answer.history.push_back(token);
-    const auto row = static_cast<index_t>(s);
-    answer.finished = settings_.ends(row, answer.new_tokens());
-    const auto& streamer = settings_.options.streamer;
-    if (streamer && !streamer(row, token) && !answer.finished) answer.finished = FinishReason::cancelled;
+    settings_.accept(answer, static_cast<index_t>(s), token);
   }
 
   void give_logits() {

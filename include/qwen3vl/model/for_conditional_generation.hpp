@@ -101,25 +101,43 @@ class ForConditionalGeneration {
 
   /// Appends `batch` to the cache and computes the logits [rows, vocab_size] that follow some of its tokens.
   void next_logits(const TokenBatch& batch, const Features* features, Cache& cache,
-                   const std::vector<std::int32_t>& rows, View<A, B, dynamic, vocab> logits) {
+                   const std::vector<std::int32_t>& rows, View<float, B, dynamic, vocab> logits) {
     auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
     model_.forward(*ctx_, batch, features, cache, x);
     if (!rows.empty()) head(x, rows, logits);
   }
 
+  /// The same for words alone, whose ids [tokens] and positions [3, tokens] are where the model is: logits [tokens,
+  /// vocab_size] behind each. For rope types whose frequencies do not depend on positions. The host does nothing but
+  /// call operations of `ctx`, so that they can be recorded.
+  void next_logits(Context<B>& ctx, View<const TokenId, B, dynamic> ids,
+                   View<const std::int32_t, B, 3, dynamic> positions, const Segments& sequences, Cache& cache,
+                   View<float, B, dynamic, vocab> logits) {
+    const TextModel<V, B, P>& text_model = model_.language_model();
+    auto x = ctx.template scratch<A, dynamic, hidden>(ids.rows());  // [tokens, hidden]
+    text_model.embed_tokens()(ctx, ids, x);
+    text_model.forward(ctx, x, positions, 0, sequences, cache);
+    text_model.norm(ctx, x, x);
+    linear(ctx, x, head_weight(), View<const float, B, vocab>(), logits, epilogue::Store{});
+  }
+
   /// Final norm and head of some rows of the last layer's hidden states: x [tokens, hidden] to logits [rows,
-  /// vocab_size].
+  /// vocab_size], which are f32 whatever activations are.
   void head(View<const A, B, dynamic, hidden> x, const std::vector<std::int32_t>& rows,
-            View<A, B, dynamic, vocab> logits) {
+            View<float, B, dynamic, vocab> logits) {
     const auto index = upload<std::int32_t>(*ctx_, rows);
     auto wanted = ctx_->template scratch<A, dynamic, hidden>(index.rows());  // [rows, hidden]
     gather_rows(*ctx_, x, index, wanted);
     model_.language_model().norm(*ctx_, wanted, wanted);
+    linear(*ctx_, wanted, head_weight(), View<const float, B, vocab>(), logits, epilogue::Store{});
+  }
+
+ private:
+  const auto& head_weight() const {
     if constexpr (tied) {
-      linear(*ctx_, wanted, model_.language_model().embed_tokens().weight(), View<const float, B, vocab>(), logits,
-             epilogue::Store{});
+      return model_.language_model().embed_tokens().weight();
     } else {
-      lm_head_(*ctx_, wanted, logits);
+      return lm_head_.weight();
     }
   }
 };
@@ -201,7 +219,7 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   std::vector<std::int32_t> rows;
   std::vector<index_t> targets;
   const auto flush = [&] {
-    auto logits = ctx_->template scratch<A, dynamic, vocab>(static_cast<index_t>(rows.size()));  // [rows, vocab_size]
+    auto logits = ctx_->template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));  // [rows, vocab]
     head(x, rows, logits);
     const std::vector<float> host = download_floats(*ctx_, logits);
     for (std::size_t i = 0; i < targets.size(); ++i)

@@ -21,7 +21,7 @@ class Workspace {
   /// `bytes` of uninitialised memory, 64-byte aligned.
   void* push(std::size_t bytes) {
     bytes = rounded(bytes);
-    if (used_ == 0 && chunks_.size() > 1) release();  // grown in pieces: become one chunk of the peak
+    if (used_ == 0 && chunks_.size() > 1) release();
     if (chunks_.empty() || room() < bytes) next_chunk(bytes);
     Chunk& chunk = chunks_[current_];
     void* const memory = chunk.data + chunk.used;
@@ -41,6 +41,14 @@ class Workspace {
 
   /// The most bytes that were in use at once.
   std::size_t peak_bytes() const { return peak_; }
+
+  /// After growing in pieces becomes one chunk of the peak, so that the same use again allocates nothing. Else the next
+  /// push does it. Nothing may be in use.
+  void settle() {
+    if (chunks_.size() <= 1) return;
+    release();
+    next_chunk(peak_);
+  }
 
   /// Frees everything; nothing may be in use.
   void release() {

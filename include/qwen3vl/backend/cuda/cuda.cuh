@@ -28,6 +28,9 @@ class CudaKvCache;
 namespace cuda {
 class GemmPlans;  // gemm.cuh
 class Staging;    // staging.cuh
+class Recording;  // decoding.cuh
+template <class T>
+class Mailbox;
 }  // namespace cuda
 
 /// Handle of one CUDA device. All operations of a handle run on its stream, in the order in which they are called, and
@@ -45,6 +48,9 @@ class Cuda {
   using Experts = CudaExperts<W, E, N, K, packing>;
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
   using KvCache = CudaKvCache<T, Layers, KvHeads, HeadDim>;
+  template <class T>
+  using Mailbox = cuda::Mailbox<T>;
+  using Recording = cuda::Recording;
 
   /// The device of this ordinal, as `nvidia-smi -L` counts them.
   explicit Cuda(int device = 0);

@@ -175,6 +175,11 @@ class CudaKvCache {
   }
   Layer layer(index_t i) { return Layer(*this, i); }
 
+  /// int32 [sequences] on the device, after upload(). Whoever adds to them there what commit() adds here says so by
+  /// advanced(), after commit(): they need no copy then.
+  std::int32_t* device_lengths() { return reinterpret_cast<std::int32_t*>(device_.data() + sequences() * columns_); }
+  void advanced() { lengths_changed_ = false; }
+
   /// Brings lengths and pages to the device where they changed, in stream order: one small copy. Operations do it by
   /// themselves; whoever launches a graph does it before, after prepare().
   void upload(Context<Cuda>& ctx) {
@@ -253,9 +258,6 @@ class CudaKvCache {
   const Sequence& at(index_t s) const { return sequences_.at(static_cast<std::size_t>(s)); }
 
   T* const* device_pages() const { return reinterpret_cast<T* const*>(device_.data()); }
-  const std::int32_t* device_lengths() const {
-    return reinterpret_cast<const std::int32_t*>(device_.data() + sequences() * columns_);
-  }
 
   /// Makes the table wide enough for `pages` per sequence; doubles it, so that this is rare.
   void widen(index_t pages) {

@@ -23,21 +23,9 @@
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/selection.cuh"
+#include "qwen3vl/backend/decoding.hpp"
 
 namespace qwen3vl {
-
-/// How the next token of a sequence is chosen; names and meanings as in GenerationConfig. On the device, one per row:
-/// sequences of a batch may differ, and a captured graph sees changes.
-struct SamplingSettings {
-  std::int32_t do_sample = 0;  ///< 0: the best token, the lowest id among equals
-  std::int32_t top_k = 0;      ///< 0: off
-  float temperature = 1.0f;    ///< positive
-  float top_p = 1.0f;          ///< 1: off
-  float min_p = 0.0f;          ///< 0: off
-};
-
-/// Instead of an id: a score is NaN or +infinity; every score is -infinity.
-inline constexpr std::int32_t broken_scores = -1, no_token_left = -2;
 
 namespace cuda {
 
@@ -56,8 +44,6 @@ struct Kept {
     return static_cast<Weight>(probability * 0x1p42f);
   }
 };
-inline constexpr std::int64_t largest_sampled_vocab = std::int64_t{1} << 21;
-
 /// Of the kept ones, keeps the smallest set of best tokens whose weight reaches top_p, the higher id first among
 /// equals: a token stays if those before it weigh less than that.
 template <int Threads, class Source>
@@ -197,8 +183,8 @@ inline void sample(Context<Cuda>& ctx, View<const float, Cuda, dynamic, dynamic>
                    View<std::int32_t, Cuda, dynamic> ids) {
   constexpr int threads = 1024;
   const index_t vocab = logits.extent(1);
-  if (vocab > cuda::largest_sampled_vocab)
-    fail("sampling on the device is for at most ", cuda::largest_sampled_vocab, " tokens, not ", vocab);
+  if (vocab > largest_sampled_vocab)
+    fail("sampling on the device is for at most ", largest_sampled_vocab, " tokens, not ", vocab);
   cuda::launch<cuda::SamplingShared<threads>>(ctx, cuda::sample_kernel<threads>, cuda::blocks_for(logits.rows(), 1),
                                               threads, logits.data(), vocab, settings.data(), uniforms.data(),
                                               ids.data());
