@@ -8,6 +8,7 @@
 
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/cpu/tiles.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
 #ifdef __x86_64__
@@ -53,7 +54,30 @@ double run_fma(long steps) {
   return 2.0 * chains * simd::width * static_cast<double>(steps);
 }
 
-#if defined(__AVX512BF16__) && defined(__AVX512F__)
+#if QWEN3VL_HAS_TILES
+/// `steps` times four products of tiles.
+template <bool bf16_numbers>
+double run_tiles(long steps) {
+  const simd::Tiles registers;
+  simd::unroll<8>([](auto t) { simd::clear_tile<t>(); });
+  const auto product = []<int c, int a, int b>() {
+    if constexpr (bf16_numbers) {
+      simd::dot_tiles<c, a, b>();
+    } else {
+      simd::dot_byte_tiles<true, true, c, a, b>();
+    }
+  };
+  for (long i = 0; i < steps; ++i) {
+    product.operator()<0, 4, 6>();
+    product.operator()<1, 4, 7>();
+    product.operator()<2, 5, 6>();
+    product.operator()<3, 5, 7>();
+  }
+  return 2.0 * 4 * 16 * 16 * (bf16_numbers ? 32 : 64) * static_cast<double>(steps);
+}
+double run_bf16(long steps) { return run_tiles<true>(steps); }
+double run_int8(long steps) { return run_tiles<false>(steps); }
+#elif defined(__AVX512BF16__) && defined(__AVX512F__)
 double run_bf16(long steps) {
   __m512 sums[chains];
   start(sums);
@@ -68,7 +92,8 @@ double run_bf16(long steps) {
 double run_bf16(long) { return 0.0; }
 #endif
 
-#if defined(__AVX512VNNI__)
+#if QWEN3VL_HAS_TILES
+#elif defined(__AVX512VNNI__)
 double run_int8(long steps) {
   __m512i sums[chains];
   start(sums);
@@ -145,6 +170,7 @@ std::size_t largest_cache() {
 }
 
 Roof measure_roof(int threads, bool quick) {
+  simd::request_tiles();
   const double seconds = quick ? 0.01 : 0.5;
   const long steps = quick ? 20'000 : 1'000'000;
   Roof roof;

@@ -5,10 +5,13 @@
 #include <cstddef>
 #include <string_view>
 
+#include "qwen3vl/backend/cpu/instruction_set.hpp"
+
 namespace qwen3vl::bench {
 
 /// What products can be made of. The weight type decides which of them is the roof.
-enum class Arithmetic { f32, bf16, int8 };
+/// bf16_parts: f32 activations with bf16 weights, which tiles multiply in three parts.
+enum class Arithmetic { f32, bf16_parts, bf16, int8 };
 
 /// Best speeds of this machine. An operation is one multiplication or one addition, whatever the type.
 struct Roof {
@@ -25,6 +28,7 @@ struct Roof {
   double products(Arithmetic arithmetic) const {
     if (arithmetic == Arithmetic::int8) return std::max(fma_all, int8_all);
     if (arithmetic == Arithmetic::bf16) return std::max(fma_all, bf16_all);
+    if (arithmetic == Arithmetic::bf16_parts && simd::has_tiles) return std::max(fma_all, bf16_all / 3);
     return fma_all;
   }
 };
@@ -45,9 +49,11 @@ inline double least_seconds(const Work& work, Arithmetic arithmetic, const Roof&
 }
 
 /// The arithmetic of a precision's products, by its name: bf16 weights meet f32 activations, those of bf16-dot bf16
-/// ones; the roof of 8- and 4-bit blocks is that of 8-bit products.
+/// ones; the roof of 8- and 4-bit blocks is that of 8-bit products (in tiles they take four of them, since weights and
+/// activations have 16 bits).
 constexpr Arithmetic arithmetic_of(std::string_view precision) {
   if (precision == "q8" || precision == "q4") return Arithmetic::int8;
+  if (precision == "bf16") return Arithmetic::bf16_parts;
   return precision == "bf16-dot" ? Arithmetic::bf16 : Arithmetic::f32;
 }
 

@@ -9,6 +9,7 @@
 
 #include "qwen3vl/backend/cpu/block_matrix.hpp"
 #include "qwen3vl/backend/cpu/microkernel.hpp"
+#include "qwen3vl/backend/cpu/tiles.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -16,13 +17,17 @@ namespace qwen3vl::cpu_kernels {
 ///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
 ///   scales [superblocks]   bits of floats
 ///   sums [blocks]          of the integers of a block; only of rows that are not in tiles, as nothing else needs them
-/// and a tile of rows has the same with a last extent of tile_rows.
+/// and a tile of rows has the same with a last extent of tile_rows; where the processor has tiles, see put_bytes.
 template <BlockWeight W, index_t K>
 struct BlockRows {
   static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
   static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
   static constexpr index_t pairs = blocks * block_columns / 2;
-  static constexpr index_t words = pairs + superblocks + blocks;
+  /// With tiles: steps of 64 columns, and those of a whole superblock.
+  static constexpr index_t step_columns = 2 * block_columns, steps = (blocks + 1) / 2,
+                           superblock_steps = superblock_columns / step_columns;
+  static constexpr index_t words =
+      std::max(pairs + superblocks + blocks, simd::has_tiles ? steps* block_columns + superblocks : 0);
 
   /// The largest allowed sum of |integer| in a superblock: with it no 32-bit sum overflows, whatever the weights. The
   /// 256 are for rounding up.
@@ -30,9 +35,34 @@ struct BlockRows {
       static_cast<float>(std::numeric_limits<std::int32_t>::max() / BlockFormat<W>::largest_weight - 256) * 0.9999f;
 
   using Word = std::int32_t;
+  static constexpr int tile_rows = simd::has_tiles ? 16 : cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
 
-  /// Row x [K] to words with a distance of `stride`.
-  [[gnu::flatten]] static void put(const float* x, std::int32_t* to, index_t stride) {
+  /// Row x [K].
+  static void put(const float* x, std::int32_t* to) {
+    rounded_superblocks(x, [&](index_t s, float scale, const std::int16_t* rounded, index_t columns) {
+      to[pairs + s] = std::bit_cast<std::int32_t>(scale);
+      std::memcpy(to + s * superblock_columns / 2, rounded, static_cast<std::size_t>(columns) * sizeof *rounded);
+      std::int32_t* const sums = to + pairs + superblocks + s * superblock_blocks;
+      for (index_t k = 0; k < columns; k += block_columns) sums[k / block_columns] = sum_of_block(rounded + k);
+    });
+  }
+  static void put_in_tile(const float* x, std::int32_t* tile, index_t row) {
+    rounded_superblocks(x, [&](index_t s, float scale, const std::int16_t* rounded, index_t columns) {
+#if QWEN3VL_HAS_TILES
+      put_bytes(s, scale, rounded, columns, tile, row);
+#else
+      tile[(pairs + s) * tile_rows + row] = std::bit_cast<std::int32_t>(scale);
+      std::int32_t* const to = tile + s * superblock_columns / 2 * tile_rows + row;
+      for (index_t k = 0; k < columns; k += 2) std::memcpy(to + k / 2 * tile_rows, rounded + k, sizeof *to);
+#endif
+    });
+  }
+
+ private:
+  /// Calls put(superblock, scale, integers, columns) for each, columns padded with zeros to whole blocks.
+  template <class F>
+  [[gnu::flatten]] static void rounded_superblocks(const float* x, const F& put) {
     for (index_t s = 0; s < superblocks; ++s) {
       const index_t k0 = s * superblock_columns, columns = std::min(superblock_columns, K - k0);
       const index_t padded = (columns + block_columns - 1) / block_columns * block_columns;
@@ -43,20 +73,30 @@ struct BlockRows {
         std::fill(copy + columns, copy + padded, 0.0f);
         from = copy;
       }
-      alignas(64) std::int16_t rounded[superblock_columns];
-      to[(pairs + s) * stride] = std::bit_cast<std::int32_t>(round_superblock(from, padded, rounded));
-      std::int32_t* const pair = to + k0 / 2 * stride;
-      if (stride == 1) {
-        std::memcpy(pair, rounded, static_cast<std::size_t>(padded) * sizeof *rounded);
-        std::int32_t* const sums = to + pairs + superblocks + s * superblock_blocks;
-        for (index_t k = 0; k < padded; k += block_columns) sums[k / block_columns] = sum_of_block(rounded + k);
-      } else {
-        for (index_t k = 0; k < padded; k += 2) std::memcpy(pair + k / 2 * stride, rounded + k, sizeof *pair);
-      }
+      // Beyond them zeros, for tiles.
+      alignas(64) std::int16_t rounded[superblock_columns + block_columns];
+      std::fill_n(rounded + padded, block_columns, std::int16_t{0});
+      const float scale = round_superblock(from, padded, rounded);
+      put(s, scale, rounded, padded);
     }
   }
 
- private:
+#if QWEN3VL_HAS_TILES
+  /// The integers' low and high bytes as rows of the processor's tiles of 64 columns: a tile of rows is
+  /// [steps][low, high][16 rows][64 bytes] and scales [superblocks][16 rows].
+  static QWEN3VL_INLINE void put_bytes(index_t s, float scale, const std::int16_t* rounded, index_t columns,
+                                       std::int32_t* tile, index_t row) {
+    constexpr index_t tile_words = simd::tile_size * simd::tile_size;
+    tile[steps * 2 * tile_words + s * tile_rows + row] = std::bit_cast<std::int32_t>(scale);
+    std::int32_t* to = tile + s * superblock_steps * 2 * tile_words + row * simd::tile_size;
+    for (index_t k = 0; k < columns; k += step_columns, to += 2 * tile_words) {
+      const simd::BytePair bytes = simd::quads(simd::load_shorts(rounded + k), simd::load_shorts(rounded + k + 32));
+      std::memcpy(to, &bytes.low, sizeof bytes.low);
+      std::memcpy(to + tile_words, &bytes.high, sizeof bytes.high);
+    }
+  }
+#endif
+
   /// Integers whose multiples of the returned scale are x: as large as 16 bits and `largest_sum` allow. An outlier
   /// makes the steps of its 256 columns larger only where 16 bits do not reach it. The order of sums is the same
   /// whatever the width of vectors, so that the integers are the same on every instruction set.
@@ -141,6 +181,7 @@ QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int
     }
 }
 
+#if !QWEN3VL_HAS_TILES
 /// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows. x [depth][tile_rows],
 /// wide from `expand`.
 template <int R>
@@ -203,6 +244,8 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
             finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
       }
 }
+
+#endif
 
 /// Into which cache weights are asked for (3: the first level, 2: the second). Measured on Zen 4, two cores, GB/s of q4
 /// weights with AVX-512: first level 22, second 30, not at all 19; with AVX2, and of q8, all the same.

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "qwen3vl/backend/cpu/instruction_set.hpp"
+#include "qwen3vl/backend/cpu/tile_permission.hpp"
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"
@@ -39,14 +40,20 @@ class Cpu {
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
   using KvCache = CpuKvCache<T, Layers, KvHeads, HeadDim>;
 
-  /// `threads` of 0 means OpenMP's own choice (OMP_NUM_THREADS, else all processors).
-  explicit Cpu(int threads = 0) { set_threads(threads); }
+  /// `threads` of 0 means OpenMP's own choice (OMP_NUM_THREADS, else all processors). Fails where this was compiled
+  /// for tiles (AMX) and the system does not give them.
+  explicit Cpu(int threads = 0) {
+    simd::request_tiles();
+    set_threads(threads);
+  }
 
   /// Says how weights are packed: files of packed weights are only read where it is the same. The version goes up when
   /// the layout of any weight type changes.
   static std::string packed_layout() {
-    return concat("cpu, version 2, ", simd::isa, ", ", simd::width, " lanes",
-                  simd::has_bf16_dot ? ", pairs of bf16" : "");
+    return concat("cpu, version 3, ", simd::isa, ", ", simd::width, " lanes",
+                  simd::has_tiles      ? ", tiles of bf16"
+                  : simd::has_bf16_dot ? ", pairs of bf16"
+                                       : "");
   }
 
   int threads() const { return threads_; }

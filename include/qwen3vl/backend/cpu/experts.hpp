@@ -99,10 +99,11 @@ struct ExpertPlan {
   std::vector<ExpertGroup> groups;
   std::vector<ExpertSlot> slots;
   index_t packed_rows = 0;
-  std::vector<std::int32_t> tiles;  // group of each tile of tile_rows rows, for sharing the packing among threads
+  std::vector<std::int32_t> tiles;  // group of each tile of rows, for sharing the packing among threads
 
+  /// `tile`: rows of a tile of the products, for x and for what is between them.
   template <index_t TopK>
-  ExpertPlan(index_t expert_count, View<const std::int32_t, Cpu, dynamic, TopK> experts,
+  ExpertPlan(index_t expert_count, index_t tile, View<const std::int32_t, Cpu, dynamic, TopK> experts,
              View<const float, Cpu, dynamic, TopK> weights)
       : slots(static_cast<std::size_t>(experts.size())) {
     std::vector<index_t> next(static_cast<std::size_t>(expert_count) + 1, 0);
@@ -113,9 +114,9 @@ struct ExpertPlan {
       next[i + 1] += next[i];
       if (rows == 0) continue;
       const ExpertGroup group{.expert = e, .begin = next[i], .rows = rows, .place = packed_rows};
-      const index_t group_tiles = (rows + tile_rows - 1) / tile_rows;
+      const index_t group_tiles = (rows + tile - 1) / tile;
       tiles.insert(tiles.end(), static_cast<std::size_t>(group_tiles), static_cast<std::int32_t>(groups.size()));
-      packed_rows += group.packed() ? group_tiles * tile_rows : rows;
+      packed_rows += group.packed() ? group_tiles * tile : rows;
       groups.push_back(group);
     }
     for (index_t t = 0; t < experts.rows(); ++t)
@@ -137,6 +138,7 @@ struct ExpertPlan {
     const auto g = static_cast<std::size_t>(tiles[i]);
     const ExpertGroup& group = groups[g];
     const auto first_of_group = std::lower_bound(tiles.begin(), tiles.end(), tiles[i]) - tiles.begin();
+    constexpr index_t tile_rows = PackedRows<W, K>::tile_rows;
     const index_t first = (static_cast<index_t>(i) - first_of_group) * tile_rows;
     pack_rows<W, K>([&](index_t r) { return source(group.begin + first + r); },
                     std::min<index_t>(tile_rows, group.rows - first), group.packed(),
@@ -158,9 +160,9 @@ void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
   static_assert(N == 2 * I, "an expert has as many gates as ups");
   using namespace cpu_kernels;
   if (x.rows() == 0) return;
-  const ExpertPlan plan(E, experts, weights);
   using RowsX = PackedRows<W, D>;
   using RowsActivated = PackedRows<W, I>;
+  const ExpertPlan plan(E, RowsX::tile_rows, experts, weights);
   auto packed_x = ctx.template scratch<typename RowsX::Word, dynamic, RowsX::words>(plan.packed_rows);
   auto activated = ctx.template scratch<float, dynamic, I>(static_cast<index_t>(plan.slots.size()));  // [slots, I]
   auto packed_activated =
@@ -172,7 +174,7 @@ void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
   const auto tiles = static_cast<index_t>(plan.tiles.size());
   const bool worth = static_cast<index_t>(plan.slots.size()) * D * I > 65536;
   const int threads = worth ? ctx.backend().threads() : 1;
-  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size(plan.most_rows()));
+  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<RowsX>(plan.most_rows()));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();

@@ -20,8 +20,12 @@ template <class W, index_t K>
 struct FloatRows {
   using Word = float;
   static constexpr index_t words = K;
-  static void put(const float* x, float* to, index_t stride) {
-    for (index_t k = 0; k < K; ++k) to[k * stride] = x[k];
+  static constexpr int tile_rows = cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
+
+  static void put(const float* x, float* to) { std::copy_n(x, K, to); }
+  static void put_in_tile(const float* x, float* tile, index_t row) {
+    for (index_t k = 0; k < K; ++k) tile[k * tile_rows + row] = x[k];
   }
 };
 

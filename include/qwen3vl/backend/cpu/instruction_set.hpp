@@ -8,12 +8,19 @@
 #define QWEN3VL_HAS_BF16_DOT 0
 #endif
 
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BW__) && \
+    QWEN3VL_HAS_BF16_DOT && defined(__linux__)
+#define QWEN3VL_HAS_TILES 1
+#else
+#define QWEN3VL_HAS_TILES 0
+#endif
+
 namespace qwen3vl::simd {
 
 #if defined(__AVX512F__)
 inline constexpr int width = 16;
 inline constexpr int registers = 32;
-inline constexpr const char* isa = "AVX-512";
+inline constexpr const char* isa = QWEN3VL_HAS_TILES != 0 ? "AVX-512 with AMX" : "AVX-512";
 #elif defined(__AVX2__) && defined(__FMA__)
 inline constexpr int width = 8;
 inline constexpr int registers = 16;
@@ -26,5 +33,7 @@ inline constexpr const char* isa = "portable";
 
 /// Whether there are dot products of bf16 (pair_simd.hpp).
 inline constexpr bool has_bf16_dot = QWEN3VL_HAS_BF16_DOT != 0;
+/// Whether there are matrix products of whole tiles (AMX, tiles.hpp).
+inline constexpr bool has_tiles = QWEN3VL_HAS_TILES != 0;
 
 }  // namespace qwen3vl::simd

@@ -48,9 +48,10 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
     return;
   }
 
-  const index_t block = std::min(row_block, (rows + tile_rows - 1) / tile_rows * tile_rows);
+  constexpr index_t tile_rows = Rows::tile_rows;
+  const index_t block = std::min(Rows::row_block, whole_tiles<Rows>(rows));
   auto packed = ctx.template scratch<Word, dynamic, Rows::words>(block);
-  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size(block));
+  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
   for (index_t row = 0; row < rows; row += block) {
     const index_t count = std::min(block, rows - row);
     const index_t tiles = (count + tile_rows - 1) / tile_rows;

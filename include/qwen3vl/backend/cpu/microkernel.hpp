@@ -11,9 +11,9 @@ using simd::Floats;
 /// Rows of a tile: as many as leave registers for two vectors of B and one broadcast of A.
 inline constexpr int tile_rows = simd::registers == 32 ? 14 : 6;
 
-/// Rows that share one widening of a panel: it costs about 3 / row_block of the product. 256 columns of them stay in
-/// the second-level cache.
-inline constexpr index_t row_block = tile_rows * (tile_rows >= 14 ? 16 : 32);
+/// Tiles of rows that share one widening of a panel: it costs about 3 / rows of the product. 256 columns of them stay
+/// in the second-level cache.
+inline constexpr index_t tiles_of_block = tile_rows >= 14 ? 16 : 32;
 /// Panels that are visited for one block of columns, one after another, before the next block of columns: their sums
 /// wait in the second-level cache, beside the rows' columns.
 inline constexpr index_t panel_group = 16;

@@ -1,5 +1,6 @@
-/// CpuMatrix for weights of type bf16_dot where the processor has dot products of bf16: panels as those of other
-/// weights, with two neighbouring columns of a row side by side, as that instruction wants them.
+/// CpuMatrix for weights of type bf16_dot where the processor has dot products of bf16, and for all bf16 weights where
+/// it has tiles: panels as those of other weights, with two neighbouring columns of a row side by side, as those
+/// instructions want them.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,8 @@
 
 namespace qwen3vl {
 
-/// N rows (outputs) of K columns (inputs), [pairs][panel][2] in each panel; an odd K is padded with a column of zeros.
+/// N rows (outputs) of K columns (inputs), [pairs][panel][2] in each panel; K is padded with columns of zeros to whole
+/// pairs, and to whole tiles where there are any.
 template <cpu_kernels::PairWeight W, index_t N, index_t K, Packing packing>
 class CpuMatrix<W, N, K, packing> {
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
@@ -25,7 +27,8 @@ class CpuMatrix<W, N, K, packing> {
   static constexpr index_t outputs = packing == Packing::gate_up ? N / 2 : N;
   static constexpr index_t panel_outputs = packing == Packing::gate_up ? panel / 2 : panel;
   static constexpr index_t panels = (outputs + panel_outputs - 1) / panel_outputs;
-  static constexpr index_t pairs = (K + 1) / 2;
+  static constexpr index_t pairs =
+      ((K + 1) / 2 + cpu_kernels::pair_granule - 1) / cpu_kernels::pair_granule * cpu_kernels::pair_granule;
   static constexpr index_t panel_size = pairs * panel * 2;
 
   CpuMatrix() = default;
@@ -48,9 +51,9 @@ class CpuMatrix<W, N, K, packing> {
     if (data_ == nullptr) data_ = static_cast<bf16*>(Cpu::Memory::allocate(bytes()));
     if constexpr (panels * panel_outputs != outputs)
       std::memset(static_cast<void*>(data_ + (panels - 1) * panel_size), 0, panel_size * sizeof(bf16));
-    if constexpr (K % 2 != 0)
-      for (index_t p = 0; p < panels; ++p)
-        for (index_t i = 0; i < panel; ++i) data_[(p + 1) * panel_size - 2 * panel + 2 * i + 1] = bf16(0.0f);
+    for (index_t p = 0; p < panels; ++p)
+      for (index_t k = K; k < 2 * pairs; ++k)
+        for (index_t i = 0; i < panel; ++i) data_[p * panel_size + k / 2 * 2 * panel + 2 * i + k % 2] = bf16(0.0f);
   }
 
   /// Gives f the packed memory, as bytes.

@@ -1,6 +1,6 @@
-/// Products of rows with bf16_dot weights by the processor's own dot products of bf16: a blocked one over packed rows,
-/// and a streaming one for a few rows (decode). Activations are rounded to bf16, sums are f32. Nothing is widened: the
-/// instruction reads weights as they are in memory.
+/// Products of rows with bf16_dot weights by the processor's own dot products of bf16, where it has those but no tiles:
+/// a blocked one over packed rows, and a streaming one for a few rows (decode). Activations are rounded to bf16, sums
+/// are f32. Nothing is widened: the instruction reads weights as they are in memory.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include "qwen3vl/backend/cpu/microkernel.hpp"
 #include "qwen3vl/backend/cpu/pair_matrix.hpp"
 
-#if QWEN3VL_HAS_BF16_DOT
+#if QWEN3VL_HAS_BF16_DOT && !QWEN3VL_HAS_TILES
 
 namespace qwen3vl::cpu_kernels {
 
@@ -19,7 +19,13 @@ template <PairWeight W, index_t K>
 struct PairRows {
   using Word = std::int32_t;
   static constexpr index_t words = (K + 1) / 2;
+  static constexpr int tile_rows = cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
 
+  static void put(const float* x, Word* to) { put(x, to, 1); }
+  static void put_in_tile(const float* x, Word* tile, index_t row) { put(x, tile + row, tile_rows); }
+
+ private:
   static void put(const float* x, Word* to, index_t stride) {
     constexpr index_t step = simd::width;
     for (index_t k0 = 0; k0 < K; k0 += step) {

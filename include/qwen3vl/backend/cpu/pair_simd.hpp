@@ -28,9 +28,12 @@ QWEN3VL_INLINE void round_to_bf16(const float* from, std::uint16_t* to) {
 }  // namespace simd
 
 namespace cpu_kernels {
-/// Weights that are kept in pairs of columns.
+/// Weights that are kept in pairs of columns. With tiles these are all that are bf16: tiles multiply so much faster
+/// than vectors that products with f32 activations, too, are made of products of bf16 (tile_product.hpp).
 template <class W>
-concept PairWeight = simd::has_bf16_dot && std::same_as<W, bf16_dot>;
+concept PairWeight = (simd::has_bf16_dot && std::same_as<W, bf16_dot>) || (simd::has_tiles && std::same_as<W, bf16>);
+/// Pairs are padded with zeros to a multiple of this: a tile's rows.
+inline constexpr int pair_granule = simd::has_tiles ? 16 : 1;
 }  // namespace cpu_kernels
 
 }  // namespace qwen3vl

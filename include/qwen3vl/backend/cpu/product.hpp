@@ -1,6 +1,6 @@
 /// Products of rows with a packed weight matrix on the CPU, for every type of weights; linear() and expert_mlp() are
-/// made of them. float_product.hpp, pair_product.hpp and block_product.hpp have the inner
-/// loops.
+/// made of them. float_product.hpp, pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp
+/// have the inner loops.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,8 @@
 #include "qwen3vl/backend/cpu/block_product.hpp"
 #include "qwen3vl/backend/cpu/float_product.hpp"
 #include "qwen3vl/backend/cpu/pair_product.hpp"
+#include "qwen3vl/backend/cpu/tile_block_product.hpp"
+#include "qwen3vl/backend/cpu/tile_product.hpp"
 #include "qwen3vl/backend/ops.hpp"
 
 namespace qwen3vl::cpu_kernels {
@@ -98,7 +100,12 @@ template <BlockWeight W, index_t K>
 struct RowsFor<W, K> {
   using type = BlockRows<W, K>;
 };
-#if QWEN3VL_HAS_BF16_DOT
+#if QWEN3VL_HAS_TILES
+template <PairWeight W, index_t K>
+struct RowsFor<W, K> {
+  using type = TileRows<W, K>;
+};
+#elif QWEN3VL_HAS_BF16_DOT
 template <PairWeight W, index_t K>
 struct RowsFor<W, K> {
   using type = PairRows<W, K>;
@@ -106,7 +113,8 @@ struct RowsFor<W, K> {
 #endif
 }  // namespace detail
 
-/// How rows of activations are packed for weights of type W: `Word`, `words` of a row, put(x, to, stride).
+/// How rows of activations are packed for weights of type W: `Word`, `words` of a row, `tile_rows` rows of a tile,
+/// `row_block` rows that are multiplied at once; put(x, to), and put_in_tile(x, tile, row).
 template <class W, index_t K>
 using PackedRows = typename detail::RowsFor<W, K>::type;
 
@@ -116,15 +124,23 @@ void pack_rows(const Source& source, index_t count, bool tiled, typename PackedR
   using Rows = PackedRows<W, K>;
   for (index_t r = 0; r < count; ++r)
     if (tiled) {
-      Rows::put(source(r), to + r, tile_rows);
+      Rows::put_in_tile(source(r), to, r);
     } else {
-      Rows::put(source(r), to + r * Rows::words, 1);
+      Rows::put(source(r), to + r * Rows::words);
     }
 }
 
-/// Floats that a thread needs for sums while `rows` rows are multiplied.
+/// `rows` rounded up to whole tiles of Rows.
+template <class Rows>
+constexpr index_t whole_tiles(index_t rows) {
+  return (rows + Rows::tile_rows - 1) / Rows::tile_rows * Rows::tile_rows;
+}
+
+/// Floats that a thread needs for sums while `rows` rows, packed as Rows, are multiplied.
+template <class Rows>
 constexpr index_t sums_size(index_t rows) {
-  return rows <= streaming_rows ? 0 : panel_group * std::min(row_block, rows) * 2 * simd::width;
+  return rows <= streaming_rows ? 0
+                                : panel_group * std::min(Rows::row_block, whole_tiles<Rows>(rows)) * 2 * simd::width;
 }
 
 /// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
@@ -138,8 +154,9 @@ void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const typename Pa
                                                 [&](auto r) { streamed_panels<r>(weight, x, begin, end, finish); });
     return;
   }
-  for (index_t row = 0; row < rows; row += row_block)
-    blocked_panels(weight, x + row * PackedRows<W, K>::words, std::min(row_block, rows - row), begin, end, sums,
+  using Rows = PackedRows<W, K>;
+  for (index_t row = 0; row < rows; row += Rows::row_block)
+    blocked_panels(weight, x + row * Rows::words, std::min(Rows::row_block, rows - row), begin, end, sums,
                    [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, row + i); });
 }
 
