@@ -55,23 +55,24 @@ double run_fma(long steps) {
 }
 
 #if QWEN3VL_HAS_TILES
+template <bool bf16_numbers, int c, int a, int b>
+QWEN3VL_INLINE void tile_product() {
+  if constexpr (bf16_numbers) {
+    simd::dot_tiles<c, a, b>();
+  } else {
+    simd::dot_byte_tiles<true, true, c, a, b>();
+  }
+}
 /// `steps` times four products of tiles.
 template <bool bf16_numbers>
 double run_tiles(long steps) {
   const simd::Tiles registers;
   simd::unroll<8>([](auto t) { simd::clear_tile<t>(); });
-  const auto product = []<int c, int a, int b>() {
-    if constexpr (bf16_numbers) {
-      simd::dot_tiles<c, a, b>();
-    } else {
-      simd::dot_byte_tiles<true, true, c, a, b>();
-    }
-  };
   for (long i = 0; i < steps; ++i) {
-    product.operator()<0, 4, 6>();
-    product.operator()<1, 4, 7>();
-    product.operator()<2, 5, 6>();
-    product.operator()<3, 5, 7>();
+    tile_product<bf16_numbers, 0, 4, 6>();
+    tile_product<bf16_numbers, 1, 4, 7>();
+    tile_product<bf16_numbers, 2, 5, 6>();
+    tile_product<bf16_numbers, 3, 5, 7>();
   }
   return 2.0 * 4 * 16 * 16 * (bf16_numbers ? 32 : 64) * static_cast<double>(steps);
 }

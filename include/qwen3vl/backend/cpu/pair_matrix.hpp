@@ -14,6 +14,8 @@
 #include "qwen3vl/backend/cpu/packed_matrix.hpp"
 #include "qwen3vl/backend/cpu/pair_simd.hpp"
 
+#if QWEN3VL_HAS_BF16_DOT
+
 namespace qwen3vl {
 
 /// N rows (outputs) of K columns (inputs), [pairs][panel][2] in each panel; K is padded with columns of zeros to whole
@@ -81,7 +83,12 @@ class CpuMatrix<W, N, K, packing> {
         const index_t begin = std::max(first_row, (first_group + g) * group);
         const index_t end = std::min(last_row, (first_group + g + 1) * group);
         // In short stretches of columns: reads and writes both stay within the cache.
-        for (index_t k0 = 0; k0 < K; k0 += block)
+        index_t done = 0;
+        if constexpr (std::is_same_v<Stored, bf16>)
+          if (end - begin == group && place(begin) + 2 * (group - 1) == place(end - 1))
+            done = pack_whole_blocks(raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(bf16),
+                                     data_ + place(begin));
+        for (index_t k0 = done; k0 < K; k0 += block)
           for (index_t n = begin; n < end; ++n) {
             Stored values[block];
             const index_t columns = std::min(block, K - k0);
@@ -123,6 +130,16 @@ class CpuMatrix<W, N, K, packing> {
   }
 
  private:
+  /// A panel's rows, which follow one another from `from` on: blocks of 16 rows and 16 pairs of columns as they are,
+  /// but transposed. Returns the columns done; what is left is less than a block.
+  static index_t pack_whole_blocks(const std::byte* from, bf16* to) {
+    constexpr index_t whole = K / block * block;
+    for (index_t k = 0; k < whole; k += block)
+      for (index_t row = 0; row < panel_outputs; row += simd::width)
+        simd::transpose_words(from + (row * K + k) * 2, K * 2, to + k * panel + 2 * row, 2 * panel * 2);
+    return whole;
+  }
+
   static constexpr index_t block = 32;
   static_assert(block % 2 == 0);
 
@@ -146,3 +163,5 @@ class CpuMatrix<W, N, K, packing> {
 };
 
 }  // namespace qwen3vl
+
+#endif
