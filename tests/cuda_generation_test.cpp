@@ -5,6 +5,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "cuda_on_host/counters.hpp"
+#include "cuda_on_host/memory.hpp"
 #include "generation_model.hpp"
 #include "qwen3vl/backend/cuda.cuh"
 
@@ -178,6 +179,25 @@ BOOST_AUTO_TEST_CASE(processors_on_the_host) {
   same("scores", [](GenerateOptions& options) { options.output_scores = true; });
   same("beams", [](GenerateOptions& options) { options.num_beams = 2; });
   same("prompt lookup", [](GenerateOptions& options) { options.prompt_lookup_num_tokens = 3; });
+}
+
+// Weights that do not fit are told before any is allocated.
+BOOST_AUTO_TEST_CASE(weights_without_room) {
+  Cuda cuda;
+  const auto bytes = [&] {
+    const std::size_t before = cuda_on_host::allocated_device_memory();
+    const auto model = random_model<Dense>(cuda, 5);
+    return cuda_on_host::allocated_device_memory() - before;
+  }();
+  const std::size_t before = cuda_on_host::allocated_device_memory();
+  cuda_on_host::set_device_memory(before + bytes / 2);
+  BOOST_CHECK_EXCEPTION(random_model<Dense>(cuda, 5), Error, [](const Error& error) {
+    BOOST_TEST_MESSAGE(error.what());
+    return std::string_view(error.what()).find("out of device memory: the weights need ") != std::string_view::npos;
+  });
+  BOOST_TEST(cuda_on_host::allocated_device_memory() == before);
+  cuda_on_host::set_device_memory(std::size_t{64} << 30);
+  BOOST_TEST(cuda.free_bytes() + before == std::size_t{64} << 30);
 }
 
 // Broken weights are told as on the CPU, from the prompt's logits and from a later pass's.

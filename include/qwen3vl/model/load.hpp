@@ -139,7 +139,8 @@ void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /
 }  // namespace detail
 
 /// Loads all parameters of `model`. `source_name` is for messages. `ignored` are names that may be left over.
-/// Throws one Error that names every missing, left-over or wrongly shaped tensor; the model is then unchanged.
+/// Throws one Error that names every missing, left-over or wrongly shaped tensor, or says how much memory of a device
+/// is missing; the model is then unchanged.
 template <class B, class Model, WeightSource Source>
 void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string_view source_name,
                      const LoadProgress& progress = {}, const std::vector<std::string>& ignored = {}) {
@@ -174,6 +175,12 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
     if (!wrong.empty()) message += concat("; wrong: ", detail::joined(wrong));
     if (!extra.empty()) message += concat("; not part of the model: ", detail::joined(extra));
     throw Error(message);
+  }
+
+  if constexpr (requires { ctx.backend().require_memory(std::size_t{}, source_name); }) {
+    std::size_t bytes = 0;  // all are known before the first is allocated
+    model.parameters([&](auto& parameter, const Parts&) { bytes += parameter.allocated() ? 0 : parameter.bytes(); });
+    ctx.backend().require_memory(bytes, "the weights");
   }
 
   std::size_t done = 0;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 #include <type_traits>
 
 #include "qwen3vl/backend/context.hpp"
@@ -67,6 +68,19 @@ class Cuda {
 
   /// Waits until everything that was started is done, and throws what went wrong on the way.
   void synchronize() const { cuda::check(cudaStreamSynchronize(stream_), "waiting for device ", device_); }
+
+  /// Bytes of the device's memory that nobody holds.
+  std::size_t free_bytes() const {
+    std::size_t available = 0, total = 0;
+    cuda::check(cudaMemGetInfo(&available, &total), "asking how much memory of device ", device_, " is free");
+    return available;
+  }
+  /// Throws Error, before anything is allocated, if the device has not so much memory free; `what` needs it.
+  void require_memory(std::size_t bytes, std::string_view what) const {
+    if (const std::size_t available = free_bytes(); bytes > available)
+      fail("out of device memory: ", what, " need ", bytes, " bytes, ", available, " of device ", device_,
+           " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision");
+  }
 
   cublasLtHandle_t blas() const { return blas_; }
   cuda::GemmPlans& gemm_plans() const { return *gemm_plans_; }
