@@ -1,5 +1,5 @@
-# Wrong code must not compile, and the compiler must say why: each tests/compile_fail/*.cpp names the message it expects in
-# its first line. The file "control.cpp" must compile, so that a broken include path cannot make the others pass.
+# Wrong code must not compile, and the compiler's first error must name the mistake: each tests/compile_fail/*.cpp has in its
+# first line what that error matches. The file "control.cpp" must compile, so that a broken include path cannot make the others pass.
 file(GLOB cases CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/compile_fail/*.cpp")
 foreach(case IN LISTS cases)
   get_filename_component(name "${case}" NAME_WE)

@@ -1,4 +1,4 @@
-// expect: (no match for call|no matching function)
+// expect: (deleted function .*F = {-1, 1024}.*E = {-1, 2048}|'View<.*1024>' to 'View<.* invokes a deleted function)
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/layers/mlp.hpp"

@@ -95,6 +95,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "qwen3vl/backend/context.hpp"
@@ -165,39 +166,116 @@ struct OpsProbe {
 
 }  // namespace detail
 
-/// A class that is a memory space and implements every operation of the contract.
+namespace detail {
+
+/// The operations, one by one, so that the compiler's first line says which one is missing or takes something else.
 template <class B>
-concept Backend = MemorySpace<B> && requires(detail::OpsProbe<B> p) {
-  linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Store{});
-  linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Add{});
-  linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Gelu{});
-  linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::GeluTanh{});
-  linear(p.ctx, p.x, p.gate_up, p.gate_up_bias, p.y, epilogue::SwiGlu{});
-  route<4, 2>(p.ctx, p.router_logits, p.chosen, p.chosen_weights);
-  expert_mlp<2>(p.ctx, p.x, p.chosen, p.chosen_weights, p.experts_gate_up, p.experts_down, p.x_mutable);
-  rms_norm(p.ctx, p.x, p.norm, 1e-6f, p.x_mutable);
-  layer_norm(p.ctx, p.x, p.norm, p.norm, 1e-6f, p.x_mutable);
-  rope_tables<2, 1, 1>(p.ctx, p.positions, p.inv_freq, 1.0f, p.cos_mutable, p.cos_mutable);
-  rotate_qk<2, 8>(p.ctx, p.vision_qkv, p.cos, p.cos);
-  qk_norm_rope<2, 1, 8>(p.ctx, p.text_qkv, p.head_norm, p.head_norm, 1e-6f, p.cos, p.cos, p.segments, p.cache.layer(0));
-  attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended);
-  causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended);
-  attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights);
-  attention_weights<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), index_t{0}, p.weights);
-  weighted_values<2, 8>(p.ctx, p.weights, p.vision_qkv, p.segments, index_t{0}, p.attended);
-  weighted_values<2, 1, 8>(p.ctx, p.weights, p.segments, p.cache.layer(0), index_t{0}, p.attended);
-  p.cache.layer(0).length(index_t{0});
-  p.cache.truncate(index_t{0}, index_t{0});
-  p.cache.copy_sequence(index_t{0}, std::as_const(p.cache), index_t{0}, index_t{0});
-  p.cache.swap_sequences(index_t{0}, index_t{0});
-  embedding(p.ctx, p.index, p.weight, p.x_mutable);
-  interpolate_add(p.ctx, p.table, p.corners, p.corner_weights, p.x_mutable);
-  scatter_rows(p.ctx, p.x, p.index, p.x_mutable);
-  add_rows(p.ctx, p.x, p.index, p.x_mutable);
-  gather_rows(p.ctx, p.x, p.index, p.x_mutable);
-  copy_rows(p.ctx, p.x, p.x_mutable);
-  argmax(p.ctx, p.logits, p.index_mutable);
-  cross_entropy(p.ctx, p.logits, p.index, p.losses);
+struct OperationsCheck {
+  using Probe = OpsProbe<B>;
+  static_assert(
+      requires(Probe p) {
+        linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Store{});
+        linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Add{});
+        linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Gelu{});
+        linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::GeluTanh{});
+        linear(p.ctx, p.x, p.gate_up, p.gate_up_bias, p.y, epilogue::SwiGlu{});
+      },
+      "this backend lacks the operation `linear` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { route<4, 2>(p.ctx, p.router_logits, p.chosen, p.chosen_weights); },
+      "this backend lacks the operation `route` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) {
+        expert_mlp<2>(p.ctx, p.x, p.chosen, p.chosen_weights, p.experts_gate_up, p.experts_down, p.x_mutable);
+      },
+      "this backend lacks the operation `expert_mlp` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { rms_norm(p.ctx, p.x, p.norm, 1e-6f, p.x_mutable); },
+      "this backend lacks the operation `rms_norm` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { layer_norm(p.ctx, p.x, p.norm, p.norm, 1e-6f, p.x_mutable); },
+      "this backend lacks the operation `layer_norm` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { rope_tables<2, 1, 1>(p.ctx, p.positions, p.inv_freq, 1.0f, p.cos_mutable, p.cos_mutable); },
+      "this backend lacks the operation `rope_tables` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { rotate_qk<2, 8>(p.ctx, p.vision_qkv, p.cos, p.cos); },
+      "this backend lacks the operation `rotate_qk` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) {
+        qk_norm_rope<2, 1, 8>(p.ctx, p.text_qkv, p.head_norm, p.head_norm, 1e-6f, p.cos, p.cos, p.segments,
+                              p.cache.layer(0));
+      },
+      "this backend lacks the operation `qk_norm_rope` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended); },
+      "this backend lacks the operation `attention` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended); },
+      "this backend lacks the operation `causal_attention` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) {
+        attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights);
+        attention_weights<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), index_t{0}, p.weights);
+      },
+      "this backend lacks the operation `attention_weights` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) {
+        weighted_values<2, 8>(p.ctx, p.weights, p.vision_qkv, p.segments, index_t{0}, p.attended);
+        weighted_values<2, 1, 8>(p.ctx, p.weights, p.segments, p.cache.layer(0), index_t{0}, p.attended);
+      },
+      "this backend lacks the operation `weighted_values` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { p.cache.layer(0).length(index_t{0}); },
+      "the KvCache of this backend lacks `layer(i).length(s)` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { p.cache.truncate(index_t{0}, index_t{0}); },
+      "the KvCache of this backend lacks `truncate` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { p.cache.copy_sequence(index_t{0}, std::as_const(p.cache), index_t{0}, index_t{0}); },
+      "the KvCache of this backend lacks `copy_sequence` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { p.cache.swap_sequences(index_t{0}, index_t{0}); },
+      "the KvCache of this backend lacks `swap_sequences` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { embedding(p.ctx, p.index, p.weight, p.x_mutable); },
+      "this backend lacks the operation `embedding` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { interpolate_add(p.ctx, p.table, p.corners, p.corner_weights, p.x_mutable); },
+      "this backend lacks the operation `interpolate_add` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { scatter_rows(p.ctx, p.x, p.index, p.x_mutable); },
+      "this backend lacks the operation `scatter_rows` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { add_rows(p.ctx, p.x, p.index, p.x_mutable); },
+      "this backend lacks the operation `add_rows` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { gather_rows(p.ctx, p.x, p.index, p.x_mutable); },
+      "this backend lacks the operation `gather_rows` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { copy_rows(p.ctx, p.x, p.x_mutable); },
+      "this backend lacks the operation `copy_rows` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { argmax(p.ctx, p.logits, p.index_mutable); },
+      "this backend lacks the operation `argmax` of backend/ops.hpp");
+  static_assert(
+      requires(Probe p) { cross_entropy(p.ctx, p.logits, p.index, p.losses); },
+      "this backend lacks the operation `cross_entropy` of backend/ops.hpp");
 };
+struct NoOperations {};
+
+/// As VariantCheck: errors in here are the program's, so that they say what is wrong.
+template <class B>
+struct BackendCheck {
+  static_assert(MemorySpace<B>, "this type is no backend: it lacks is_host or Memory (backend/ops.hpp)");
+  static constexpr bool holds = sizeof(std::conditional_t<MemorySpace<B>, OperationsCheck<B>, NoOperations>) > 0;
+};
+
+}  // namespace detail
+
+/// A class that is a memory space and implements every operation of the contract. Anything else is a compile error
+/// whose first line names what is missing.
+template <class B>
+concept Backend = detail::BackendCheck<B>::holds;
 
 }  // namespace qwen3vl

@@ -7,6 +7,7 @@
 #include <concepts>
 #include <cstddef>
 #include <initializer_list>
+#include <type_traits>
 
 namespace qwen3vl {
 
@@ -109,66 +110,129 @@ struct ModelConfig {
   constexpr bool operator==(const ModelConfig&) const = default;
 };
 
-/// The first rule that a config breaks, or nullptr. Used at compile time by `Variant` and at run time by the reader.
-constexpr const char* validate(const VisionConfig& v) {
-  if (v.depth < 1 || v.hidden_size < 1 || v.intermediate_size < 1 || v.num_heads < 1 || v.in_channels < 1)
-    return "vision_config: depth, hidden_size, intermediate_size, num_heads and in_channels must be positive";
-  if (v.patch_size < 1 || v.spatial_merge_size < 1 || v.temporal_patch_size < 1 || v.out_hidden_size < 1)
-    return "vision_config: patch_size, spatial_merge_size, temporal_patch_size and out_hidden_size must be positive";
-  if (v.hidden_size % v.num_heads != 0) return "vision_config: hidden_size must be a multiple of num_heads";
-  if (v.head_dim() % 4 != 0)
-    return "vision_config: hidden_size / num_heads must be a multiple of 4 (rows and columns rotate)";
+namespace detail {
+
+constexpr bool is_square(int n) {
   long long side = 0;
-  while (side * side < v.num_position_embeddings) ++side;
-  if (v.num_position_embeddings < 1 || side * side != v.num_position_embeddings)
-    return "vision_config: num_position_embeddings must be a square number";
-  for (std::size_t i = 0; i < v.deepstack_visual_indexes.size(); ++i) {
-    const int index = v.deepstack_visual_indexes[i];
-    if (index < 0 || index >= v.depth) return "vision_config: deepstack_visual_indexes must be below depth";
-    if (i > 0 && index <= v.deepstack_visual_indexes[i - 1])
-      return "vision_config: deepstack_visual_indexes must ascend";
-  }
+  while (side * side < n) ++side;
+  return n > 0 && side * side == n;
+}
+constexpr bool are_below(const IndexList<16>& indexes, int limit) {
+  for (const int index : indexes)
+    if (index < 0 || index >= limit) return false;
+  return true;
+}
+constexpr bool ascend(const IndexList<16>& indexes) {
+  for (std::size_t i = 1; i < indexes.size(); ++i)
+    if (indexes[i] <= indexes[i - 1]) return false;
+  return true;
+}
+
+}  // namespace detail
+
+// The rules of a config, each once: what must hold for `v` (vision_config), `t` (text_config) and both, and what is
+// said otherwise. A macro, because static_assert takes nothing but a literal, and a broken rule shall be the compiler's
+// first line. Earlier rules guard later ones.
+#define QWEN3VL_CONFIG_RULES(rule)                                                                                     \
+  rule(v.depth > 0 && v.hidden_size > 0 && v.intermediate_size > 0 && v.num_heads > 0 && v.in_channels > 0,            \
+       "vision_config: depth, hidden_size, intermediate_size, num_heads and in_channels must be positive")             \
+      rule(v.patch_size > 0 && v.spatial_merge_size > 0 && v.temporal_patch_size > 0 && v.out_hidden_size > 0,         \
+           "vision_config: patch_size, spatial_merge_size, temporal_patch_size and out_hidden_size must be positive")  \
+          rule(v.hidden_size % v.num_heads == 0, "vision_config: hidden_size must be a multiple of num_heads") rule(   \
+              v.head_dim() % 4 == 0,                                                                                   \
+              "vision_config: hidden_size / num_heads must be a multiple of 4 (rows and columns rotate)")              \
+              rule(detail::is_square(v.num_position_embeddings),                                                       \
+                   "vision_config: num_position_embeddings must be a square number")                                   \
+                  rule(detail::are_below(v.deepstack_visual_indexes, v.depth),                                         \
+                       "vision_config: deepstack_visual_indexes must be below depth")                                  \
+                      rule(detail::ascend(v.deepstack_visual_indexes),                                                 \
+                           "vision_config: deepstack_visual_indexes must ascend")                                      \
+                          rule(t.vocab_size > 0 && t.hidden_size > 0 && t.intermediate_size > 0 &&                     \
+                                   t.num_hidden_layers > 0,                                                            \
+                               "text_config: vocab_size, hidden_size, intermediate_size and num_hidden_layers must "   \
+                               "be positive") rule(t.num_attention_heads > 0 && t.num_key_value_heads > 0 &&           \
+                                                       t.head_dim > 1,                                                 \
+                                                   "text_config: num_attention_heads, num_key_value_heads and "        \
+                                                   "head_dim must be positive")                                        \
+                              rule(t.num_attention_heads % t.num_key_value_heads == 0,                                 \
+                                   "text_config: num_attention_heads must be a multiple of num_key_value_heads")       \
+                                  rule(t.head_dim % 2 == 0, "text_config: head_dim must be even") rule(                \
+                                      t.hidden_act == Activation::silu, "text_config: hidden_act must be silu")        \
+                                      rule(t.mrope_section[0] >= 0 && t.mrope_section[1] >= 0 &&                       \
+                                               t.mrope_section[2] >= 0,                                                \
+                                           "text_config: mrope_section must not be negative")                          \
+                                          rule(t.mrope_section[0] + t.mrope_section[1] + t.mrope_section[2] ==         \
+                                                   t.head_dim / 2,                                                     \
+                                               "text_config: mrope_section must add up to head_dim / 2")               \
+                                              rule(t.moe.num_experts >= 0,                                             \
+                                                   "text_config: num_experts must not be negative")                    \
+                                                  rule(t.moe.num_experts == 0 || t.moe.moe_intermediate_size > 0,      \
+                                                       "text_config: moe_intermediate_size must be positive")          \
+                                                      rule(t.moe.num_experts == 0 ||                                   \
+                                                               (t.moe.num_experts_per_tok > 0 &&                       \
+                                                                t.moe.num_experts_per_tok <= t.moe.num_experts),       \
+                                                           "text_config: num_experts_per_tok must be between 1 and "   \
+                                                           "num_experts")                                              \
+                                                          rule(                                                        \
+                                                              t.moe.num_experts == 0 || t.moe.decoder_sparse_step > 0, \
+                                                              "text_config: decoder_sparse_step must be positive")     \
+                                                              rule(v.hidden_act != Activation::silu,                   \
+                                                                   "vision_config: hidden_act must be gelu or "        \
+                                                                   "gelu_pytorch_tanh")                                \
+                                                                  rule(v.out_hidden_size == t.hidden_size,             \
+                                                                       "vision_config: out_hidden_size must equal "    \
+                                                                       "text_config.hidden_size")
+
+/// The first rule that a config breaks, or nullptr: for configs that are read at run time.
+constexpr const char* validate(const ModelConfig& config) {
+  const VisionConfig& v = config.vision;
+  const TextConfig& t = config.text;
+#define QWEN3VL_RETURN(condition, text) \
+  if (!(condition)) return text;
+  QWEN3VL_CONFIG_RULES(QWEN3VL_RETURN)
+#undef QWEN3VL_RETURN
   return nullptr;
 }
 
-constexpr const char* validate(const TextConfig& t) {
-  if (t.vocab_size < 1 || t.hidden_size < 1 || t.intermediate_size < 1 || t.num_hidden_layers < 1)
-    return "text_config: vocab_size, hidden_size, intermediate_size and num_hidden_layers must be positive";
-  if (t.num_attention_heads < 1 || t.num_key_value_heads < 1 || t.head_dim < 2)
-    return "text_config: num_attention_heads, num_key_value_heads and head_dim must be positive";
-  if (t.num_attention_heads % t.num_key_value_heads != 0)
-    return "text_config: num_attention_heads must be a multiple of num_key_value_heads";
-  if (t.head_dim % 2 != 0) return "text_config: head_dim must be even";
-  if (t.hidden_act != Activation::silu) return "text_config: hidden_act must be silu";
-  for (const int section : t.mrope_section)
-    if (section < 0) return "text_config: mrope_section must not be negative";
-  if (t.mrope_section[0] + t.mrope_section[1] + t.mrope_section[2] != t.head_dim / 2)
-    return "text_config: mrope_section must add up to head_dim / 2";
-  const MoeConfig& moe = t.moe;
-  if (moe.num_experts < 0) return "text_config: num_experts must not be negative";
-  if (moe.num_experts > 0) {
-    if (moe.moe_intermediate_size < 1) return "text_config: moe_intermediate_size must be positive";
-    if (moe.num_experts_per_tok < 1 || moe.num_experts_per_tok > moe.num_experts)
-      return "text_config: num_experts_per_tok must be between 1 and num_experts";
-    if (moe.decoder_sparse_step < 1) return "text_config: decoder_sparse_step must be positive";
-  }
-  return nullptr;
-}
+namespace detail {
 
-constexpr const char* validate(const ModelConfig& c) {
-  if (const char* problem = validate(c.vision)) return problem;
-  if (const char* problem = validate(c.text)) return problem;
-  if (c.vision.hidden_act == Activation::silu) return "vision_config: hidden_act must be gelu or gelu_pytorch_tanh";
-  if (c.vision.out_hidden_size != c.text.hidden_size)
-    return "vision_config: out_hidden_size must equal text_config.hidden_size";
-  return nullptr;
-}
-
-/// A variant: a tag type with `static constexpr ModelConfig config` that passes validate().
 template <class V>
-concept Variant = requires {
+concept HasConfig = requires {
   { V::config } -> std::convertible_to<const ModelConfig&>;
-}
-&&validate(V::config) == nullptr;
+};
+template <class V>
+concept HasConstantConfig = requires {
+  typename std::integral_constant<int, V::config.text.hidden_size>;
+};
+
+/// Instantiated, it says the first rule that the config of V breaks.
+template <class V>
+struct ConfigRules {
+  static constexpr VisionConfig v = V::config.vision;
+  static constexpr TextConfig t = V::config.text;
+#define QWEN3VL_ASSERT(condition, text) static_assert(condition, text);
+  QWEN3VL_CONFIG_RULES(QWEN3VL_ASSERT)
+#undef QWEN3VL_ASSERT
+};
+struct NoRules {};
+
+/// What is asked of a variant, in the order in which it is said. Errors in here are errors of the program and do not
+/// only make the concept false: a concept's own failure says where it failed, but not why, in its first line.
+template <class V>
+struct VariantCheck {
+  static_assert(HasConfig<V>, "a variant is a type with a member `static constexpr qwen3vl::ModelConfig config`");
+  static_assert(!HasConfig<V> || HasConstantConfig<V>,
+                "the config of a variant must be constexpr, a constant expression");
+  static constexpr bool holds =
+      sizeof(std::conditional_t < HasConfig<V> && HasConstantConfig<V>, ConfigRules<V>, NoRules >) > 0;
+};
+
+}  // namespace detail
+#undef QWEN3VL_CONFIG_RULES
+
+/// A variant: a tag type with `static constexpr ModelConfig config` that keeps the rules above. Anything else is a
+/// compile error whose first line is the rule.
+template <class V>
+concept Variant = detail::VariantCheck<V>::holds;
 
 }  // namespace qwen3vl

@@ -51,6 +51,15 @@ class TensorView {
                                                                            // a widening
       : data_(other.data()), extents_(detail::convert_extents<extents_type>(other.extents())) {}
 
+  /// From a view of other sizes, or of const elements: never. Deleted, so that the compiler's first error has both
+  /// lists of extents (g++ 12 prints none of a conversion that does not exist).
+  template <class U, index_t... F>
+  requires(std::is_same_v<std::remove_const_t<U>, value_type> &&
+           !(std::is_convertible_v<U (*)[], T (*)[]> &&
+             detail::extents_convertible<Extents<F...>,
+                                         Extents<E...>>)) constexpr TensorView(const TensorView<U, B, F...>& other) =
+      delete;  // NOLINT(google-explicit-constructor)
+
   constexpr T* data() const { return data_; }
   constexpr const extents_type& extents() const { return extents_; }
   constexpr index_t extent(std::size_t i) const { return extents_.extent(i); }

@@ -37,6 +37,9 @@ class VisionAttention {
     qkv_(ctx, x, qkv);
     rotate_qk<heads, head_dim>(ctx, qkv, cos, sin);
     observe_queries(qkv);
+    static_assert(
+        requires { attention_t<P>::template segments<heads, head_dim>(ctx, qkv, frames, attended); },
+        "the attention policy of this precision lacks segments<H, D>(ctx, qkv, frames, out)");
     attention_t<P>::template segments<heads, head_dim>(ctx, qkv, frames, attended);
     proj_(ctx, attended, hidden_states, epilogue::Add{});
   }

@@ -5,16 +5,21 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/tensor/dtype.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
 
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
 class CpuKvCache {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>,
+                "the Kv of a precision is float, bf16 or f16 (backend/precision.hpp)");
+
  public:
   static constexpr index_t layers = Layers;
 

@@ -1,4 +1,4 @@
-// expect: (constraints not satisfied|constraint failure)
+// expect: text_config: num_attention_heads must be a multiple of num_key_value_heads
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/layers/mlp.hpp"
 

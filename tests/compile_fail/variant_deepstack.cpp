@@ -1,4 +1,4 @@
-// expect: (constraints not satisfied|constraint failure)
+// expect: vision_config: deepstack_visual_indexes must be below depth
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/layers/mlp.hpp"
 

@@ -1,0 +1,10 @@
+// expect: the weights of a precision are float, bf16, bf16_dot, q8 or q4
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/layers/linear.hpp"
+
+using namespace qwen3vl;
+
+struct Wide : F32 {
+  using Weight = double;
+};
+Linear<64, 64, Cpu, Wide> layer;
