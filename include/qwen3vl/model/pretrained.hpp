@@ -2,35 +2,15 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include "qwen3vl/config/compare.hpp"
 #include "qwen3vl/config/config_json.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
-#include "qwen3vl/io/checkpoint.hpp"
+#include "qwen3vl/model/checkpoint_source.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
 #include "qwen3vl/model/packed_cache.hpp"
 
 namespace qwen3vl {
-
-/// The WeightSource of a checkpoint. Pages of loaded tensors are given back, so that a tensor is in memory once.
-class CheckpointSource {
- public:
-  explicit CheckpointSource(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-
-  std::optional<RawTensor> find(const Part& part) const {
-    const StoredTensor* const tensor = checkpoint_.find(part.name);
-    if (tensor == nullptr) return std::nullopt;
-    return RawTensor{.dtype = tensor->dtype, .data = tensor->bytes.data(), .shape = tensor->shape};
-  }
-  void release(const Part& part) const { checkpoint_.release(part.name); }
-  std::vector<std::string> names() const { return checkpoint_.names(); }
-
- private:
-  const Checkpoint& checkpoint_;
-};
 
 template <Variant V, Backend B, class P>
 ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretrained(
