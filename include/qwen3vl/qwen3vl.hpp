@@ -1,13 +1,19 @@
-/// Everything: from a checkpoint folder and a picture to an answer. Programs that need less include less, which
-/// compiles faster: a layer's header brings only that layer.
+/// Everything: from a checkpoint folder and a picture to an answer, and every other header of the library but those
+/// that need more than its own libraries: CUDA (backend/cuda.cuh) and video files (io/libav_video.hpp). Programs that
+/// need less include less, which compiles faster: a layer's header brings only that layer.
 #pragma once
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/io/npy.hpp"
+#include "qwen3vl/io/write_image.hpp"
+#include "qwen3vl/io/write_safetensors.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include "qwen3vl/model/random_weights.hpp"
 #include "qwen3vl/processing/answer.hpp"
+#include "qwen3vl/processing/draw_grounding.hpp"
+#include "qwen3vl/processing/grounding.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/processing/stop_strings.hpp"
