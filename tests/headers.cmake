@@ -24,3 +24,20 @@ add_test(NAME layers_include_nothing_above
          COMMAND ${CMAKE_COMMAND} "-DHEADERS=${layer_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
                  "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>"
                  -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
+
+# qwen3vl.hpp brings every header, directly or not, but the reader of video files, which needs a library of its own.
+set(all_headers ${headers})
+list(FILTER all_headers EXCLUDE REGEX "^qwen3vl/io/libav_")
+list(JOIN all_headers "," all_headers)
+add_test(NAME qwen3vl_hpp_brings_everything
+         COMMAND ${CMAKE_COMMAND} "-DHEADERS=${all_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
+                 "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>"
+                 -P "${CMAKE_CURRENT_SOURCE_DIR}/check_everything.cmake")
+
+# The API reference has no warnings: comments that Doxygen cannot read are comments that say something else than was meant.
+find_program(QWEN3VL_DOXYGEN doxygen)
+if(QWEN3VL_DOXYGEN)
+  add_test(NAME doxygen COMMAND ${CMAKE_COMMAND} "-DDOXYGEN=${QWEN3VL_DOXYGEN}" "-DOUT=${CMAKE_CURRENT_BINARY_DIR}/api"
+                                -P "${CMAKE_CURRENT_SOURCE_DIR}/check_doxygen.cmake"
+           WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+endif()

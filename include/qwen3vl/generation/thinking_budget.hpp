@@ -20,8 +20,8 @@ struct ThinkingBudget {
   static constexpr std::string_view name = "ThinkingBudget";
 
   index_t max_tokens = 0;        ///< of reasoning; 0: none at all
-  TokenId begin_token = -1;      ///< <think>
-  TokenId end_token = -1;        ///< </think>
+  TokenId begin_token = -1;      ///< `<think>`
+  TokenId end_token = -1;        ///< `</think>`
   std::vector<TokenId> closing;  ///< what is forced; with the end token in it
 
   /// Throws Error if reasoning would not be closed by it.

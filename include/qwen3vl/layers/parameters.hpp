@@ -1,9 +1,9 @@
 /// How layers describe their parameters. Each layer lists them once, with the names that the Hub's files use:
 ///
-///   template <class F> void parameters(F&& f) {
-///     f(gate_up_, Parts{"gate_proj.weight", "up_proj.weight"});   // a leaf: two stored tensors fill one matrix
-///     visit("self_attn.", self_attn_, f);                          // a layer inside this one
-///   }
+///     template <class F> void parameters(F&& f) {
+///       f(gate_up_, Parts{"gate_proj.weight", "up_proj.weight"});   // a leaf: two stored tensors fill one matrix
+///       visit("self_attn.", self_attn_, f);                          // a layer inside this one
+///     }
 ///
 /// Loading, counting, random weights and the memory plan all walk this list (model/load.hpp).
 #pragma once

@@ -14,13 +14,13 @@ namespace qwen3vl {
 
 /// Parts of an answer, as far as they are known.
 struct ParsedAnswer {
-  /// What stood before </think>, without the line breaks around it; nothing if the model did not think.
+  /// What stood before `</think>`, without the line breaks around it; nothing if the model did not think.
   std::optional<std::string> reasoning{};
   std::string text{};
   std::vector<ToolCall> tool_calls{};
   /// False if the tokens ran out inside the reasoning; there is no text then.
   bool reasoning_complete = true;
-  /// Why a <tool_call> could not be read, one line for each; what it wrote is left in the text.
+  /// Why a `<tool_call>` could not be read, one line for each; what it wrote is left in the text.
   std::vector<std::string> errors{};
 
   /// The answer as a message, to go on with the conversation.
@@ -31,13 +31,13 @@ struct ParsedAnswer {
 
 /// How an answer is read.
 struct AnswerOptions {
-  /// The prompt ended with <think>, so the answer begins inside the reasoning; see opens_reasoning().
+  /// The prompt ended with `<think>`, so the answer begins inside the reasoning; see opens_reasoning().
   bool starts_in_reasoning = false;
-  /// Otherwise <tool_call> is text.
+  /// Otherwise `<tool_call>` is text.
   bool parse_tool_calls = true;
 };
 
-/// Whether a rendered prompt leaves a <think> open for the answer (`AnswerOptions::starts_in_reasoning`).
+/// Whether a rendered prompt leaves a `<think>` open for the answer (`AnswerOptions::starts_in_reasoning`).
 inline bool opens_reasoning(std::string_view prompt) {
   const auto turn = prompt.rfind("<|im_start|>assistant");
   if (turn == std::string_view::npos) return false;
@@ -60,7 +60,7 @@ class AnswerStream {
     return take();
   }
 
-  /// What is left at the end. A call whose </tool_call> is missing or cut off counts if it is complete. The stream is
+  /// What is left at the end. A call whose `</tool_call>` is missing or cut off counts if it is complete. The stream is
   /// as new afterwards.
   ParsedAnswer flush() {
     if (state_ == State::opening) decide();
@@ -128,7 +128,7 @@ class AnswerStream {
     }
   }
 
-  /// The answer does not begin with <think>.
+  /// The answer does not begin with `<think>`.
   void decide() {
     const std::string held = std::exchange(opening_, {}) + std::exchange(partial_, {});
     if (options_.starts_in_reasoning) {

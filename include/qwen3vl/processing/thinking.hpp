@@ -9,8 +9,8 @@
 
 namespace qwen3vl {
 
-/// At most `max_tokens` tokens of reasoning for GenerateOptions::thinking_budget; then "\n</think>\n\n" is forced, as
-/// the Qwen3 format closes reasoning. Throws Error for a tokenizer without <think> and </think>.
+/// At most `max_tokens` tokens of reasoning for GenerateOptions::thinking_budget; then `"\n</think>\n\n"` is forced, as
+/// the Qwen3 format closes reasoning. Throws Error for a tokenizer without `<think>` and `</think>`.
 inline ThinkingBudget thinking_budget(const Tokenizer& tokenizer, index_t max_tokens) {
   const auto token = [&](std::string_view text) {
     const std::optional<TokenId> id = tokenizer.token_to_id(text);

@@ -151,7 +151,8 @@ class Tokenizer {
     return tables_->bpe.contains(id) ? std::optional(tables_->bpe.text(id)) : std::nullopt;
   }
 
-  /// True for tokens that `skip_special_tokens` leaves out. <think> and <tool_call> are added tokens, but not special.
+  /// True for tokens that `skip_special_tokens` leaves out. `<think>` and `<tool_call>` are added tokens, but not
+  /// special.
   bool is_special(TokenId id) const {
     const AddedToken* token = added(id);
     return token && token->special;

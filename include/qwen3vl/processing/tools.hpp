@@ -80,7 +80,7 @@ inline nlohmann::ordered_json parse_generated_json(std::string_view text, std::s
 
 }  // namespace detail
 
-/// What stands between <tool_call> and </tool_call>, {"name": ..., "arguments": ...}, as a call; nothing if it is
+/// What stands between `<tool_call>` and `</tool_call>`, {"name": ..., "arguments": ...}, as a call; nothing if it is
 /// something else, and `error` says why on one line. Missing arguments are none.
 inline std::optional<ToolCall> tool_call_from_json(std::string_view text, std::string* error = nullptr) {
   const auto refuse = [&](std::string_view why) {

@@ -2,15 +2,15 @@
 ///
 /// How a kernel of this folder is written:
 ///
-///   template <class T, int D>                                   sizes and types only: nvcc passes no class-type values
-///   struct ThingShared { float sums[D]; };                      all of the kernel's shared memory, in one struct
-///   template <class T, int D>
-///   __global__ void __launch_bounds__(256) thing_kernel(const T* x, T* y, int rows) {
-///     static_assert(...);                                       the contract: what the tiling needs of the sizes
-///     auto& shared = shared_memory<ThingShared<T, D>>();
-///     ...
-///   }
-///   launch<ThingShared<T, D>>(ctx, thing_kernel<T, D>, blocks, 256, x.data(), y.data(), rows);
+///     template <class T, int D>                                 sizes and types only: nvcc passes no class-type values
+///     struct ThingShared { float sums[D]; };                      all of the kernel's shared memory, in one struct
+///     template <class T, int D>
+///     __global__ void __launch_bounds__(256) thing_kernel(const T* x, T* y, int rows) {
+///       static_assert(...);                                       the contract: what the tiling needs of the sizes
+///       auto& shared = shared_memory<ThingShared<T, D>>();
+///       ...
+///     }
+///     launch<ThingShared<T, D>>(ctx, thing_kernel<T, D>, blocks, 256, x.data(), y.data(), rows);
 ///
 /// The tests run the very same sources on the host (tests/cuda_on_host/), where every access of a kernel is checked.
 /// For that, kernels use no `__shared__` variables and no memcpy, copy by assignment, and give barriers no branches of
