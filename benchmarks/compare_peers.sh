@@ -98,13 +98,39 @@ get_llama() {
   rm -rf "$work/llama-package/vendor/llama.cpp/.git" # points to a repository that is not there
   ln -sfn "$work/llama-package/vendor/llama.cpp" "$llama"
 }
+# GCC 12's intrinsics for tile registers (AMX) do not tell the compiler that they read and write memory, and llama.cpp built with
+# them ends in an illegal instruction. These do.
+tile_intrinsics() {
+  cat <<'HEADER'
+#pragma once
+#if defined(__AMX_TILE__) && defined(__GNUC__) && !defined(__clang__)
+#include <immintrin.h>
+#undef _tile_loadconfig
+#undef _tile_loadd
+#undef _tile_stream_loadd
+#undef _tile_stored
+#define _tile_loadconfig(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(const char(*)[64])(config)) : "memory")
+#define _tile_loadd(t, p, stride) \
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"((const void*)(p)), "r"((long)(stride)), "i"(t) : "memory")
+#define _tile_stream_loadd(t, p, stride) \
+  __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"((const void*)(p)), "r"((long)(stride)), "i"(t) : "memory")
+#define _tile_stored(t, p, stride) \
+  __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"((void*)(p)), "r"((long)(stride)), "i"(t) : "memory")
+#endif
+HEADER
+}
 build_llama() {
   get_llama || return 1
   local bin=$work/llama-build/bin
   if [ -x "$bin/llama-bench" ] && [ -x "$bin/llama-mtmd-cli" ] && [ -x "$bin/llama-quantize" ]; then return 0; fi
   say "building llama.cpp"
+  local flags=()
+  if grep -qw amx_tile /proc/cpuinfo 2>/dev/null; then
+    tile_intrinsics >"$work/tile_intrinsics.h"
+    flags=(-DCMAKE_CXX_FLAGS="-include $work/tile_intrinsics.h")
+  fi
   step configure-llama cmake -S "$llama" -B "$work/llama-build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF \
-    -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF || return 1
+    -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF "${flags[@]}" || return 1
   step build-llama cmake --build "$work/llama-build" --target llama-bench llama-mtmd-cli llama-quantize || return 1
 }
 convert() { # the checkpoint to llama.cpp's formats
