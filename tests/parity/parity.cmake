@@ -35,7 +35,7 @@ foreach(dir IN LISTS model_dirs)
   add_executable(parity-${model} parity/parity_model.cpp)
   target_link_libraries(parity-${model} PRIVATE golden-${model}_model qwen3vl_test_options)
   if(CMAKE_BUILD_TYPE MATCHES "^(Release|None)$")
-    target_compile_options(parity-${model} PRIVATE -O1)  # what counts is in the library
+    target_compile_options(parity-${model} PRIVATE ${qwen3vl_quick_options})  # what counts is in the library
   endif()
   target_compile_definitions(parity-${model} PRIVATE
     QWEN3VL_VARIANT_HEADER="qwen3vl/variants/golden-${model}_model.hpp"
