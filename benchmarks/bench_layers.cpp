@@ -26,7 +26,9 @@ struct Arguments {
   std::vector<std::string> weights;
   std::vector<std::string> images{"512x512", "1024x768"};
   std::string svg;
+  int repetitions = 1;
   bool json = false;
+  bool csv = false;
   bool roof_only = false;
 };
 
@@ -83,6 +85,12 @@ void run_all(const Arguments& arguments, Options... options) {
   if (!file.flush()) fail("cannot write ", arguments.svg);
 }
 
+// Google Benchmark wants to be rid of it, but nothing else of it writes CSV.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+using CsvReporter = benchmark::CSVReporter;
+#pragma GCC diagnostic pop
+
 /// Picture sizes in patches.
 std::vector<GridThw> grids_of(const std::vector<std::string>& images) {
   constexpr VisionConfig vision = QWEN3VL_VARIANT_TYPE::config.vision;
@@ -126,12 +134,17 @@ void run(int argc, char** argv) {
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--image", arguments.images, "Picture sizes (default: 512x512,1024x768)")->delimiter(',');
   app.add_option("--svg", arguments.svg, "Also draw a roofline plot into FILE")->type_name("FILE");
-  app.add_flag("--json", arguments.json, "Print JSON");
+  app.add_option("--repetitions", arguments.repetitions,
+                 "Measure each so often, and print mean, median and deviation, too (default: 1)")
+      ->check(CLI::Range(1, 1000));
+  auto* const json = app.add_flag("--json", arguments.json, "Print JSON, which compare_results.py reads");
+  app.add_flag("--csv", arguments.csv, "Print CSV")->excludes(json);
   app.add_flag("--roof-only", arguments.roof_only, "Only measure and print the roof");
   app.add_flag("--quick", layers.quick, "Short runs, to see that everything works; the figures mean little");
   if (!parse_arguments(app, argc, argv)) return;
 
   std::vector<std::string> rest{program_name, layers.quick ? "--benchmark_min_time=0.001" : "--benchmark_min_time=0.5"};
+  if (arguments.repetitions > 1) rest.push_back(concat("--benchmark_repetitions=", arguments.repetitions));
   for (const std::string& extra : app.remaining()) {
     if (!extra.starts_with("--benchmark_")) fail(extra, " is not an option; see --help");
     rest.push_back(extra);
@@ -152,8 +165,13 @@ void run(int argc, char** argv) {
     }
     return;
   }
+  const HardwareCounters counters(layers.threads);
+  layers.counters = &counters;
+  if (!counters.why_not().empty()) std::fprintf(stderr, "%s: %s\n", program_name, counters.why_not().c_str());
   Precisions<QWEN3VL_PRECISIONS>::add(arguments);
-  if (arguments.json) {
+  if (arguments.csv) {
+    run_all<CsvReporter>(arguments);
+  } else if (arguments.json) {
     benchmark::AddCustomContext("variant", QWEN3VL_VARIANT_NAME);
     benchmark::AddCustomContext("isa", simd::isa);
     const nlohmann::ordered_json roof = to_json(layers.roof);

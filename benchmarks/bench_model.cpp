@@ -2,14 +2,17 @@
 // behind a context, peak memory. With a checkpoint or with random weights. See docs/benchmarking.md.
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "command_line.hpp"
 #include "model_run.hpp"
 #include "qwen3vl/backend/cpu/simd.hpp"
 #include "qwen3vl/backend/precision.hpp"
+#include "qwen3vl/io/chrome_trace.hpp"
 
 namespace qwen3vl::bench {
 namespace {
@@ -58,7 +61,11 @@ nlohmann::ordered_json to_json(const RunResult& r) {
           {"decode_gflops",
            per_second(static_cast<double>(r.decode_tokens) * r.decode_operations * 1e-9, r.decode_seconds)},
           {"cache_bytes", r.cache_bytes},
-          {"peak_memory_bytes", r.peak_memory_bytes}};
+          {"peak_memory_bytes", r.peak_memory_bytes},
+          {"runs",
+           {{"vision_seconds", r.all_vision_seconds},
+            {"prefill_seconds", r.all_prefill_seconds},
+            {"decode_seconds", r.all_decode_seconds}}}};
 }
 
 /// Percent of the roof: of f32 multiply-adds for products, of memory reads for decoding.
@@ -69,11 +76,29 @@ void add_percents(nlohmann::ordered_json& json, const Roof& roof) {
   json["decode_percent_of_read_bandwidth"] = json["decode_gbytes_per_second"].get<double>() * 1e11 / roof.read_all;
 }
 
+void write_trace(const std::string& path, const Trace& trace, const nlohmann::ordered_json& figures, const Roof& roof) {
+  ChromeTraceOptions options;
+  options.least_seconds = [&](const TracedCall& call) {
+    return least_seconds({.products = call.products, .others = call.others, .bytes = call.bytes},
+                         arithmetic_of(call.weights), roof);
+  };
+  for (const char* key : {"variant", "weights", "isa"}) options.about[key] = figures.at(key).get<std::string>();
+  options.about["threads"] = figures.at("threads").dump();
+  options.about["roof"] = bench::to_json(roof).dump();
+  write_chrome_trace(path, trace, options);
+}
+
 void print(const nlohmann::ordered_json& json) {
   const auto number = [&](const char* key) { return json.at(key).get<double>(); };
   const auto percent = [&](const char* key) {
     if (!json.contains(key)) return;
     std::printf(", %.0f %% of the roof", number(key));
+  };
+  const auto spread = [&](const char* key) {
+    const auto seconds = json.at("runs").at(key).get<std::vector<double>>();
+    if (seconds.size() < 2) return;
+    const auto [low, high] = std::ranges::minmax_element(seconds);
+    std::printf(", %.3f to %.3f s", *low, *high);
   };
   std::printf("loading                %9.2f s, %.2f GB of weights\n", number("load_seconds"),
               number("weight_bytes") * 1e-9);
@@ -81,28 +106,47 @@ void print(const nlohmann::ordered_json& json) {
     std::printf("picture to patches     %9.3f s\n", number("processing_seconds"));
     std::printf("vision tower           %9.3f s, %.1f GFLOP/s", number("vision_seconds"), number("vision_gflops"));
     percent("vision_percent_of_fma_peak");
+    spread("vision_seconds");
     std::puts("");
   }
   if (number("prompt_tokens") > 0) {
     std::printf("prefill                %9.2f tokens/s (%.0f tokens), %.1f GFLOP/s",
                 number("prefill_tokens_per_second"), number("prompt_tokens"), number("prefill_gflops"));
     percent("prefill_percent_of_fma_peak");
+    spread("prefill_seconds");
     std::printf("\ntime to first token    %9.3f s, after loading\n", number("time_to_first_token_seconds"));
   }
   if (number("decode_tokens") > 0) {
     std::printf("decode                 %9.2f tokens/s behind %.0f tokens, %.1f GB/s",
                 number("decode_tokens_per_second"), number("context"), number("decode_gbytes_per_second"));
     percent("decode_percent_of_read_bandwidth");
+    spread("decode_seconds");
     std::puts("");
   }
   std::printf("peak memory            %9.2f GB\n", number("peak_memory_bytes") * 1e-9);
+}
+
+/// The figures that are one number or word; those of the roof with "roof." before their names.
+void print_csv(const nlohmann::ordered_json& figures) {
+  std::string names, values;
+  const auto add = [&](const std::string& name, const nlohmann::ordered_json& value) {
+    if (!value.is_primitive()) return;
+    const char* const comma = names.empty() ? "" : ",";
+    names += comma + name;
+    values += comma + value.dump();
+  };
+  for (const auto& [name, value] : figures.items()) add(name, value);
+  if (figures.contains("roof"))
+    for (const auto& [name, value] : figures.at("roof").items()) add("roof." + name, value);
+  std::printf("%s\n%s\n", names.c_str(), values.c_str());
 }
 
 void run(int argc, char** argv) {
   RunOptions options;
   options.threads = omp_get_max_threads();
   std::string weights = Built::first();
-  bool json = false, random = false, with_roof = false, quick = false;
+  std::string trace;
+  bool json = false, csv = false, random = false, with_roof = false, quick = false;
   CLI::App app("Times whole runs of Qwen3-VL " QWEN3VL_VARIANT_NAME ".", program_name);
   auto* const model =
       app.add_option("--model", options.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
@@ -122,13 +166,20 @@ void run(int argc, char** argv) {
   app.add_option("--image", options.image, "Put a picture before the prompt: a file, or a size of random pixels")
       ->type_name("WxH|FILE");
   app.add_option("--threads", options.threads, "Threads (default: all processors)")->check(CLI::Range(1, 4096));
-  app.add_option("--runs", options.runs, "Prefills to take the median of, after a first one (default: 1)")
+  app.add_option("--runs", options.runs,
+                 "Vision towers, prefills and decodings to take the median of, after a first one (default: 1)")
       ->check(CLI::Range(1, 1000));
   app.add_flag("--roof", with_roof, "Measure the machine's roof afterwards, and print percent of it");
+  app.add_option("--trace", trace,
+                 "Run once more after measuring, and write every operation with its sizes, time and share of the roof "
+                 "into FILE, for chrome://tracing or ui.perfetto.dev")
+      ->type_name("FILE");
   app.add_flag("--quick", quick, "Measure the roof in a hurry, to see that it works; its figures mean little");
-  app.add_flag("--json", json, "Print one JSON object");
+  auto* const as_json = app.add_flag("--json", json, "Print one JSON object, which compare_results.py reads");
+  app.add_flag("--csv", csv, "Print two lines of CSV: names and figures")->excludes(as_json);
   if (!parse_arguments(app, argc, argv)) return;
 
+  options.trace = !trace.empty();
   const RunResult result = Built::run(weights, options);
   nlohmann::ordered_json figures{{"variant", QWEN3VL_VARIANT_NAME},
                                  {"weights", weights},
@@ -136,9 +187,15 @@ void run(int argc, char** argv) {
                                  {"isa", simd::isa},
                                  {"threads", options.threads}};
   figures.update(to_json(result));
-  if (with_roof) add_percents(figures, measure_roof(options.threads, quick));
+  if (with_roof || options.trace) {
+    const Roof roof = measure_roof(options.threads, quick);
+    if (with_roof) add_percents(figures, roof);
+    if (options.trace) write_trace(trace, result.trace, figures, roof);
+  }
   if (json) {
     std::puts(figures.dump(2).c_str());
+  } else if (csv) {
+    print_csv(figures);
   } else {
     print(figures);
   }

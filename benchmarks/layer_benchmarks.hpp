@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "hardware_counters.hpp"
 #include "layer_copies.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
 #include "random_tensors.hpp"
@@ -22,6 +23,7 @@ struct LayerSettings {
   std::vector<GridThw> images{{1, 32, 32}, {1, 48, 64}};  ///< in patches
   bool quick = false;                                     ///< few iterations, no care for caches
   Roof roof;
+  const HardwareCounters* counters = nullptr;  ///< counted in each benchmark, if given
 };
 
 /// Registers the benchmarks of all layers under precision P. One translation unit for each: layer_precision.cpp.
@@ -78,6 +80,20 @@ class LayerBenchmarks {
     one->UseRealTime()->Unit(benchmark::kMicrosecond);
   }
 
+  /// The timed loop: calls `once` as often as it takes and reports its speed, for `work` to do each time.
+  template <class F>
+  void measure(benchmark::State& state, const Work& work, F&& once) const {
+    const HardwareCounters* const counters = settings_.counters;
+    if (counters != nullptr) counters->start();
+    for (auto _ : state) once();
+    if (counters != nullptr) {
+      const std::vector<double> counts = counters->stop();
+      for (std::size_t i = 0; i < counts.size(); ++i)
+        state.counters[counters->names()[i]] = benchmark::Counter(counts[i], benchmark::Counter::kAvgIterations);
+    }
+    report(state, work, settings_.roof);
+  }
+
   static void report(benchmark::State& state, const Work& work, const Roof& roof) {
     const auto rate = [&](double value) {
       return benchmark::Counter(value, benchmark::Counter::kIsIterationInvariantRate);
@@ -91,8 +107,8 @@ class LayerBenchmarks {
   /// layer. `extra`: what it does besides its matrices, with activations in and out.
   template <class Layer, class Call>
   void add_layer(const std::string& name, const std::string& suffix, index_t rows, Work extra, Call&& call) const {
-    add(name + suffix, [=, settings = settings_, cold = cold_bytes()](benchmark::State& state) {
-      Machine machine(settings.threads);
+    add(name + suffix, [=, self = *this, cold = cold_bytes()](benchmark::State& state) {
+      Machine machine(self.settings_.threads);
       auto& copies = CurrentFixture::instance().get<Copies<Layer>>(
           std::string(P::name) + name, [&] { return std::make_shared<Copies<Layer>>(machine.ctx, cold); });
       Work work = extra;
@@ -100,8 +116,7 @@ class LayerBenchmarks {
       work.bytes += copies.touched_bytes(rows, top_k);
       auto once = call(machine.ctx);
       once(copies.turn());  // scratch memory is taken
-      for (auto _ : state) once(copies.turn());
-      report(state, work, settings.roof);
+      self.measure(state, work, [&] { once(copies.turn()); });
     });
   }
 
@@ -158,8 +173,8 @@ class LayerBenchmarks {
     const Work work{.others = attention_operations(rows, context),
                     .bytes = cache_bytes(rows, context) + activations(rows, 2 * heads * dim)};
     add(concat("text/attention/tokens:", rows, "/context:", context),
-        [=, settings = settings_, cold = cold_bytes()](benchmark::State& state) {
-          Machine machine(settings.threads);
+        [=, self = *this, cold = cold_bytes()](benchmark::State& state) {
+          Machine machine(self.settings_.threads);
           const std::string key = concat(P::name, "attention", rows, "/", context);
           auto& caches = CurrentFixture::instance().get<Caches>(
               key, [&] { return make_caches(machine.ctx, rows, context, cold); });
@@ -167,10 +182,10 @@ class LayerBenchmarks {
           Rows<heads * dim> out(rows);
           Segments segments;
           segments.append(rows);
-          for (auto _ : state)
+          self.measure(state, work, [&] {
             attention_t<P>::template causal<heads, kv_heads, dim>(machine.ctx, qkv->view(), segments,
                                                                   caches.turn().layer(0), out.view());
-          report(state, work, settings.roof);
+          });
         });
   }
 
@@ -178,8 +193,8 @@ class LayerBenchmarks {
   void add_qk_norm_rope(index_t rows) const {
     const Work work{.others = 10.0 * static_cast<double>(rows * (heads + kv_heads) * dim),
                     .bytes = activations(rows, 2 * qkv_size) + cache_bytes(rows, 0)};
-    add("text/qk_norm_rope" + tokens(rows), [=, settings = settings_](benchmark::State& state) {
-      Machine machine(settings.threads);
+    add("text/qk_norm_rope" + tokens(rows), [=, self = *this](benchmark::State& state) {
+      Machine machine(self.settings_.threads);
       LayerCache cache(1);
       cache.prepare(std::array{rows});
       auto qkv = random_rows<qkv_size>(rows);
@@ -188,10 +203,10 @@ class LayerBenchmarks {
       std::ranges::fill(norm.span(), 1.0f);
       Segments segments;
       segments.append(rows);
-      for (auto _ : state)
+      self.measure(state, work, [&] {
         qk_norm_rope<heads, kv_heads, dim>(machine.ctx, qkv->view(), norm.view(), norm.view(), 1e-6f, cos->view(),
                                            sin->view(), segments, cache.layer(0));
-      report(state, work, settings.roof);
+      });
     });
   }
 
@@ -288,15 +303,15 @@ class LayerBenchmarks {
             auto x = random_rows<v_hidden>(patches), y = random_rows<v_hidden>(patches);
             return [=, &ctx](const auto& layer) { layer(ctx, x->view(), y->view()); };
           });
-      add("vision/attention" + suffix, [=, settings = settings_](benchmark::State& state) {
-        Machine machine(settings.threads);
+      add("vision/attention" + suffix, [=, self = *this](benchmark::State& state) {
+        Machine machine(self.settings_.threads);
         auto qkv = random_rows<3 * v_hidden>(patches);
         Rows<v_hidden> y(patches);
         Segments frames;
         frames.append(patches);
-        for (auto _ : state)
+        self.measure(state, attention_work, [&] {
           attention_t<P>::template segments<v_heads, v_dim>(machine.ctx, qkv->view(), frames, y.view());
-        report(state, attention_work, settings.roof);
+        });
       });
       add_layer<VisionMlp<V, Cpu, P>>("vision/mlp", suffix, patches, {.bytes = activations(patches, 2 * v_hidden)},
                                       [=](Context<Cpu>& ctx) {

@@ -89,6 +89,21 @@ struct Costs {
   }
 };
 
+/// Has a part of the run recorded, as a layer of its own.
+class Recording {
+ public:
+  Recording(Model& model, Trace& trace, const TracedCall& part) : model_(model), scope_(&trace, [&] { return part; }) {
+    model.context().set_trace(&trace);
+  }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  ~Recording() { model_.context().set_trace(nullptr); }
+
+ private:
+  Model& model_;
+  TraceScope scope_;
+};
+
 class Run {
  public:
   explicit Run(const RunOptions& options) : options_(options), cpu_(options.threads), model_(load()), costs_(model_) {
@@ -103,7 +118,7 @@ class Run {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     result_.peak_memory_bytes = static_cast<double>(usage.ru_maxrss) * 1024.0;
-    return result_;
+    return std::move(result_);
   }
 
  private:
@@ -188,7 +203,7 @@ class Run {
     const ModelInputs inputs = this->inputs(std::move(features));
     const GenerateOptions one_token{
         .max_new_tokens = 1, .do_sample = false, .repetition_penalty = 1.0f, .eos_token_id = std::vector<TokenId>{}};
-    std::vector<double> vision_seconds, prefill_seconds;
+    std::vector<double>&vision_seconds = result_.all_vision_seconds, &prefill_seconds = result_.all_prefill_seconds;
     for (int i = 0; i <= options_.runs; ++i) {
       const GenerateOutput output = model_.generate(inputs, one_token);
       if (i == 0) {
@@ -196,10 +211,14 @@ class Run {
         result_.prompt_tokens = output.timings.prompt_tokens;
         continue;
       }
-      vision_seconds.push_back(output.timings.vision_seconds);
+      if (!options_.image.empty()) vision_seconds.push_back(output.timings.vision_seconds);
       prefill_seconds.push_back(output.timings.prefill_seconds);
     }
-    result_.vision_seconds = options_.image.empty() ? 0.0 : median(vision_seconds);
+    if (options_.trace) {
+      const Recording recording(model_, result_.trace, {.name = "prefill", .is_layer = true});
+      model_.generate(inputs, one_token);
+    }
+    result_.vision_seconds = median(vision_seconds);
     result_.prefill_seconds = median(prefill_seconds);
 
     const auto tokens = static_cast<double>(result_.prompt_tokens);
@@ -234,10 +253,21 @@ class Run {
       next = chosen(0);
     };
     step();  // scratch memory is taken
-    cache.truncate(0, context);
-    const Timer timer;
-    for (index_t i = 0; i < options_.decode_tokens; ++i) step();
-    result_.decode_seconds = timer.seconds();
+    for (int run = 0; run < options_.runs; ++run) {
+      cache.truncate(0, context);
+      const Timer timer;
+      for (index_t i = 0; i < options_.decode_tokens; ++i) step();
+      result_.all_decode_seconds.push_back(timer.seconds());
+    }
+    result_.decode_seconds = median(result_.all_decode_seconds);
+    if (options_.trace) {
+      cache.truncate(0, context);
+      for (index_t i = 0; i < options_.decode_tokens; ++i) {
+        const Recording recording(model_, result_.trace,
+                                  {.name = "decode step", .sizes = {{{"context", context + i}}}, .is_layer = true});
+        step();
+      }
+    }
     result_.context = context;
     result_.decode_tokens = options_.decode_tokens;
     const double keys = static_cast<double>(context) + 0.5 * static_cast<double>(options_.decode_tokens + 1);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "qwen3vl/backend/trace.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl::bench {
@@ -16,7 +18,8 @@ struct RunOptions {
   index_t context = 0;  ///< tokens in the cache before decoding; 0: as many as the prompt
   std::string image;    ///< a file, a size such as 512x512 (random pixels), or empty
   int threads = 1;
-  int runs = 1;  ///< of vision tower and prefill, after the first
+  int runs = 1;        ///< of vision tower, prefill and decoding, after a first one
+  bool trace = false;  ///< record one more prefill and as many decode steps as were timed, after those
 };
 
 /// What it took. Seconds are 0 for what was not run.
@@ -31,6 +34,7 @@ struct RunResult {
   double vision_seconds = 0.0;      ///< median of the runs after the first
   double vision_operations = 0.0;
   double prefill_seconds = 0.0;  ///< median of the runs after the first, with the first new token
+  std::vector<double> all_vision_seconds, all_prefill_seconds, all_decode_seconds;  ///< of each run
   double prefill_operations = 0.0;
   /// Decoding of the picture, vision tower, prefill and choice of the first token: the first time after loading, with
   /// nothing warmed up.
@@ -38,11 +42,12 @@ struct RunResult {
 
   index_t context = 0;
   index_t decode_tokens = 0;
-  double decode_seconds = 0.0;
+  double decode_seconds = 0.0;     ///< of all decode_tokens, median of the runs
   double cache_bytes = 0.0;        ///< keys and values that the first decode step reads
   double decode_bytes = 0.0;       ///< weights, keys and values that an average decode step reads
   double decode_operations = 0.0;  ///< of an average step
   double peak_memory_bytes = 0.0;  ///< of the process, until here
+  Trace trace;                     ///< if asked for
 };
 
 /// Runs under precision P. One translation unit for each: model_precision.cpp. Throws Error for bad input.

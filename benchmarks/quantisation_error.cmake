@@ -5,6 +5,7 @@ function(qwen3vl_add_quantisation_error name config)
   add_executable(quantisation_error-${name} "${PROJECT_SOURCE_DIR}/benchmarks/quantisation_error.cpp")
   target_link_libraries(quantisation_error-${name} PRIVATE rounded-${name}_model qwen3vl::processing qwen3vl_options)
   string(MAKE_C_IDENTIFIER "rounded-${name}" type)
+  target_include_directories(quantisation_error-${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/parity")
   target_compile_definitions(quantisation_error-${name} PRIVATE
     QWEN3VL_VARIANT_HEADER="qwen3vl/variants/rounded-${name}_model.hpp" QWEN3VL_VARIANT_TYPE=qwen3vl::variants::${type})
 endfunction()

@@ -4,6 +4,9 @@
 // given to the model token by token; the answer is reproduced if every next token would have been chosen. Prints one
 // line for f32, bf16, bf16-dot, q8 and q4, and for llama.cpp's formats: their weights rounded in f32, activations not
 // rounded. With --check the program fails if an error is larger than it should be.
+//   quantisation_error-<variant> MODEL_DIR --golden CASES_DIR
+// The same on the golden cases of a model with random weights (tests/golden), each token of whose prompts counts; the
+// answer to reproduce is what f32 finds likeliest.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -12,6 +15,7 @@
 #include <vector>
 
 #include QWEN3VL_VARIANT_HEADER
+#include "golden_case.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 
@@ -179,12 +183,49 @@ std::vector<Case> read_cases(const std::filesystem::path& model, const std::file
   return cases;
 }
 
+/// The prompts of all golden cases of the model in `folder`, one sequence each; the answers are not known yet.
+std::vector<Case> read_golden_cases(const std::filesystem::path& folder, const std::filesystem::path& cases_dir) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& file : std::filesystem::directory_iterator(cases_dir / "model"))
+    if (file.path().extension() == ".json") files.push_back(file.path());
+  std::ranges::sort(files);
+  std::vector<Case> cases;
+  for (const std::filesystem::path& file : files) {
+    const parity::GoldenCase golden(file);
+    if (golden.options().at("model") != folder.filename().string() || golden.options().contains("config") ||
+        golden.kind() != "model")
+      continue;
+    Case one{file.stem().string(), {}, {}, {}};
+    one.inputs.input_ids = golden.matrix<TokenId>("in.input_ids");
+    if (one.inputs.batch_size() != 1) continue;  // padded
+    one.inputs.attention_mask = golden.matrix<std::uint8_t>("in.attention_mask");
+    one.inputs.mm_token_type_ids = golden.matrix<std::uint8_t>("in.mm_token_type_ids");
+    one.inputs.pixel_values = golden.float_matrix("in.pixel_values");
+    one.inputs.image_grid_thw = golden.grids("in.image_grid_thw");
+    one.inputs.pixel_values_videos = golden.float_matrix("in.pixel_values_videos");
+    one.inputs.video_grid_thw = golden.grids("in.video_grid_thw");
+    for (index_t i = 0; i < one.inputs.length(); ++i) one.positions.push_back(i);
+    cases.push_back(std::move(one));
+  }
+  if (cases.empty()) fail(cases_dir.string(), " has no case of the model ", folder.filename().string());
+  return cases;
+}
+
+/// Takes what the reference finds likeliest as the answers.
+void answer(std::vector<Case>& cases, const Result& reference, index_t vocab) {
+  for (std::size_t c = 0; c < cases.size(); ++c)
+    for (std::size_t t = 0; t < cases[c].positions.size(); ++t) {
+      const float* const logits = reference.logits[c].data() + static_cast<index_t>(t) * vocab;
+      cases[c].answer.push_back(static_cast<TokenId>(std::max_element(logits, logits + vocab) - logits));
+    }
+}
+
 template <class P>
 using Model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cpu, P>;
 
-int main_of(const std::filesystem::path& folder, const std::filesystem::path& expected, bool checks) {
+int main_of(const std::filesystem::path& folder, const std::filesystem::path& expected, bool golden, bool checks) {
   Cpu cpu;
-  std::vector<Case> cases = read_cases(folder, expected);
+  std::vector<Case> cases = golden ? read_golden_cases(folder, expected) : read_cases(folder, expected);
   constexpr index_t vocab = Model<F32>::vocab_size;
   Result reference;
   std::map<std::string, Summary> summaries;
@@ -201,12 +242,15 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
   {
     auto model = Model<F32>::from_pretrained(folder, cpu);
     reference = run(model, cases);
+    if (golden) answer(cases, reference, vocab);
     report("f32", 32, reference);
-    const Checkpoint checkpoint = Checkpoint::open(folder);
-    model.load(RoundedSource(checkpoint, round_q8_0), folder.string());
-    report("Q8_0, weights only", 8.5, run(model, cases));
-    model.load(RoundedSource(checkpoint, round_q4_0), folder.string());
-    report("Q4_0, weights only", 4.5, run(model, cases));
+    if constexpr (QWEN3VL_VARIANT_TYPE::config.text.moe.num_experts == 0) {  // fused experts are stored transposed
+      const Checkpoint checkpoint = Checkpoint::open(folder);
+      model.load(RoundedSource(checkpoint, round_q8_0), folder.string());
+      report("Q8_0, weights only", 8.5, run(model, cases));
+      model.load(RoundedSource(checkpoint, round_q4_0), folder.string());
+      report("Q4_0, weights only", 4.5, run(model, cases));
+    }
   }
   const auto ours = [&]<class P>(P, double bits) {
     auto model = Model<P>::from_pretrained(folder, cpu);
@@ -242,9 +286,10 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
 
 int main(int argc, char** argv) try {
   std::vector<std::string> words(argv + 1, argv + argc);
-  const bool checks = std::erase(words, "--check") > 0;
-  if (words.empty() || words.size() > 2) fail("usage: quantisation_error MODEL_DIR [EXPECTED_DIR] [--check]");
-  return main_of(words[0], words.size() > 1 ? words[1] : words[0] + "/expected", checks);
+  const bool checks = std::erase(words, "--check") > 0, golden = std::erase(words, "--golden") > 0;
+  if (words.empty() || words.size() > 2 || (golden && (checks || words.size() != 2)))
+    fail("usage: quantisation_error MODEL_DIR [EXPECTED_DIR] [--check], or MODEL_DIR --golden CASES_DIR");
+  return main_of(words[0], words.size() > 1 ? words[1] : words[0] + "/expected", golden, checks);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "quantisation_error: %s\n", error.what());
   return 1;

@@ -18,6 +18,7 @@
 #include "program/chat.hpp"
 #include "program/lines.hpp"
 #include "program/report.hpp"
+#include "program/trace_file.hpp"
 #include "qwen3vl/io/write_image.hpp"
 #include "qwen3vl/processing/draw_grounding.hpp"
 #include "qwen3vl/processing/message_json.hpp"
@@ -40,7 +41,9 @@ void complain(const std::exception& error) {
 
 class Program {
  public:
-  explicit Program(const Arguments& arguments) : arguments_(arguments), answerer_(arguments) {}
+  explicit Program(const Arguments& arguments) : arguments_(arguments), answerer_(arguments) {
+    if (!arguments_.trace.empty()) answerer_.context().set_trace(&trace_);
+  }
 
   void run() {
     Conversation opening;
@@ -57,6 +60,8 @@ class Program {
       Chat<Model>(answerer_, arguments_, std::move(opening))
           .run([&] { return watcher(); }, [&](const Result& result) { finish(result); }, complain);
     }
+    if (!arguments_.trace.empty())
+      write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend().threads());
   }
 
  private:
@@ -137,6 +142,7 @@ class Program {
 
   const Arguments& arguments_;
   Answerer<Model> answerer_;
+  Trace trace_;
   bool streamed_ = false;
 };
 

@@ -1,6 +1,6 @@
 // Every operation of the backend contract on the CPU, for the instruction set that this file is compiled for and with
 // one, two and three threads. The tables in tests/backend/ are written over the backend: another one is another file
-// like this.
+// like this. With QWEN3VL_PRODUCTS_ONLY only what makes products: for instruction sets that change nothing else.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_NO_MAIN
 #include <bit>
@@ -11,12 +11,14 @@
 #include <cpuid.h>
 #endif
 
-#include "backend/attention_cases.hpp"
 #include "backend/block_cases.hpp"
-#include "backend/cache_cases.hpp"
 #include "backend/expert_cases.hpp"
 #include "backend/linear_cases.hpp"
+#ifndef QWEN3VL_PRODUCTS_ONLY
+#include "backend/attention_cases.hpp"
+#include "backend/cache_cases.hpp"
 #include "backend/row_cases.hpp"
+#endif
 #include "qwen3vl/backend/cpu.hpp"
 
 using namespace qwen3vl;
@@ -81,21 +83,23 @@ bool processor_fits() {
 void all_linear() {
   with_threads([](Context<Cpu>& ctx) { operations::all_linear_cases(ctx); });
 }
-void all_attention() {
-  with_threads([](Context<Cpu>& ctx) { operations::all_attention_cases(ctx); });
-}
-void all_caches() {
-  with_threads([](Context<Cpu>& ctx) { operations::all_cache_cases(ctx); });
-}
 void all_experts() {
   with_threads([](Context<Cpu>& ctx) { operations::all_expert_cases(ctx); });
 }
 void all_blocks() {
   with_threads([](Context<Cpu>& ctx) { operations::all_block_cases(ctx); });
 }
+#ifndef QWEN3VL_PRODUCTS_ONLY
+void all_attention() {
+  with_threads([](Context<Cpu>& ctx) { operations::all_attention_cases(ctx); });
+}
+void all_caches() {
+  with_threads([](Context<Cpu>& ctx) { operations::all_cache_cases(ctx); });
+}
 void all_rows() {
   with_threads([](Context<Cpu>& ctx) { operations::all_row_cases(ctx); });
 }
+#endif
 
 /// The vectorised functions against double precision, over the whole range.
 void all_functions() {
@@ -275,14 +279,16 @@ void all_rounded_rows() {
 bool init() {
   auto& suite = boost::unit_test::framework::master_test_suite();
   suite.add(BOOST_TEST_CASE(all_linear));
-  suite.add(BOOST_TEST_CASE(all_attention));
-  suite.add(BOOST_TEST_CASE(all_caches));
   suite.add(BOOST_TEST_CASE(all_experts));
   suite.add(BOOST_TEST_CASE(all_blocks));
   suite.add(BOOST_TEST_CASE(all_integers));
   suite.add(BOOST_TEST_CASE(all_rounded_rows));
   suite.add(BOOST_TEST_CASE(all_extremes));
+#ifndef QWEN3VL_PRODUCTS_ONLY
+  suite.add(BOOST_TEST_CASE(all_attention));
+  suite.add(BOOST_TEST_CASE(all_caches));
   suite.add(BOOST_TEST_CASE(all_rows));
+#endif
   suite.add(BOOST_TEST_CASE(all_functions));
   suite.add(BOOST_TEST_CASE(all_lanes));
   return true;

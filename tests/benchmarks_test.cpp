@@ -4,15 +4,18 @@
 #define BOOST_TEST_MODULE benchmarks
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 
 #include "test_files.hpp"
+#include "trace_file.hpp"
 
 using nlohmann::json;
 using qwen3vl::test::read_file;
@@ -113,6 +116,38 @@ BOOST_AUTO_TEST_CASE(layers_table_filter_and_roof) {
   for (const char* key : {"fma_gflops", "read_gbytes_per_second", "read_buffer_bytes"}) check_positive(roof, key);
 }
 
+BOOST_AUTO_TEST_CASE(layers_repetitions_counters_and_csv) {
+  const std::string some = "--quick --threads 2 --weights bf16 --prompt-tokens 8 --benchmark_filter='text/(qkv|norm)'";
+  const Result result = run(QWEN3VL_BENCH_LAYERS, some + " --repetitions 3 --json");
+  BOOST_REQUIRE_MESSAGE(result.code == 0, result.err);
+  std::map<std::string, int> repetitions;
+  bool counted = false;
+  const json report = json::parse(result.out);
+  for (const json& one : report.at("benchmarks")) {
+    if (one.at("run_type") != "iteration") continue;
+    ++repetitions[one.at("run_name").get<std::string>()];
+    for (const char* name : {"cycles", "instructions", "cache-misses", "page-faults"}) {
+      if (one.contains(name)) {
+        counted = true;
+        BOOST_TEST(one.at(name).get<double>() >= 0.0);
+      } else {  // then it must say why
+        BOOST_TEST(result.err.find(name) != std::string::npos, name << " is missing: " << result.err);
+      }
+    }
+    if (one.contains("instructions")) BOOST_TEST(one.at("instructions").get<double>() > 100.0);
+  }
+  if (!counted) BOOST_TEST_MESSAGE("SKIPPED: no counters on this machine");
+  BOOST_TEST(repetitions.size() == 3u);
+  for (const auto& [name, count] : repetitions) BOOST_TEST(count == 3, name);
+
+  const Result csv = run(QWEN3VL_BENCH_LAYERS, some + " --csv");
+  BOOST_TEST(csv.code == 0, csv.err);
+  BOOST_TEST(csv.out.starts_with("name,iterations,real_time,"), csv.out);
+  BOOST_TEST(std::count(csv.out.begin(), csv.out.end(), '\n') == 4, csv.out);
+  BOOST_TEST(csv.out.find("\"bf16/text/qkv/tokens:8\"") != std::string::npos, csv.out);
+  check_error(QWEN3VL_BENCH_LAYERS, "--csv --json", "--csv");
+}
+
 BOOST_AUTO_TEST_CASE(layers_bad_input) {
   check_error(QWEN3VL_BENCH_LAYERS, "--weights q9", "weights q9");
   check_error(QWEN3VL_BENCH_LAYERS, "--image 50x50", "multiples of");
@@ -135,6 +170,8 @@ BOOST_AUTO_TEST_CASE(model_with_a_checkpoint) {
   BOOST_TEST(run.at("prompt_tokens") == 20 + 25 + 2);
   BOOST_TEST(run.at("context") == 70);
   BOOST_TEST(run.at("decode_tokens") == 3);
+  for (const char* key : {"vision_seconds", "prefill_seconds", "decode_seconds"})
+    BOOST_TEST(run.at("runs").at(key).size() == 2u, key);
   for (const char* key :
        {"parameters", "weight_bytes", "load_seconds", "processing_seconds", "vision_seconds", "vision_gflops",
         "prefill_seconds", "prefill_tokens_per_second", "prefill_gflops", "time_to_first_token_seconds",
@@ -160,10 +197,56 @@ BOOST_AUTO_TEST_CASE(model_with_random_weights) {
   BOOST_TEST(decode.at("prompt_tokens") == 0);
   BOOST_TEST(decode.at("context") == 600);
   check_positive(decode, "decode_tokens_per_second");
+  const Result csv = run(QWEN3VL_BENCH_MODEL, "--prompt-tokens 4 --decode-tokens 1 --roof --quick --csv");
+  BOOST_TEST(csv.code == 0, csv.err);
+  BOOST_TEST(csv.out.starts_with("variant,weights,random,isa,threads,"), csv.out);
+  BOOST_TEST(std::count(csv.out.begin(), csv.out.end(), '\n') == 2, csv.out);
+  const std::size_t line = csv.out.find('\n');
+  BOOST_TEST(std::count(csv.out.begin(), csv.out.begin() + static_cast<std::ptrdiff_t>(line), ',') ==
+             std::count(csv.out.begin() + static_cast<std::ptrdiff_t>(line), csv.out.end(), ','));
   const Result words = run(QWEN3VL_BENCH_MODEL, "--image 64x64 --prompt-tokens 4 --decode-tokens 1 --roof --quick");
   for (const char* line :
        {"loading", "vision tower", "prefill", "time to first token", "decode", "peak memory", "% of the roof"})
     BOOST_TEST(words.out.find(line) != std::string::npos, line);
+}
+
+BOOST_AUTO_TEST_CASE(model_trace) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "trace.json";
+  const json run = run_json(QWEN3VL_BENCH_MODEL,
+                            "--weights bf16 --image 64x96 --prompt-tokens 4 --decode-tokens 2 "
+                            "--context 40 --quick --trace '" +
+                                file.string() + "'");
+  BOOST_TEST(!run.contains("roof"));
+  const int rows = run.at("prompt_tokens");
+  auto events = qwen3vl::test::read_trace(file);
+  // The tiny variant: 4 blocks, 2 DeepStack features, 4 decoder layers; one prefill and two steps.
+  const std::map<std::string, std::size_t> wanted{
+      {"prefill", 1},        {"decode step", 2}, {"vision_model", 1},      {"vision_block", 4}, {"text_model", 3},
+      {"decoder_layer", 12}, {"head", 3},        {"causal_attention", 12}, {"attention", 4},    {"qk_norm_rope", 12},
+      {"rotate_qk", 4},      {"add_rows", 2},    {"embedding", 3},         {"rope_tables", 3},  {"interpolate_add", 1},
+      {"scatter_rows", 1},   {"layer_norm", 11}, {"rms_norm", 27}};
+  for (const auto& [name, count] : wanted) BOOST_TEST(events[name].size() == count, name);
+  // Patches, four of each block, two of each of the three mergers; four of each layer and the head.
+  BOOST_TEST(events["linear"].size() == 1u + 4 * 4 + 3 * 2 + 3 * (4 * 4 + 1));
+  BOOST_TEST(events["argmax"].size() >= 2u);
+  // The prompt's products of queries, keys and values, one of each layer.
+  std::size_t qkv = 0;
+  for (const json& event : events["linear"]) {
+    const json& arguments = event.at("args");
+    if (arguments.at("rows") != rows || arguments.at("outputs") != 256 || arguments.at("inputs") != 192) continue;
+    ++qkv;
+    BOOST_TEST(arguments.at("weights") == "bf16");
+    BOOST_TEST(arguments.at("FLOP") == 2.0 * rows * 256 * 192);
+    BOOST_TEST(arguments.at("bytes") == 256.0 * 192 * 2 + rows * (192.0 + 256.0) * 4);
+  }
+  BOOST_TEST(qkv == 4u);
+  const json step = events["decode step"].back().at("args"), keys = events["causal_attention"].back().at("args");
+  BOOST_TEST(step.at("context") == 41);
+  BOOST_TEST(keys.at("keys") == 42);
+  BOOST_TEST(keys.at("FLOP") == 4.0 * 42 * 4 * 32);
+  check_error(QWEN3VL_BENCH_MODEL, "--prompt-tokens 2 --decode-tokens 0 --quick --trace /nonexistent/t.json",
+              "cannot write the trace to /nonexistent/t.json");
 }
 
 BOOST_AUTO_TEST_CASE(model_bad_input) {
@@ -188,6 +271,10 @@ BOOST_AUTO_TEST_CASE(processing) {
 }
 
 BOOST_AUTO_TEST_CASE(comparison_without_peers) {
+  if (run(QWEN3VL_BENCH_MODEL, "--help").out.find("q8|q4") == std::string::npos) {
+    BOOST_TEST_MESSAGE("SKIPPED comparison_without_peers: the benchmarks were built without q8 and q4");
+    return;
+  }
   if (run("python3", "--version").code != 0) {
     BOOST_TEST_MESSAGE("SKIPPED comparison_without_peers: there is no python3");
     return;

@@ -17,7 +17,8 @@ function(qwen3vl_add_cuda_test name)
                         ${arg_LIBRARIES})
   # GCC does not see that threads beyond a row's end use nothing of what they did not load. Kernels take registers and
   # shared memory as words, as they may on a device.
-  target_compile_options(cuda_${name} PRIVATE -fsanitize=thread -fno-strict-aliasing -Wno-maybe-uninitialized)
+  target_compile_options(cuda_${name} PRIVATE -O1 -fsanitize=thread -fno-strict-aliasing
+                         -Wno-maybe-uninitialized)
   set_target_properties(cuda_${name} PROPERTIES ENABLE_EXPORTS ON)  # messages name kernels
   add_test(NAME cuda.${name} COMMAND cuda_${name})
   set_tests_properties(cuda.${name} PROPERTIES TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)

@@ -17,6 +17,36 @@ target_link_libraries(headers_compile_alone PRIVATE qwen3vl_options qwen3vl::pro
 # Unoptimised: only whether they compile is asked.
 target_compile_options(headers_compile_alone PRIVATE -O0)
 
+# With QWEN3VL_CLANG it is Clang that reads each of them, and two whole models: the tests compile everything with the
+# build's own compiler anyway. Debian has one omp.h for all of its Clangs, in the folder of one of them (libomp-dev).
+set(QWEN3VL_CLANG "" CACHE STRING "A Clang, such as clang++-16, that must understand every header and two whole models")
+if(QWEN3VL_CLANG)
+  set_target_properties(headers_compile_alone PROPERTIES EXCLUDE_FROM_ALL ON)
+  set(flags -std=c++20 -fopenmp -fsyntax-only -Wall -Wextra -Werror)
+  file(GLOB omp_headers /usr/lib/llvm-*/lib/clang/*/include/omp.h)
+  foreach(header IN LISTS omp_headers)
+    get_filename_component(folder "${header}" DIRECTORY)
+    list(APPEND flags -idirafter "${folder}")
+  endforeach()
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(APPEND flags -march=x86-64-v4 -mavx512vnni -mavx512bf16)
+  endif()
+  set(libraries "$<TARGET_PROPERTY:headers_compile_alone,INCLUDE_DIRECTORIES>")
+  set(libraries "$<FILTER:$<REMOVE_DUPLICATES:${libraries}>,EXCLUDE,^/usr/include$|^${PROJECT_SOURCE_DIR}/include$>")
+  set(stamps "")
+  foreach(unit IN LISTS units ITEMS "${CMAKE_CURRENT_SOURCE_DIR}/compilers/whole_model.cpp")
+    get_filename_component(id "${unit}" NAME_WE)
+    set(stamp "${CMAKE_CURRENT_BINARY_DIR}/headers/${id}.read_by_clang")
+    add_custom_command(OUTPUT "${stamp}" DEPENDS "${unit}" DEPFILE "${stamp}.d" COMMAND_EXPAND_LISTS VERBATIM
+      COMMAND ${QWEN3VL_CLANG} ${flags} "-I${PROJECT_SOURCE_DIR}/include" "-isystem$<JOIN:${libraries},;-isystem>"
+              -MD -MF "${stamp}.d" -MT "${stamp}" "${unit}"
+      COMMAND ${CMAKE_COMMAND} -E touch "${stamp}"
+      COMMENT "Clang reads ${id}")
+    list(APPEND stamps "${stamp}")
+  endforeach()
+  add_custom_target(headers_read_by_clang ALL DEPENDS ${stamps})
+endif()
+
 set(layer_headers ${headers})
 list(FILTER layer_headers INCLUDE REGEX "^qwen3vl/(tensor|backend|layers|vision|text|generation)/|^qwen3vl/config/(config|released|runtime_config|generation_config)\\.hpp|^qwen3vl/model/(inputs|rope_index|qwen3vl_model|for_conditional_generation)\\.hpp")
 list(JOIN layer_headers "," layer_headers)

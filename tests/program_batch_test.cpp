@@ -21,7 +21,7 @@ json ask(const std::string& words, const std::string& picture) {
 
 // Pictures, pairs, clips and text, all in one file: packed together by fours, and by more than there are.
 BOOST_AUTO_TEST_CASE(expected_token_ids_in_company) {
-  for (const Checkpoint& checkpoint : {dense, moe}) {
+  for (const Checkpoint& checkpoint : checkpoints()) {
     std::vector<json> cases = expected_cases(checkpoint);
     std::erase_if(cases, [](const json& one) { return one.value("enable_thinking", false); });
     std::string lines;

@@ -9,6 +9,7 @@
 #include "qwen3vl/io/gif_file.hpp"
 #include "qwen3vl/io/image_file.hpp"
 #include "qwen3vl/io/write_image.hpp"
+#include "trace_file.hpp"
 
 using namespace qwen3vl::test;
 
@@ -164,6 +165,25 @@ BOOST_AUTO_TEST_CASE(packed_weights) {
   const Result warned = run("--packed-cache /proc/none" + describe);
   BOOST_TEST(warned.code == 0);
   BOOST_TEST(warned.err.find("warning: cannot write") == 0u, warned.err);
+}
+
+BOOST_AUTO_TEST_CASE(trace) {
+  if (moe.program.empty()) return;
+  const TemporaryFolder folder;
+  const fs::path file = folder / "trace.json";
+  const Result traced = run(moe, "--trace '" + file.string() + "' --json --max-new-tokens 2" + describe);
+  BOOST_TEST(traced.code == 0, traced.err);
+  auto events = read_trace(file);
+  const std::size_t passes = events["text_model"].size();
+  BOOST_TEST(passes >= 2u);
+  BOOST_TEST(events["vision_model"].size() == 1u);
+  for (const char* name : {"decoder_layer", "causal_attention", "route", "expert_mlp"})
+    BOOST_TEST(events[name].size() == 4 * passes, name);
+  for (const json& event : events["expert_mlp"]) {
+    const int used = event.at("args").at("experts used");
+    BOOST_TEST((used >= 2 && used <= 8), event.dump());
+  }
+  check_error(run("--trace /nonexistent/trace.json" + describe), "--trace: there is no folder /nonexistent");
 }
 
 BOOST_AUTO_TEST_CASE(drawing) {

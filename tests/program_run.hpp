@@ -27,6 +27,10 @@ struct Checkpoint {
 };
 inline const Checkpoint dense{QWEN3VL_PROGRAM, fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes"};
 inline const Checkpoint moe{QWEN3VL_MOE_PROGRAM, fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes-moe"};
+/// Those that were built: the sanitized build has the first one only.
+inline std::vector<Checkpoint> checkpoints() {
+  return moe.program.empty() ? std::vector{dense} : std::vector{dense, moe};
+}
 inline const fs::path assets = dense.folder;
 inline const std::string greedy = " --temperature 0";
 

@@ -14,7 +14,7 @@ using namespace qwen3vl::test;
 
 // The cases with pictures, clips, several turns and reasoning, each by itself.
 BOOST_AUTO_TEST_CASE(expected_token_ids) {
-  for (const Checkpoint& checkpoint : {dense, moe}) {
+  for (const Checkpoint& checkpoint : checkpoints()) {
     const std::vector<json> cases = expected_cases(checkpoint);
     BOOST_TEST(cases.size() >= 40u);
     for (const json& one : cases) {

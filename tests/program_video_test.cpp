@@ -31,7 +31,7 @@ void encode(const fs::path& clip, const fs::path& file) {
 BOOST_AUTO_TEST_CASE(expected_token_ids_of_video_files) {
   const TemporaryFolder folder;
   int clips = 0;
-  for (const Checkpoint& checkpoint : {dense, moe})
+  for (const Checkpoint& checkpoint : checkpoints())
     for (json one : expected_cases(checkpoint)) {
       if (!one.contains("video_grid_thw")) continue;
       for (json& part : one["messages"][0]["content"])

@@ -18,6 +18,9 @@ if [ "$status" -ne 0 ]; then cat "$log"; fi
 echo
 echo "Skipped, because what they test is not supported yet or this machine cannot run it:"
 sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) .*\*\*\*Skipped.*/  \1/p' "$log" | sort
+echo
+echo "Instruction sets of the operation tests, all compiled:"
+sed -nE 's/.*Test +#[0-9]+: backend_cpu_([a-z0-9_]*)test .*(Passed|Skipped|Failed).*/  \1: \2/p' "$log" | sed 's/_:/:/' | sort
 skipped=$(grep -cE '\*\*\*Skipped' "$log" || true)
 failed=$(grep -cE 'Test +#[0-9]+: .*\*\*\*(Failed|Timeout|Exception|Not Run)' "$log" || true)
 passed=$(grep -cE 'Test +#[0-9]+: .* Passed ' "$log" || true)

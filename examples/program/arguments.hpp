@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/error.hpp"
@@ -46,6 +47,7 @@ struct Arguments {
   int threads = 0;
   bool json = false;
   bool stats = false;
+  std::string trace;
 
   bool is_chat() const { return !prompt && messages.empty() && batch.empty(); }
   /// Whether anything but the best answer is wanted.
@@ -182,6 +184,11 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->group(output);
   app.add_flag("--json", arguments.json, "Print one JSON object instead of the text")->group(output);
   app.add_flag("--stats", arguments.stats, "Print token counts, speed and memory to standard error")->group(output);
+  app.add_option("--trace", arguments.trace,
+                 "At the end, write every operation with its sizes, time and share of what this machine can do into "
+                 "FILE, for chrome://tracing or ui.perfetto.dev")
+      ->type_name("FILE.json")
+      ->group(output);
   app.add_option("--threads", arguments.threads, "Threads (default: all processors)")
       ->check(CLI::Range(1, 1024))
       ->group(output);
@@ -203,10 +210,12 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     if (!arguments.prompt && arguments.messages.empty())
       fail("--draw is for the answer to --prompt or --messages; see --help");
     check_image_name(arguments.draw);  // before anything is computed
-    const std::filesystem::path folder = std::filesystem::path(arguments.draw).parent_path();
+  }
+  for (const auto& [option, file] : {std::pair("--draw", arguments.draw), std::pair("--trace", arguments.trace)}) {
+    const std::filesystem::path folder = std::filesystem::path(file).parent_path();
     std::error_code ignored;
     if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
-      fail("--draw: there is no folder ", folder.string());
+      fail(option, ": there is no folder ", folder.string());
   }
   if (generate.temperature && *generate.temperature == 0.0f) {
     generate.do_sample = false;

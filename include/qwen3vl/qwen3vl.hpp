@@ -6,6 +6,7 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/io/chrome_trace.hpp"
 #include "qwen3vl/io/npy.hpp"
 #include "qwen3vl/io/write_image.hpp"
 #include "qwen3vl/io/write_safetensors.hpp"

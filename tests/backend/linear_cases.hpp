@@ -19,13 +19,66 @@ double activate(double z, E) {
   return z;
 }
 
-/// One product. The bound of a sum is (K + 8) eps sum |x w|, the worst case of any order of summation, plus a few units
-/// in the last place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU). Block weights
-/// add what activations may be off by, times |w|. With activations of bf16 (x is rounded before), the bias, z and y may
-/// each be rounded once more.
+/// A product's operands and what is done with its sums, without the types: the reference is compiled once, not for each
+/// of the many shapes.
+struct LinearOperands {
+  index_t rows, outputs, inputs;
+  const std::vector<float>& x;        // [rows, inputs]
+  const std::vector<float>& weights;  // [outputs, inputs], those that count
+  const std::vector<float>* bias;     // [outputs], or null
+  const std::vector<float>* before;   // what is added to, [rows, outputs], or null
+  bool gated;
+  double (*activate)(double z);  // where not gated
+  std::vector<double> (*activation_error)(const float* x, index_t count);
+  double rounding_a;  // of activations that are kept
+};
+
+/// The bound of a sum is (K + 8) eps sum |x w|, the worst case of any order of summation, plus a few units in the last
+/// place for the epilogue, whose slope is at most 1.13 (GELU), or |gate| and |up| (SwiGLU). Block weights add what
+/// activations may be off by, times |w|. With activations of bf16 (x is rounded before), the bias, z and y may each be
+/// rounded once more.
+inline void linear_reference(const LinearOperands& of, std::vector<double>& expected, std::vector<double>& bound) {
+  const index_t n_count = of.outputs, k_count = of.inputs, width = of.gated ? n_count / 2 : n_count;
+  for (index_t r = 0; r < of.rows; ++r) {
+    std::vector<double> z(static_cast<std::size_t>(n_count)), error(z.size());
+    const std::vector<double> x_error = of.activation_error(of.x.data() + r * k_count, k_count);
+    for (index_t n = 0; n < n_count; ++n) {
+      double sum = of.bias ? static_cast<double>((*of.bias)[static_cast<std::size_t>(n)]) : 0.0, norm = std::abs(sum);
+      double rounding = 0.0;
+      for (index_t k = 0; k < k_count; ++k) {
+        const double w = static_cast<double>(of.weights[static_cast<std::size_t>(n * k_count + k)]);
+        const double term = static_cast<double>(of.x[static_cast<std::size_t>(r * k_count + k)]) * w;
+        rounding += x_error[static_cast<std::size_t>(k)] * std::abs(w);
+        sum += term;
+        norm += std::abs(term);
+      }
+      z[static_cast<std::size_t>(n)] = sum;
+      error[static_cast<std::size_t>(n)] = static_cast<double>(k_count + 8) * epsilon * norm + rounding +
+                                           of.rounding_a * (std::abs(sum) + (of.bias ? 1.0 : 0.0));
+    }
+    for (index_t n = 0; n < width; ++n) {
+      const auto i = static_cast<std::size_t>(n);
+      if (of.gated) {
+        const auto u = static_cast<std::size_t>(width + n);
+        const double gate = z[i] / (1.0 + std::exp(-z[i]));
+        expected.push_back(gate * z[u]);
+        bound.push_back(1.1 * error[i] * (std::abs(z[u]) + error[u]) + error[u] * std::abs(gate) +
+                        (8 * epsilon + 1.1 * of.rounding_a) * std::abs(gate * z[u]) + 1e-30);
+      } else {
+        const double old = of.before ? static_cast<double>((*of.before)[static_cast<std::size_t>(r * width + n)]) : 0.0;
+        expected.push_back(of.activate(z[i]) + old);
+        // exp's range reduction costs a few units of z itself where the result is small beside it.
+        bound.push_back(1.2 * error[i] + 8 * epsilon * (std::abs(z[i]) + std::abs(old)) +
+                        1.1 * of.rounding_a * std::abs(expected.back()) + 1e-30);
+      }
+    }
+  }
+}
+
+/// One product.
 template <class B, class W, index_t N, index_t K, class E, class A = activation_for<B, W>>
 void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
-  constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
+  constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>, adds = std::is_same_v<E, epilogue::Add>;
   constexpr Packing packing = gated ? Packing::gate_up : Packing::plain;
   constexpr index_t width = epilogue::width<E, N>;
   const std::string what =
@@ -46,14 +99,13 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
                                  .data = reinterpret_cast<const std::byte*>(weights.data() + first * K),
                                  .shape = shapes[part]});
   }
-  constexpr double rounding_a = std::is_same_v<A, float> ? 0.0 : 0x1p-8;
   std::vector<float> x = numbers.many(rows * K), before = numbers.many(rows * width);
   const std::vector<float> bias = numbers.many(N);
-  for (float& value : x) value = static_cast<float>(static_cast<A>(value));
-  for (float& value : before) value = static_cast<float>(static_cast<A>(value));
+  round_to<A>(x);
+  round_to<A>(before);
   Guarded<B> bias_buffer(ctx, bias);
   Guarded<B, A> input(ctx, x), output(rows * width);
-  if constexpr (std::is_same_v<E, epilogue::Add>)
+  if constexpr (adds)
     copy_from_host(ctx, View<const float, Cpu, dynamic>(before.data(), rows * width),
                    output.template view<dynamic>(rows * width));
 
@@ -62,42 +114,18 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
          output.template view<dynamic, width>(rows), E{});
 
   std::vector<double> expected, bound;
-  for (index_t r = 0; r < rows; ++r) {
-    std::vector<double> z(N), error(N);
-    const std::vector<double> x_error = activation_error<W>(x.data() + r * K, K);
-    for (index_t n = 0; n < N; ++n) {
-      double sum = with_bias ? static_cast<double>(bias[static_cast<std::size_t>(n)]) : 0.0, norm = std::abs(sum);
-      double rounding = 0.0;
-      for (index_t k = 0; k < K; ++k) {
-        const double w = static_cast<double>(packed[static_cast<std::size_t>(n * K + k)]);
-        const double term = static_cast<double>(x[static_cast<std::size_t>(r * K + k)]) * w;
-        rounding += x_error[static_cast<std::size_t>(k)] * std::abs(w);
-        sum += term;
-        norm += std::abs(term);
-      }
-      z[static_cast<std::size_t>(n)] = sum;
-      error[static_cast<std::size_t>(n)] = static_cast<double>(K + 8) * epsilon * norm + rounding +
-                                           rounding_a * (std::abs(sum) + (with_bias ? 1.0 : 0.0));
-    }
-    for (index_t n = 0; n < width; ++n) {
-      const auto i = static_cast<std::size_t>(n);
-      if constexpr (gated) {
-        const auto u = static_cast<std::size_t>(width + n);
-        const double gate = z[i] / (1.0 + std::exp(-z[i]));
-        expected.push_back(gate * z[u]);
-        bound.push_back(1.1 * error[i] * (std::abs(z[u]) + error[u]) + error[u] * std::abs(gate) +
-                        (8 * epsilon + 1.1 * rounding_a) * std::abs(gate * z[u]) + 1e-30);
-      } else {
-        const double old = std::is_same_v<E, epilogue::Add>
-                               ? static_cast<double>(before[static_cast<std::size_t>(r * width + n)])
-                               : 0.0;
-        expected.push_back(activate(z[i], E{}) + old);
-        // exp's range reduction costs a few units of z itself where the result is small beside it.
-        bound.push_back(1.2 * error[i] + 8 * epsilon * (std::abs(z[i]) + std::abs(old)) +
-                        1.1 * rounding_a * std::abs(expected.back()) + 1e-30);
-      }
-    }
-  }
+  linear_reference({.rows = rows,
+                    .outputs = N,
+                    .inputs = K,
+                    .x = x,
+                    .weights = packed,
+                    .bias = with_bias ? &bias : nullptr,
+                    .before = adds ? &before : nullptr,
+                    .gated = gated,
+                    .activate = [](double z) { return activate(z, E{}); },
+                    .activation_error = &activation_error<W, float>,
+                    .rounding_a = rounding_of<A>},
+                   expected, bound);
   check(ctx, output, expected, bound, what);
 }
 

@@ -34,6 +34,9 @@ foreach(dir IN LISTS model_dirs)
   target_link_libraries(golden-${model}_model PRIVATE qwen3vl_options)
   add_executable(parity-${model} parity/parity_model.cpp)
   target_link_libraries(parity-${model} PRIVATE golden-${model}_model qwen3vl_test_options)
+  if(CMAKE_BUILD_TYPE MATCHES "^(Release|None)$")
+    target_compile_options(parity-${model} PRIVATE ${qwen3vl_quick_options})  # what counts is in the library
+  endif()
   target_compile_definitions(parity-${model} PRIVATE
     QWEN3VL_VARIANT_HEADER="qwen3vl/variants/golden-${model}_model.hpp"
     QWEN3VL_VARIANT_TYPE=qwen3vl::variants::golden_${model} QWEN3VL_PRECISION=${precision})

@@ -1,6 +1,7 @@
 /// What every operation gets first: the backend's handle and its scratch memory.
 #pragma once
 
+#include "qwen3vl/backend/trace.hpp"
 #include "qwen3vl/tensor/workspace.hpp"
 
 namespace qwen3vl {
@@ -13,6 +14,17 @@ class Context {
 
   B& backend() { return *backend_; }
   Workspace<B>& workspace() { return workspace_; }
+
+  /// Records every operation and layer from now on; null ends it. The trace must live until then. Backends on the host
+  /// only: on a device, operations go on after their call returns, and its own tools see them.
+  void set_trace(Trace* trace) requires(B::is_host) { trace_ = trace; }
+  Trace* trace() const {
+    if constexpr (B::is_host) {
+      return trace_;
+    } else {
+      return nullptr;
+    }
+  }
 
   /// An uninitialised activation that lives until the end of the caller's scope; takes the dynamic extents, in order.
   template <class T, index_t... E, class... Sizes>
@@ -27,6 +39,7 @@ class Context {
  private:
   B* backend_;
   Workspace<B> workspace_;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace qwen3vl

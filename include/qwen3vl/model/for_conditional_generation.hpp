@@ -125,6 +125,7 @@ class ForConditionalGeneration {
   /// vocab_size], which are f32 whatever activations are.
   void head(View<const A, B, dynamic, hidden> x, const std::vector<std::int32_t>& rows,
             View<float, B, dynamic, vocab> logits) {
+    const TraceScope scope(ctx_->trace(), "head", {"rows", static_cast<index_t>(rows.size())});
     const auto index = upload<std::int32_t>(*ctx_, rows);
     auto wanted = ctx_->template scratch<A, dynamic, hidden>(index.rows());  // [rows, hidden]
     gather_rows(*ctx_, x, index, wanted);

@@ -76,6 +76,7 @@ class Qwen3VLModel {
   /// layer, before the final norm. `features` are the pictures that batch.feature_rows point into.
   void forward(Context<B>& ctx, const TokenBatch& batch, const Features* features, Cache& cache,
                View<A, B, dynamic, hidden> hidden_states, TextRecord<V, B, P>* record = nullptr) const {
+    const TraceScope scope(ctx.trace(), "text_model", {"tokens", batch.tokens()});
     const auto ids = upload<TokenId>(ctx, batch.ids);
     const auto positions = upload<std::int32_t>(ctx, batch.positions);
     language_model_.embed_tokens()(ctx, ids, hidden_states);

@@ -103,6 +103,7 @@ class TextModel {
     record_hidden_states();
     for (int i = 0; i < text.num_hidden_layers; ++i) {
       const auto layer = static_cast<std::size_t>(i);
+      const TraceScope scope(ctx.trace(), "decoder_layer", {"layer", i});
       layers_(i, ctx, hidden_states, positions, rms_norm_eps_, cache.layer(i),
               Recorder{ctx, sequences, cache, i, record});
       // The reference records a layer's output before DeepStack is added to it.

@@ -69,6 +69,7 @@ class VisionModel {
                  bool output_attentions = false) const {
     const index_t patches = check(pixel_values, grid_thw);
     const index_t tokens = patches / vision.merge_unit();
+    const TraceScope scope(ctx.trace(), "vision_model", {"patches", patches});
 
     auto x = ctx.template scratch<A, dynamic, hidden>(patches);  // [patches, hidden]
     embed(ctx, pixel_values, grid_thw, x);
@@ -97,6 +98,7 @@ class VisionModel {
     };
     record();
     for (int i = 0; i < vision.depth; ++i) {
+      const TraceScope block_scope(ctx.trace(), "vision_block", {"block", i});
       blocks_[static_cast<std::size_t>(i)](ctx, x, cos_view, sin_view, frames, record_attentions);
       record();
       if (const int tap = vision.deepstack_visual_indexes.find(i); tap >= 0) {

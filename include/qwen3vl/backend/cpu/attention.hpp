@@ -15,6 +15,7 @@
 #include "qwen3vl/backend/cpu/microkernel.hpp"
 #include "qwen3vl/backend/cpu/rope.hpp"
 #include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 namespace cpu_kernels {
@@ -286,6 +287,7 @@ void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t key
 template <index_t H, index_t D>
 void attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H * D> qkv, const Segments& segments,
                View<float, Cpu, dynamic, H * D> out) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::attention("attention", segments, H, D); });
   constexpr index_t stride = 3 * H * D;
   cpu_kernels::flash_attention<D, 1, false>(
       ctx, segments.count() * H, segments.longest(), segments.longest(), [&](index_t unit) {

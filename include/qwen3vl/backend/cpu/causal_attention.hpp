@@ -6,6 +6,7 @@
 #include "qwen3vl/backend/cpu/attention.hpp"
 #include "qwen3vl/backend/cpu/attention_weights.hpp"
 #include "qwen3vl/backend/cpu/decode_attention.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 namespace cpu_kernels {
@@ -18,6 +19,8 @@ inline constexpr index_t streaming_queries = 4;
 template <index_t H, index_t K, index_t D, class CacheLayer>
 void causal_attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, (H + 2 * K) * D> qkv, const Segments& segments,
                       CacheLayer cache, View<float, Cpu, dynamic, H * D> out) {
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::causal_attention("causal_attention", segments, cache, H, K, D); });
   using namespace cpu_kernels;
   using T = typename CacheLayer::value_type;
   constexpr index_t stride = (H + 2 * K) * D, group = H / K;

@@ -10,6 +10,7 @@
 
 #include "qwen3vl/backend/cpu/product.hpp"
 #include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 
@@ -51,6 +52,7 @@ void route(Context<Cpu>& ctx, View<const float, Cpu, dynamic, E> logits, View<st
            View<float, Cpu, dynamic, TopK> weights) {
   static_assert(TopK <= E, "more experts are chosen than there are");
   const index_t tokens = logits.rows();
+  const TraceScope scope(ctx.trace(), [&] { return traced::route(tokens, E); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (tokens * E > 16384)
   for (index_t t = 0; t < tokens; ++t) {
     const float* const x = &logits(t, 0);
@@ -160,6 +162,11 @@ void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
   static_assert(N == 2 * I, "an expert has as many gates as ups");
   using namespace cpu_kernels;
   if (x.rows() == 0) return;
+  const TraceScope scope(ctx.trace(), [&] {
+    return traced::expert_mlp(
+        traced::type_name<W>(), x.rows(), E, D, I, experts.span(),
+        CpuMatrix<W, N, D, Packing::gate_up>::bytes() + CpuMatrix<W, D, I, Packing::plain>::bytes());
+  });
   using RowsX = PackedRows<W, D>;
   using RowsActivated = PackedRows<W, I>;
   const ExpertPlan plan(E, RowsX::tile_rows, experts, weights);

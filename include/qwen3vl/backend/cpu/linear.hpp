@@ -6,6 +6,7 @@
 
 #include "qwen3vl/backend/cpu/product.hpp"
 #include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 
@@ -21,6 +22,10 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
   constexpr index_t y_stride = epilogue::width<E, N>;
   const Finish<W, N, K, packing, E> finish{bias.data()};
   const index_t rows = x.rows();
+  const TraceScope scope(ctx.trace(), [&] {
+    return traced::linear(traced::type_name<W>(), rows, N, K, y_stride, std::is_same_v<E, epilogue::Add>,
+                          weight.bytes());
+  });
   // Below about 2^16 multiply-adds a thread costs more than it brings.
   const bool worth = rows * N * K > 65536;
   const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), Matrix::panels)) : 1;

@@ -7,12 +7,14 @@
 
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 
 /// The lowest index among equals. NaN is never larger, so a row of NaN gives 0: callers that sample check first.
 inline void argmax(Context<Cpu>& ctx, View<const float, Cpu, dynamic, dynamic> logits,
                    View<std::int32_t, Cpu, dynamic> ids) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("argmax", logits.rows(), logits.extent(1), 1); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (logits.size() > 65536)
   for (index_t row = 0; row < logits.rows(); ++row) {
     const float* const begin = logits.data() + row * logits.extent(1);
@@ -22,6 +24,8 @@ inline void argmax(Context<Cpu>& ctx, View<const float, Cpu, dynamic, dynamic> l
 
 inline void cross_entropy(Context<Cpu>& ctx, View<const float, Cpu, dynamic, dynamic> logits,
                           View<const std::int32_t, Cpu, dynamic> labels, View<float, Cpu, dynamic> losses) {
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::by_row("cross_entropy", logits.rows(), logits.extent(1), 1, 2); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (logits.size() > 16384)
   for (index_t row = 0; row < logits.rows(); ++row) {
     losses(row) = 0.0f;

@@ -7,6 +7,7 @@
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 namespace cpu_kernels {
@@ -46,6 +47,7 @@ QWEN3VL_INLINE void rms_norm_row(const float* x, const float* weight, float eps,
 template <index_t D>
 void rms_norm(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, D>> x,
               View<const float, Cpu, D> weight, float eps, std::type_identity_t<View<float, Cpu, dynamic, D>> y) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("rms_norm", x.rows(), D, D, 4); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (x.size() > 65536)
   for (index_t row = 0; row < x.rows(); ++row)
     cpu_kernels::rms_norm_row<D>(x.data() + row * D, weight.data(), eps, y.data() + row * D);
@@ -55,6 +57,7 @@ template <index_t D>
 void layer_norm(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, D>> x,
                 View<const float, Cpu, D> weight, View<const float, Cpu, D> bias, float eps,
                 std::type_identity_t<View<float, Cpu, dynamic, D>> y) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("layer_norm", x.rows(), D, D, 7); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (x.size() > 65536)
   for (index_t row = 0; row < x.rows(); ++row) {
     const float* const from = x.data() + row * D;

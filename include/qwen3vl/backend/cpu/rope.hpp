@@ -10,6 +10,7 @@
 #include "qwen3vl/backend/cpu/kv_cache.hpp"
 #include "qwen3vl/backend/cpu/norms.hpp"
 #include "qwen3vl/backend/segments.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 namespace cpu_kernels {
@@ -41,6 +42,7 @@ void rope_tables(Context<Cpu>& ctx, View<const std::int32_t, Cpu, 3, dynamic> po
                  std::type_identity_t<View<float, Cpu, dynamic, S0 + S1 + S2>> sin) {
   constexpr index_t frequencies = S0 + S1 + S2;
   const index_t tokens = position_ids.extent(1);
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("rope_tables", tokens, 3, 2 * frequencies); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (tokens * frequencies > 4096)
   for (index_t token = 0; token < tokens; ++token) {
     for (index_t i = 0; i < frequencies; ++i) {
@@ -56,6 +58,7 @@ void rope_tables(Context<Cpu>& ctx, View<const std::int32_t, Cpu, 3, dynamic> po
 template <index_t H, index_t D>
 void rotate_qk(Context<Cpu>& ctx, View<float, Cpu, dynamic, 3 * H * D> qkv, View<const float, Cpu, dynamic, D / 2> cos,
                View<const float, Cpu, dynamic, D / 2> sin) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("rotate_qk", qkv.rows(), 2 * H * D, 2 * H * D, 3); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (qkv.size() > 65536)
   for (index_t token = 0; token < qkv.rows(); ++token)
     for (index_t h = 0; h < 2 * H; ++h)
@@ -67,6 +70,8 @@ template <index_t H, index_t K, index_t D, class CacheLayer>
 void qk_norm_rope(Context<Cpu>& ctx, View<float, Cpu, dynamic, (H + 2 * K) * D> qkv, View<const float, Cpu, D> q_norm,
                   View<const float, Cpu, D> k_norm, float eps, View<const float, Cpu, dynamic, D / 2> cos,
                   View<const float, Cpu, dynamic, D / 2> sin, const Segments& segments, CacheLayer cache) {
+  const TraceScope scope(
+      ctx.trace(), [&] { return traced::qk_norm_rope(qkv.rows(), H, K, D, sizeof(typename CacheLayer::value_type)); });
   for (index_t s = 0; s < segments.count(); ++s) {
     const index_t first = segments.offset(s), past = cache.length(s);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (segments.length(s) > 16)

@@ -6,6 +6,7 @@
 
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/packed_matrix.hpp"
+#include "qwen3vl/backend/traced_calls.hpp"
 
 namespace qwen3vl {
 
@@ -18,6 +19,7 @@ using RowIndex = View<const std::int32_t, Cpu, dynamic>;
 template <class W, index_t N, index_t K>
 void embedding(Context<Cpu>& ctx, View<const std::int32_t, Cpu, dynamic> ids,
                const CpuMatrix<W, N, K, Packing::plain>& table, std::type_identity_t<View<float, Cpu, dynamic, K>> y) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("embedding", ids.rows(), K, K); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (ids.rows() > 8)
   for (index_t i = 0; i < ids.rows(); ++i) table.read_row(ids(i), y.data() + i * K);
 }
@@ -26,6 +28,8 @@ inline void interpolate_add(Context<Cpu>& ctx, cpu_kernels::ConstRows table,
                             View<const std::int32_t, Cpu, dynamic, 4> indices,
                             View<const float, Cpu, dynamic, 4> weights, cpu_kernels::Rows y) {
   const index_t columns = y.extent(1);
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::by_row("interpolate_add", y.rows(), 5 * columns, columns, 1.6); });
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (y.size() > 65536)
   for (index_t row = 0; row < y.rows(); ++row) {
     const float* corner[4];
@@ -37,12 +41,17 @@ inline void interpolate_add(Context<Cpu>& ctx, cpu_kernels::ConstRows table,
   }
 }
 
-inline void scatter_rows(Context<Cpu>&, cpu_kernels::ConstRows rows, cpu_kernels::RowIndex index, cpu_kernels::Rows y) {
+inline void scatter_rows(Context<Cpu>& ctx, cpu_kernels::ConstRows rows, cpu_kernels::RowIndex index,
+                         cpu_kernels::Rows y) {
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::by_row("scatter_rows", index.rows(), y.extent(1), y.extent(1)); });
   for (index_t i = 0; i < index.rows(); ++i)
     std::copy_n(rows.data() + i * y.extent(1), y.extent(1), y.data() + index(i) * y.extent(1));
 }
 
-inline void add_rows(Context<Cpu>&, cpu_kernels::ConstRows rows, cpu_kernels::RowIndex index, cpu_kernels::Rows y) {
+inline void add_rows(Context<Cpu>& ctx, cpu_kernels::ConstRows rows, cpu_kernels::RowIndex index, cpu_kernels::Rows y) {
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::by_row("add_rows", index.rows(), 2 * y.extent(1), y.extent(1), 0.5); });
   const index_t columns = y.extent(1);
   for (index_t i = 0; i < index.rows(); ++i) {
     const float* const from = rows.data() + i * columns;
@@ -51,18 +60,22 @@ inline void add_rows(Context<Cpu>&, cpu_kernels::ConstRows rows, cpu_kernels::Ro
   }
 }
 
-inline void gather_rows(Context<Cpu>&, cpu_kernels::ConstRows x, cpu_kernels::RowIndex index, cpu_kernels::Rows y) {
+inline void gather_rows(Context<Cpu>& ctx, cpu_kernels::ConstRows x, cpu_kernels::RowIndex index, cpu_kernels::Rows y) {
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::by_row("gather_rows", index.rows(), y.extent(1), y.extent(1)); });
   for (index_t i = 0; i < index.rows(); ++i)
     std::copy_n(x.data() + index(i) * y.extent(1), y.extent(1), y.data() + i * y.extent(1));
 }
 
-inline void copy_rows(Context<Cpu>&, cpu_kernels::ConstRows x, cpu_kernels::Rows y) {
+inline void copy_rows(Context<Cpu>& ctx, cpu_kernels::ConstRows x, cpu_kernels::Rows y) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("copy_rows", y.rows(), y.extent(1), y.extent(1)); });
   std::copy_n(x.data(), x.size(), y.data());
 }
 
 /// The CPU's memory is the host's: both directions are one copy, with a conversion where the types differ.
 template <class T, class U, index_t... E, index_t... F>
-void copy_to_host(Context<Cpu>&, TensorView<T, Cpu, E...> from, TensorView<U, Cpu, F...> to) {
+void copy_to_host(Context<Cpu>& ctx, TensorView<T, Cpu, E...> from, TensorView<U, Cpu, F...> to) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("copy", from.size(), 1, 1); });
   if (from.size() != to.size()) fail("copying ", from.size(), " elements to ", to.size());
   std::transform(from.data(), from.data() + from.size(), to.data(), [](auto value) { return static_cast<U>(value); });
 }
