@@ -5,6 +5,7 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/model/memory_plan.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include "qwen3vl/model/random_weights.hpp"
 #include "qwen3vl/processing/answer.hpp"
