@@ -16,8 +16,11 @@
 #include "program/arguments.hpp"
 #include "program/batch.hpp"
 #include "program/chat.hpp"
+#include "program/commit.hpp"
 #include "program/lines.hpp"
+#include "program/memory.hpp"
 #include "program/report.hpp"
+#include "program/signals.hpp"
 #include "program/trace_file.hpp"
 #include "qwen3vl/io/write_image.hpp"
 #include "qwen3vl/processing/draw_grounding.hpp"
@@ -45,7 +48,8 @@ class Program {
     if (!arguments_.trace.empty()) answerer_.context().set_trace(&trace_);
   }
 
-  void run() {
+  /// The exit code.
+  int run() {
     Conversation opening;
     if (!arguments_.system.empty()) opening.push_back(system_prompt(arguments_.system));
     if (!arguments_.batch.empty()) {
@@ -59,9 +63,11 @@ class Program {
     } else {
       Chat<Model>(answerer_, arguments_, std::move(opening))
           .run([&] { return watcher(); }, [&](const Result& result) { finish(result); }, complain);
+      stopped_ = false;  // an answer that was stopped is a part of the chat
     }
     if (!arguments_.trace.empty())
       write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend().threads());
+    return stopped_ ? stopped_exit_code : 0;
   }
 
  private:
@@ -126,6 +132,8 @@ class Program {
       for (const Answer& answer : result.answers) print(answer, result.answers.size() > 1);
     }
     flush_output();
+    stopped_ = result.answers.front().finish_reason == FinishReason::cancelled;
+    if (stopped_) std::fputs("stopped\n", stderr);
     if (arguments_.stats) print_stats(result, answerer_.load_seconds());
   }
 
@@ -144,6 +152,7 @@ class Program {
   Answerer<Model> answerer_;
   Trace trace_;
   bool streamed_ = false;
+  bool stopped_ = false;
 };
 
 }  // namespace
@@ -151,12 +160,23 @@ class Program {
 
 int main(int argc, char** argv) {
   using namespace program;
+  prepare_signals(program_name);
   try {
     Arguments arguments;
-    const std::string version = std::string(program_name) + " " QWEN3VL_VERSION ", " +
-                                std::string(Model::PrecisionType::name) + " weights, " + simd::isa;
-    if (parse(argc, argv, program_name, version, arguments)) Program(arguments).run();
+    const std::string version = std::string(program_name) + " " QWEN3VL_VERSION ": variant " QWEN3VL_VARIANT_NAME ", " +
+                                std::string(Model::PrecisionType::name) + " weights, " + simd::isa + ", commit " +
+                                build_commit();
+    if (!parse(argc, argv, program_name, version, arguments)) {
+      flush_output();
+      return 0;
+    }
+    if (!arguments.memory_plan) return Program(arguments).run();
+    print_memory_plan<Model>(program_name, arguments);
     return 0;
+  } catch (const Cancelled& stopped) {
+    ProgressBar::clear();
+    std::fprintf(stderr, "%s\n", stopped.what());
+    return stopped_exit_code;
   } catch (const std::exception& error) {
     complain(error);
     return 1;

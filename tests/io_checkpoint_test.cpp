@@ -2,6 +2,8 @@
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_checkpoint
 #include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -131,6 +133,24 @@ BOOST_AUTO_TEST_CASE(one_error_names_everything) {
         "not in the file the index names: e (1.safetensors), f (2.safetensors);",
         "in two files: also both (1.safetensors and 2.safetensors), both (1.safetensors and 2.", "download it again"})
     BOOST_TEST(refused(folder, part), part);
+}
+
+// Written into while it is open: noticed. Another file under the same name, or none: the open one is still whole.
+BOOST_AUTO_TEST_CASE(files_that_change) {
+  const test::TemporaryFolder folder;
+  write_shard(folder, "model.safetensors", {"a"});
+  const Checkpoint checkpoint = Checkpoint::open(folder.path());
+  BOOST_CHECK_NO_THROW(checkpoint.require_unchanged());
+  write_shard(folder, "other", {"b"});
+  std::filesystem::rename(folder / "other", folder / "model.safetensors");
+  BOOST_CHECK_NO_THROW(checkpoint.require_unchanged());
+  const Checkpoint second = Checkpoint::open(folder.path());
+  std::filesystem::last_write_time(folder / "model.safetensors",
+                                   std::filesystem::file_time_type::clock::now() + std::chrono::seconds(2));
+  BOOST_TEST(fails_with([&] { second.require_unchanged(); }, "changed while it was loaded"));
+  const Checkpoint third = Checkpoint::open(folder.path());
+  std::filesystem::remove(folder / "model.safetensors");
+  BOOST_CHECK_NO_THROW(third.require_unchanged());
 }
 
 BOOST_AUTO_TEST_CASE(a_tensor_in_another_shard_than_listed) {

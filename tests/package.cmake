@@ -1,10 +1,25 @@
-# The library as its users get it: found by find_package after an install, added as a subdirectory, fetched by FetchContent;
-# and two translation units that both include everything link.
-foreach(way IN ITEMS find_package add_subdirectory FetchContent)
+# The library as its users get it: found by find_package or pkg-config after an install that was moved, in a Debian package,
+# added as a subdirectory, fetched by FetchContent; and two translation units that both include everything link.
+set(ways find_package add_subdirectory FetchContent)
+find_program(QWEN3VL_PKG_CONFIG pkg-config)
+find_program(QWEN3VL_DPKG_DEB dpkg-deb)
+mark_as_advanced(QWEN3VL_PKG_CONFIG QWEN3VL_DPKG_DEB)
+if(QWEN3VL_PKG_CONFIG)
+  list(APPEND ways pkg-config)
+endif()
+if(QWEN3VL_DPKG_DEB)
+  list(APPEND ways deb)
+endif()
+set(installed_program "")
+if(TARGET qwen3vl-tiny-shapes)
+  set(installed_program qwen3vl-tiny-shapes)
+endif()
+foreach(way IN LISTS ways)
   add_test(NAME package.${way}
            COMMAND ${CMAKE_COMMAND} "-DWAY=${way}" "-DSOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DBINARY_DIR=${PROJECT_BINARY_DIR}"
                    "-DWORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/consumer_${way}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
-                   "-DGENERATOR=${CMAKE_GENERATOR}" "-DVERSION=${PROJECT_VERSION}"
+                   "-DGENERATOR=${CMAKE_GENERATOR}" "-DVERSION=${PROJECT_VERSION}" "-DPKG_CONFIG=${QWEN3VL_PKG_CONFIG}"
+                   "-DPROGRAM=${installed_program}" "-DCHECKPOINT=${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes"
                    -P "${CMAKE_CURRENT_SOURCE_DIR}/check_package.cmake")
   set_tests_properties(package.${way} PROPERTIES TIMEOUT 600)
 endforeach()

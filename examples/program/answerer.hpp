@@ -1,8 +1,6 @@
 /// The model with its processor: conversations in, answers out.
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "progress.hpp"
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/model/pretrained.hpp"
@@ -24,6 +23,7 @@
 #include "qwen3vl/processing/thinking.hpp"
 #include "qwen3vl/processing/token_stream.hpp"
 #include "qwen3vl/processing/tools.hpp"
+#include "signals.hpp"
 
 namespace program {
 
@@ -47,27 +47,27 @@ struct Result {
   double processing_seconds = 0.0;
 };
 
-/// A bar on a terminal while weights load; nothing elsewhere.
-inline LoadProgress progress_bar() {
-  if (isatty(STDERR_FILENO) == 0) return {};
-  return [shown = -1](std::size_t done, std::size_t total) mutable {
-    const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
-    if (percent == shown) return;
-    shown = percent;
-    const std::string bar(static_cast<std::size_t>(percent) * 3 / 10, '#');
-    std::fprintf(stderr, "\rloading [%-30s] %3d %%%s", bar.c_str(), percent, percent == 100 ? "\r\033[K" : "");
-    std::fflush(stderr);
-  };
+/// An answer without a limit in the checkpoint's generation_config.json ends here.
+inline constexpr index_t default_max_new_tokens = 1024;
+
+/// The backend that the command line asks for.
+template <class B>
+B make_backend(const Arguments& arguments) {
+  return B(arguments.threads);
 }
 
 template <class Model>
 class Answerer {
  public:
+  using Backend = typename Model::BackendType;
   /// Takes what is being written, if somebody is watching: the text that a token completes.
   using Watcher = std::function<void(std::string_view piece)>;
 
   explicit Answerer(const Arguments& arguments)
-      : arguments_(arguments), cpu_(arguments.threads), processor_(load_processor()), model_(load_model()) {
+      : arguments_(arguments),
+        backend_(make_backend<Backend>(arguments)),
+        processor_(load_processor()),
+        model_(load_model()) {
     if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
     chat_.add_generation_prompt = true;
     chat_.enable_thinking = arguments_.thinking;
@@ -94,13 +94,21 @@ class Answerer {
     return !(config.do_sample && config.seed) && !padding_counts && rope != "dynamic" && rope != "longrope";
   }
 
-  /// Answers conversations together. Media paths are relative to `folder`; `images` are those of parts without a path.
+  /// Answers conversations together. Ctrl-C ends the answers where they are, or throws Cancelled if there are none yet.
+  /// Media paths are relative to `folder`; `images` are those of parts without a path.
   std::vector<Result> operator()(std::span<const Conversation> conversations, const std::filesystem::path& folder,
                                  std::span<const Image> images = {}, const Watcher& watcher = {},
                                  PromptCache<Model>* cache = nullptr) {
     const auto start = std::chrono::steady_clock::now();
+    const Interruptible interruptible;
     const ProcessorOptions options{
-        .media_directory = folder, .videos = videos_, .video_prompt = arguments_.video_prompt};
+        .media_directory = folder,
+        .videos = videos_,
+        .video_prompt = arguments_.video_prompt,
+        .video_progress = [bar = ProgressBar("reading the clip")](auto done, auto total) mutable {
+          Interruptible::check();
+          bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+        }};
     const ModelInputs inputs = processor_.apply_chat_template(conversations, chat_, options, images);
     const double processing_seconds = detail::seconds_since(start);
 
@@ -113,13 +121,23 @@ class Answerer {
       generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
     generate.output_scores = rows > inputs.batch_size();  // several answers are told apart by them
     TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
-    if (watcher && config.num_beams == 1 && rows == 1)
+    const bool watched = watcher && config.num_beams == 1 && rows == 1;
+    if (config.num_beams == 1) {
       generate.streamer = [&](index_t, TokenId token) {
-        watcher(stream.push(token));
-        return true;
+        if (watched) watcher(stream.push(token));
+        return !Interruptible::pressed();
       };
+    } else {
+      generate.stopping_criteria.emplace_back([](index_t, auto) { return Interruptible::pressed(); });
+    }
+    generate.prefill_progress = [&, bar = ProgressBar("reading the prompt")](index_t done, index_t total) mutable {
+      if (done == 0) ProgressBar::clear();  // the note
+      Interruptible::check();
+      if (total > generate.prefill_chunk) bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+    };
+    if (!inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty()) ProgressBar("looking at the pictures").note();
     const GenerateOutput output = model_.generate(inputs, generate, cache);
-    if (generate.streamer) watcher(stream.flush());
+    if (watched) watcher(stream.flush());
 
     std::vector<Result> results(conversations.size());
     const index_t answers = rows / inputs.batch_size();
@@ -161,14 +179,12 @@ class Answerer {
   }
 
   Model load_model() {
-    // An answer without a limit in the checkpoint's generation_config.json ends here.
-    constexpr index_t default_max_new_tokens = 1024;
     const auto start = std::chrono::steady_clock::now();
     Model model = Model::from_pretrained(
-        arguments_.model, cpu_,
-        {.progress = progress_bar(), .packed_cache = arguments_.packed_cache, .warn = [](const std::string& text) {
-           std::fprintf(stderr, "warning: %s\n", text.c_str());
-         }});
+        arguments_.model, backend_,
+        {.progress = ProgressBar("loading"),
+         .packed_cache = arguments_.packed_cache,
+         .warn = [](const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }});
     load_seconds_ = detail::seconds_since(start);
     generate_ = arguments_.generate;
     const GenerationConfig config = generate_.applied_to(model.generation_config());
@@ -189,7 +205,7 @@ class Answerer {
   }
 
   const Arguments& arguments_;
-  Cpu cpu_;
+  Backend backend_;
   double load_seconds_ = 0.0;
   Processor processor_;
   GenerateOptions generate_;

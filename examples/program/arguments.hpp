@@ -49,6 +49,11 @@ struct Arguments {
   bool stats = false;
   std::string trace;
 
+  bool memory_plan = false;
+  index_t prompt_tokens = 512;
+  std::vector<std::string> image_sizes;
+  std::optional<index_t> plan_batch_size;
+
   bool is_chat() const { return !prompt && messages.empty() && batch.empty(); }
   /// Whether anything but the best answer is wanted.
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
@@ -58,9 +63,7 @@ struct Arguments {
 inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
   CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages and --batch it is a chat.", name);
   app.set_version_flag("--version", version);
-  app.add_option("--model", arguments.model, "Checkpoint folder in the layout of the Hub")
-      ->required()
-      ->type_name("DIR");
+  app.add_option("--model", arguments.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
   app.add_option(
          "--packed-cache", arguments.packed_cache,
          "Folder for packed weights: the first start writes a file as large as the weights, later ones are faster")
@@ -91,10 +94,11 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
                                      "gives an object with \"error\", and the next ones are still answered")
                           ->type_name("FILE.jsonl")
                           ->group(input);
-  app.add_option("--batch-size", arguments.batch_size, "Conversations of --batch that are computed together")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str()
-      ->group(input);
+  auto* const batch_size =
+      app.add_option("--batch-size", arguments.batch_size, "Conversations of --batch that are computed together")
+          ->check(CLI::Range(1, 1024))
+          ->capture_default_str()
+          ->group(input);
   messages->excludes(prompt)->excludes(image)->excludes(video);
   batch->excludes(prompt)->excludes(image)->excludes(video)->excludes(messages);
   app.add_option("--system", arguments.system, "System message")->type_name("TEXT")->group(input);
@@ -192,6 +196,23 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   app.add_option("--threads", arguments.threads, "Threads (default: all processors)")
       ->check(CLI::Range(1, 1024))
       ->group(output);
+
+  const std::string planning = "How much memory (nothing is loaded or computed; --model is not needed)";
+  auto* const plan = app.add_flag("--memory-plan", arguments.memory_plan,
+                                  "Print what a run would take; --max-new-tokens, --batch-size, --num-beams and "
+                                  "--image count, too")
+                         ->group(planning);
+  app.add_option("--prompt-tokens", arguments.prompt_tokens, "Tokens of the prompt, besides those of pictures")
+      ->check(CLI::Range(index_t{1}, index_t{1} << 24))
+      ->capture_default_str()
+      ->needs(plan)
+      ->group(planning);
+  app.add_option("--image-size", arguments.image_sizes, "A picture of this many pixels; may be repeated")
+      ->type_name("WIDTHxHEIGHT")
+      ->allow_extra_args(false)
+      ->needs(plan)
+      ->group(planning);
+  plan->excludes(prompt)->excludes(messages)->excludes(batch);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -201,6 +222,8 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     }
     fail(error.what(), "; see --help");
   }
+  if (arguments.model.empty() && !arguments.memory_plan) fail("--model is required; see --help");
+  if (batch_size->count() > 0) arguments.plan_batch_size = arguments.batch_size;
   for (const auto* files : {&arguments.images, &arguments.videos})
     for (const std::string& file : *files)
       if (file.empty()) fail("--image and --video need the name of a file");

@@ -32,6 +32,7 @@ class Batch {
     size_ = answerer.independent_of_company() ? static_cast<std::size_t>(arguments.batch_size) : 1;
   }
 
+  /// Throws Cancelled after a Ctrl-C, when the lines before are answered.
   void run() {
     if (arguments_.batch == "-") return run(std::cin);
     std::ifstream file(arguments_.batch);
@@ -85,6 +86,8 @@ class Batch {
     if (together) {
       try {
         results = answerer_(conversations, folder_);
+      } catch (const Cancelled&) {
+        return stop();
       } catch (const std::exception&) {
         together = false;  // one of them is the reason; each by itself tells which
       }
@@ -97,8 +100,12 @@ class Batch {
         if (!line.messages) fail(line.error);
         const Result result = together ? std::move(results[next++])
                                        : std::move(answerer_(std::span(&*line.messages, 1), folder_).front());
+        // Half an answer is none: the line can be asked again.
+        if (Interruptible::pressed()) throw Cancelled();
         json.update(result_to_json(result, answerer_.load_seconds()));
         ++answered_;
+      } catch (const Cancelled&) {
+        return stop();
       } catch (const std::exception& error) {
         json["error"] = error.what();
         ++failed_;
@@ -107,6 +114,11 @@ class Batch {
     }
     lines_.clear();
     waiting_ = 0;
+  }
+
+  [[noreturn]] void stop() const {
+    std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
+    throw Cancelled();
   }
 
   Answerer<Model>& answerer_;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <iostream>
@@ -14,6 +15,7 @@
 
 #include "answerer.hpp"
 #include "lines.hpp"
+#include "report.hpp"
 
 namespace program {
 
@@ -53,7 +55,8 @@ class Chat {
         waiting_(images_.size()),
         videos_(arguments.videos) {}
 
-  /// Until the input ends. On a terminal an error costs its own turn only; elsewhere it is thrown.
+  /// Until the input ends. On a terminal an error costs its own turn only; elsewhere it is thrown. Ctrl-C ends an
+  /// answer, or takes back the turn of one that has not begun, and the chat goes on.
   void run(const std::function<Watcher()>& watch, const Finish& finish,
            const std::function<void(const Error&)>& complain) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
@@ -68,6 +71,11 @@ class Chat {
       try {
         if (too_long) fail("the line is longer than ", max_json_bytes, " bytes");
         if (!is_command(line)) finish(turn(line, watch()));
+      } catch (const Cancelled&) {
+        ProgressBar::clear();
+        std::fputs("stopped; the message was taken back\n", stderr);
+      } catch (const OutputError&) {
+        throw;
       } catch (const Error& error) {
         if (!terminal) throw;
         complain(error);
@@ -98,7 +106,7 @@ class Chat {
           std::move(answerer_(std::span(&messages_, 1), std::filesystem::path(), images_, watcher, &cache_).front());
       messages_.push_back(result.answers.front().parsed.message());
       return result;
-    } catch (const Error&) {
+    } catch (const std::exception&) {
       messages_.pop_back();
       images_.resize(images_.size() - pictures);
       throw;

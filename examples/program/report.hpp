@@ -60,10 +60,18 @@ inline nlohmann::ordered_json result_to_json(const Result& result, double load_s
   return json;
 }
 
-/// Hands on what was printed. Throws Error if it cannot be written: an answer must not get lost without a word.
+/// Standard output cannot be written: the end of the program, of a chat, too.
+class OutputError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Hands on what was printed. Throws OutputError if it cannot be written: an answer must not get lost without a word.
 inline void flush_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
-  fail("cannot write to standard output: ", std::strerror(errno), "; is the disk full?");
+  const int error = errno;
+  throw OutputError(concat("cannot write to standard output: ", std::strerror(error),
+                           error == EPIPE ? "; who was to read it has gone" : "; is the disk full?"));
 }
 
 /// One line on standard output.

@@ -17,6 +17,13 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Thrown by a caller's own callback (of progress) to stop what calls it. Not an Error: nothing is wrong, and whoever
+/// adds words to errors lets it pass. What was computed so far stays usable, a prompt cache too.
+class Cancelled : public std::runtime_error {
+ public:
+  Cancelled() : std::runtime_error("stopped") {}
+};
+
 namespace detail {
 
 inline void append(std::string& out, std::string_view part) { out += part; }

@@ -10,6 +10,7 @@
 #include "qwen3vl/io/npy.hpp"
 #include "qwen3vl/io/write_image.hpp"
 #include "qwen3vl/io/write_safetensors.hpp"
+#include "qwen3vl/model/memory_plan.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include "qwen3vl/model/random_weights.hpp"
 #include "qwen3vl/processing/answer.hpp"

@@ -10,6 +10,7 @@
 #include "qwen3vl/backend/cpu/linear.hpp"
 #include "qwen3vl/backend/cpu/logits.hpp"
 #include "qwen3vl/backend/cpu/norms.hpp"
+#include "qwen3vl/backend/cpu/operation_memory.hpp"
 #include "qwen3vl/backend/cpu/packed_matrix.hpp"
 #include "qwen3vl/backend/cpu/rope.hpp"
 #include "qwen3vl/backend/cpu/rows.hpp"

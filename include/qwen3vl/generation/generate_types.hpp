@@ -73,6 +73,9 @@ struct GenerateOptions {
   bool output_scores = false;                          ///< keep the chosen tokens' log-probabilities
   /// Prompt tokens of a row that are computed at once; bounds the memory of activations, does not change the result.
   index_t prefill_chunk = 512;
+  /// Called before each chunk of the prompts and behind the last one, with the tokens of a row computed so far and
+  /// those of the longest. May throw Cancelled; the call of generate() then ends with it.
+  std::function<void(index_t done, index_t total)> prefill_progress{};
 
   /// `config` with what is set here.
   GenerationConfig applied_to(GenerationConfig config) const {

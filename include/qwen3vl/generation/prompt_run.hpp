@@ -73,13 +73,14 @@ class PromptRun {
   template <class Take>
   void prefill(const GenerateOptions& options, Take&& take) {
     const auto start = std::chrono::steady_clock::now();
-    const index_t chunk = std::max<index_t>(1, options.prefill_chunk);
+    const index_t chunk = std::max<index_t>(1, options.prefill_chunk), longest = batch_.sequences.longest();
     const auto count = static_cast<index_t>(prompts_.size());
     if (prompt_cache_ == nullptr) own_cache_.emplace(count * copies_);
     // A prompt is computed in its first sequence, and the others copy it.
     Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
     const index_t stride = cache.sequences() / count;
-    for (index_t from = 0; from < batch_.sequences.longest(); from += chunk) {
+    for (index_t from = 0; from < longest; from += chunk) {
+      if (options.prefill_progress) options.prefill_progress(from, longest);
       std::vector<index_t> ready;
       const TokenBatch part = chunk_of_prompts(from, chunk, stride, ready);
       std::vector<std::int32_t> last_rows;
@@ -89,6 +90,7 @@ class PromptRun {
       run(part, cache, last_rows, [&](View<const float, B, dynamic, vocab> logits) { take(ready, logits); });
       if (prompt_cache_ != nullptr) prompt_cache_->append(part.ids);
     }
+    if (options.prefill_progress) options.prefill_progress(longest, longest);
     if (prompt_cache_ != nullptr && copies_ > 1) own_cache_.emplace(copies_);
     for (index_t b = 0; b < count; ++b)
       for (index_t j = &cache == &this->cache() ? 1 : 0; j < copies_; ++j)

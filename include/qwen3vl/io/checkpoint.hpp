@@ -68,6 +68,12 @@ class Checkpoint {
     }
     return text;
   }
+  /// Throws Error if a file was written into since it was opened: weights may then be a mixture of two versions.
+  void require_unchanged() const {
+    for (const SafetensorsFile& file : files_)
+      if (file.changed())
+        fail(file.name(), " changed while it was loaded; load it again when whoever writes it is done");
+  }
   /// Bytes of all tensors, as stored.
   std::uint64_t total_bytes() const { return total_bytes_; }
   /// Says that a tensor is not needed any more; its pages leave memory.

@@ -19,7 +19,8 @@
 namespace qwen3vl {
 
 /// Bytes of a file without reading them all; the system loads pages when they are touched.
-/// A file that shrinks while it is mapped ends the program with SIGBUS, as with every mapping.
+/// A file that shrinks while it is mapped ends the program with SIGBUS, as with every mapping; changed() tells of one
+/// that was written into. A file that is replaced by renaming another one to its name does no harm.
 class MappedFile {
  public:
   /// Throws Error if the file cannot be opened or is not a regular file.
@@ -34,6 +35,8 @@ class MappedFile {
     }
     MappedFile file;
     file.size_ = static_cast<std::size_t>(status.st_size);
+    file.path_ = std::filesystem::absolute(path);
+    file.status_ = status;
     if (file.size_ > 0) {
       void* const data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
       const int error = errno;
@@ -48,10 +51,15 @@ class MappedFile {
   }
 
   MappedFile(MappedFile&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        path_(std::move(other.path_)),
+        status_(other.status_) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(path_, other.path_);
+    std::swap(status_, other.status_);
     return *this;
   }
   MappedFile(const MappedFile&) = delete;
@@ -61,6 +69,15 @@ class MappedFile {
   }
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+  /// Whether the very file (not another one that has taken its name) was written into since it was opened.
+  bool changed() const {
+    struct stat now {};
+    if (::stat(path_.c_str(), &now) != 0) return false;  // deleted: the mapping keeps its bytes
+    if (now.st_dev != status_.st_dev || now.st_ino != status_.st_ino) return false;
+    return now.st_size != status_.st_size || now.st_mtim.tv_sec != status_.st_mtim.tv_sec ||
+           now.st_mtim.tv_nsec != status_.st_mtim.tv_nsec;
+  }
 
   /// Says that a part is not needed any more: its whole pages leave this process' memory (and come back if touched).
   void release(std::span<const std::byte> part) const {
@@ -75,6 +92,8 @@ class MappedFile {
   MappedFile() = default;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  std::filesystem::path path_;
+  struct stat status_ {};
 };
 
 }  // namespace qwen3vl

@@ -48,6 +48,8 @@ class SafetensorsFile {
   const std::string& name() const { return name_; }
   /// The file itself.
   std::span<const std::byte> file_bytes() const { return file_.bytes(); }
+  /// See MappedFile::changed.
+  bool changed() const { return file_.changed(); }
   /// See MappedFile::release.
   void release(const StoredTensor& tensor) const { file_.release(tensor.bytes); }
 

@@ -27,6 +27,7 @@ ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretra
       PackedCache cache(options.packed_cache, model, folder, checkpoint);
       if (cache.read(backend.threads(), options.progress)) return model;
       model.load(CheckpointSource(checkpoint), folder.string(), options.progress);
+      checkpoint.require_unchanged();
       try {
         cache.write();
       } catch (const Error& error) {
@@ -36,6 +37,7 @@ ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretra
     }
   }
   model.load(CheckpointSource(checkpoint), folder.string(), options.progress);
+  checkpoint.require_unchanged();
   return model;
 }
 

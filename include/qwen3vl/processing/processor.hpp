@@ -41,6 +41,8 @@ struct ProcessorOptions {
   /// The same for clips, with video_processor().options(). To take a number of frames, set num_frames and reset fps.
   std::optional<VideoProcessorOptions> videos = std::nullopt;
   VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
+  /// Told of each frame of a clip: frames done, frames in all.
+  VideoProgress video_progress = {};
 };
 
 /// How tokens become text.
@@ -225,7 +227,7 @@ class Processor {
                                               : options.videos ? *options.videos
                                                                : video_processor_.options();
       try {
-        clips.push_back(VideoProcessor(settings)(videos[i]));
+        clips.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
       } catch (const Error& error) {
         // What is wrong with the settings is not this clip's fault.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,6 +38,9 @@ struct VideoFeatures {
   std::vector<std::vector<std::int64_t>> frames_indices;
   std::vector<std::vector<double>> timestamps;
 };
+
+/// Told of a clip's frames: those done and those that are taken in all. May throw Cancelled.
+using VideoProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
 class VideoProcessor {
  public:
@@ -95,8 +99,8 @@ class VideoProcessor {
   }
 
   /// One clip. Frames are read one at a time; those of one temporal patch are in memory together, resized. Throws
-  /// Error for clips that cannot be decoded and frames of different sizes.
-  VideoPatches operator()(Video& video) const {
+  /// Error for clips that cannot be decoded and frames of different sizes. `progress` is told of each frame.
+  VideoPatches operator()(Video& video, const VideoProgress& progress = {}) const {
     const std::vector<std::int64_t> indices = frames_of(video.metadata());
     const auto count = static_cast<std::int64_t>(indices.size()), temporal = options_.temporal_patch_size;
     VideoPatches patches;
@@ -106,6 +110,7 @@ class VideoProcessor {
     std::optional<PatchCutter> cutter;
     float* to = nullptr;
     for (std::int64_t i = 0; i < count; ++i) {
+      if (progress) progress(i, count);
       const Image frame = decoded(video, indices[static_cast<std::size_t>(i)]);
       if (i == 0) {
         source = {frame.height, frame.width};
@@ -133,6 +138,7 @@ class VideoProcessor {
       to = (*cutter)(frames, to);
       frames.clear();
     }
+    if (progress) progress(count, count);
     const std::vector<std::int64_t>& recorded = video.metadata().frames_indices;
     for (const std::int64_t i : indices)
       patches.frames_indices.push_back(recorded.empty() ? i : recorded[static_cast<std::size_t>(i)]);

@@ -39,6 +39,9 @@ class Workspace {
     while (current_ > 0 && chunks_[current_].used == 0) --current_;
   }
 
+  /// What `bytes` take here.
+  static constexpr std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
   /// The most bytes that were in use at once.
   std::size_t peak_bytes() const { return peak_; }
 
@@ -62,7 +65,6 @@ class Workspace {
     std::size_t used;
   };
   static constexpr std::size_t alignment = 64;
-  static std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
   std::size_t room() const { return chunks_[current_].size - chunks_[current_].used; }
 

@@ -237,6 +237,23 @@ struct FlashUnit {
   index_t q_stride, out_stride, limit;
 };
 
+/// How `flash_attention` divides its work, on which its scratch memory depends.
+template <index_t D>
+struct FlashSizes {
+  index_t query_blocks, unit, wave;  // unit: floats of the packed keys and values of one
+  int threads;
+
+  FlashSizes(int most_threads, index_t units, index_t rows, index_t keys)
+      : query_blocks((rows + attention_rows - 1) / attention_rows),
+        unit(PackedHead<D>::size(keys)),
+        threads(rows * keys * units * D > 32768
+                    ? static_cast<int>(std::min<index_t>(most_threads, units * query_blocks))
+                    : 1) {
+    constexpr index_t small = index_t{1} << 22;  // floats
+    wave = std::min(units, std::max<index_t>(threads, small / unit));
+  }
+};
+
 /// Attention of all units, unit(i) for i < units; a unit has at most `rows` rows and `keys` keys.
 ///
 /// Units are taken in waves: first all threads pack the wave's keys and values, then all take blocks of queries. A wave
@@ -245,14 +262,11 @@ struct FlashUnit {
 template <index_t D, index_t group, bool causal, class F>
 void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const F& unit) {
   using Head = PackedHead<D>;
-  constexpr index_t small = index_t{1} << 22;  // floats
   if (units == 0 || rows == 0) return;
-  const index_t query_blocks = (rows + attention_rows - 1) / attention_rows, key_blocks = Head::blocks(keys);
-  const index_t size = Head::size(keys);
-  const int threads = rows * keys * units * D > 32768
-                          ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), units * query_blocks))
-                          : 1;
-  const index_t wave = std::min(units, std::max<index_t>(threads, small / size));
+  const FlashSizes<D> sizes(ctx.backend().threads(), units, rows, keys);
+  const index_t query_blocks = sizes.query_blocks, key_blocks = Head::blocks(keys), size = sizes.unit,
+                wave = sizes.wave;
+  const int threads = sizes.threads;
   auto packed = ctx.template scratch<float, dynamic, dynamic>(wave, size);
   auto blocks = ctx.template scratch<float, dynamic, dynamic>(threads, FlashBlock<D>::size);
 #pragma omp parallel num_threads(threads) if (threads > 1)

@@ -64,6 +64,14 @@ class CpuKvCache {
       if (needed > sequence.capacity) grow(sequence, needed);
     }
   }
+  /// The capacity of a sequence that has too little for `needed` tokens: a quarter more than needed, in steps of 64;
+  /// few copies while decoding, little waste after a long prompt.
+  static constexpr index_t grown(index_t needed, index_t capacity) {
+    return (std::max(needed, capacity) * 5 / 4 + 63) / 64 * 64;
+  }
+  /// Bytes of a token's keys and values in all layers.
+  static constexpr std::size_t token_bytes = static_cast<std::size_t>(Layers * 2 * KvHeads * HeadDim) * sizeof(T);
+
   void commit() {
     for (Sequence& sequence : sequences_) sequence.length += std::exchange(sequence.pending, 0);
   }
@@ -122,8 +130,7 @@ class CpuKvCache {
   }
 
   static void grow(Sequence& sequence, index_t needed) {
-    // A quarter more than needed, in steps of 64: few copies while decoding, little waste after a long prompt.
-    const index_t capacity = (std::max(needed, sequence.capacity) * 5 / 4 + 63) / 64 * 64;
+    const index_t capacity = grown(needed, sequence.capacity);
     Tensor<T, Cpu, dynamic> memory(Layers * 2 * KvHeads * capacity * HeadDim);
     if (sequence.length > 0)
       for (index_t i = 0; i < Layers * 2 * KvHeads; ++i)

@@ -1,0 +1,43 @@
+/// Bars on a terminal while something takes long; nothing elsewhere.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdio>
+#include <string>
+#include <utility>
+
+namespace program {
+
+/// A function (done, total) that draws a bar on standard error, and takes it away when all is done.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string what) : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) != 0) {}
+
+  void operator()(std::size_t done, std::size_t total) {
+    if (!terminal_) return;
+    const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
+    if (percent == shown_) return;
+    shown_ = percent;
+    const std::string bar(static_cast<std::size_t>(percent) * 3 / 10, '#');
+    std::fprintf(stderr, "\r\033[K%s [%-30s] %3d %%", what_.c_str(), bar.c_str(), percent);
+    if (percent == 100) clear();
+    std::fflush(stderr);
+  }
+
+  /// Says what is being done where nobody knows how much is left.
+  void note() const {
+    if (terminal_) std::fprintf(stderr, "\r\033[K%s ...", what_.c_str());
+  }
+  static void clear() {
+    if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);
+  }
+
+ private:
+  std::string what_;
+  bool terminal_;
+  int shown_ = -1;
+};
+
+}  // namespace program

@@ -1,0 +1,105 @@
+/// The scratch memory of the CPU's operations, as they take it: tests/linear_memory_test.cpp holds both to the same
+/// byte.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "qwen3vl/backend/cpu/attention.hpp"
+#include "qwen3vl/backend/cpu/causal_attention.hpp"
+#include "qwen3vl/backend/cpu/decode_attention.hpp"
+#include "qwen3vl/backend/cpu/kv_cache.hpp"
+#include "qwen3vl/backend/cpu/product.hpp"
+#include "qwen3vl/backend/operation_memory.hpp"
+#include "qwen3vl/tensor/workspace.hpp"
+
+namespace qwen3vl {
+
+template <>
+struct OperationMemory<Cpu> {
+  template <class W, index_t N, index_t K, Packing packing>
+  static std::size_t linear(const Cpu& cpu, index_t rows) {
+    using namespace cpu_kernels;
+    using Packed = PackedRows<W, K>;
+    if (rows == 0) return 0;
+    if (rows <= streaming_rows) {
+      const index_t packed = std::is_same_v<typename Packed::Word, float> ? 0 : rows;
+      return scratch<typename Packed::Word>(packed * Packed::words);
+    }
+    const bool worth = rows * N * K > 65536;
+    const index_t threads = worth ? std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels) : 1;
+    const index_t block = std::min(Packed::row_block, whole_tiles<Packed>(rows));
+    return scratch<typename Packed::Word>(block * Packed::words) + scratch<float>(threads * sums_size<Packed>(block));
+  }
+
+  template <index_t H, index_t D>
+  static std::size_t attention(const Cpu& cpu, const Segments& segments) {
+    return flash<D>(cpu, segments.count() * H, segments.longest(), segments.longest());
+  }
+
+  template <index_t H, index_t K, index_t D>
+  static std::size_t causal_attention(const Cpu& cpu, const Segments& segments, index_t past) {
+    using namespace cpu_kernels;
+    index_t fresh = 0, runs = 0, rows = 0, keys = 0;
+    for (index_t s = 0; s < segments.count(); ++s) {
+      const index_t count = segments.length(s), all = past + count;
+      if (count == 0) continue;
+      if (count <= streaming_queries) {
+        fresh = std::max(fresh, count);
+        runs = std::max(runs, (all + decode_run - 1) / decode_run);
+      } else {
+        rows = std::max(rows, count * (H / K));
+        keys = std::max(keys, all);
+      }
+    }
+    return std::max(scratch<PartialAttention<D>>(segments.count() * fresh * H * runs),
+                    flash<D>(cpu, segments.count() * K, rows, keys));
+  }
+
+  template <class W, index_t TopK, index_t E, index_t I, index_t D>
+  static std::size_t expert_mlp(const Cpu& cpu, index_t tokens) {
+    using namespace cpu_kernels;
+    if (tokens == 0) return 0;
+    using PackedX = PackedRows<W, D>;
+    using PackedActivated = PackedRows<W, I>;
+    const index_t slots = tokens * TopK;
+    // Each expert's rows are filled up to whole tiles; one expert can have all tokens.
+    const index_t rows = slots + std::min(E, slots) * (PackedX::tile_rows - 1);
+    const index_t threads = slots * D * I > 65536 ? cpu.threads() : 1;
+    return scratch<typename PackedX::Word>(rows * PackedX::words) + scratch<float>(slots * I) +
+           scratch<typename PackedActivated::Word>(rows * PackedActivated::words) +
+           scratch<float>(threads * sums_size<PackedX>(tokens));
+  }
+
+  template <class Cache>
+  class Sequence {
+   public:
+    void grow(index_t length) {
+      copied_ = 0;
+      if (length <= capacity_) return;
+      copied_ = capacity_;
+      capacity_ = Cache::grown(length, capacity_);
+    }
+    std::size_t bytes() const { return static_cast<std::size_t>(capacity_) * Cache::token_bytes; }
+    std::size_t copying() const { return static_cast<std::size_t>(copied_) * Cache::token_bytes; }
+
+   private:
+    index_t capacity_ = 0, copied_ = 0;
+  };
+
+ private:
+  template <class T>
+  static std::size_t scratch(index_t count) {
+    return Workspace<Cpu>::rounded(static_cast<std::size_t>(count) * sizeof(T));
+  }
+
+  template <index_t D>
+  static std::size_t flash(const Cpu& cpu, index_t units, index_t rows, index_t keys) {
+    using namespace cpu_kernels;
+    if (units == 0 || rows == 0) return 0;
+    const FlashSizes<D> sizes(cpu.threads(), units, rows, keys);
+    return scratch<float>(sizes.wave * sizes.unit) + scratch<float>(sizes.threads * FlashBlock<D>::size);
+  }
+};
+
+}  // namespace qwen3vl

@@ -1,0 +1,244 @@
+/* The C API from C: known answers, streaming, cancelling, two models in two threads, and everything that can be wrong.
+ * usage: c_api_test MODEL_FOLDER PICTURE */
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "qwen3vl/c/qwen3vl.h"
+
+static int failures = 0;
+#define CHECK(condition)                                                                             \
+  do {                                                                                               \
+    if (!(condition)) {                                                                              \
+      ++failures;                                                                                    \
+      fprintf(stderr, "line %d: %s; last error: %s\n", __LINE__, #condition, qwen3vl_last_error()); \
+    }                                                                                                \
+  } while (0)
+#define CHECK_ERROR(call, text) \
+  do {                          \
+    CHECK(call);                \
+    CHECK(strstr(qwen3vl_last_error(), text) != NULL); \
+  } while (0)
+
+static const char* const star = "A large green star on the right and a small purple heart at the bottom.";
+
+struct heard {
+  char text[4096];
+  size_t length;
+  int pieces;
+  int stop_after; /* pieces; 0: never */
+};
+static int hear(void* user, const char* text, size_t length) {
+  struct heard* heard = user;
+  if (heard->length + length < sizeof heard->text) {
+    memcpy(heard->text + heard->length, text, length);
+    heard->length += length;
+    heard->text[heard->length] = 0;
+  }
+  ++heard->pieces;
+  return heard->stop_after > 0 && heard->pieces >= heard->stop_after;
+}
+
+struct progress {
+  uint64_t last, total;
+  int calls;
+};
+static void note_progress(void* user, uint64_t done, uint64_t total) {
+  struct progress* progress = user;
+  progress->last = done;
+  progress->total = total;
+  ++progress->calls;
+}
+
+static qwen3vl_generate_options greedy(void) {
+  qwen3vl_generate_options options = QWEN3VL_GENERATE_OPTIONS_INIT;
+  options.temperature = 0;
+  return options;
+}
+
+static void answers(qwen3vl_model* model, const char* picture) {
+  const qwen3vl_generate_options options = greedy();
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
+  CHECK(chat != NULL);
+  CHECK(strcmp(qwen3vl_chat_answer(chat), "") == 0);
+  CHECK(qwen3vl_chat_finish_reason(chat) == QWEN3VL_FINISH_NONE);
+  CHECK(qwen3vl_chat_add_image_file(chat, picture) == QWEN3VL_OK);
+  struct heard heard = {"", 0, 0, 0};
+  CHECK(qwen3vl_chat_ask(chat, "Describe this image.", &options, hear, &heard) == QWEN3VL_OK);
+  CHECK(strcmp(qwen3vl_chat_answer(chat), star) == 0);
+  CHECK(strcmp(heard.text, star) == 0);
+  CHECK(heard.pieces > 5);
+  CHECK(qwen3vl_chat_finish_reason(chat) == QWEN3VL_FINISH_STOP);
+  CHECK(strcmp(qwen3vl_chat_reasoning(chat), "") == 0);
+  size_t count = 0;
+  CHECK(qwen3vl_chat_token_ids(chat, &count) != NULL);
+  CHECK(count > 5);
+  /* The conversation goes on. */
+  CHECK(qwen3vl_chat_ask(chat, "How many shapes are there?", &options, NULL, NULL) == QWEN3VL_OK);
+  CHECK(strcmp(qwen3vl_chat_answer(chat), "There are two shapes.") == 0);
+  qwen3vl_chat_free(chat);
+}
+
+static void pixels_and_limits(qwen3vl_model* model) {
+  qwen3vl_generate_options options = greedy();
+  options.max_new_tokens = 3;
+  uint8_t* pixels = malloc(3 * 64 * 48);
+  memset(pixels, 200, 3 * 64 * 48);
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
+  CHECK(qwen3vl_chat_add_image_rgb(chat, pixels, 64, 48) == QWEN3VL_OK);
+  free(pixels); /* copied */
+  CHECK(qwen3vl_chat_ask(chat, "Describe this image.", &options, NULL, NULL) == QWEN3VL_OK);
+  size_t count = 0;
+  qwen3vl_chat_token_ids(chat, &count);
+  CHECK(count == 3);
+  CHECK(qwen3vl_chat_finish_reason(chat) == QWEN3VL_FINISH_LENGTH);
+  qwen3vl_chat_free(chat);
+}
+
+static void errors(qwen3vl_model* model, const char* picture) {
+  CHECK_ERROR(qwen3vl_load(NULL, NULL) == NULL, "folder is NULL");
+  CHECK_ERROR(qwen3vl_load("/nonexistent", NULL) == NULL, "/nonexistent");
+  qwen3vl_load_options load = QWEN3VL_LOAD_OPTIONS_INIT;
+  load.struct_size = 100000;
+  CHECK_ERROR(qwen3vl_load("/nonexistent", &load) == NULL, "struct_size is 100000");
+  CHECK_ERROR(qwen3vl_chat_new(NULL, NULL) == NULL, "model is NULL");
+  CHECK_ERROR(qwen3vl_chat_add_image_file(NULL, picture) == QWEN3VL_ERROR, "chat is NULL");
+  CHECK_ERROR(qwen3vl_chat_ask(NULL, "x", NULL, NULL, NULL) == QWEN3VL_ERROR, "chat is NULL");
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, "You answer briefly.");
+  CHECK_ERROR(qwen3vl_chat_add_image_file(chat, NULL) == QWEN3VL_ERROR, "path is NULL");
+  CHECK_ERROR(qwen3vl_chat_add_image_file(chat, "/nonexistent.png") == QWEN3VL_ERROR, "/nonexistent.png");
+  CHECK_ERROR(qwen3vl_chat_add_video_file(chat, picture) == QWEN3VL_ERROR, "png");
+  CHECK_ERROR(qwen3vl_chat_add_image_rgb(chat, NULL, 1, 1) == QWEN3VL_ERROR, "pixels is NULL");
+  const uint8_t pixel[3] = {0, 0, 0};
+  CHECK_ERROR(qwen3vl_chat_add_image_rgb(chat, pixel, 0, 1) == QWEN3VL_ERROR, "0 x 1 pixels");
+  CHECK_ERROR(qwen3vl_chat_add_image_rgb(chat, pixel, 1 << 30, 1 << 30) == QWEN3VL_ERROR, "pixels");
+  CHECK_ERROR(qwen3vl_chat_ask(chat, NULL, NULL, NULL, NULL) == QWEN3VL_ERROR, "question is NULL");
+  qwen3vl_generate_options options = greedy();
+  options.max_new_tokens = -1;
+  CHECK_ERROR(qwen3vl_chat_ask(chat, "x", &options, NULL, NULL) == QWEN3VL_ERROR, "max_new_tokens is -1");
+  options = greedy();
+  options.top_p = 7;
+  CHECK_ERROR(qwen3vl_chat_ask(chat, "x", &options, NULL, NULL) == QWEN3VL_ERROR, "top_p");
+  /* A question that fails is taken back, and the chat goes on: a picture of an impossible shape, then a good one. */
+  options = greedy();
+  uint8_t* line = calloc(3, 300);
+  CHECK(qwen3vl_chat_add_image_rgb(chat, line, 300, 1) == QWEN3VL_OK);
+  free(line);
+  CHECK_ERROR(qwen3vl_chat_ask(chat, "x", &options, NULL, NULL) == QWEN3VL_ERROR, "aspect ratio");
+  CHECK(strcmp(qwen3vl_chat_answer(chat), "") == 0);
+  qwen3vl_chat_free(chat);
+  answers(model, picture);
+  /* Nothing happens. */
+  qwen3vl_chat_free(NULL);
+  qwen3vl_free(NULL);
+  qwen3vl_chat_cancel(NULL);
+  size_t count = 1;
+  CHECK(qwen3vl_chat_token_ids(NULL, &count) == NULL && count == 0);
+  CHECK(strcmp(qwen3vl_chat_answer(NULL), "") == 0);
+}
+
+static int cancel_other(void* user, const char* text, size_t length) {
+  (void)text;
+  (void)length;
+  qwen3vl_chat_cancel(user);
+  return 0;
+}
+
+/* Cancels from another thread, again and again, for one that comes before the call has begun does nothing. */
+struct canceller {
+  qwen3vl_chat* chat;
+  volatile int* done;
+};
+static void* cancel_until_done(void* argument) {
+  const struct canceller* canceller = argument;
+  const struct timespec moment = {0, 20000000};
+  while (!*canceller->done) {
+    nanosleep(&moment, NULL);
+    qwen3vl_chat_cancel(canceller->chat);
+  }
+  return NULL;
+}
+
+static void cancelling(qwen3vl_model* model, const char* picture) {
+  const qwen3vl_generate_options options = greedy();
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
+  CHECK(qwen3vl_chat_add_image_file(chat, picture) == QWEN3VL_OK);
+  struct heard heard = {"", 0, 0, 3};
+  CHECK(qwen3vl_chat_ask(chat, "Describe this image.", &options, hear, &heard) == QWEN3VL_CANCELLED);
+  CHECK(heard.pieces == 3);
+  CHECK(strcmp(heard.text, qwen3vl_chat_answer(chat)) == 0);
+  CHECK(strncmp(star, heard.text, heard.length) == 0 && heard.length > 0);
+  CHECK(qwen3vl_chat_finish_reason(chat) == QWEN3VL_FINISH_CANCELLED);
+  CHECK(qwen3vl_chat_ask(chat, "How many shapes are there?", &options, cancel_other, chat) == QWEN3VL_CANCELLED);
+  CHECK(qwen3vl_chat_ask(chat, "How many shapes are there?", &options, NULL, NULL) == QWEN3VL_OK);
+  /* A prompt that takes a while to read. */
+  char* prompt = malloc(200001);
+  for (int i = 0; i < 200000; ++i) prompt[i] = "Describe this image. "[i % 21];
+  prompt[200000] = 0;
+  volatile int done = 0;
+  struct canceller canceller = {chat, &done};
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, cancel_until_done, &canceller) == 0);
+  CHECK(qwen3vl_chat_ask(chat, prompt, &options, NULL, NULL) == QWEN3VL_CANCELLED);
+  done = 1;
+  pthread_join(thread, NULL);
+  free(prompt);
+  /* It was taken back. */
+  CHECK(qwen3vl_chat_ask(chat, "How many shapes are there?", &options, NULL, NULL) == QWEN3VL_OK);
+  CHECK(strcmp(qwen3vl_chat_answer(chat), "There are two shapes.") == 0);
+  qwen3vl_chat_free(chat);
+}
+
+struct work {
+  const char *folder, *picture;
+};
+static void* load_and_answer(void* argument) {
+  const struct work* work = argument;
+  CHECK_ERROR(qwen3vl_load("/nonexistent/thread", NULL) == NULL, "/nonexistent/thread");
+  qwen3vl_load_options load = QWEN3VL_LOAD_OPTIONS_INIT;
+  load.threads = 1;
+  qwen3vl_model* model = qwen3vl_load(work->folder, &load);
+  CHECK(model != NULL);
+  answers(model, work->picture);
+  qwen3vl_free(model);
+  return NULL;
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  CHECK(qwen3vl_c_api_version() == QWEN3VL_C_API_VERSION);
+  CHECK(strstr(qwen3vl_version(), "libqwen3vl-tiny-shapes ") == qwen3vl_version());
+  CHECK(strcmp(qwen3vl_last_error(), "") == 0);
+  struct progress progress = {0, 0, 0};
+  qwen3vl_load_options load = QWEN3VL_LOAD_OPTIONS_INIT;
+  load.threads = 1;
+  load.progress = note_progress;
+  load.user = &progress;
+  qwen3vl_model* model = qwen3vl_load(argv[1], &load);
+  CHECK(model != NULL);
+  if (model == NULL) return 1;
+  CHECK(progress.calls > 2 && progress.last == progress.total && progress.total > 1000000);
+  answers(model, argv[2]);
+  pixels_and_limits(model);
+  errors(model, argv[2]);
+  cancelling(model, argv[2]);
+
+  struct work work = {argv[1], argv[2]};
+  pthread_t threads[2];
+  for (int i = 0; i < 2; ++i) CHECK(pthread_create(&threads[i], NULL, load_and_answer, &work) == 0);
+  for (int i = 0; i < 2; ++i) pthread_join(threads[i], NULL);
+  CHECK(strstr(qwen3vl_last_error(), "/nonexistent/thread") == NULL); /* errors are their thread's own */
+
+  /* A chat outlives the handle of its model. */
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
+  qwen3vl_free(model);
+  const qwen3vl_generate_options options = greedy();
+  CHECK(qwen3vl_chat_ask(chat, "Hello!", &options, NULL, NULL) == QWEN3VL_OK);
+  CHECK(qwen3vl_chat_answer(chat)[0] != 0);
+  qwen3vl_chat_free(chat);
+  if (failures == 0) puts("all passed");
+  return failures == 0 ? 0 : 1;
+}
