@@ -144,11 +144,16 @@ BOOST_AUTO_TEST_CASE(enormous_promises_are_refused_before_any_work) {
   const test::TemporaryFolder folder;
   std::string many = head(2, 1);
   for (int i = 0; i < 17; ++i) many += frame(65535, 65535, std::string("\x02\x00", 2));
-  BOOST_TEST(fails_with([&] { GifFile(folder.write("area.gif", many)); }, "its frames have more than 68719476736"));
+  BOOST_TEST(fails_with([&] { GifFile(folder.write("area.gif", many)); },
+                        "more pixels than the limit of 68719476736 (ImageLimits::max_clip_pixels)"));
   many = head(2, 1);
   const std::string one = frame(1, 1, std::string("\x02\x00", 2));
-  for (std::size_t i = 0; i <= GifFile::max_frames; ++i) many += one;
-  BOOST_TEST(fails_with([&] { GifFile(folder.write("count.gif", many)); }, "it has more than 1048576 frames"));
+  for (int i = 0; i < 4; ++i) many += one;
+  const auto path = folder.write("count.gif", many);
+  BOOST_TEST(GifFile(path, {}, {.max_frames = 4}).metadata().total_num_frames == 4);
+  BOOST_TEST(fails_with([&] { GifFile(path, {}, {.max_frames = 3}); }, "the limit of 3 (ImageLimits::max_frames)"));
+  BOOST_TEST(fails_with([&] { GifFile(path, {}, {.max_pixels = 1}); }, "(ImageLimits::max_pixels)"));
+  BOOST_TEST(fails_with([&] { GifFile(path, {}, {.max_file_bytes = 9}); }, "(ImageLimits::max_file_bytes)"));
 }
 
 BOOST_AUTO_TEST_CASE(every_truncation_and_many_changes_are_an_error_or_a_clip) {

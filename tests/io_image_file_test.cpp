@@ -136,6 +136,67 @@ BOOST_AUTO_TEST_CASE(a_jpeg_with_too_large_tables_never_reaches_the_decoder) {
   BOOST_TEST(fails_with([&] { decode(jpeg); }, "a Huffman table of more than 256 codes"));
 }
 
+BOOST_AUTO_TEST_CASE(chunks_of_a_png_are_checked_before_it_reaches_the_decoder) {
+  const std::string png = test::read_file(images / "astronaut.png");
+  const std::size_t data = png.find("IDAT");
+  std::string changed = png;
+  changed.replace(data - 4, 4, "\x7f\xff\xff\xff");  // stb_image would ask for 2 GiB
+  BOOST_TEST(fails_with([&] { decode(changed); }, "reaches past its end"));
+  changed = png;
+  changed.replace(data, 4, "\x1b[2J");  // stb_image would print it
+  BOOST_TEST(fails_with([&] { decode(changed); }, "of a kind that is not known"));
+  BOOST_TEST(fails_with([&] { decode(png.substr(0, png.size() - 12)); }, "has no end"));
+  BOOST_TEST(fails_with([&] { decode(png.substr(0, png.size() - 14)); }, "ends within a chunk"));
+}
+
+// One pixel, and behind it data that unpack to 40 times what the file has.
+BOOST_AUTO_TEST_CASE(a_picture_takes_no_more_memory_than_its_pixels_need) {
+  const auto picture = [](int runs) {
+    std::string bits;
+    const auto put = [&](std::uint32_t value, int count) {
+      for (int i = 0; i < count; ++i) bits += (value >> i & 1) != 0 ? '1' : '0';
+    };
+    const auto put_code = [&](std::uint32_t value, int count) {
+      for (int i = count; i-- > 0;) put(value >> i, 1);
+    };
+    put(0b011, 3);                                  // one block of fixed codes
+    for (int i = 0; i < 4; ++i) put_code(0x30, 8);  // four zeros: the pixel's row
+    for (int i = 0; i < runs; ++i) {
+      put_code(0b11000101, 8);  // 258 bytes
+      put_code(0, 5);           // as the one before
+    }
+    put_code(0, 7);  // the end
+    std::string data = "\x78\x01";
+    for (std::size_t i = 0; i < bits.size(); i += 8) {
+      int byte = 0;
+      for (std::size_t k = 0; k < 8 && i + k < bits.size(); ++k) byte |= (bits[i + k] - '0') << k;
+      data += static_cast<char>(byte);
+    }
+    const auto chunk = [](const std::string& kind, const std::string& body) {
+      std::string size;
+      for (int i = 3; i >= 0; --i) size += static_cast<char>(body.size() >> (8 * i));
+      return size + kind + body + "crc.";
+    };
+    return "\x89PNG\r\n\x1a\n" + chunk("IHDR", "\0\0\0\1\0\0\0\1\x08\2\0\0\0"s) + chunk("IDAT", data) +
+           chunk("IEND", "");
+  };
+  BOOST_TEST(decode(picture(0)).width == 1);
+  BOOST_TEST(decode(picture(100)).width == 1);
+  BOOST_TEST(fails_with([&] { decode(picture(40'000)); }, "than a picture of 1 x 1 can need"));
+}
+
+BOOST_AUTO_TEST_CASE(scans_of_a_jpeg_are_limited) {
+  const std::string jpeg = test::read_file(images / "chelsea.jpg");
+  const std::size_t scan = jpeg.find("\xff\xda");
+  BOOST_REQUIRE(scan != std::string::npos);
+  const std::string header = jpeg.substr(scan, 2 + 12);  // of three channels
+  std::string many = jpeg.substr(0, jpeg.size() - 2);
+  for (int i = 0; i < 100; ++i) many += header;
+  BOOST_TEST(fails_with([&] { decode(many + "\xff\xd9"); }, "more scans than the limit (ImageLimits::max_scans)"));
+  BOOST_TEST(decode(jpeg, {.max_scans = 1}).width > 0);
+  BOOST_TEST(fails_with([&] { decode(jpeg, {.max_scans = 0}); }, "max_scans"));
+}
+
 BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_pictures) {
   std::mt19937 random(1);
   int errors = 0;

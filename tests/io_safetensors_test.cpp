@@ -121,7 +121,11 @@ BOOST_AUTO_TEST_CASE(lying_header_lengths) {
                                      std::uint64_t{good_header.size() + 1}, std::uint64_t{rest.size()}})
     BOOST_TEST(refused(length_bytes(length) + rest, "header"), length);
   BOOST_TEST(refused("", "too few for a header"));
-  BOOST_TEST(refused(file_of(good_header, 32), "over the limit of 100", {.max_header_bytes = 100}));
+  BOOST_TEST(refused(file_of(good_header, 32), "over the limit of 100 (SafetensorsLimits::max_header_bytes)",
+                     {.max_header_bytes = 100}));
+  BOOST_TEST(open(file_of(good_header, 32), {.max_tensors = 2}).tensors().size() == 2u);
+  BOOST_TEST(refused(file_of(good_header, 32), "the limit of 1 (SafetensorsLimits::max_tensors)", {.max_tensors = 1}));
+  BOOST_TEST(refused(file_of(good_header, 32), "at most 1 sizes (SafetensorsLimits::max_rank)", {.max_rank = 1}));
 }
 
 BOOST_AUTO_TEST_CASE(a_huge_header_costs_nothing) {

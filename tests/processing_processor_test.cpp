@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "qwen3vl/io/json_file.hpp"
+#include "qwen3vl/io/write_image.hpp"
 #include "qwen3vl/processing/json_text.hpp"
 #include "qwen3vl/processing/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
@@ -320,6 +321,59 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q")}, {}, {}, {}, beside),
               "1 clips were handed over beside the messages for which no part asks");
+}
+
+BOOST_AUTO_TEST_CASE(limits_can_be_changed_and_are_named) {
+  ProcessorOptions options{.media_directory = tiny_shapes / "expected"};
+  const Conversation picture = {user({image("images/01.png"), text("What is this?")})};
+  const auto tokens = static_cast<std::size_t>(tiny().apply_chat_template(picture, {}, options).length());
+  options.max_tokens = tokens;
+  BOOST_TEST(tiny().apply_chat_template(picture, {}, options).length() == static_cast<index_t>(tokens));
+  options.max_tokens = tokens - 1;
+  CHECK_FAILS(
+      tiny().apply_chat_template(picture, {}, options),
+      concat("the prompt has ", tokens, " tokens, over the limit of ", tokens - 1, " (ProcessorOptions::max_tokens)"));
+  options.max_tokens = 10;  // fewer than the picture alone has: told before its placeholders are written out
+  CHECK_FAILS(tiny().apply_chat_template(std::vector<Conversation>{{user("a")}, picture}, {}, options),
+              "prompt 1 has ");
+  const Conversation clip = {user({video("clips/01"), text("?")})};
+  CHECK_FAILS(tiny().apply_chat_template(clip, {}, options), "(ProcessorOptions::max_tokens)");
+
+  options.max_tokens = 1 << 20;
+  options.limits.max_pixels = 100;
+  CHECK_FAILS(tiny().apply_chat_template(picture, {}, options),
+              "over the limit of 100 pixels (ImageLimits::max_pixels)");
+  CHECK_FAILS(tiny().apply_chat_template(clip, {}, options), "(ImageLimits::max_pixels)");
+  CHECK_FAILS(
+      tiny().apply_chat_template(Conversation{user({video(QWEN3VL_TEST_DATA "/assets/gif/plain.gif")})}, {}, options),
+      "(ImageLimits::max_pixels)");
+
+  const std::string messages = R"([{"role": "user", "content": "x"}])";
+  BOOST_TEST(messages_from_json(messages, {.max_bytes = messages.size(), .max_depth = 2}).size() == 1u);
+  CHECK_FAILS(messages_from_json(messages, {.max_bytes = 9}), "at most 9 are read (MessageLimits::max_bytes)");
+  CHECK_FAILS(messages_from_json(messages, {.max_depth = 1}), "is nested deeper than 1 (MessageLimits::max_depth)");
+}
+
+BOOST_AUTO_TEST_CASE(errors_about_media_name_the_file) {
+  const std::string still = QWEN3VL_TEST_DATA "/assets/gif/one_frame.gif";
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video(still)})}),
+              "messages[0].content[0]: " + still + ": t:1 must be larger than temporal_factor:2");
+  ContentPart list = video();
+  list.frames = {"images/01.png"};
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("x"), user({text("y"), list})}, {}, here),
+              "messages[1].content[1]: the list of pictures that begins with ");
+  // A picture of this shape is refused before its pixels are touched, by the name of its file.
+  const test::TemporaryFolder folder;
+  write_image(folder / "thin.png",
+              {.height = 1, .width = 201, .channels = 3, .pixels = std::vector<std::uint8_t>(603)});
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({image((folder / "thin.png").string())})}),
+              "thin.png: absolute aspect ratio must be smaller than 200");
+  // Beside the messages, there is no name to tell.
+  std::vector<Video> beside;
+  beside.push_back(open_video(still));
+  CHECK_FAILS(tiny()(std::string("<|vision_start|><|video_pad|><|vision_end|>"), {}, {}, beside),
+              "video 0: t:1 must be");
 }
 
 BOOST_AUTO_TEST_CASE(pictures_beside_the_messages) {

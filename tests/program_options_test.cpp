@@ -45,6 +45,7 @@ BOOST_AUTO_TEST_CASE(clips) {
   BOOST_TEST(tokens("--source-fps 1 --fps 1") == tokens("--all-frames"));
   BOOST_TEST(tokens("--source-fps 2 --fps 1") < tokens("--all-frames"));
   check_error(run("--fps 1 --num-frames 4" + what), "--fps");
+  check_error(run("--seed -1" + what), "--seed");
   check_error(run("--fps 0" + what), "--fps");
   check_error(run("--num-frames 0" + what), "--num-frames");
   check_error(run("--prompt x --video /nonexistent.mp4"), "cannot open /nonexistent.mp4");

@@ -146,7 +146,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   number("--top-p", generate.top_p, "Sample among the likeliest that make up P")->check(CLI::Range(0.0, 1.0));
   number("--min-p", generate.min_p, "Sample among those of at least P times the likeliest")
       ->check(CLI::Range(0.0, 1.0));
-  number("--seed", generate.seed, "Makes sampling repeatable");
+  number("--seed", generate.seed, "Makes sampling repeatable")->check(CLI::NonNegativeNumber);
   number("--repetition-penalty", generate.repetition_penalty,
          "Above 1: what has occurred, prompt included, is less likely")
       ->check(positive);

@@ -32,11 +32,6 @@ inline bool is_gif(std::span<const std::byte> file) {
 /// whole hundredths of a second, 0 counting as 10; unknown if no frame has a delay.
 class GifFile {
  public:
-  static constexpr std::size_t max_frames = std::size_t{1} << 20;
-  /// Pixels of all frames together. A few bytes can stand for thousands of pixels, so that the size of the file says
-  /// nothing about the time to decode it.
-  static constexpr std::uint64_t max_painted_pixels = std::uint64_t{1} << 36;
-
   /// Looks through the file without decoding frames. Throws Error that names the file and says what is wrong.
   explicit GifFile(const std::filesystem::path& path, std::optional<double> fps = std::nullopt,
                    const ImageLimits& limits = {})
@@ -46,7 +41,7 @@ class GifFile {
       : file_(std::move(file)), name_(std::move(name)) {
     if (file_.bytes().size() > limits.max_file_bytes)
       fail(name_, " has ", file_.bytes().size(), " bytes, more than the limit of ", limits.max_file_bytes,
-           " (ImageLimits)");
+           " (ImageLimits::max_file_bytes)");
     if (!is_gif(file_.bytes())) fail(name_, " is not a GIF");
     scan(fps, limits);
   }
@@ -111,7 +106,7 @@ class GifFile {
     const std::size_t width = number(6), height = number(8);
     if (width < 1 || height < 1 || width > limits.max_pixels / height)
       fail(name_, " is a clip of ", width, " x ", height, ", which is nothing or over the limit of ", limits.max_pixels,
-           " pixels (ImageLimits)");
+           " pixels (ImageLimits::max_pixels)");
     const auto table_size = [](int flags) { return flags & 0x80 ? std::size_t{2} << (flags & 7) : std::size_t{0}; };
     const std::size_t colours = table_size(byte(10)), palette = 13;
     std::size_t at = palette + colours * 3;
@@ -138,7 +133,8 @@ class GifFile {
         }
         at = skip_blocks(at + 2);
       } else if (kind == 0x2c) {
-        if (frames_.size() == max_frames) damaged(concat("it has more than ", max_frames, " frames"));
+        if (frames_.size() >= limits.max_frames)
+          fail(name_, " has more frames than the limit of ", limits.max_frames, " (ImageLimits::max_frames)");
         next.left = number(at + 1), next.top = number(at + 3), next.width = number(at + 5),
         next.height = number(at + 7);
         const int flags = byte(at + 9);
@@ -153,7 +149,9 @@ class GifFile {
         if (next.colour_bits < 1 || next.colour_bits > 8)
           damaged(concat("a frame whose codes begin with ", int{next.colour_bits}, " bits"));
         pixels += std::uint64_t{next.width} * next.height;
-        if (pixels > max_painted_pixels) damaged(concat("its frames have more than ", max_painted_pixels, " pixels"));
+        if (pixels > limits.max_clip_pixels)
+          fail(name_, " has frames of more pixels than the limit of ", limits.max_clip_pixels,
+               " (ImageLimits::max_clip_pixels)");
         next.data = at;
         at = skip_blocks(at);
         next.data_size = at - next.data;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #include "qwen3vl/io/exif.hpp"
 #include "qwen3vl/io/jpeg_check.hpp"
 #include "qwen3vl/io/mapped_file.hpp"
+#include "qwen3vl/io/png_check.hpp"
+#include "qwen3vl/io/stb_memory.hpp"
 
 // stb_image as internal functions of each translation unit that includes this header, in a namespace of their own, so
 // that a program may also use stb_image itself. Only PNG and JPEG are compiled in: its other readers are the ones with
@@ -36,6 +39,9 @@
 #define STBI_NO_HDR
 #define STBI_ONLY_PNG
 #define STBI_ONLY_JPEG
+#define STBI_MALLOC(bytes) ::qwen3vl::detail::StbMemory::allocate(bytes)
+#define STBI_REALLOC(piece, bytes) ::qwen3vl::detail::StbMemory::reallocate(piece, bytes)
+#define STBI_FREE(piece) ::std::free(piece)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wsign-compare"
@@ -47,6 +53,9 @@ namespace qwen3vl::stb {
 #pragma GCC diagnostic pop
 #undef STB_IMAGE_IMPLEMENTATION
 #undef STB_IMAGE_STATIC
+#undef STBI_MALLOC
+#undef STBI_REALLOC
+#undef STBI_FREE
 
 namespace qwen3vl {
 
@@ -69,10 +78,16 @@ struct Image {
   }
 };
 
-/// What is accepted. A small file can hold an enormous picture, so the header is asked before anything is decoded.
+/// What is accepted of pictures and clips. A small file can hold an enormous picture, so the header is asked before
+/// anything is decoded. Errors name the limit.
 struct ImageLimits {
   std::size_t max_pixels = 178'956'970;  ///< where Pillow stops, too
   std::size_t max_file_bytes = std::size_t{1} << 30;
+  std::size_t max_scans = 100;                    ///< of a JPEG; progressive ones have about ten
+  std::size_t max_frames = std::size_t{1} << 21;  ///< of a clip; 19 hours at 30 frames a second
+  /// Pixels of all frames of a GIF together. A few bytes can stand for thousands of pixels, so that the size of the
+  /// file says nothing about the time to decode it.
+  std::uint64_t max_clip_pixels = std::uint64_t{1} << 36;
 };
 
 namespace detail {
@@ -105,8 +120,10 @@ inline Image upright(Image image, int orientation) {
 inline Image decode_image(std::span<const std::byte> file, const std::string& name, const ImageLimits& limits = {}) {
   if (file.empty()) fail(name, " is empty; wanted a PNG or JPEG picture");
   if (file.size() > limits.max_file_bytes || file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
-    fail(name, " has ", file.size(), " bytes, more than the limit of ", limits.max_file_bytes, " (ImageLimits)");
-  if (!jpeg_huffman_tables_fit(file)) fail(name, " is damaged: a Huffman table of more than 256 codes");
+    fail(name, " has ", file.size(), " bytes, more than the limit of ", limits.max_file_bytes,
+         " (ImageLimits::max_file_bytes)");
+  if (const char* const problem = jpeg_problem(file, limits.max_scans)) fail(name, " is damaged: ", problem);
+  if (const char* const problem = png_problem(file)) fail(name, " is damaged: ", problem);
   const auto* const bytes = reinterpret_cast<const stb::stbi_uc*>(file.data());
   const int size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
@@ -114,9 +131,12 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
     fail(name, " is not a PNG or JPEG picture (", stb::stbi_failure_reason(), ")");
   if (width < 1 || height < 1 || static_cast<std::size_t>(width) > limits.max_pixels / static_cast<std::size_t>(height))
     fail(name, " is a picture of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
-         " pixels (ImageLimits)");
+         " pixels (ImageLimits::max_pixels)");
+  const detail::StbMemory memory(detail::StbMemory::for_picture(height, width, file.size()));
   const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
       stb::stbi_load_from_memory(bytes, size, &width, &height, &channels, 0), stb::stbi_image_free);
+  if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
+    fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height, " can need: damaged?");
   if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
   Image image{.height = height, .width = width, .channels = channels, .pixels = {}};
   image.pixels.assign(pixels.get(), pixels.get() + image.offset(height, 0));

@@ -27,13 +27,13 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& name,
   using nlohmann::json;
   using Event = json::parse_event_t;
   if (text.size() > limits.max_bytes)
-    fail(name, " has ", text.size(), " bytes, more than the limit of ", limits.max_bytes);
+    fail(name, " has ", text.size(), " bytes, more than the limit of ", limits.max_bytes, " (JsonLimits::max_bytes)");
   // The parser takes this byte for the end of the text and would not look at what follows.
   if (text.find('\0') != std::string_view::npos) fail(name, " is not valid JSON: it contains a zero byte");
   std::vector<std::set<std::string>> keys;  // of each open object
   const auto check = [&](int depth, Event event, json& value) {
     if ((event == Event::object_start || event == Event::array_start) && depth >= limits.max_depth)
-      fail(name, " nests deeper than ", limits.max_depth, " levels");
+      fail(name, " nests deeper than ", limits.max_depth, " levels (JsonLimits::max_depth)");
     if (!limits.unique_keys) return true;
     if (event == Event::object_start) keys.emplace_back();
     if (event == Event::object_end) keys.pop_back();

@@ -35,10 +35,8 @@ namespace qwen3vl {
 /// The file is the only one read: those that it names are not opened, nor is the network.
 class LibavVideo {
  public:
-  static constexpr std::size_t max_packets = std::size_t{1} << 21;  ///< 19 hours at 30 frames a second
-
-  /// Of `limits`, only max_pixels counts: films are larger than pictures. Throws Error that names the file and says
-  /// what is wrong.
+  /// Of `limits`, only max_pixels and max_frames count: films are larger than pictures. Throws Error that names the
+  /// file and says what is wrong.
   explicit LibavVideo(const std::filesystem::path& path, std::optional<double> fps = std::nullopt,
                       const ImageLimits& limits = {})
       : LibavVideo(MappedFile::open(path), path.string(), fps, limits) {}
@@ -99,7 +97,7 @@ class LibavVideo {
     if (width < 1 || height < 1 ||
         static_cast<std::size_t>(width) > limits_.max_pixels / static_cast<std::size_t>(height))
       fail(name_, " is a clip of ", width, " x ", height, ", which is nothing or over the limit of ",
-           limits_.max_pixels, " pixels (ImageLimits)");
+           limits_.max_pixels, " pixels (ImageLimits::max_pixels)");
     const AVCodec* const decoder = avcodec_find_decoder(parameters.codec_id);
     if (decoder == nullptr)
       fail(name_, " is encoded as ", avcodec_get_name(parameters.codec_id),
@@ -160,7 +158,8 @@ class LibavVideo {
     std::size_t packets = 0;
     int result = 0;
     while ((result = input_->read_packet(*packet_)) >= 0) {
-      if (++packets > max_packets) fail(name_, " has more than ", max_packets, " frames");
+      if (++packets > limits_.max_frames)
+        fail(name_, " has more frames than the limit of ", limits_.max_frames, " (ImageLimits::max_frames)");
       const std::int64_t time = packet_->pts;
       const bool key = (packet_->flags & AV_PKT_FLAG_KEY) != 0;
       if (time == AV_NOPTS_VALUE || (packet_->flags & (AV_PKT_FLAG_CORRUPT | AV_PKT_FLAG_DISCARD)) != 0) sure = false;

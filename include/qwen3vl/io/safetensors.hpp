@@ -25,6 +25,7 @@ namespace qwen3vl {
 struct SafetensorsLimits {
   std::size_t max_header_bytes = 100'000'000;  ///< as the reference implementation has it
   std::size_t max_rank = 16;
+  std::size_t max_tensors = std::size_t{1} << 20;  ///< in one file
 };
 
 class SafetensorsFile {
@@ -76,7 +77,8 @@ class SafetensorsFile {
     if (header_size > bytes.size() - sizeof header_size)
       broken("its header of ", header_size, " bytes does not fit the file of ", bytes.size());
     if (header_size > limits.max_header_bytes)
-      broken("its header of ", header_size, " bytes is over the limit of ", limits.max_header_bytes);
+      fail(name_, " has a header of ", header_size, " bytes, over the limit of ", limits.max_header_bytes,
+           " (SafetensorsLimits::max_header_bytes)");
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof header_size, header_size);
     const std::span<const std::byte> data = bytes.subspan(sizeof header_size + header_size);
     if (text.empty() || text.front() != '{') broken("its header is not a JSON object");
@@ -86,6 +88,8 @@ class SafetensorsFile {
       if (name == "__metadata__") {
         read_metadata(entry);
       } else {
+        if (tensors_.size() >= limits.max_tensors)
+          fail(name_, " has more tensors than the limit of ", limits.max_tensors, " (SafetensorsLimits::max_tensors)");
         tensors_.push_back(read_entry(name, entry, data, limits));
       }
     }
@@ -114,7 +118,8 @@ class SafetensorsFile {
       broken("the dtype of ", shown(name), " is '", shown(dtype->get<std::string>()), "', which is not known");
     tensor.dtype = *known;
     if (!shape->is_array() || shape->size() > limits.max_rank)
-      broken("the shape of ", shown(name), " is not a list of at most ", limits.max_rank, " sizes");
+      broken("the shape of ", shown(name), " is not a list of at most ", limits.max_rank,
+             " sizes (SafetensorsLimits::max_rank)");
     std::uint64_t size = size_of(tensor.dtype);
     // Whoever multiplies only some extents must not overflow either, even if another one is zero.
     index_t without_zeros = static_cast<index_t>(size);

@@ -1,6 +1,7 @@
 /// Reading JSON that decides what a prompt says: key order kept, numbers exact, hostile input refused.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -18,6 +19,12 @@ namespace qwen3vl {
 /// Longer JSON texts are refused before anything is read: pictures are named by path, so no conversation needs more.
 inline constexpr std::size_t max_json_bytes = std::size_t{64} << 20;
 
+/// How much is read of JSON that becomes part of a prompt (conversations, tools). Errors name the limit.
+struct MessageLimits {
+  std::size_t max_bytes = max_json_bytes;
+  int max_depth = max_json_depth;  ///< arguments of tools may not be deeper than the default in any case
+};
+
 namespace detail {
 
 /// Builds an `ordered_json` from nlohmann's events. Its own DOM builder will not do: it rounds integers beyond 64 bits
@@ -27,7 +34,7 @@ class OrderedJsonBuilder : public nlohmann::json_sax<nlohmann::ordered_json> {
  public:
   using Json = nlohmann::ordered_json;
 
-  explicit OrderedJsonBuilder(std::string_view where) : where_(where) {}
+  OrderedJsonBuilder(std::string_view where, int max_depth) : where_(where), max_depth_(max_depth) {}
   Json take() { return std::move(root_); }
 
   bool null() override { return add(nullptr); }
@@ -62,9 +69,8 @@ class OrderedJsonBuilder : public nlohmann::json_sax<nlohmann::ordered_json> {
   };
 
   bool open(Json&& empty) {
-    if (open_.size() >= static_cast<std::size_t>(max_json_depth)) {
-      fail(where_, " is nested deeper than ", max_json_depth);
-    }
+    if (open_.size() >= static_cast<std::size_t>(std::max(max_depth_, 0)))
+      fail(where_, " is nested deeper than ", max_depth_, " (MessageLimits::max_depth)");
     open_.push_back({std::move(empty), {}, {}});
     return true;
   }
@@ -98,6 +104,7 @@ class OrderedJsonBuilder : public nlohmann::json_sax<nlohmann::ordered_json> {
   }
 
   std::string where_;
+  int max_depth_;
   Json root_;
   std::vector<Level> open_;
 };
@@ -105,9 +112,11 @@ class OrderedJsonBuilder : public nlohmann::json_sax<nlohmann::ordered_json> {
 }  // namespace detail
 
 /// Parses `text`; errors begin with `where` (a file name, or what the text is).
-inline nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view where) {
-  if (text.size() > max_json_bytes) fail(where, " has ", text.size(), " bytes; at most ", max_json_bytes, " are read");
-  detail::OrderedJsonBuilder builder(where);
+inline nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view where,
+                                                 const MessageLimits& limits = {}) {
+  if (text.size() > limits.max_bytes)
+    fail(where, " has ", text.size(), " bytes; at most ", limits.max_bytes, " are read (MessageLimits::max_bytes)");
+  detail::OrderedJsonBuilder builder(where, limits.max_depth);
   nlohmann::ordered_json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }

@@ -174,9 +174,9 @@ Conversation messages_from_json(const Json& value) {
   return messages;
 }
 
-/// The same from JSON text (at most `max_json_bytes`, nested at most `max_json_depth`).
-inline Conversation messages_from_json(std::string_view text) {
-  return messages_from_json(parse_ordered_json(text, "messages"));
+/// The same from JSON text.
+inline Conversation messages_from_json(std::string_view text, const MessageLimits& limits = {}) {
+  return messages_from_json(parse_ordered_json(text, "messages", limits));
 }
 
 }  // namespace qwen3vl

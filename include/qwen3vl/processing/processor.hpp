@@ -43,6 +43,10 @@ struct ProcessorOptions {
   VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
   /// Told of each frame of a clip: frames done, frames in all.
   VideoProgress video_progress = {};
+  ImageLimits limits{};  ///< of the pictures and clips that messages name
+  /// Tokens of one prompt, pictures and clips included. Several times what the released models can read: beyond it, a
+  /// prompt is a mistake, and would only be noticed when memory runs out.
+  std::size_t max_tokens = std::size_t{1} << 20;
 };
 
 /// How tokens become text.
@@ -101,8 +105,9 @@ class Processor {
   /// that of the `<|video_pad|>`.
   ModelInputs operator()(std::span<const std::string> texts, std::span<const Image> images = {},
                          const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
-    const std::vector<const VideoProcessorOptions*> own(videos.size(), nullptr);
-    return process(texts, images, options, videos, own);
+    std::vector<Clip> clips(videos.size());
+    for (std::size_t i = 0; i < videos.size(); ++i) clips[i] = {nullptr, concat("video ", i), {}};
+    return process(texts, images, options, videos, clips);
   }
 
   /// The same for one prompt.
@@ -140,9 +145,11 @@ class Processor {
     }
     if (!images.empty()) fail(images.size(), " pictures were handed over beside the messages for which no part asks");
     if (!videos.empty()) fail(videos.size(), " clips were handed over beside the messages for which no part asks");
-    std::vector<const VideoProcessorOptions*> own;
-    for (const auto& settings : media.video_options) own.push_back(settings ? &*settings : nullptr);
-    return process(prompts, media.images, processor_options, media.videos, own);
+    std::vector<Clip> clips;
+    for (std::size_t i = 0; i < media.videos.size(); ++i)
+      clips.push_back(
+          {media.video_options[i] ? &*media.video_options[i] : nullptr, media.video_places[i], media.video_files[i]});
+    return process(prompts, media.images, processor_options, media.videos, clips);
   }
 
   // ---- from the model
@@ -205,11 +212,25 @@ class Processor {
     std::vector<Image> images;
     std::vector<Video> videos;
     std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of clips whose part has options of its own
+    std::vector<std::string> video_places, video_files;
   };
+
+  /// What goes with a clip: options of its own, and how errors call it.
+  struct Clip {
+    const VideoProcessorOptions* options = nullptr;
+    std::string place;
+    std::string file;
+  };
+
+  /// An error about a medium, with the name of its file where `what` does not have it.
+  [[noreturn]] static void fail_about(std::string_view place, std::string_view file, std::string_view what) {
+    if (file.empty() || what.find(file) != std::string_view::npos) fail(place, ": ", what);
+    fail(place, ": ", file, ": ", what);
+  }
 
   ModelInputs process(std::span<const std::string> texts, std::span<const Image> images,
                       const ProcessorOptions& options, std::span<Video> videos,
-                      std::span<const VideoProcessorOptions* const> video_options) const {
+                      std::span<const Clip> about_videos) const {
     if (texts.empty()) fail("no text was given");
     // Checked before any pixel is touched; transformers' words.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
@@ -222,7 +243,7 @@ class Processor {
     }
     std::vector<VideoPatches> clips;
     for (std::size_t i = 0; i < videos.size(); ++i) {
-      const VideoProcessorOptions* const own = video_options[i];
+      const VideoProcessorOptions* const own = about_videos[i].options;
       const VideoProcessorOptions& settings = own != nullptr   ? *own
                                               : options.videos ? *options.videos
                                                                : video_processor_.options();
@@ -231,10 +252,11 @@ class Processor {
       } catch (const Error& error) {
         // What is wrong with the settings is not this clip's fault.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
-        fail("video ", i, ": ", error.what());
+        fail_about(about_videos[i].place, about_videos[i].file, error.what());
       }
     }
     VideoFeatures features = join(std::move(clips));
+    check_visual_tokens(texts, inputs.image_grid_thw, features.video_grid_thw, options);
     auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, image_processor_.merge_size());
     expanded = expand_video_placeholders(expanded, features.video_grid_thw, features.timestamps,
                                          video_processor_.options().merge_size, options.video_prompt);
@@ -242,15 +264,39 @@ class Processor {
     inputs.video_grid_thw = std::move(features.video_grid_thw);
     std::vector<std::vector<TokenId>> rows;
     rows.reserve(expanded.size());
-    for (const std::string& text : expanded) rows.push_back(tokenizer_.encode(text));
+    for (const std::string& text : expanded) {
+      rows.push_back(tokenizer_.encode(text));
+      if (rows.back().size() > options.max_tokens) too_long(rows.size() - 1, texts.size(), rows.back().size(), options);
+    }
     pad_rows(rows, pad_token_, options.padding_side.value_or(padding_side_), inputs);
     set_token_types(inputs);
     return inputs;
   }
 
+  /// Before placeholders are written out: each prompt's pictures and clips must leave it within the limit.
+  void check_visual_tokens(std::span<const std::string> texts, std::span<const GridThw> images,
+                           std::span<const GridThw> videos, const ProcessorOptions& options) const {
+    std::size_t image = 0, video = 0;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      std::size_t tokens = 0;
+      for (auto n = detail::count_occurrences(texts[i], image_placeholder); n > 0; --n)
+        tokens += static_cast<std::size_t>(images[image++].tokens(image_processor_.merge_size()));
+      for (auto n = detail::count_occurrences(texts[i], video_placeholder); n > 0; --n)
+        tokens += static_cast<std::size_t>(videos[video++].tokens(video_processor_.options().merge_size));
+      if (tokens > options.max_tokens) too_long(i, texts.size(), tokens, options);
+    }
+  }
+
+  [[noreturn]] static void too_long(std::size_t i, std::size_t prompts, std::size_t tokens,
+                                    const ProcessorOptions& options) {
+    fail(prompts > 1 ? concat("prompt ", i, " has ") : std::string("the prompt has "), tokens,
+         " tokens, over the limit of ", options.max_tokens, " (ProcessorOptions::max_tokens)");
+  }
+
   /// Appends the conversation's pictures; those without a name are taken off the front of `images`.
-  static void load_images(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
-                          std::span<const Image>& images, Media& media) {
+  void load_images(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
+                   std::span<const Image>& images, Media& media) const {
+    const ImageProcessor processor = options.images ? ImageProcessor(*options.images) : image_processor_;
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image)) {
       if (part->source.empty()) {
         if (images.empty()) fail(prefix, place, ": names no file, and no picture was handed over for it");
@@ -260,9 +306,11 @@ class Processor {
       }
       const auto path = media_path(part->source, options.media_directory, prefix + place);
       try {
-        media.images.push_back(load_image(path));
+        media.images.push_back(load_image(path, options.limits));
+        // Shapes that cannot be used are told here, where the file's name is known.
+        processor.resized_size(media.images.back().height, media.images.back().width);
       } catch (const Error& error) {
-        fail(prefix, place, ": ", error.what());
+        fail_about(prefix + place, path.string(), error.what());
       }
     }
   }
@@ -272,6 +320,8 @@ class Processor {
                    std::span<Video>& videos, Media& media) const {
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
       auto& own = media.video_options.emplace_back();
+      media.video_places.push_back(prefix + place);
+      auto& file = media.video_files.emplace_back();
       if (part->fps || part->num_frames || !part->frames.empty())
         own = options.videos ? *options.videos : video_processor_.options();
       if (part->fps) own->fps = part->fps, own->num_frames.reset();
@@ -282,10 +332,12 @@ class Processor {
           std::vector<std::filesystem::path> files;
           for (const std::string& frame : part->frames)
             files.push_back(media_path(frame, options.media_directory, "frame"));
-          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps));
+          file = concat("the list of pictures that begins with ", files.front().string());
+          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps, options.limits));
         } else if (!part->source.empty()) {
           const auto path = media_path(part->source, options.media_directory, "video");
-          media.videos.push_back(open_video(path, {.fps = part->source_fps}));
+          file = path.string();
+          media.videos.push_back(open_video(path, {.fps = part->source_fps, .limits = options.limits}));
         } else if (!videos.empty()) {
           media.videos.push_back(std::move(videos.front()));
           videos = videos.subspan(1);

@@ -249,7 +249,7 @@ class TokenizerFileReader {
 inline TokenizerFile TokenizerFile::parse(std::string_view json, std::string path) {
   TokenizerFile file;
   file.path = std::move(path);
-  if (json.size() > max_bytes) fail(file.path, " has more than ", max_bytes, " bytes");
+  if (json.size() > max_bytes) fail(file.path, " has more than ", max_bytes, " bytes (TokenizerFile::max_bytes)");
   file.strings.reserve(json.size() / 2);
   detail::TokenizerFileReader reader(file);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);

@@ -20,8 +20,9 @@ namespace qwen3vl {
 /// The value of `ChatTemplateOptions::tools` from JSON text: a list of functions, one function, or an object with the
 /// list as `tools`. A function is {"type": "function", "function": {"name": ...}}, which is kept as it is, or the inner
 /// object alone, which is wrapped so: the models are trained on that form. Throws Error that begins with `where`.
-inline nlohmann::ordered_json tools_from_json(std::string_view text, const std::string& where) {
-  nlohmann::ordered_json tools = parse_ordered_json(text, where);
+inline nlohmann::ordered_json tools_from_json(std::string_view text, const std::string& where,
+                                              const MessageLimits& limits = {}) {
+  nlohmann::ordered_json tools = parse_ordered_json(text, where, limits);
   if (tools.is_object()) {
     const auto list = tools.find("tools");
     nlohmann::ordered_json inner = list != tools.end() ? *list : nlohmann::ordered_json::array({tools});

@@ -1,0 +1,41 @@
+/// How much memory stb_image may ask for. A few kilobytes of compressed data can stand for gigabytes that no pixel of
+/// the picture needs, and stb_image would unpack them all.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+
+namespace qwen3vl::detail {
+
+/// Allows pieces of up to so many bytes on this thread, while it lives.
+class StbMemory {
+ public:
+  /// What stb_image needs before it knows the size of a picture, and for its tables.
+  static constexpr std::size_t least = std::size_t{1} << 20;
+
+  explicit StbMemory(std::size_t largest_piece) : before_(largest()) { largest() = largest_piece; }
+  StbMemory(const StbMemory&) = delete;
+  StbMemory& operator=(const StbMemory&) = delete;
+  ~StbMemory() { largest() = before_; }
+
+  /// What decoding a picture can take in one piece: pixels of 4 channels of 16 bits, or the coefficients of a JPEG's
+  /// channel, whose sides are whole blocks of 64 pixels; twice that, for buffers that grow by doubling.
+  static std::size_t for_picture(int height, int width, std::size_t file_bytes) {
+    return least + 2 * file_bytes +
+           32 * (static_cast<std::size_t>(height) + 64) * (static_cast<std::size_t>(width) + 64);
+  }
+
+  static void* allocate(std::size_t bytes) { return bytes <= largest() ? std::malloc(bytes) : nullptr; }
+  static void* reallocate(void* piece, std::size_t bytes) {
+    return bytes <= largest() ? std::realloc(piece, bytes) : nullptr;
+  }
+
+ private:
+  static std::size_t& largest() {
+    thread_local std::size_t bytes = least;
+    return bytes;
+  }
+  std::size_t before_;
+};
+
+}  // namespace qwen3vl::detail

@@ -1,0 +1,162 @@
+/// Targets: weights, their index, packed weights, and the configs of a checkpoint.
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <vector>
+
+#include "qwen3vl/config/compare.hpp"
+#include "qwen3vl/config/config_json.hpp"
+#include "qwen3vl/config/generation_config_json.hpp"
+#include "qwen3vl/config/released.hpp"
+#include "qwen3vl/io/checkpoint.hpp"
+#include "qwen3vl/io/npy.hpp"
+#include "qwen3vl/io/packed_file.hpp"
+#include "qwen3vl/io/safetensors.hpp"
+#include "qwen3vl/layers/rotary_embedding.hpp"
+#include "target.hpp"
+
+namespace fuzz {
+namespace {
+
+using namespace qwen3vl;
+
+std::string with_length(std::string_view header) {
+  const std::uint64_t size = header.size();
+  std::string file(sizeof size, '\0');
+  std::memcpy(file.data(), &size, sizeof size);
+  return file.append(header);
+}
+
+/// The first byte: 255 for a whole file; else the header follows, for so many bytes of data.
+void safetensors(Bytes bytes) {
+  static const MemoryFile file;
+  Input input(bytes);
+  const std::uint8_t data = input.byte();
+  const Bytes rest = input.rest();
+  file.set(data == 255 ? rest : as_bytes(with_length(as_text(rest)) + std::string(data, '\x3f')));
+  allow_errors([&] {
+    const auto opened = SafetensorsFile::open(file.path(), {.max_header_bytes = 4096, .max_rank = 8});
+    std::size_t total = 0;
+    for (const StoredTensor& tensor : opened.tensors()) {
+      require(opened.find(tensor.name) == &tensor, "a tensor is found by its name");
+      std::size_t count = 1;
+      for (const index_t extent : tensor.shape) count *= static_cast<std::size_t>(extent);
+      require(count * size_of(tensor.dtype) == tensor.bytes.size(), "bytes, shape and dtype agree");
+      total += tensor.bytes.size();
+      std::vector<float> floats(count);
+      std::vector<std::int64_t> integers(count);
+      allow_errors([&] { read_floats(tensor, floats); });
+      allow_errors([&] { read_int64s(tensor, integers); });
+    }
+    require(total < opened.file_bytes().size(), "tensors are inside the file");
+  });
+}
+
+/// The header's text, its length before it; the first byte says how much data follows, 255 that all is in the input.
+void npy(Bytes bytes) {
+  static const MemoryFile file;
+  Input input(bytes);
+  const std::uint8_t data = input.byte();
+  std::string contents(as_text(input.rest()));
+  if (data != 255) {
+    const std::string magic{"\x93NUMPY\x01\0", 8};
+    contents = magic + static_cast<char>(contents.size() & 0xff) + static_cast<char>(contents.size() >> 8) + contents +
+               std::string(data, '\x3f');
+  }
+  file.set(as_bytes(contents));
+  allow_errors([&] {
+    const NpyFile opened = NpyFile::open(file.path(), {.max_header_bytes = 1024, .max_rank = 8});
+    const StoredTensor& tensor = opened.tensor();
+    std::size_t count = 1;
+    for (const index_t extent : tensor.shape) count *= static_cast<std::size_t>(extent);
+    require(count * size_of(tensor.dtype) == tensor.bytes.size(), "bytes, shape and dtype agree");
+    std::vector<float> floats(count);
+    allow_errors([&] { read_floats(tensor, floats); });
+  });
+}
+
+void checkpoint_index(Bytes bytes) {
+  static const MemoryFile index;
+  static const Folder folder;
+  static const bool ready = [] {
+    folder.link("model.safetensors.index.json", index);
+    for (const char* const name : {"a", "b"}) {
+      std::ofstream shard(folder.path() / (std::string(name) + ".safetensors"), std::ios::binary);
+      shard << with_length(concat(R"({")", name, R"(.0":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})")) << "1234";
+    }
+    return true;
+  }();
+  require(ready, "the shards are written");
+  index.set(bytes);
+  allow_errors([&] {
+    const Checkpoint checkpoint = Checkpoint::open(folder.path(), {.max_header_bytes = 4096});
+    require(checkpoint.names().size() * 4 == checkpoint.total_bytes(), "a checkpoint has the tensors of its shards");
+    require(!checkpoint.fingerprint().empty() || checkpoint.names().empty(), "files have a fingerprint");
+  });
+}
+
+/// Flags, sizes of two pieces, then the bytes after the header.
+void packed_file(Bytes bytes) {
+  static const MemoryFile file;
+  constexpr std::string_view identity = "qwen3vl weights of a test\nlayout 1\n";
+  Input input(bytes);
+  const std::uint8_t flags = input.byte();
+  std::vector<std::byte> first(input.number(2) % 5000), second(input.byte());
+  std::string contents;
+  if ((flags & 1) != 0) {
+    contents = as_text(input.rest());  // all of it, the header too
+  } else {
+    const std::uint64_t length = (flags & 2) != 0 ? input.number(4) : identity.size();
+    contents = "qwen3vl packed 1";
+    contents.append(reinterpret_cast<const char*>(&length), sizeof length).append(8, '\0');
+    contents += (flags & 4) != 0 ? as_text(input.bytes(identity.size())) : identity;
+    if ((flags & 8) == 0) contents.resize(4096);
+    contents += as_text(input.rest());
+    if ((flags & 16) == 0) contents.resize(4096 + first.size() + second.size(), 'x');
+    const std::uint64_t size = (flags & 32) != 0 ? first.size() : contents.size();
+    std::memcpy(contents.data() + 24, &size, sizeof size);
+  }
+  file.set(as_bytes(contents));
+  const auto opened = PackedFile::open(file.path(), identity);
+  if (!opened) return;
+  const std::array<std::span<std::byte>, 2> pieces = {first, second};
+  if (!opened->read(pieces, 1)) return;
+  require(contents.size() == 4096 + first.size() + second.size(), "a file that was read has the size of its pieces");
+  const Bytes stored = as_bytes(contents).subspan(4096);
+  require(
+      std::ranges::equal(stored.first(first.size()), first) && std::ranges::equal(stored.subspan(first.size()), second),
+      "pieces are the bytes of the file");
+  require(contents.substr(32, identity.size()) == identity, "a file of another identity is not read");
+}
+
+void config(Bytes bytes) {
+  allow_errors([&] {
+    const CheckpointConfig config = config_from_json(parse_json(as_text(bytes), "config.json"), "config.json");
+    require(validate(config.model) == nullptr, "a config that was read is valid");
+    compare(Qwen3VL_2B::config, config.model);
+    if (config.model.text.head_dim > 1024) return;
+    const RotaryFrequencies frequencies = rotary_frequencies(config.runtime.rope, config.model.text.head_dim,
+                                                             config.runtime.max_position_embeddings, 100);
+    require(frequencies.inv_freq.size() == static_cast<std::size_t>(config.model.text.head_dim / 2),
+            "there is a frequency for each pair");
+  });
+}
+
+void generation_config(Bytes bytes) {
+  allow_errors([&] {
+    const GenerationConfig config =
+        generation_config_from_json(parse_json(as_text(bytes), "generation_config.json"), "generation_config.json");
+    config.validate();
+  });
+}
+
+constexpr Target targets[] = {
+    {"safetensors", 2048, safetensors}, {"npy", 1200, npy},       {"checkpoint_index", 2048, checkpoint_index},
+    {"packed_file", 8192, packed_file}, {"config", 4096, config}, {"generation_config", 1024, generation_config}};
+
+}  // namespace
+
+std::span<const Target> file_targets() { return targets; }
+
+}  // namespace fuzz

@@ -1,0 +1,205 @@
+"""Writes the seed corpora (corpus/). Needs Pillow. Those of corpus/clip were written by tests/libav_writer.hpp."""
+import json
+import pathlib
+import struct
+import zlib
+from io import BytesIO
+
+from PIL import Image
+
+here = pathlib.Path(__file__).parent
+assets = here / "../../examples/assets/tiny-shapes"
+golden = here / "../golden"
+
+
+def seed(target, name, data):
+    folder = here / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def dump(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+# ---- weights
+header = {"__metadata__": {"format": "pt"}}
+offset = 0
+for i, (dtype, size, shape) in enumerate([("F32", 4, [2, 3]), ("BF16", 2, [4]), ("I64", 8, [1, 2]), ("BOOL", 1, [3]),
+                                          ("F16", 2, [0, 7]), ("U8", 1, [])]):
+    count = 1
+    for extent in shape:
+        count *= extent
+    header[f"layer.{i}.weight"] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + count * size]}
+    offset += count * size
+seed("safetensors", "types", bytes([offset]) + dump(header).encode())
+text = dump({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+seed("safetensors", "whole_file", b"\xff" + struct.pack("<Q", len(text)) + text + b"abcd")
+seed("safetensors", "empty", b"\x00{}")
+for i, (descr, order, shape, size) in enumerate([("<f4", "False", "(2, 3)", 24), ("|u1", "False", "()", 1),
+                                                 ("<V2", "True", "(4,)", 8), ("<i8", "False", "(0, 7)", 0)]):
+    seed("npy", f"{i}", bytes([size]) + f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}   \n".encode())
+seed("npy", "version_2", b"\xff\x93NUMPY\x02\0\x38\0\0\0{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}\nabcd")
+seed("checkpoint_index", "two_shards", dump({"metadata": {"total_size": 8},
+                                             "weight_map": {"a.0": "a.safetensors", "b.0": "b.safetensors"}}))
+seed("checkpoint_index", "damaged", dump({"weight_map": {"a.0": "b.safetensors", "c": "missing", "d": "../a"}}))
+seed("packed_file", "good", bytes([0, 100, 0, 50]) + b"contents")
+seed("packed_file", "other_identity", bytes([4, 1, 0, 5]) + b"qwen3vl weights of a tesT\nlayout 1\n")
+seed("packed_file", "other_sizes", bytes([50, 9, 0, 5, 35, 0, 0, 0]) + b"contents")
+identity = b"qwen3vl weights of a test\nlayout 1\n"
+seed("packed_file", "whole_file", bytes([1, 4, 0, 2]) + b"qwen3vl packed 1" + struct.pack("<QQ", len(identity), 4102) +
+     (identity.ljust(4096 - 32, b"\0") + b"abcdef"))
+
+# ---- configs
+for model in ("dense_small", "moe_small", "moe_step"):
+    config = json.loads((golden / "models" / model / "config.json").read_text())
+    seed("config", model, dump(config))
+    for kind in ("yarn", "dynamic", "llama3", "longrope"):
+        if model != "dense_small":
+            break
+        config["text_config"]["rope_scaling"] = {
+            "rope_type": kind, "factor": 4.0, "original_max_position_embeddings": 64, "mrope_section": [6, 5, 5],
+            "low_freq_factor": 1.0, "high_freq_factor": 4.0, "short_factor": [1.0] * 16, "long_factor": [2.0] * 16}
+        seed("config", f"{model}_{kind}", dump(config))
+seed("generation_config", "tiny", (assets / "generation_config.json").read_bytes())
+seed("generation_config", "all", dump({
+    "max_new_tokens": 5, "max_length": 9, "min_new_tokens": 1, "min_length": 0, "do_sample": True, "temperature": 0.7,
+    "top_k": 20, "top_p": 0.8, "min_p": 0.1, "repetition_penalty": 1.05, "no_repeat_ngram_size": 2,
+    "presence_penalty": 1.5, "frequency_penalty": -0.5, "num_beams": 2, "length_penalty": 0.5,
+    "early_stopping": "never", "num_return_sequences": 2, "prompt_lookup_num_tokens": None,
+    "max_matching_ngram_size": 3, "eos_token_id": [3, 4], "pad_token_id": 0, "bos_token_id": None}))
+seed("preprocessor_config", "tiny", (assets / "preprocessor_config.json").read_bytes())
+seed("preprocessor_config", "video", (assets / "video_preprocessor_config.json").read_bytes())
+seed("preprocessor_config", "small", dump({
+    "size": {"shortest_edge": 16, "longest_edge": 4096}, "patch_size": 4, "temporal_patch_size": 2, "merge_size": 2,
+    "resample": 1, "do_rescale": True, "rescale_factor": 0.01, "image_mean": [0.5], "image_std": [0.25],
+    "do_convert_rgb": False, "fps": 4, "min_frames": 1, "max_frames": 3, "do_sample_frames": True}))
+seed("preprocessor_config", "num_frames", dump({
+    "min_pixels": 16, "max_pixels": 999, "patch_size": 3, "temporal_patch_size": 3, "merge_size": 1, "do_resize": False,
+    "do_normalize": False, "fps": None, "num_frames": 2, "cap_pixels_per_frame": True}))
+
+# ---- tokenizers: all 256 bytes and a few merges
+visible = [c for c in range(256) if 33 <= c <= 126 or 161 <= c <= 172 or 174 <= c]
+characters = {c: chr(c) for c in visible}
+characters |= {c: chr(256 + i) for i, c in enumerate(sorted(set(range(256)) - set(visible)))}
+vocabulary = {characters[c]: c for c in range(256)}
+merges = [["H", "e"], ["l", "l"], ["He", "ll"], ["Hell", "o"], ["\u0120", "w"]]
+for left, right in merges:
+    vocabulary[left + right] = len(vocabulary)
+tiny = json.loads((assets / "tokenizer.json").read_text())
+small = {"version": "1.0", "truncation": None, "padding": None,
+         "added_tokens": [{"id": 300, "content": "<|im_start|>", "single_word": False, "lstrip": False, "rstrip": False,
+                           "normalized": False, "special": True},
+                          {"id": 301, "content": "w\u00f6r", "single_word": False, "lstrip": True, "rstrip": True,
+                           "normalized": True, "special": False}],
+         "normalizer": {"type": "NFC"}, "pre_tokenizer": tiny["pre_tokenizer"],
+         "post_processor": tiny["post_processor"], "decoder": tiny["decoder"],
+         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
+                   "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                   "vocab": vocabulary, "merges": merges}}
+seed("tokenizer_json", "small", dump(small))
+small["model"]["merges"] = [" ".join(merge) for merge in merges]
+small["normalizer"] = None
+small["model"]["ignore_merges"] = True
+small["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+seed("tokenizer_json", "older", dump(small))
+seed("tokenizer_config", "small", dump({
+    "add_prefix_space": False, "bos_token": None, "eos_token": "<|im_end|>", "padding_side": "left",
+    "pad_token": {"content": "<|endoftext|>", "lstrip": False}, "tokenizer_class": "Qwen2Tokenizer",
+    "added_tokens_decoder": {"900": {"content": "<x>", "lstrip": True, "rstrip": True, "single_word": True,
+                                     "normalized": False, "special": True}},
+    "chat_template": "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"}))
+
+# ---- text
+for i, text in enumerate([
+        "Hello, world! It's 12:34, don't\n\n  wait...  ", "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>",
+        "e\u0301 \u1112\u1161\u11ab \u0958 \u212b \ufb03 \U0001f468\u200d\U0001f469", "\t\u00a0x\u3000\r\n\r y",
+        "a\u0327\u0301\u0323 \u05d0\u05bc \u0e01\u0e33", "</think><tool_call>{}</tool_call><think>"]):
+    seed("bpe_round_trip", f"{i}", text)
+seed("bpe_round_trip", "broken", b"\xff\xc3 a\xe2\x82 \xf0\x9f\x98 \xed\xa0\x80")
+seed("bpe_decode", "bytes", bytes([0]) + b"".join(struct.pack("<H", i) for i in range(120, 240)))
+seed("bpe_decode", "special", bytes([1]) + b"".join(struct.pack("<H", i) for i in range(500, 620)))
+
+conversation = [
+    {"role": "system", "content": [{"type": "text", "text": "Be short."}]},
+    {"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "image_url", "image_url": {"url": "b.jpg"}},
+                                 {"type": "video", "video": ["a.png", "a.png"], "sample_fps": 2},
+                                 {"type": "text", "text": "What?"}]},
+    {"role": "assistant", "content": "<think>\nhm\n</think>\n\nThis.", "reasoning_content": "hm",
+     "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": [1, 2.5, None]}}},
+                    {"name": "g", "arguments": "{}"}]},
+    {"role": "tool", "content": "42"}, {"role": "user", "content": "And now?"}]
+for flags in (0, 4, 5, 8, 21, 38):
+    seed("chat", f"flags_{flags}", bytes([flags]) + dump(conversation).encode())
+seed("chat", "continued", bytes([9]) + dump({"messages": conversation[:3]}).encode())
+seed("chat", "tools", bytes([68]) + dump([{"type": "function", "function": {
+    "name": "f", "description": "\u00e9", "parameters": {"type": "object", "properties": {"x": {"type": "number"}}}}},
+    {"name": "g"}]).encode())
+seed("chat_template", "tiny", (assets / "chat_template.jinja").read_bytes())
+seed("chat_template", "switch", "{# c #}{%- if add_generation_prompt -%}<|im_start|>assistant\n"
+     "{%- if enable_thinking is defined and enable_thinking -%}<think>\n{%- endif %}{%- endif %}"
+     "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}{% raw %}{{ x }}{% endraw %}")
+seed("answer", "thought", b"\x01Let me see.\n</think>\n\nYes <b>.")
+seed("answer", "calls", b"\x0cI ask.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>\n"
+     b"<tool_call>\n{\"name\": \"g\", \"arguments\": {},}\n</tool_call> <tool_call>{\"name\"")
+seed("answer", "think", b"\x04<think>\na\n</think>\nb</think>c")
+size = struct.pack("<HH", 480, 640)
+for i, text in enumerate([
+        '```json\n[\n\t{"bbox_2d": [10, 20, 300, 400], "label": "cat", "sub_label": "x"},\n\t{"point_2d": [5, 1001]}\n]\n```',
+        "[12, 34, 56, 78]", "{'bbox_2d': [900, 10, 20, -5.5e2], 'text_content': 'it\\'s'", '{"box": "[1, 2, 3, 4]", "name": 3}',
+        'Here: {"points": [[1,2],[3,4]], "label": "a\\u00e9\\ud83d\\ude00"} and {"bbox": [1,2,3']):
+    seed("grounding", f"{i}", size + text.encode())
+question = {"type": "text", "text": "?"}
+lines = [[{"role": "user", "content": [{"type": "image", "image": "a.png"}, question]}],
+         [{"role": "user", "content": [{"type": "video", "video": "clip", "fps": 1}, question]}],
+         [{"role": "user", "content": [{"type": "video", "video": "c.gif", "num_frames": 2}, question]}],
+         {"messages": [{"role": "user", "content": [{"type": "image", "image": "file://b.jpg"}]}]}]
+for i, line in enumerate(lines):
+    seed("batch", f"{i}", dump(line))
+seed("batch", "bad_lines", "\n".join(["", "{", "[]", '[{"role": "user", "content": [{"type": "image", "image": "no.png"}]}]',
+                                      '[{"role": "user", "content": "a<|image_pad|>"}]', dump(lines[0]), "\r"]))
+
+# ---- pictures
+ramp = Image.new("RGB", (20, 12))
+ramp.putdata([(x * 12, y * 20, (x * y) % 256) for y in range(12) for x in range(20)])
+
+
+def encoded(image, kind, **options):
+    out = BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+exif = Image.Exif()
+exif[0x0112] = 6
+pictures = {"rgb.png": encoded(ramp, "PNG"), "rgba.png": encoded(ramp.convert("RGBA"), "PNG"),
+            "gray.png": encoded(ramp.convert("L"), "PNG"), "gray_alpha.png": encoded(ramp.convert("LA"), "PNG"),
+            "palette.png": encoded(ramp.quantize(16), "PNG", transparency=3),
+            "one_bit.png": encoded(ramp.convert("1"), "PNG"), "sixteen.png": encoded(ramp.convert("L").convert("I;16"), "PNG"),
+            "upside.png": encoded(ramp, "PNG", exif=exif), "one_pixel.png": encoded(ramp.resize((1, 1)), "PNG"),
+            "small.jpg": encoded(ramp, "JPEG", quality=60), "progressive.jpg": encoded(ramp, "JPEG", progressive=True),
+            "gray.jpg": encoded(ramp.convert("L"), "JPEG"), "cmyk.jpg": encoded(ramp.convert("CMYK"), "JPEG"),
+            "turned.jpg": encoded(ramp, "JPEG", exif=exif, subsampling=1),
+            "restarts.jpg": encoded(ramp, "JPEG", subsampling=2, restart_marker_blocks=1)}
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+# Pillow writes no interlaced files. Adam7 passes of a 5 x 5 gray picture, filter 0.
+passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+rows = b"".join(b"\0" + bytes(x * 50 + y for x in range(x0, 5, dx)) for x0, y0, dx, dy in passes if x0 < 5
+                for y in range(y0, 5, dy))
+pictures["interlaced.png"] = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 5, 8, 0, 0, 0, 1)) +
+                              chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+for name, data in pictures.items():
+    seed("image", name, data)
+seed("exif", "turned.jpg", pictures["turned.jpg"][:200])
+seed("exif", "upside.png", pictures["upside.png"][:200])
+seed("exif", "little_endian", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0")
+seed("exif", "big_endian", b"MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x02\0\0\0\0\0\0\0\0\x01\x12\0\x03\0\0\0\x01\0\x05\0\0")
+settings = b'{"fps": 4}'
+for first, second in (("rgb.png", "rgb.png"), ("gray.png", "small.jpg")):
+    seed("frame_folder", first.split(".")[0], bytes([len(settings)]) + settings +
+         struct.pack("<H", len(pictures[first])) + pictures[first] + pictures[second])
