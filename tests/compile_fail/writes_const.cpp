@@ -1,4 +1,4 @@
-// expect: (deleted function .*U = const float.*T = float|'View<const float.*' to 'View<float.*' invokes a deleted function)
+// expect: (deleted function .*U = const float.*T = float|'View<const float.*' invokes a deleted function)
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
