@@ -30,8 +30,10 @@
 namespace program {
 namespace {
 
-using Model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cpu, qwen3vl::QWEN3VL_PRECISION>;
-constexpr const char* program_name = "qwen3vl-" QWEN3VL_VARIANT_NAME;
+using Model =
+    ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, ProgramBackend, ProgramPrecision<qwen3vl::QWEN3VL_PRECISION>>;
+constexpr const char* program_name =
+    on_device ? "qwen3vl-" QWEN3VL_VARIANT_NAME "-cuda" : "qwen3vl-" QWEN3VL_VARIANT_NAME;
 
 void complain(const std::exception& error) {
   if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);  // the error may end a progress bar
@@ -148,7 +150,7 @@ int main(int argc, char** argv) {
   try {
     Arguments arguments;
     const std::string version = std::string(program_name) + " " QWEN3VL_VERSION ", " +
-                                std::string(Model::PrecisionType::name) + " weights, " + simd::isa;
+                                std::string(Model::PrecisionType::name) + " weights, " + backend_name;
     if (parse(argc, argv, program_name, version, arguments)) Program(arguments).run();
     return 0;
   } catch (const std::exception& error) {

@@ -1,10 +1,14 @@
 # The library as its users get it: found by find_package after an install, added as a subdirectory, fetched by FetchContent;
 # and two translation units that both include everything link.
-foreach(way IN ITEMS find_package add_subdirectory FetchContent)
+set(package_ways find_package add_subdirectory FetchContent)
+if(QWEN3VL_CUDA)
+  list(APPEND package_ways cuda)  # find_package(qwen3vl COMPONENTS cuda), compiled by nvcc
+endif()
+foreach(way IN LISTS package_ways)
   add_test(NAME package.${way}
            COMMAND ${CMAKE_COMMAND} "-DWAY=${way}" "-DSOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DBINARY_DIR=${PROJECT_BINARY_DIR}"
                    "-DWORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/consumer_${way}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
-                   "-DGENERATOR=${CMAKE_GENERATOR}" "-DVERSION=${PROJECT_VERSION}"
+                   "-DGENERATOR=${CMAKE_GENERATOR}" "-DVERSION=${PROJECT_VERSION}" "-DNVCC=${QWEN3VL_NVCC}"
                    -P "${CMAKE_CURRENT_SOURCE_DIR}/check_package.cmake")
   set_tests_properties(package.${way} PROPERTIES TIMEOUT 600)
 endforeach()

@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "arguments.hpp"
-#include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include "qwen3vl/processing/answer.hpp"
@@ -60,14 +59,28 @@ inline LoadProgress progress_bar() {
   };
 }
 
+/// The backend that the command line asks for.
+template <class B>
+B make_backend(const Arguments& arguments) {
+  if constexpr (B::is_host) {
+    return B(arguments.threads);
+  } else {
+    return B(arguments.device);
+  }
+}
+
 template <class Model>
 class Answerer {
  public:
+  using Backend = typename Model::BackendType;
   /// Takes what is being written, if somebody is watching: the text that a token completes.
   using Watcher = std::function<void(std::string_view piece)>;
 
   explicit Answerer(const Arguments& arguments)
-      : arguments_(arguments), cpu_(arguments.threads), processor_(load_processor()), model_(load_model()) {
+      : arguments_(arguments),
+        backend_(make_backend<Backend>(arguments)),
+        processor_(load_processor()),
+        model_(load_model()) {
     if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
     chat_.add_generation_prompt = true;
     chat_.enable_thinking = arguments_.thinking;
@@ -164,7 +177,7 @@ class Answerer {
     constexpr index_t default_max_new_tokens = 1024;
     const auto start = std::chrono::steady_clock::now();
     Model model = Model::from_pretrained(
-        arguments_.model, cpu_,
+        arguments_.model, backend_,
         {.progress = progress_bar(), .packed_cache = arguments_.packed_cache, .warn = [](const std::string& text) {
            std::fprintf(stderr, "warning: %s\n", text.c_str());
          }});
@@ -188,7 +201,7 @@ class Answerer {
   }
 
   const Arguments& arguments_;
-  Cpu cpu_;
+  Backend backend_;
   double load_seconds_ = 0.0;
   Processor processor_;
   GenerateOptions generate_;
