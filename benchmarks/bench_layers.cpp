@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <fstream>
@@ -62,6 +63,8 @@ class Collecting : public Base {
       run.run_name.time_type.clear();
       run.run_name.min_time.clear();
       for (auto& [name, counter] : run.counters) counter.flags = benchmark::Counter::kDefaults;  // their names say /s
+      // The relative deviation of a counter that stayed at zero is no number, which JSON has no word for.
+      std::erase_if(run.counters, [](const auto& counter) { return !std::isfinite(counter.second.value); });
       failed = failed || run.error_occurred;
       if (run.error_occurred || run.run_type != benchmark::BenchmarkReporter::Run::RT_Iteration) continue;
       points.push_back({.name = run.run_name.function_name,
