@@ -10,14 +10,20 @@
 
 #include "command_line.hpp"
 #include "model_run.hpp"
-#include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/cpu/instruction_set.hpp"
 #include "qwen3vl/backend/precision.hpp"
 #include "qwen3vl/io/chrome_trace.hpp"
 
 namespace qwen3vl::bench {
 namespace {
 
+#if defined(QWEN3VL_BENCH_CUDA)
+constexpr bool on_device = true;
+constexpr const char* program_name = "bench-model-" QWEN3VL_VARIANT_NAME "-cuda";
+#else
+constexpr bool on_device = false;
 constexpr const char* program_name = "bench-model-" QWEN3VL_VARIANT_NAME;
+#endif
 
 /// The precisions that are built in.
 template <class... P>
@@ -40,32 +46,31 @@ using Built = Precisions<QWEN3VL_PRECISIONS>;
 double per_second(double count, double seconds) { return seconds > 0.0 ? count / seconds : 0.0; }
 
 nlohmann::ordered_json to_json(const RunResult& r) {
-  return {{"parameters", r.parameters},
-          {"weight_bytes", r.weight_bytes},
-          {"load_seconds", r.load_seconds},
-          {"prompt_tokens", r.prompt_tokens},
-          {"image_tokens", r.image_tokens},
-          {"processing_seconds", r.processing_seconds},
-          {"vision_seconds", r.vision_seconds},
-          {"vision_gflops", per_second(r.vision_operations * 1e-9, r.vision_seconds)},
-          {"prefill_seconds", r.prefill_seconds},
-          {"prefill_tokens_per_second", per_second(static_cast<double>(r.prompt_tokens), r.prefill_seconds)},
-          {"prefill_gflops", per_second(r.prefill_operations * 1e-9, r.prefill_seconds)},
-          {"time_to_first_token_seconds", r.time_to_first_token_seconds},
-          {"context", r.context},
-          {"decode_tokens", r.decode_tokens},
-          {"decode_seconds", r.decode_seconds},
-          {"decode_tokens_per_second", per_second(static_cast<double>(r.decode_tokens), r.decode_seconds)},
-          {"decode_gbytes_per_second",
-           per_second(static_cast<double>(r.decode_tokens) * r.decode_bytes * 1e-9, r.decode_seconds)},
-          {"decode_gflops",
-           per_second(static_cast<double>(r.decode_tokens) * r.decode_operations * 1e-9, r.decode_seconds)},
-          {"cache_bytes", r.cache_bytes},
-          {"peak_memory_bytes", r.peak_memory_bytes},
-          {"runs",
-           {{"vision_seconds", r.all_vision_seconds},
-            {"prefill_seconds", r.all_prefill_seconds},
-            {"decode_seconds", r.all_decode_seconds}}}};
+  return {
+      {"parameters", r.parameters},
+      {"weight_bytes", r.weight_bytes},
+      {"load_seconds", r.load_seconds},
+      {"prompt_tokens", r.prompt_tokens},
+      {"image_tokens", r.image_tokens},
+      {"processing_seconds", r.processing_seconds},
+      {"vision_seconds", r.vision_seconds},
+      {"vision_gflops", per_second(r.vision_operations * 1e-9, r.vision_seconds)},
+      {"prefill_seconds", r.prefill_seconds},
+      {"prefill_tokens_per_second", per_second(static_cast<double>(r.prompt_tokens), r.prefill_seconds)},
+      {"prefill_gflops", per_second(r.prefill_operations * 1e-9, r.prefill_seconds)},
+      {"time_to_first_token_seconds", r.time_to_first_token_seconds},
+      {"context", r.context},
+      {"sequences", r.sequences},
+      {"decode_tokens", r.decode_tokens},
+      {"decode_seconds", r.decode_seconds},
+      {"decode_tokens_per_second", per_second(static_cast<double>(r.decode_tokens * r.sequences), r.decode_seconds)},
+      {"decode_gbytes_per_second",
+       per_second(static_cast<double>(r.decode_tokens) * r.decode_bytes * 1e-9, r.decode_seconds)},
+      {"decode_gflops",
+       per_second(static_cast<double>(r.decode_tokens) * r.decode_operations * 1e-9, r.decode_seconds)},
+      {"cache_bytes", r.cache_bytes},
+      {"peak_memory_bytes", r.peak_memory_bytes},
+      {"device_bytes", r.device_bytes}};
 }
 
 /// Percent of the roof: of f32 multiply-adds for products, of memory reads for decoding.
@@ -119,11 +124,13 @@ void print(const nlohmann::ordered_json& json) {
   if (number("decode_tokens") > 0) {
     std::printf("decode                 %9.2f tokens/s behind %.0f tokens, %.1f GB/s",
                 number("decode_tokens_per_second"), number("context"), number("decode_gbytes_per_second"));
+    if (number("sequences") > 1) std::printf(", %.0f sequences together", number("sequences"));
     percent("decode_percent_of_read_bandwidth");
     spread("decode_seconds");
     std::puts("");
   }
   std::printf("peak memory            %9.2f GB\n", number("peak_memory_bytes") * 1e-9);
+  if (number("device_bytes") > 0) std::printf("device memory          %9.2f GB\n", number("device_bytes") * 1e-9);
 }
 
 /// The figures that are one number or word; those of the roof with "roof." before their names.
@@ -150,10 +157,16 @@ void run(int argc, char** argv) {
   CLI::App app("Times whole runs of Qwen3-VL " QWEN3VL_VARIANT_NAME ".", program_name);
   auto* const model =
       app.add_option("--model", options.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
-  app.add_option("--packed-cache", options.packed_cache,
-                 "Folder for packed weights, to time a later start: the first one writes a file there")
-      ->type_name("DIR")
-      ->needs(model);
+  if constexpr (on_device) {
+    app.add_option("--device", options.device, "Number of the GPU, as nvidia-smi counts them (default: 0)");
+  } else {
+    app.add_option("--packed-cache", options.packed_cache,
+                   "Folder for packed weights, to time a later start: the first one writes a file there")
+        ->type_name("DIR")
+        ->needs(model);
+    app.add_flag("--roof", with_roof, "Measure the machine's roof afterwards, and print percent of it");
+    app.add_flag("--quick", quick, "Measure the roof in a hurry, to see that it works; its figures mean little");
+  }
   app.add_flag("--random", random, "Random weights; needs no checkpoint (the default)")->excludes(model);
   app.add_option("--weights", weights, "Type of the weights in memory: " + Built::names() + " (default: the first)");
   app.add_option("--prompt-tokens", options.prompt_tokens, "Text tokens of the prompt (default: 512; 0: none)")
@@ -163,6 +176,8 @@ void run(int argc, char** argv) {
   app.add_option("--context", options.context,
                  "Tokens in the cache before decoding, random ones (default: as many as the prompt)")
       ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--sequences", options.sequences, "Sequences to decode together, each behind its own context")
+      ->check(CLI::Range(1, 4096));
   app.add_option("--image", options.image, "Put a picture before the prompt: a file, or a size of random pixels")
       ->type_name("WxH|FILE");
   app.add_option("--threads", options.threads, "Threads (default: all processors)")->check(CLI::Range(1, 4096));
@@ -184,7 +199,7 @@ void run(int argc, char** argv) {
   nlohmann::ordered_json figures{{"variant", QWEN3VL_VARIANT_NAME},
                                  {"weights", weights},
                                  {"random", options.model.empty()},
-                                 {"isa", simd::isa},
+                                 {"isa", on_device ? "CUDA" : simd::isa},
                                  {"threads", options.threads}};
   figures.update(to_json(result));
   if (with_roof || options.trace) {

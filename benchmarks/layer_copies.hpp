@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/backend/cpu.hpp"
 #include "random_tensors.hpp"
 
 namespace qwen3vl::bench {

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "model_backend.hpp"
 #include "model_run.hpp"
 #include "picture_size.hpp"
 #include "qwen3vl/generation/generate.hpp"
@@ -23,8 +25,9 @@ namespace qwen3vl::bench {
 namespace {
 
 using V = QWEN3VL_VARIANT_TYPE;
-using P = QWEN3VL_PRECISION;
-using Model = ForConditionalGeneration<V, Cpu, P>;
+using B = ModelBackend;
+using P = ModelPrecision<QWEN3VL_PRECISION>;
+using Model = ForConditionalGeneration<V, B, P>;
 constexpr TextConfig text = V::config.text;
 constexpr VisionConfig vision = V::config.vision;
 
@@ -47,7 +50,8 @@ double median(std::vector<double> values) {
 struct Costs {
   index_t parameters = 0;
   double bytes = 0.0;
-  double decode_bytes = 0.0;      // weights that one token reads: decoder layers and the head
+  double dense_bytes = 0.0;       // weights that a pass reads whatever its tokens are: decoder layers and the head
+  double expert_bytes = 0.0;      // of all experts; a token reads a part of them
   double token_operations = 0.0;  // decoder layers
   double head_operations = 0.0;
   double patch_operations = 0.0;   // patch embedding and blocks
@@ -68,16 +72,23 @@ struct Costs {
       bytes += size;
       if (name.starts_with("model.language_model.layers.")) {
         token_operations += operations;
-        decode_bytes += share * size;
+        (shape.experts > 0 ? expert_bytes : dense_bytes) += size;
       } else if (name.starts_with(head)) {
         head_operations += operations;
-        decode_bytes += size;
+        dense_bytes += size;
       } else if (name.starts_with("model.visual.blocks.") || name.starts_with("model.visual.patch_embed.")) {
         patch_operations += operations;
       } else if (name.starts_with("model.visual.merger.") || name.starts_with("model.visual.deepstack")) {
         merged_operations += operations;
       }
     });
+  }
+
+  /// Weights that a pass with one token for each of `rows` sequences reads, if experts are chosen evenly.
+  double decode_bytes(double rows) const {
+    constexpr int experts = std::max(1, text.moe.num_experts);  // without any, expert_bytes is 0
+    const double missed = 1.0 - static_cast<double>(text.moe.num_experts_per_tok) / experts;
+    return dense_bytes + expert_bytes * (1.0 - std::pow(missed, rows));
   }
 
   /// Scores and sums of one query over `keys` keys, in all layers.
@@ -106,7 +117,8 @@ class Recording {
 
 class Run {
  public:
-  explicit Run(const RunOptions& options) : options_(options), cpu_(options.threads), model_(load()), costs_(model_) {
+  explicit Run(const RunOptions& options)
+      : options_(options), backend_(make_backend(options.threads, options.device)), model_(load()), costs_(model_) {
     omp_set_num_threads(options.threads);  // resizing has no backend handle
     result_.parameters = costs_.parameters;
     result_.weight_bytes = costs_.bytes;
@@ -118,6 +130,7 @@ class Run {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     result_.peak_memory_bytes = static_cast<double>(usage.ru_maxrss) * 1024.0;
+    result_.device_bytes = device_bytes_in_use();
     return std::move(result_);
   }
 
@@ -132,11 +145,12 @@ class Run {
                          .video_token_id = text.vocab_size - 2,
                          .vision_start_token_id = text.vocab_size - 3,
                          .vision_end_token_id = text.vocab_size - 4};
-      model.emplace(cpu_, config);
-      model->load(RepeatedRandomWeights(), "random numbers");
+      model.emplace(backend_, config);
+      model->load(RepeatedRandomWeights(/*keep=*/on_device), "random numbers");
     } else {
-      model.emplace(Model::from_pretrained(options_.model, cpu_, {.packed_cache = options_.packed_cache}));
+      model.emplace(Model::from_pretrained(options_.model, backend_, {.packed_cache = options_.packed_cache}));
     }
+    wait(model->context());
     result_.load_seconds = timer.seconds();
     return std::move(*model);
   }
@@ -235,50 +249,106 @@ class Run {
 
   void decode() {
     const index_t context = options_.context > 0 ? options_.context : std::max<index_t>(1, result_.prompt_tokens);
-    typename Model::Cache cache(1);
-    Context<Cpu>& ctx = model_.context();
-    fill_cache<V, P>(ctx, cache, text.num_hidden_layers, context, options_.decode_tokens + 1);
-    Tensor<float, Cpu, dynamic, text.vocab_size> logits(1);
-    Tensor<std::int32_t, Cpu, dynamic> chosen(1);
-    TokenId next = 1;
-    const auto step = [&] {
-      TokenBatch batch;
-      batch.ids = {next};
-      const auto position = static_cast<std::int32_t>(cache.length(0));
-      batch.positions.assign(3, position);
-      batch.longest_position = position;
-      batch.sequences.append(1);
-      model_.next_logits(batch, nullptr, cache, {0}, logits);
-      argmax(ctx, View<const float, Cpu, dynamic, dynamic>(logits.data(), 1, text.vocab_size), chosen.view());
-      next = chosen(0);
+    const index_t sequences = options_.sequences;
+    typename Model::Cache cache(sequences);
+    Context<B>& ctx = model_.context();
+    fill_cache<V, P>(ctx, cache, text.num_hidden_layers, context, options_.decode_tokens + warm_steps);
+    wait(ctx);
+    time_decoding(model_, cache, context);
+    result_.decode_seconds = median(result_.all_decode_seconds);
+    result_.context = context;
+    result_.sequences = sequences;
+    result_.decode_tokens = options_.decode_tokens;
+    const double keys = static_cast<double>(context) + 0.5 * static_cast<double>(options_.decode_tokens + 1);
+    const auto rows = static_cast<double>(sequences);
+    result_.cache_bytes = rows * Costs::cached(static_cast<double>(context));
+    result_.decode_bytes = costs_.decode_bytes(rows) + rows * Costs::cached(keys);
+    result_.decode_operations = rows * (costs_.token_operations + costs_.head_operations + Costs::attention(keys));
+  }
+
+  static constexpr index_t warm_steps = 3;  // scratch memory is taken, and a pass recorded where passes are
+
+  /// Steps, each with a choice of the best tokens, as often as is asked. Templates on the model: a backend has one of
+  /// the two ways.
+  template <class M>
+  void time_decoding(M& model, typename M::Cache& cache, index_t context) {
+    if constexpr (DecodesOnDevice<typename M::BackendType>) {
+      decode_on_device(model, cache, context);
+    } else {
+      decode_here(model, cache, context);
+    }
+  }
+
+  /// Runs of decode_tokens times step(), behind the context each; the trace is one more.
+  template <class Step>
+  void time_steps(typename Model::Cache& cache, index_t context, Step&& step) {
+    const auto begin = [&] {
+      for (index_t s = 0; s < cache.sequences(); ++s) cache.truncate(s, context);
     };
-    step();  // scratch memory is taken
     for (int run = 0; run < options_.runs; ++run) {
-      cache.truncate(0, context);
+      begin();
       const Timer timer;
       for (index_t i = 0; i < options_.decode_tokens; ++i) step();
       result_.all_decode_seconds.push_back(timer.seconds());
     }
-    result_.decode_seconds = median(result_.all_decode_seconds);
-    if (options_.trace) {
-      cache.truncate(0, context);
-      for (index_t i = 0; i < options_.decode_tokens; ++i) {
-        const Recording recording(model_, result_.trace,
-                                  {.name = "decode step", .sizes = {{{"context", context + i}}}, .is_layer = true});
-        step();
-      }
+    if (!options_.trace) return;
+    begin();
+    for (index_t i = 0; i < options_.decode_tokens; ++i) {
+      const Recording recording(model_, result_.trace,
+                                {.name = "decode step", .sizes = {{{"context", context + i}}}, .is_layer = true});
+      step();
     }
-    result_.context = context;
-    result_.decode_tokens = options_.decode_tokens;
-    const double keys = static_cast<double>(context) + 0.5 * static_cast<double>(options_.decode_tokens + 1);
-    result_.cache_bytes = Costs::cached(static_cast<double>(context));
-    result_.decode_bytes = costs_.decode_bytes + Costs::cached(keys);
-    result_.decode_operations = costs_.token_operations + costs_.head_operations + Costs::attention(keys);
+  }
+
+  template <class M>
+  void decode_here(M& model, typename M::Cache& cache, index_t context) {
+    using Here = typename M::BackendType;
+    const index_t sequences = cache.sequences();
+    Tensor<float, Here, dynamic, text.vocab_size> logits(sequences);
+    Tensor<std::int32_t, Here, dynamic> chosen(sequences);
+    std::vector<TokenId> next(static_cast<std::size_t>(sequences), 1);
+    std::vector<std::int32_t> rows;
+    for (index_t s = 0; s < sequences; ++s) rows.push_back(static_cast<std::int32_t>(s));
+    const auto step = [&] {
+      TokenBatch batch;
+      batch.ids = next;
+      const auto position = static_cast<std::int32_t>(cache.length(0));
+      batch.positions.assign(3 * next.size(), position);
+      batch.longest_position = position;
+      for (index_t s = 0; s < sequences; ++s) batch.sequences.append(1);
+      model.next_logits(batch, nullptr, cache, rows, logits);
+      argmax(model.context(), logits.view(), chosen.view());
+      std::ranges::copy(chosen.span(), next.begin());
+    };
+    step();
+    time_steps(cache, context, step);
+  }
+
+  template <class M>
+  void decode_on_device(M& model, typename M::Cache& cache, index_t context) {
+    const index_t sequences = cache.sequences();
+    DecodePass<M> pass(model, cache, sequences);
+    std::vector<DecodeRow> rows(static_cast<std::size_t>(sequences));
+    for (index_t s = 0; s < sequences; ++s) {
+      DecodeRow& row = rows[static_cast<std::size_t>(s)];
+      row = {.sequence = s, .token = 1, .positions = {}};
+      std::ranges::fill(row.positions, static_cast<std::int32_t>(context));
+    }
+    const std::vector<double> uniforms(rows.size());
+    pass.begin(rows, {});
+    for (index_t i = 0; i < warm_steps; ++i) pass(uniforms);
+    time_steps(cache, context, [&] { pass(uniforms); });
+  }
+
+  /// Until a device has done what it was given.
+  template <class Backend>
+  static void wait(Context<Backend>& ctx) {
+    if constexpr (requires { ctx.backend().synchronize(); }) ctx.backend().synchronize();
   }
 
   RunOptions options_;
   RunResult result_;
-  Cpu cpu_;
+  B backend_;
   Model model_;
   Costs costs_;
 };
@@ -286,7 +356,7 @@ class Run {
 }  // namespace
 
 template <>
-RunResult run_model<P>(const RunOptions& options) {
+RunResult run_model<QWEN3VL_PRECISION>(const RunOptions& options) {
   return Run(options)();
 }
 

@@ -15,9 +15,11 @@ struct RunOptions {
   std::string packed_cache;     ///< folder of packed weights (PretrainedOptions::packed_cache), or empty
   index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the picture
   index_t decode_tokens = 32;
-  index_t context = 0;  ///< tokens in the cache before decoding; 0: as many as the prompt
-  std::string image;    ///< a file, a size such as 512x512 (random pixels), or empty
+  index_t context = 0;    ///< tokens in the cache before decoding; 0: as many as the prompt
+  std::string image;      ///< a file, a size such as 512x512 (random pixels), or empty
+  index_t sequences = 1;  ///< that are decoded together, each behind a context of its own
   int threads = 1;
+  int device = 0;      ///< where the backend is CUDA
   int runs = 1;        ///< of vision tower, prefill and decoding, after a first one
   bool trace = false;  ///< record one more prefill and as many decode steps as were timed, after those
 };
@@ -41,13 +43,15 @@ struct RunResult {
   double time_to_first_token_seconds = 0.0;
 
   index_t context = 0;
-  index_t decode_tokens = 0;
+  index_t sequences = 0;
+  index_t decode_tokens = 0;       ///< of each sequence
   double decode_seconds = 0.0;     ///< of all decode_tokens, median of the runs
   double cache_bytes = 0.0;        ///< keys and values that the first decode step reads
   double decode_bytes = 0.0;       ///< weights, keys and values that an average decode step reads
   double decode_operations = 0.0;  ///< of an average step
   double peak_memory_bytes = 0.0;  ///< of the process, until here
   Trace trace;                     ///< if asked for
+  double device_bytes = 0.0;       ///< of a GPU's memory, in use by all processes at the end; 0 on the CPU
 };
 
 /// Runs under precision P. One translation unit for each: model_precision.cpp. Throws Error for bad input.

@@ -80,6 +80,38 @@ function(_qwen3vl_add_video)
   endif()
 endfunction()
 
+# CUDA is asked for by QWEN3VL_CUDA inside the project, and by find_package(qwen3vl COMPONENTS cuda) of the package; nobody
+# else needs it.
+if("cuda" IN_LIST qwen3vl_FIND_COMPONENTS OR (QWEN3VL_CUDA AND NOT CMAKE_FIND_PACKAGE_NAME))
+  if(NOT TARGET CUDA::cudart)
+    find_package(CUDAToolkit 12.4 QUIET)
+    foreach(target IN ITEMS CUDA::toolkit CUDA::cudart CUDA::cublasLt)  # for all who link qwen3vl::cuda
+      if(TARGET ${target})
+        set_target_properties(${target} PROPERTIES IMPORTED_GLOBAL TRUE)
+      endif()
+    endforeach()
+  endif()
+  if(NOT TARGET CUDA::cudart OR NOT TARGET CUDA::cublasLt)
+    list(APPEND _qwen3vl_missing "the CUDA Toolkit 12.4 or later (developer.nvidia.com/cuda-downloads; CUDAToolkit_ROOT says where it is)")
+  endif()
+endif()
+
+# Makes qwen3vl::cuda, once there is qwen3vl::qwen3vl: for sources that nvcc compiles (language CUDA). Made where the library
+# is used, like qwen3vl::video.
+function(_qwen3vl_add_cuda)
+  if(TARGET CUDA::cudart AND TARGET CUDA::cublasLt AND NOT TARGET qwen3vl::cuda)
+    add_library(qwen3vl::cuda INTERFACE IMPORTED GLOBAL)
+    # CMake of Debian 12 does not know cuda_std_20 of nvcc 13. OpenMP's own target has flags for C++ only. Eigen marks
+    # functions that nvcc would rather have unmarked.
+    set(options "")
+    foreach(option IN ITEMS -std=c++20 "-Xcompiler=${OpenMP_CXX_FLAGS}" -diag-suppress=20012,20014)
+      list(APPEND options "$<$<COMPILE_LANGUAGE:CUDA>:${option}>")
+    endforeach()
+    set_target_properties(qwen3vl::cuda PROPERTIES INTERFACE_COMPILE_OPTIONS "${options}"
+                          INTERFACE_LINK_LIBRARIES "qwen3vl::qwen3vl;CUDA::cudart;CUDA::cublasLt")
+  endif()
+endfunction()
+
 if(_qwen3vl_missing)
   list(JOIN _qwen3vl_missing " " _qwen3vl_missing)
   set(_qwen3vl_message "qwen3vl needs packages that were not found. On Debian or Ubuntu: apt-get install ${_qwen3vl_missing}")

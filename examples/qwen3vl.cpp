@@ -34,8 +34,10 @@
 namespace program {
 namespace {
 
-using Model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cpu, qwen3vl::QWEN3VL_PRECISION>;
-constexpr const char* program_name = "qwen3vl-" QWEN3VL_VARIANT_NAME;
+using Model =
+    ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, ProgramBackend, ProgramPrecision<qwen3vl::QWEN3VL_PRECISION>>;
+constexpr const char* program_name =
+    on_device ? "qwen3vl-" QWEN3VL_VARIANT_NAME "-cuda" : "qwen3vl-" QWEN3VL_VARIANT_NAME;
 
 void complain(const std::exception& error) {
   if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);  // the error may end a progress bar
@@ -155,6 +157,19 @@ class Program {
   bool stopped_ = false;
 };
 
+/// A template, so that a program on a device has no plan of the CPU's.
+template <class M>
+void plan_memory(const Arguments& arguments) {
+  if constexpr (M::BackendType::is_host) {
+    print_memory_plan<M>(program_name, arguments);
+    flush_output();
+  } else {
+    fail(
+        "--memory-plan plans the CPU's programs only; on a GPU, weights that do not fit are told before they are "
+        "loaded");
+  }
+}
+
 }  // namespace
 }  // namespace program
 
@@ -164,14 +179,14 @@ int main(int argc, char** argv) {
   try {
     Arguments arguments;
     const std::string version = std::string(program_name) + " " QWEN3VL_VERSION ": variant " QWEN3VL_VARIANT_NAME ", " +
-                                std::string(Model::PrecisionType::name) + " weights, " + simd::isa + ", commit " +
+                                std::string(Model::PrecisionType::name) + " weights, " + backend_name + ", commit " +
                                 build_commit();
     if (!parse(argc, argv, program_name, version, arguments)) {
       flush_output();
       return 0;
     }
     if (!arguments.memory_plan) return Program(arguments).run();
-    print_memory_plan<Model>(program_name, arguments);
+    plan_memory<Model>(arguments);
     return 0;
   } catch (const Cancelled& stopped) {
     ProgressBar::clear();

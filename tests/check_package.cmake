@@ -3,7 +3,12 @@
 # used, and what was installed with it (PROGRAM, on its CHECKPOINT) is run from there.
 file(REMOVE_RECURSE "${WORK_DIR}")
 set(prefix "${WORK_DIR}/moved")
-if(WAY MATCHES "^(find_package|pkg-config)$")
+set(consumer "${SOURCE_DIR}/tests/consumer")
+if(WAY STREQUAL "cuda")
+  set(consumer "${SOURCE_DIR}/tests/consumer_cuda")
+  set(nvcc "-DCMAKE_CUDA_COMPILER=${NVCC}" -DCMAKE_CUDA_ARCHITECTURES=90)
+endif()
+if(WAY MATCHES "^(find_package|pkg-config|cuda)$")
   execute_process(COMMAND ${CMAKE_COMMAND} --install "${BINARY_DIR}" --prefix "${WORK_DIR}/installed"
                   COMMAND_ERROR_IS_FATAL ANY OUTPUT_QUIET)
   file(RENAME "${WORK_DIR}/installed" "${prefix}")
@@ -24,7 +29,7 @@ elseif(WAY STREQUAL "deb")
   set(prefix "${WORK_DIR}/unpacked/usr")
 endif()
 
-if(PROGRAM AND NOT WAY MATCHES "^(add_subdirectory|FetchContent)$")
+if(PROGRAM AND NOT WAY MATCHES "^(add_subdirectory|FetchContent|cuda)$")
   execute_process(COMMAND "${prefix}/bin/${PROGRAM}" --model "${CHECKPOINT}" --threads 1 --prompt "Describe this image."
                           --image "${CHECKPOINT}/expected/images/01.png"
                   COMMAND_ERROR_IS_FATAL ANY OUTPUT_VARIABLE answer)
@@ -48,9 +53,9 @@ if(WAY STREQUAL "pkg-config")
                           -o "${WORK_DIR}/build/consumer" ${flags}
                   COMMAND_ERROR_IS_FATAL ANY)
 else()
-  execute_process(COMMAND ${CMAKE_COMMAND} -S "${SOURCE_DIR}/tests/consumer" -B "${WORK_DIR}/build" -G "${GENERATOR}"
+  execute_process(COMMAND ${CMAKE_COMMAND} -S "${consumer}" -B "${WORK_DIR}/build" -G "${GENERATOR}"
                           "-DCMAKE_CXX_COMPILER=${COMPILER}" -DCMAKE_BUILD_TYPE=None "-DWAY=${WAY}" "-DQWEN3VL_VERSION=${VERSION}"
-                          "-DCMAKE_PREFIX_PATH=${prefix}" "-DQWEN3VL_SOURCE_DIR=${SOURCE_DIR}"
+                          "-DCMAKE_PREFIX_PATH=${prefix}" "-DQWEN3VL_SOURCE_DIR=${SOURCE_DIR}" ${nvcc}
                   COMMAND_ERROR_IS_FATAL ANY)
   if(WAY STREQUAL "deb")
     return()  # configuring finds everything; that it compiles, find_package has shown

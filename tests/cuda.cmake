@@ -42,7 +42,6 @@ target_compile_definitions(cuda_checkpoint_test PRIVATE
   QWEN3VL_VARIANT_TYPE=qwen3vl::variants::rounded_tiny_shapes)
 
 # All kernels of whole models for real: none may spill registers.
-find_program(QWEN3VL_NVCC nvcc PATHS /usr/local/cuda/bin)
 if(QWEN3VL_NVCC)
   get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
   foreach(kernels IN ITEMS 80:Qwen3VL_2B 90:Qwen3VL_2B 100:Qwen3VL_2B 90:Qwen3VL_30B_A3B)
@@ -54,4 +53,13 @@ if(QWEN3VL_NVCC)
                                   ${variant} "${PROJECT_SOURCE_DIR}/include" ${eigen_include})
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
   endforeach()
+endif()
+
+# The program on the CUDA backend: the expected answer, or one clear line where there is no GPU.
+if(TARGET qwen3vl-tiny-shapes-cuda)
+  add_test(NAME cuda.program
+           COMMAND qwen3vl-tiny-shapes-cuda --model "${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes" --image
+                   "${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes/expected/images/01.png" --prompt "Describe this image." --temperature 0)
+  set_tests_properties(cuda.program PROPERTIES PASS_REGULAR_EXPRESSION
+    "qwen3vl-tiny-shapes-cuda: error: CUDA: looking for devices|A large green star on the right and a small purple heart at the bottom")
 endif()

@@ -10,6 +10,9 @@ endif()
 if(QWEN3VL_DPKG_DEB)
   list(APPEND ways deb)
 endif()
+if(QWEN3VL_CUDA)
+  list(APPEND ways cuda)  # find_package(qwen3vl COMPONENTS cuda), compiled by nvcc
+endif()
 set(installed_program "")
 if(TARGET qwen3vl-tiny-shapes)
   set(installed_program qwen3vl-tiny-shapes)
@@ -18,7 +21,7 @@ foreach(way IN LISTS ways)
   add_test(NAME package.${way}
            COMMAND ${CMAKE_COMMAND} "-DWAY=${way}" "-DSOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DBINARY_DIR=${PROJECT_BINARY_DIR}"
                    "-DWORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/consumer_${way}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
-                   "-DGENERATOR=${CMAKE_GENERATOR}" "-DVERSION=${PROJECT_VERSION}" "-DPKG_CONFIG=${QWEN3VL_PKG_CONFIG}"
+                   "-DGENERATOR=${CMAKE_GENERATOR}" "-DVERSION=${PROJECT_VERSION}" "-DPKG_CONFIG=${QWEN3VL_PKG_CONFIG}" "-DNVCC=${QWEN3VL_NVCC}"
                    "-DPROGRAM=${installed_program}" "-DCHECKPOINT=${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes"
                    -P "${CMAKE_CURRENT_SOURCE_DIR}/check_package.cmake")
   set_tests_properties(package.${way} PROPERTIES TIMEOUT 600)

@@ -14,7 +14,6 @@
 
 #include "arguments.hpp"
 #include "progress.hpp"
-#include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include "qwen3vl/processing/answer.hpp"
@@ -53,7 +52,11 @@ inline constexpr index_t default_max_new_tokens = 1024;
 /// The backend that the command line asks for.
 template <class B>
 B make_backend(const Arguments& arguments) {
-  return B(arguments.threads);
+  if constexpr (B::is_host) {
+    return B(arguments.threads);
+  } else {
+    return B(arguments.device);
+  }
 }
 
 template <class Model>

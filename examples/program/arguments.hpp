@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/io/write_image.hpp"
@@ -45,6 +46,7 @@ struct Arguments {
   bool thinking = false;
   bool hide_thinking = false;
   int threads = 0;
+  int device = 0;
   bool json = false;
   bool stats = false;
   std::string trace;
@@ -64,10 +66,14 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages and --batch it is a chat.", name);
   app.set_version_flag("--version", version);
   app.add_option("--model", arguments.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
-  app.add_option(
-         "--packed-cache", arguments.packed_cache,
-         "Folder for packed weights: the first start writes a file as large as the weights, later ones are faster")
-      ->type_name("DIR");
+  if constexpr (on_device) {
+    app.add_option("--device", arguments.device, "Number of the GPU, as nvidia-smi counts them (default: 0)");
+  } else {
+    app.add_option(
+           "--packed-cache", arguments.packed_cache,
+           "Folder for packed weights: the first start writes a file as large as the weights, later ones are faster")
+        ->type_name("DIR");
+  }
 
   const std::string input = "What to answer";
   auto* const image = app.add_option("--image", arguments.images, "Picture (PNG, JPEG); may be repeated")

@@ -1,0 +1,3 @@
+// The program on the CUDA backend.
+#define QWEN3VL_PROGRAM_CUDA
+#include "qwen3vl.cpp"
