@@ -8,18 +8,26 @@ target_compile_options(cuda_on_host PUBLIC -Wno-unknown-pragmas   # "unroll" is 
                        -fno-strict-aliasing)  # kernels load several neighbours as one word
 target_link_libraries(cuda_on_host PUBLIC qwen3vl::qwen3vl ${CMAKE_DL_LIBS} PRIVATE qwen3vl_options)
 
-# qwen3vl_add_cuda_test(<name> [LIBRARIES <target>...]): tests/cuda_<name>.cpp as the test cuda.<name>. The compiler
-# reports every access to memory (-fsanitize=thread) to cuda_on_host/access.cpp; ThreadSanitizer itself is not linked.
-function(qwen3vl_add_cuda_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LIBRARIES")
-  add_executable(cuda_${name} cuda_${name}.cpp)
-  target_link_libraries(cuda_${name} PRIVATE qwen3vl_test_options cuda_on_host Boost::unit_test_framework
-                        ${arg_LIBRARIES})
+# qwen3vl_add_cuda_program(<target> <source>): a program whose kernels run on the host. The compiler reports every access
+# to memory (-fsanitize=thread) to cuda_on_host/access.cpp; ThreadSanitizer itself is not linked.
+function(qwen3vl_add_cuda_program target source)
+  add_executable(${target} ${source})
+  target_link_libraries(${target} PRIVATE qwen3vl_test_options cuda_on_host)
   # GCC does not see that threads beyond a row's end use nothing of what they did not load. Kernels take registers and
   # shared memory as words, as they may on a device.
-  target_compile_options(cuda_${name} PRIVATE -O1 -fsanitize=thread -fno-strict-aliasing
-                         -Wno-maybe-uninitialized)
-  set_target_properties(cuda_${name} PROPERTIES ENABLE_EXPORTS ON)  # messages name kernels
+  target_compile_options(${target} PRIVATE -O1 -fsanitize=thread -fno-strict-aliasing -Wno-maybe-uninitialized)
+  set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)  # messages name kernels
+endfunction()
+
+# qwen3vl_add_cuda_test(<name> [SOURCE <file>] [LIBRARIES <target>...]): tests/cuda_<name>.cpp (or SOURCE) as the test
+# cuda.<name>.
+function(qwen3vl_add_cuda_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "SOURCE" "LIBRARIES")
+  if(NOT arg_SOURCE)
+    set(arg_SOURCE cuda_${name}.cpp)
+  endif()
+  qwen3vl_add_cuda_program(cuda_${name} ${arg_SOURCE})
+  target_link_libraries(cuda_${name} PRIVATE Boost::unit_test_framework ${arg_LIBRARIES})
   add_test(NAME cuda.${name} COMMAND cuda_${name})
   set_tests_properties(cuda.${name} PROPERTIES TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()
@@ -35,11 +43,45 @@ qwen3vl_add_cuda_test(linear_test)
 qwen3vl_add_cuda_test(sampling_test)
 qwen3vl_add_cuda_test(model_test)
 qwen3vl_add_cuda_test(generation_test)
-# The variant of the trained checkpoint, which the test of rounded weights has made.
-qwen3vl_add_cuda_test(checkpoint_test LIBRARIES rounded-tiny-shapes qwen3vl::processing)
-target_compile_definitions(cuda_checkpoint_test PRIVATE
-  QWEN3VL_VARIANT_HEADER="qwen3vl/variants/rounded-tiny-shapes.hpp"
-  QWEN3VL_VARIANT_TYPE=qwen3vl::variants::rounded_tiny_shapes)
+# The trained checkpoints, in bf16.
+foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
+  qwen3vl_add_variant(TARGET cuda-${checkpoint} CONFIG "${PROJECT_SOURCE_DIR}/examples/assets/${checkpoint}/config.json"
+                      TYPE cuda_checkpoint)
+  qwen3vl_add_cuda_test(checkpoint_test_${checkpoint} SOURCE cuda_checkpoint_test.cpp
+                        LIBRARIES cuda-${checkpoint} qwen3vl::processing)
+  target_compile_definitions(cuda_checkpoint_test_${checkpoint} PRIVATE
+    QWEN3VL_CHECKPOINT="${checkpoint}" QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-${checkpoint}.hpp"
+    QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint)
+endforeach()
+
+# Golden cases on the CUDA backend, in f32 so that the tolerances of the CPU hold: parity/parity_model.cpp with another
+# backend. All of two models, dense and mixture of experts, but only some that generate: every multiplication is done by
+# hand here.
+set(cuda_generation dense_small_batch_left_pad dense_small_beams_3_batch dense_small_video dense_small_text_only
+    moe_small_batch_left_pad)
+foreach(model IN ITEMS dense_small moe_small)
+  if(NOT TARGET golden-shape-${model})
+    continue()
+  endif()
+  qwen3vl_add_cuda_program(parity-cuda-${model} parity/parity_model.cpp)
+  target_link_libraries(parity-cuda-${model} PRIVATE golden-shape-${model})
+  target_compile_definitions(parity-cuda-${model} PRIVATE
+    QWEN3VL_VARIANT_HEADER="qwen3vl/variants/golden-shape-${model}.hpp"
+    QWEN3VL_VARIANT_TYPE=qwen3vl::variants::golden_shape QWEN3VL_PRECISION=F32
+    QWEN3VL_BACKEND=Cuda QWEN3VL_BACKEND_HEADER="qwen3vl/backend/cuda.cuh")
+  file(GLOB cuda_cases RELATIVE "${QWEN3VL_GOLDEN_DIR}/cases" CONFIGURE_DEPENDS
+       "${QWEN3VL_GOLDEN_DIR}/cases/*/${model}_*.json")
+  foreach(case IN LISTS cuda_cases)
+    get_filename_component(name "${case}" NAME_WE)
+    if(case MATCHES "^generation/" AND NOT name IN_LIST cuda_generation)
+      continue()
+    endif()
+    string(REGEX REPLACE "\\.json$" "" test "cuda.parity.${case}")
+    string(REPLACE "/" "." test "${test}")
+    add_test(NAME ${test} COMMAND parity-cuda-${model} "${QWEN3VL_GOLDEN_DIR}/cases/${case}")
+    set_tests_properties(${test} PROPERTIES TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)
+  endforeach()
+endforeach()
 
 # All kernels of whole models for real: none may spill registers.
 if(QWEN3VL_NVCC)

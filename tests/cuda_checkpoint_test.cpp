@@ -1,9 +1,11 @@
-// The trained checkpoint on the CUDA backend with bf16 weights and activations, run on the host: the expected answers.
+// A trained checkpoint on the CUDA backend with bf16 weights, activations and cache, run on the host: the expected
+// answers, one by one and as a batch.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_checkpoint
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,27 +19,31 @@
 using namespace qwen3vl;
 
 BOOST_AUTO_TEST_CASE(expected_answers) {
-  const std::filesystem::path folder = std::filesystem::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes";
+  const std::filesystem::path assets = QWEN3VL_EXAMPLE_ASSETS, folder = assets / QWEN3VL_CHECKPOINT;
   const Processor processor = Processor::from_pretrained(folder);
   Cuda cuda;
-  auto model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cuda, Bf16>::from_pretrained(folder, cuda);
-  ProcessorOptions options{.media_directory = folder / "expected"};
+  auto model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cuda, WithKv<Bf16, bf16>>::from_pretrained(folder, cuda);
+  ProcessorOptions options{.media_directory = assets / "tiny-shapes" / "expected"};
   options.videos = processor.video_processor().options();
   options.videos->do_sample_frames = false;
   // A few of them: every multiplication is done by hand here.
   const std::vector<std::string> wanted{"image 01 caption", "image 08 exists", "two pictures 05 06", "clip 02",
                                         "text Hello!"};
-  std::size_t found = 0;
+  std::vector<Conversation> conversations;
+  std::vector<std::vector<TokenId>> expected;
   const auto table =
       parse_ordered_json(read_text_file(folder / "expected" / "cases.json", max_json_bytes), "cases.json");
   for (const auto& row : table["cases"]) {
-    const auto name = row["name"].get<std::string>();
-    if (std::ranges::find(wanted, name) == wanted.end()) continue;
-    ++found;
-    const ModelInputs inputs =
-        processor.apply_chat_template(messages_from_json(row["messages"]), {.add_generation_prompt = true}, options);
-    const GenerateOutput output = model.generate(inputs, {.max_new_tokens = 64, .do_sample = false});
-    BOOST_TEST(output.new_tokens.at(0) == row["ids"].get<std::vector<TokenId>>(), boost::test_tools::per_element());
+    if (std::ranges::find(wanted, row["name"].get<std::string>()) == wanted.end()) continue;
+    conversations.push_back(messages_from_json(row["messages"]));
+    expected.push_back(row["ids"].get<std::vector<TokenId>>());
   }
-  BOOST_TEST(found == wanted.size());
+  BOOST_REQUIRE(conversations.size() == wanted.size());
+  const auto answers = [&](std::span<const Conversation> prompts) {
+    const ModelInputs inputs = processor.apply_chat_template(prompts, {.add_generation_prompt = true}, options);
+    return model.generate(inputs, {.max_new_tokens = 64, .do_sample = false}).new_tokens;
+  };
+  BOOST_TEST((answers(conversations) == expected));
+  for (const std::size_t i : {std::size_t{1}, std::size_t{3}})
+    BOOST_TEST(answers(std::span(conversations).subspan(i, 1)).at(0) == expected[i], boost::test_tools::per_element());
 }

@@ -1,4 +1,4 @@
-// Runs one golden case against the variant that this program was built for:   parity-<model> CASE.json
+// Runs golden cases against the variant and the backend that this program was built for:   parity-<model> CASE.json...
 // Exit code 0: equal, 1: not.
 #include <algorithm>
 #include <cstdio>
@@ -6,7 +6,13 @@
 #include <optional>
 
 #include "golden_case.hpp"
+#include "qwen3vl/backend/transfer.hpp"
+#ifdef QWEN3VL_BACKEND_HEADER
+#include QWEN3VL_BACKEND_HEADER
+#else
 #include "qwen3vl/backend/cpu.hpp"
+#define QWEN3VL_BACKEND Cpu
+#endif
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/model/pretrained.hpp"
 #include QWEN3VL_VARIANT_HEADER
@@ -20,7 +26,8 @@ namespace {
 
 using V = QWEN3VL_VARIANT_TYPE;
 using P = qwen3vl::QWEN3VL_PRECISION;
-using Model = ForConditionalGeneration<V, Cpu, P>;
+using B = qwen3vl::QWEN3VL_BACKEND;
+using Model = ForConditionalGeneration<V, B, P>;
 constexpr TextConfig text = V::config.text;
 
 // Which elements of a tensor [B, S, inner] (or with other axes around) are at real tokens.
@@ -99,17 +106,18 @@ void compare_states(GoldenCase& golden, const HostCube<float>& last, const std::
 void run_vision(GoldenCase& golden, Model& model) {
   const auto pixel_values = golden.float_matrix("in.pixel_values");
   const auto grids = golden.grids("in.grid_thw");
-  Context<Cpu>& ctx = model.context();
+  Context<B>& ctx = model.context();
   const auto& visual = model.model().visual();
   const index_t patches = pixel_values.rows();
 
-  HostTensor<float, dynamic, V::config.vision.hidden_size> states(patches);
-  visual.patch_embed()(ctx, View<const float, Cpu, dynamic, V::config.vision.patch_dim()>(pixel_values.data(), patches),
-                       states);
-  golden.compare("out.patch_embed", states.span());
-  std::ranges::fill(states.span(), 0.0f);
-  visual.pos_embed()(ctx, grids, states);
-  golden.compare("out.pos_embed", states.span());
+  using A = activation_t<B, P>;
+  Tensor<A, B, dynamic, V::config.vision.patch_dim()> patch_values(patches);
+  Tensor<A, B, dynamic, V::config.vision.hidden_size> embedded(patches), positions(patches);  // zeros
+  copy_from_host(ctx, pixel_values.view(), patch_values.view());
+  visual.patch_embed()(ctx, patch_values.view(), embedded.view());
+  golden.compare("out.patch_embed", download_floats(ctx, embedded.view()));
+  visual.pos_embed()(ctx, grids, positions.view());
+  golden.compare("out.pos_embed", download_floats(ctx, positions.view()));
   const index_t head_dim = V::config.vision.head_dim();
   const VisionRotaryTables tables =
       vision_rotary_tables(grids, V::config.vision.spatial_merge_size, head_dim, model.config().vision_rope_theta);
@@ -128,11 +136,11 @@ void run_vision(GoldenCase& golden, Model& model) {
   const auto output = visual.forward(ctx, pixel_values, grids, true);
   for (std::size_t i = 0; i < output.hidden_states.size(); ++i)
     if (const std::string name = concat("out.hidden_states.", i); golden.has(name))
-      golden.compare(name, output.hidden_states[i].span());
-  golden.compare("out.last_hidden_state", output.hidden_states.back().span());
-  golden.compare("out.pooler_output", output.pooler_output.span());
+      golden.compare(name, download_floats(ctx, output.hidden_states[i].view()));
+  golden.compare("out.last_hidden_state", download_floats(ctx, output.hidden_states.back().view()));
+  golden.compare("out.pooler_output", download_floats(ctx, output.pooler_output.view()));
   for (std::size_t j = 0; j < output.deepstack_features.size(); ++j)
-    golden.compare(concat("out.deepstack_features.", j), output.deepstack_features[j].span());
+    golden.compare(concat("out.deepstack_features.", j), download_floats(ctx, output.deepstack_features[j].view()));
 }
 
 TextInputs text_inputs(const GoldenCase& golden) {
@@ -306,7 +314,7 @@ void run_generate(GoldenCase& golden, Model& model) {
   if (golden.has("out.sequences_scores")) golden.compare("out.sequences_scores", result.sequences_scores);
 }
 
-Exit run(const std::filesystem::path& file) {
+Exit run(const std::filesystem::path& file, B& backend) {
   GoldenCase golden(file);
   std::printf("%s\n", file.stem().c_str());
   const std::string config_file = golden.options().value("config", "config.json");
@@ -315,8 +323,7 @@ Exit run(const std::filesystem::path& file) {
     run_rope_index(golden);
     return golden.result();
   }
-  Cpu cpu;
-  Model model = Model::from_pretrained(golden.model_folder(), cpu, {.config_file = config_file});
+  Model model = Model::from_pretrained(golden.model_folder(), backend, {.config_file = config_file});
   if (kind == "vision") {
     run_vision(golden, model);
   } else if (kind == "text") {
@@ -339,12 +346,16 @@ Exit run(const std::filesystem::path& file) {
 }  // namespace parity
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: %s CASE.json\n", argv[0]);
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: %s CASE.json...\n", argv[0]);
     return 2;
   }
   try {
-    return parity::run(argv[1]);
+    parity::B backend;
+    int result = parity::passed;
+    for (int i = 1; i < argc; ++i)
+      if (parity::run(argv[i], backend) != parity::passed) result = parity::failed;
+    return result;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "FAILED: %s\n", error.what());
     return parity::failed;
