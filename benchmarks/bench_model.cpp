@@ -166,6 +166,10 @@ void run(int argc, char** argv) {
         ->needs(model);
     app.add_flag("--roof", with_roof, "Measure the machine's roof afterwards, and print percent of it");
     app.add_flag("--quick", quick, "Measure the roof in a hurry, to see that it works; its figures mean little");
+    app.add_option("--trace", trace,
+                   "Run once more after measuring, and write every operation with its sizes, time and share of the "
+                   "roof into FILE, for chrome://tracing or ui.perfetto.dev")
+        ->type_name("FILE");
   }
   app.add_flag("--random", random, "Random weights; needs no checkpoint (the default)")->excludes(model);
   app.add_option("--weights", weights, "Type of the weights in memory: " + Built::names() + " (default: the first)");
@@ -184,12 +188,6 @@ void run(int argc, char** argv) {
   app.add_option("--runs", options.runs,
                  "Vision towers, prefills and decodings to take the median of, after a first one (default: 1)")
       ->check(CLI::Range(1, 1000));
-  app.add_flag("--roof", with_roof, "Measure the machine's roof afterwards, and print percent of it");
-  app.add_option("--trace", trace,
-                 "Run once more after measuring, and write every operation with its sizes, time and share of the roof "
-                 "into FILE, for chrome://tracing or ui.perfetto.dev")
-      ->type_name("FILE");
-  app.add_flag("--quick", quick, "Measure the roof in a hurry, to see that it works; its figures mean little");
   auto* const as_json = app.add_flag("--json", json, "Print one JSON object, which compare_results.py reads");
   app.add_flag("--csv", csv, "Print two lines of CSV: names and figures")->excludes(as_json);
   if (!parse_arguments(app, argc, argv)) return;
