@@ -70,7 +70,11 @@ nlohmann::ordered_json to_json(const RunResult& r) {
        per_second(static_cast<double>(r.decode_tokens) * r.decode_operations * 1e-9, r.decode_seconds)},
       {"cache_bytes", r.cache_bytes},
       {"peak_memory_bytes", r.peak_memory_bytes},
-      {"device_bytes", r.device_bytes}};
+      {"device_bytes", r.device_bytes},
+      {"runs",
+       {{"vision_seconds", r.all_vision_seconds},
+        {"prefill_seconds", r.all_prefill_seconds},
+        {"decode_seconds", r.all_decode_seconds}}}};
 }
 
 /// Percent of the roof: of f32 multiply-adds for products, of memory reads for decoding.
