@@ -27,21 +27,21 @@ struct StoredTensor {
 
 /// A host tensor as files take it: a view, which must not outlive the tensor.
 template <class T, class B, index_t... E>
-StoredTensor stored_tensor(std::string name, const TensorView<T, B, E...>& tensor) {
+StoredTensor stored_tensor(const std::string& name, const TensorView<T, B, E...>& tensor) {
   static_assert(B::is_host, "only tensors on the host are written to files: copy it with download() or copy_to_host()");
-  if (tensor.data() == nullptr && tensor.size() != 0) fail(name, " holds no memory: it was never assigned");
-  StoredTensor stored{.name = std::move(name), .dtype = dtype_of<std::remove_const_t<T>>, .shape = {}, .bytes = {}};
+  if (tensor.data() == nullptr && !tensor.empty()) fail(name, " holds no memory: it was never assigned");
+  StoredTensor stored{.name = name, .dtype = dtype_of<std::remove_const_t<T>>, .shape = {}, .bytes = {}};
   for (std::size_t i = 0; i < sizeof...(E); ++i) stored.shape.push_back(tensor.extent(i));
   stored.bytes = {reinterpret_cast<const std::byte*>(tensor.data()),
                   static_cast<std::size_t>(tensor.size()) * sizeof(T)};
   return stored;
 }
 template <class T, class B, index_t... E>
-StoredTensor stored_tensor(std::string name, const Tensor<T, B, E...>& tensor) {
-  return stored_tensor(std::move(name), tensor.view());
+StoredTensor stored_tensor(const std::string& name, const Tensor<T, B, E...>& tensor) {
+  return stored_tensor(name, tensor.view());
 }
 template <class T, class B, index_t... E>
-StoredTensor stored_tensor(std::string name, Tensor<T, B, E...>&& tensor) = delete;  // it would look at freed memory
+StoredTensor stored_tensor(const std::string& name, Tensor<T, B, E...>&& tensor) = delete;  // it would look at freed memory
 
 /// The values of an F32, BF16 or F16 tensor as float. `to` must have its size.
 inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
