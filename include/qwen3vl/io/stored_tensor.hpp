@@ -41,7 +41,8 @@ StoredTensor stored_tensor(const std::string& name, const Tensor<T, B, E...>& te
   return stored_tensor(name, tensor.view());
 }
 template <class T, class B, index_t... E>
-StoredTensor stored_tensor(const std::string& name, Tensor<T, B, E...>&& tensor) = delete;  // it would look at freed memory
+StoredTensor stored_tensor(const std::string& name,
+                           Tensor<T, B, E...>&& tensor) = delete;  // it would look at freed memory
 
 /// The values of an F32, BF16 or F16 tensor as float. `to` must have its size.
 inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
