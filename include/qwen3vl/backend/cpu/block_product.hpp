@@ -86,7 +86,7 @@ struct BlockRows {
   /// [steps][low, high][16 rows][64 bytes] and scales [superblocks][16 rows].
   static QWEN3VL_INLINE void put_bytes(index_t s, float scale, const std::int16_t* rounded, index_t columns,
                                        std::int32_t* tile, index_t row) {
-    constexpr index_t tile_words = simd::tile_size * simd::tile_size;
+    using simd::tile_words;
     tile[steps * 2 * tile_words + s * tile_rows + row] = std::bit_cast<std::int32_t>(scale);
     std::int32_t* to = tile + s * superblock_steps * 2 * tile_words + row * simd::tile_size;
     for (index_t k = 0; k < columns; k += step_columns, to += 2 * tile_words) {

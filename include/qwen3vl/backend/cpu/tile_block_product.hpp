@@ -11,11 +11,7 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// A superblock of weights as tiles of 64 columns: [steps][strip][low, high][16 rows][64 bytes].
-inline constexpr index_t superblock_steps = superblock_columns / (2 * block_columns);
-inline constexpr index_t byte_tile = simd::tile_size * simd::tile_size;  // words
-
-/// `wide` from expand(), cut into bytes.
+/// `wide` from expand(), cut into bytes: tiles of 64 columns, [steps][strip][low, high][16 rows][64 bytes].
 inline void cut_to_bytes(const std::int16_t* wide, index_t steps, std::int32_t* to) {
   constexpr index_t vector = 2 * simd::width, half = simd::tile_size * 2 * vector;
   for (index_t s = 0; s < steps; ++s)
@@ -23,9 +19,9 @@ inline void cut_to_bytes(const std::int16_t* wide, index_t steps, std::int32_t* 
       for (index_t strip = 0; strip < 2; ++strip) {
         const std::int16_t* const from = wide + s * 2 * half + (row * 2 + strip) * vector;
         const simd::BytePair bytes = simd::quads(simd::load_shorts(from), simd::load_shorts(from + half));
-        std::int32_t* const tile = to + (s * 2 + strip) * 2 * byte_tile + row * simd::tile_size;
+        std::int32_t* const tile = to + (s * 2 + strip) * 2 * simd::tile_words + row * simd::tile_size;
         std::memcpy(tile, &bytes.low, sizeof bytes.low);
-        std::memcpy(tile + byte_tile, &bytes.high, sizeof bytes.high);
+        std::memcpy(tile + simd::tile_words, &bytes.high, sizeof bytes.high);
       }
 }
 
@@ -38,11 +34,11 @@ QWEN3VL_INLINE void multiply_byte_tiles(index_t steps, const std::int32_t* x, co
   clear_tile<1>();
   clear_tile<2>();
   for (index_t s = 0; s < steps; ++s) {
-    load_tile<4>(x + s * 2 * byte_tile, 64);
-    load_tile<6>(weights + s * 4 * byte_tile, 64);
+    load_tile<4>(x + s * 2 * simd::tile_words, 64);
+    load_tile<6>(weights + s * 4 * simd::tile_words, 64);
     dot_byte_tiles<false, false, 0, 4, 6>();
-    load_tile<7>(weights + s * 4 * byte_tile + byte_tile, 64);
-    load_tile<5>(x + s * 2 * byte_tile + byte_tile, 64);
+    load_tile<7>(weights + s * 4 * simd::tile_words + simd::tile_words, 64);
+    load_tile<5>(x + s * 2 * simd::tile_words + simd::tile_words, 64);
     dot_byte_tiles<false, true, 1, 4, 7>();
     dot_byte_tiles<true, true, 2, 5, 7>();
     dot_byte_tiles<true, false, 1, 5, 6>();
@@ -72,7 +68,7 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
   constexpr index_t panel = 2 * simd::width;
   const index_t tiles = (rows + simd::tile_size - 1) / simd::tile_size;
   alignas(64) std::int16_t wide[superblock_columns * panel];
-  alignas(64) std::int32_t bytes[superblock_steps * 4 * byte_tile];
+  alignas(64) std::int32_t bytes[Rows::superblock_steps * 4 * simd::tile_words];
   const simd::Tiles registers;
   for (index_t group = begin; group < end; group += panel_group)
     for (index_t s = 0; s < depth.superblocks; ++s) {
@@ -88,8 +84,9 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
         for (index_t tile = 0; tile < tiles; ++tile) {
           const std::int32_t* const x = packed + tile * simd::tile_size * Rows::words;
           for (index_t strip = 0; strip < 2; ++strip)
-            multiply_byte_tiles(steps, x + s * superblock_steps * 2 * byte_tile, bytes + strip * 2 * byte_tile,
-                                x + Rows::steps * 2 * byte_tile + s * simd::tile_size, scales[strip], s == 0,
+            multiply_byte_tiles(steps, x + s * Rows::superblock_steps * 2 * simd::tile_words,
+                                bytes + strip * 2 * simd::tile_words,
+                                x + Rows::steps * 2 * simd::tile_words + s * simd::tile_size, scales[strip], s == 0,
                                 z + tile * simd::tile_size * panel + strip * simd::width);
         }
         if (s + 1 == depth.superblocks)

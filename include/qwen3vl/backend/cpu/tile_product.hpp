@@ -17,10 +17,6 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Bytes of a tile, and words.
-inline constexpr index_t tile_words = simd::tile_size * simd::tile_size;
-inline constexpr index_t tile_bytes = tile_words * 4;
-
 /// Rows of activations as these products read them. A step is 32 columns, of which a row has 16 words (pairs of bf16)
 /// for each part: a row is [steps][parts][16], a tile of rows [steps][parts][16 rows][16]. Columns beyond K are zero.
 template <PairWeight W, index_t K>
@@ -34,7 +30,9 @@ struct TileRows {
   static constexpr index_t row_block = 16 * tile_rows;
 
   static void put(const float* x, Word* to) { put(x, to, simd::tile_size); }
-  static void put_in_tile(const float* x, Word* tile, index_t row) { put(x, tile + row * simd::tile_size, tile_words); }
+  static void put_in_tile(const float* x, Word* tile, index_t row) {
+    put(x, tile + row * simd::tile_size, simd::tile_words);
+  }
 
  private:
   /// Row x with `stride` words between parts.
@@ -97,7 +95,7 @@ QWEN3VL_INLINE void multiply_tiles(index_t steps, const std::int32_t* x, index_t
     load_tile<6>(columns + s * tile_size * 2 * panel, row_bytes);
     load_tile<7>(columns + s * tile_size * 2 * panel + 2 * width, row_bytes);
     unroll<parts>([&](auto part) {
-      unroll<T>([&](auto t) { load_tile<4 + t>(x + t * tile_distance + (s * parts + part) * tile_words, 64); });
+      unroll<T>([&](auto t) { load_tile<4 + t>(x + t * tile_distance + (s * parts + part) * simd::tile_words, 64); });
       unroll<T>([&](auto t) {
         dot_tiles<2 * t, 4 + t, 6>();
         dot_tiles<2 * t + 1, 4 + t, 7>();
@@ -123,7 +121,7 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
       for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
         const bf16* const columns = weight.panel_data(p) + s * simd::tile_size * 2 * panel;
         float* const z = sums + (p - group) * tiles * simd::tile_size * panel;
-        const std::int32_t* x = packed + s * Rows::parts * tile_words;
+        const std::int32_t* x = packed + s * Rows::parts * simd::tile_words;
         for (index_t tile = 0; tile < tiles; tile += 2) {
           float* const to = z + tile * simd::tile_size * panel;
           if (tile + 1 < tiles) {

@@ -18,6 +18,8 @@ namespace qwen3vl::simd {
 
 /// Rows of a tile, and 32-bit words of its rows.
 inline constexpr int tile_size = 16;
+/// Words of a whole tile.
+inline constexpr index_t tile_words = index_t{tile_size} * tile_size;
 
 /// While it lives, this thread's tiles are set up: 0 to 5 with `rows` rows (for C and A), 6 and 7 with 16 (for B).
 class Tiles {
