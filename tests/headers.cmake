@@ -47,12 +47,13 @@ if(QWEN3VL_CLANG)
   add_custom_target(headers_read_by_clang ALL DEPENDS ${stamps})
 endif()
 
+set(includes "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>")
 set(layer_headers ${headers})
 list(FILTER layer_headers INCLUDE REGEX "^qwen3vl/(tensor|backend|layers|vision|text|generation)/|^qwen3vl/config/(config|released|runtime_config|generation_config)\\.hpp|^qwen3vl/model/(inputs|rope_index|qwen3vl_model|for_conditional_generation)\\.hpp")
 list(JOIN layer_headers "," layer_headers)
 add_test(NAME layers_include_nothing_above
          COMMAND ${CMAKE_COMMAND} "-DHEADERS=${layer_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
-                 "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>"
+                 "${includes}"
                  -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
 
 # qwen3vl.hpp brings every header, directly or not, but the reader of video files, which needs a library of its own.
@@ -61,7 +62,7 @@ list(FILTER all_headers EXCLUDE REGEX "^qwen3vl/io/libav_")
 list(JOIN all_headers "," all_headers)
 add_test(NAME qwen3vl_hpp_brings_everything
          COMMAND ${CMAKE_COMMAND} "-DHEADERS=${all_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
-                 "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>"
+                 "${includes}"
                  -P "${CMAKE_CURRENT_SOURCE_DIR}/check_everything.cmake")
 
 # The API reference has no warnings: comments that Doxygen cannot read are comments that say something else than was meant.

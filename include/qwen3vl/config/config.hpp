@@ -133,55 +133,49 @@ constexpr bool ascend(const IndexList<16>& indexes) {
 // The rules of a config, each once: what must hold for `v` (vision_config), `t` (text_config) and both, and what is
 // said otherwise. A macro, because static_assert takes nothing but a literal, and a broken rule shall be the compiler's
 // first line. Earlier rules guard later ones.
-#define QWEN3VL_CONFIG_RULES(rule)                                                                                     \
-  rule(v.depth > 0 && v.hidden_size > 0 && v.intermediate_size > 0 && v.num_heads > 0 && v.in_channels > 0,            \
-       "vision_config: depth, hidden_size, intermediate_size, num_heads and in_channels must be positive")             \
-      rule(v.patch_size > 0 && v.spatial_merge_size > 0 && v.temporal_patch_size > 0 && v.out_hidden_size > 0,         \
-           "vision_config: patch_size, spatial_merge_size, temporal_patch_size and out_hidden_size must be positive")  \
-          rule(v.hidden_size % v.num_heads == 0, "vision_config: hidden_size must be a multiple of num_heads") rule(   \
-              v.head_dim() % 4 == 0,                                                                                   \
-              "vision_config: hidden_size / num_heads must be a multiple of 4 (rows and columns rotate)")              \
-              rule(detail::is_square(v.num_position_embeddings),                                                       \
-                   "vision_config: num_position_embeddings must be a square number")                                   \
-                  rule(detail::are_below(v.deepstack_visual_indexes, v.depth),                                         \
-                       "vision_config: deepstack_visual_indexes must be below depth")                                  \
-                      rule(detail::ascend(v.deepstack_visual_indexes),                                                 \
-                           "vision_config: deepstack_visual_indexes must ascend")                                      \
-                          rule(t.vocab_size > 0 && t.hidden_size > 0 && t.intermediate_size > 0 &&                     \
-                                   t.num_hidden_layers > 0,                                                            \
-                               "text_config: vocab_size, hidden_size, intermediate_size and num_hidden_layers must "   \
-                               "be positive") rule(t.num_attention_heads > 0 && t.num_key_value_heads > 0 &&           \
-                                                       t.head_dim > 1,                                                 \
-                                                   "text_config: num_attention_heads, num_key_value_heads and "        \
-                                                   "head_dim must be positive")                                        \
-                              rule(t.num_attention_heads % t.num_key_value_heads == 0,                                 \
-                                   "text_config: num_attention_heads must be a multiple of num_key_value_heads")       \
-                                  rule(t.head_dim % 2 == 0, "text_config: head_dim must be even") rule(                \
-                                      t.hidden_act == Activation::silu, "text_config: hidden_act must be silu")        \
-                                      rule(t.mrope_section[0] >= 0 && t.mrope_section[1] >= 0 &&                       \
-                                               t.mrope_section[2] >= 0,                                                \
-                                           "text_config: mrope_section must not be negative")                          \
-                                          rule(t.mrope_section[0] + t.mrope_section[1] + t.mrope_section[2] ==         \
-                                                   t.head_dim / 2,                                                     \
-                                               "text_config: mrope_section must add up to head_dim / 2")               \
-                                              rule(t.moe.num_experts >= 0,                                             \
-                                                   "text_config: num_experts must not be negative")                    \
-                                                  rule(t.moe.num_experts == 0 || t.moe.moe_intermediate_size > 0,      \
-                                                       "text_config: moe_intermediate_size must be positive")          \
-                                                      rule(t.moe.num_experts == 0 ||                                   \
-                                                               (t.moe.num_experts_per_tok > 0 &&                       \
-                                                                t.moe.num_experts_per_tok <= t.moe.num_experts),       \
-                                                           "text_config: num_experts_per_tok must be between 1 and "   \
-                                                           "num_experts")                                              \
-                                                          rule(                                                        \
-                                                              t.moe.num_experts == 0 || t.moe.decoder_sparse_step > 0, \
-                                                              "text_config: decoder_sparse_step must be positive")     \
-                                                              rule(v.hidden_act != Activation::silu,                   \
-                                                                   "vision_config: hidden_act must be gelu or "        \
-                                                                   "gelu_pytorch_tanh")                                \
-                                                                  rule(v.out_hidden_size == t.hidden_size,             \
-                                                                       "vision_config: out_hidden_size must equal "    \
-                                                                       "text_config.hidden_size")
+// clang-format off
+#define QWEN3VL_CONFIG_RULES(rule) \
+  rule(v.depth > 0 && v.hidden_size > 0 && v.intermediate_size > 0 && v.num_heads > 0 && v.in_channels > 0, \
+       "vision_config: depth, hidden_size, intermediate_size, num_heads and in_channels must be positive") \
+  rule(v.patch_size > 0 && v.spatial_merge_size > 0 && v.temporal_patch_size > 0 && v.out_hidden_size > 0, \
+       "vision_config: patch_size, spatial_merge_size, temporal_patch_size and out_hidden_size must be positive") \
+  rule(v.hidden_size % v.num_heads == 0, \
+       "vision_config: hidden_size must be a multiple of num_heads") \
+  rule(v.head_dim() % 4 == 0, \
+       "vision_config: hidden_size / num_heads must be a multiple of 4 (rows and columns rotate)") \
+  rule(detail::is_square(v.num_position_embeddings), \
+       "vision_config: num_position_embeddings must be a square number") \
+  rule(detail::are_below(v.deepstack_visual_indexes, v.depth), \
+       "vision_config: deepstack_visual_indexes must be below depth") \
+  rule(detail::ascend(v.deepstack_visual_indexes), \
+       "vision_config: deepstack_visual_indexes must ascend") \
+  rule(t.vocab_size > 0 && t.hidden_size > 0 && t.intermediate_size > 0 && t.num_hidden_layers > 0, \
+       "text_config: vocab_size, hidden_size, intermediate_size and num_hidden_layers must be positive") \
+  rule(t.num_attention_heads > 0 && t.num_key_value_heads > 0 && t.head_dim > 1, \
+       "text_config: num_attention_heads, num_key_value_heads and head_dim must be positive") \
+  rule(t.num_attention_heads % t.num_key_value_heads == 0, \
+       "text_config: num_attention_heads must be a multiple of num_key_value_heads") \
+  rule(t.head_dim % 2 == 0, \
+       "text_config: head_dim must be even") \
+  rule(t.hidden_act == Activation::silu, \
+       "text_config: hidden_act must be silu") \
+  rule(t.mrope_section[0] >= 0 && t.mrope_section[1] >= 0 && t.mrope_section[2] >= 0, \
+       "text_config: mrope_section must not be negative") \
+  rule(t.mrope_section[0] + t.mrope_section[1] + t.mrope_section[2] == t.head_dim / 2, \
+       "text_config: mrope_section must add up to head_dim / 2") \
+  rule(t.moe.num_experts >= 0, \
+       "text_config: num_experts must not be negative") \
+  rule(t.moe.num_experts == 0 || t.moe.moe_intermediate_size > 0, \
+       "text_config: moe_intermediate_size must be positive") \
+  rule(t.moe.num_experts == 0 || (t.moe.num_experts_per_tok > 0 && t.moe.num_experts_per_tok <= t.moe.num_experts), \
+       "text_config: num_experts_per_tok must be between 1 and num_experts") \
+  rule(t.moe.num_experts == 0 || t.moe.decoder_sparse_step > 0, \
+       "text_config: decoder_sparse_step must be positive") \
+  rule(v.hidden_act != Activation::silu, \
+       "vision_config: hidden_act must be gelu or gelu_pytorch_tanh") \
+  rule(v.out_hidden_size == t.hidden_size, \
+       "vision_config: out_hidden_size must equal text_config.hidden_size")
+// clang-format on
 
 /// The first rule that a config breaks, or nullptr: for configs that are read at run time.
 constexpr const char* validate(const ModelConfig& config) {
