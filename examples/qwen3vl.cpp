@@ -59,7 +59,7 @@ class Program {
     } else if (!arguments_.messages.empty()) {
       answer_messages(std::move(opening));
     } else if (arguments_.prompt) {
-      const std::vector<Image> images = load_images(arguments_.images);
+      const std::vector<Image> images = load_images(arguments_.images, arguments_.limits.images);
       opening.push_back(question(*arguments_.prompt, images.size(), arguments_.videos, arguments_));
       answer(opening, {}, images);
     } else {
@@ -74,15 +74,16 @@ class Program {
 
  private:
   void answer_messages(Conversation opening) {
+    const MessageLimits& limits = arguments_.limits.messages;
     std::string json;
     std::filesystem::path folder;
     if (arguments_.messages == "-") {
-      json = read_all(std::cin);
+      json = read_all(std::cin, limits.max_bytes);
     } else {
-      json = read_text_file(arguments_.messages, max_json_bytes);
+      json = read_text_file(arguments_.messages, limits.max_bytes);
       folder = std::filesystem::path(arguments_.messages).parent_path();
     }
-    Conversation messages = messages_from_json(std::string_view(json));
+    Conversation messages = messages_from_json(std::string_view(json), limits);
     messages.insert(messages.begin(), opening.begin(), opening.end());
     answer(messages, folder, {});
   }
@@ -102,12 +103,12 @@ class Program {
   }
 
   /// The picture that --draw draws into.
-  static Image only_picture(const Conversation& messages, const std::filesystem::path& folder,
-                            std::span<const Image> images) {
+  Image only_picture(const Conversation& messages, const std::filesystem::path& folder,
+                     std::span<const Image> images) const {
     const auto parts = find_media(messages, ContentPart::Kind::image);
     if (parts.size() != 1) fail("--draw needs one picture; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();
-    if (!part->source.empty()) return load_image(media_path(part->source, folder, place));
+    if (!part->source.empty()) return load_image(media_path(part->source, folder, place), arguments_.limits.images);
     if (images.empty()) fail(place, ": names no file");
     return images.front();
   }

@@ -187,6 +187,23 @@ BOOST_AUTO_TEST_CASE(trace) {
   check_error(run("--trace /nonexistent/trace.json" + describe), "--trace: there is no folder /nonexistent");
 }
 
+BOOST_AUTO_TEST_CASE(limits) {
+  const std::string wide = "--limit ImageLimits::max_pixels=300000000 --limit ProcessorOptions::max_tokens=2000000";
+  BOOST_TEST(answer_of(wide + describe).at("token_ids") == answer_of(describe).at("token_ids"));
+  check_error(run("--limit ImageLimits::max_pixels=100" + describe), "(ImageLimits::max_pixels)");
+  check_error(run("--limit ImageLimits::max_file_bytes=9" + describe), "(ImageLimits::max_file_bytes)");
+  check_error(run("--limit ProcessorOptions::max_tokens=4" + describe), "(ProcessorOptions::max_tokens)");
+  check_error(run("--limit SafetensorsLimits::max_tensors=3" + describe), "(SafetensorsLimits::max_tensors)");
+  const std::string messages = R"([{"role": "user", "content": "Hello"}])";
+  check_error(run("--limit MessageLimits::max_bytes=30 --messages -", messages), "(MessageLimits::max_bytes)");
+  const json line = json::parse(run("--limit MessageLimits::max_bytes=30 --batch -", messages + "\n").out);
+  BOOST_TEST(line.at("error").get<std::string>().ends_with("(MessageLimits::max_bytes)"), line.dump());
+  check_error(run("--limit max_pixels=5" + describe), "with one of ImageLimits::max_pixels, ");
+  check_error(run("--limit ImageLimits::max_pixels" + describe), "is not NAME=VALUE");
+  for (const char* value : {"0", "-1", "5x", "", "99999999999999999999"})
+    check_error(run(std::string("--limit ImageLimits::max_scans=") + value + describe), "is no number from 1 to ");
+}
+
 BOOST_AUTO_TEST_CASE(drawing) {
   const TemporaryFolder folder;
   const std::string draw = "--draw '" + (folder / "out.png").string() + "'";

@@ -74,7 +74,7 @@ class Answerer {
     if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
     chat_.add_generation_prompt = true;
     chat_.enable_thinking = arguments_.thinking;
-    if (!arguments_.tools.empty()) chat_.tools = read_tools(arguments_.tools);
+    if (!arguments_.tools.empty()) chat_.tools = read_tools(arguments_.tools, arguments_.limits.messages);
     if (arguments_.fps || arguments_.num_frames || arguments_.all_frames) {
       videos_ = processor_.video_processor().options();
       videos_->fps = arguments_.num_frames ? std::nullopt : arguments_.fps ? arguments_.fps : videos_->fps;
@@ -104,14 +104,16 @@ class Answerer {
                                  PromptCache<Model>* cache = nullptr) {
     const auto start = std::chrono::steady_clock::now();
     const Interruptible interruptible;
-    const ProcessorOptions options{
-        .media_directory = folder,
-        .videos = videos_,
-        .video_prompt = arguments_.video_prompt,
-        .video_progress = [bar = ProgressBar("reading the clip")](auto done, auto total) mutable {
-          Interruptible::check();
-          bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
-        }};
+    const ProcessorOptions options{.media_directory = folder,
+                                   .videos = videos_,
+                                   .video_prompt = arguments_.video_prompt,
+                                   .video_progress =
+                                       [bar = ProgressBar("reading the clip")](auto done, auto total) mutable {
+                                         Interruptible::check();
+                                         bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+                                       },
+                                   .limits = arguments_.limits.images,
+                                   .max_tokens = arguments_.limits.max_tokens};
     const ModelInputs inputs = processor_.apply_chat_template(conversations, chat_, options, images);
     const double processing_seconds = detail::seconds_since(start);
 
@@ -187,6 +189,7 @@ class Answerer {
         arguments_.model, backend_,
         {.progress = ProgressBar("loading"),
          .packed_cache = arguments_.packed_cache,
+         .limits = arguments_.limits.checkpoint,
          .warn = [](const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }});
     load_seconds_ = detail::seconds_since(start);
     generate_ = arguments_.generate;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backend.hpp"
+#include "limits.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/io/write_image.hpp"
@@ -50,6 +51,7 @@ struct Arguments {
   bool json = false;
   bool stats = false;
   std::string trace;
+  Limits limits;
 
   bool memory_plan = false;
   index_t prompt_tokens = 512;
@@ -203,6 +205,14 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->check(CLI::Range(1, 1024))
       ->group(output);
 
+  std::vector<std::string> limits;
+  app.add_option("--limit", limits,
+                 "Accept more or less from outside: a limit by the name that its error and docs/limits.md give; may be "
+                 "repeated")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->group(output);
+
   const std::string planning = "How much memory (nothing is loaded or computed; --model is not needed)";
   auto* const plan = app.add_flag("--memory-plan", arguments.memory_plan,
                                   "Print what a run would take; --max-new-tokens, --batch-size, --num-beams and "
@@ -228,6 +238,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     }
     fail(error.what(), "; see --help");
   }
+  for (const std::string& limit : limits) arguments.limits.set(limit);
   if (arguments.model.empty() && !arguments.memory_plan) fail("--model is required; see --help");
   if (batch_size->count() > 0) arguments.plan_batch_size = arguments.batch_size;
   for (const auto* files : {&arguments.images, &arguments.videos})

@@ -50,14 +50,15 @@ class Batch {
   };
 
   void run(std::istream& stream) {
-    LineReader reader(stream);
+    const std::size_t max_bytes = arguments_.limits.messages.max_bytes;
+    LineReader reader(stream, max_bytes);
     std::string text;
     bool too_long = false;
     for (std::size_t number = 1; reader.next(text, too_long); ++number) {
       if (!too_long && text.find_first_not_of(" \t") == std::string::npos) continue;  // an empty line asks nothing
       lines_.push_back({number, std::nullopt, ""});
       try {
-        if (too_long) fail("the line is longer than ", max_json_bytes, " bytes");
+        if (too_long) fail("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)");
         lines_.back().messages = conversation(text);
         ++waiting_;
       } catch (const std::exception& error) {
@@ -71,7 +72,7 @@ class Batch {
   }
 
   Conversation conversation(std::string_view text) const {
-    Conversation messages = messages_from_json(text);
+    Conversation messages = messages_from_json(text, arguments_.limits.messages);
     if (!arguments_.system.empty()) messages.insert(messages.begin(), system_prompt(arguments_.system));
     return messages;
   }

@@ -32,10 +32,10 @@ inline Message question(const std::string& words, std::size_t pictures, const st
   return user(std::move(parts));
 }
 
-inline std::vector<Image> load_images(const std::vector<std::string>& files) {
+inline std::vector<Image> load_images(const std::vector<std::string>& files, const ImageLimits& limits) {
   std::vector<Image> images;
   images.reserve(files.size());
-  for (const std::string& file : files) images.push_back(load_image(file));
+  for (const std::string& file : files) images.push_back(load_image(file, limits));
   return images;
 }
 
@@ -51,7 +51,7 @@ class Chat {
       : answerer_(answerer),
         arguments_(arguments),
         messages_(std::move(opening)),
-        images_(load_images(arguments.images)),
+        images_(load_images(arguments.images, arguments.limits.images)),
         waiting_(images_.size()),
         videos_(arguments.videos) {}
 
@@ -61,7 +61,8 @@ class Chat {
            const std::function<void(const Error&)>& complain) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
     if (terminal) std::fputs("Type a message. /image FILE and /video FILE add to the next one, /exit ends.\n", stderr);
-    LineReader reader(std::cin);
+    const std::size_t max_bytes = arguments_.limits.messages.max_bytes;
+    LineReader reader(std::cin, max_bytes);
     std::string line;
     bool too_long = false;
     while (true) {
@@ -69,7 +70,7 @@ class Chat {
       if (!reader.next(line, too_long) || line == "/exit") break;
       if (line.empty()) continue;
       try {
-        if (too_long) fail("the line is longer than ", max_json_bytes, " bytes");
+        if (too_long) fail("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)");
         if (!is_command(line)) finish(turn(line, watch()));
       } catch (const Cancelled&) {
         ProgressBar::clear();
@@ -86,13 +87,14 @@ class Chat {
  private:
   bool is_command(const std::string& line) {
     if (line.starts_with("/image ")) {
-      images_.push_back(load_image(line.substr(7)));
+      images_.push_back(load_image(line.substr(7), arguments_.limits.images));
       ++waiting_;
       return true;
     }
     if (!line.starts_with("/video ")) return false;
     const std::string file = line.substr(7);
-    open_video(file, {.fps = arguments_.source_fps});  // what is no clip is said now
+    open_video(file,
+               {.fps = arguments_.source_fps, .limits = arguments_.limits.images});  // what is no clip is said now
     videos_.push_back(file);
     return true;
   }

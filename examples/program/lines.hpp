@@ -6,14 +6,13 @@
 #include <string>
 
 #include "qwen3vl/error.hpp"
-#include "qwen3vl/processing/json_text.hpp"
 
 namespace program {
 
 /// Reads lines of bounded length: a longer one is skipped to its end, so that no input can take all memory.
 class LineReader {
  public:
-  explicit LineReader(std::istream& stream) : stream_(stream) {}
+  LineReader(std::istream& stream, std::size_t max_bytes) : stream_(stream), max_bytes_(max_bytes) {}
 
   /// The next line without its end; false at the end of the input. `too_long` says that it was skipped.
   bool next(std::string& line, bool& too_long) {
@@ -23,7 +22,7 @@ class LineReader {
     for (int c = stream_.get(); c != std::istream::traits_type::eof(); c = stream_.get()) {
       any = true;
       if (c == '\n') break;
-      if (line.size() < qwen3vl::max_json_bytes) {
+      if (line.size() < max_bytes_) {
         line += static_cast<char>(c);
       } else {
         too_long = true;
@@ -35,16 +34,17 @@ class LineReader {
 
  private:
   std::istream& stream_;
+  std::size_t max_bytes_;
 };
 
-/// All of a stream. Throws Error beyond what a conversation may have.
-inline std::string read_all(std::istream& stream) {
+/// All of a stream. Throws Error beyond `max_bytes`.
+inline std::string read_all(std::istream& stream, std::size_t max_bytes) {
   std::string text;
   char block[65536];
   while (stream.read(block, sizeof block), stream.gcount() > 0) {
     text.append(block, static_cast<std::size_t>(stream.gcount()));
-    if (text.size() > qwen3vl::max_json_bytes)
-      qwen3vl::fail("standard input has more than ", qwen3vl::max_json_bytes, " bytes; no conversation needs that");
+    if (text.size() > max_bytes)
+      qwen3vl::fail("standard input has more than ", max_bytes, " bytes (MessageLimits::max_bytes)");
   }
   return text;
 }

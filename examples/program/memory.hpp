@@ -52,7 +52,7 @@ void print_memory_plan(const std::string& name, const Arguments& arguments) {
   std::vector<PictureSize> sizes;
   for (const std::string& size : arguments.image_sizes) sizes.push_back(picture_size(size));
   for (const std::string& file : arguments.images) {
-    const Image picture = load_image(file);
+    const Image picture = load_image(file, arguments.limits.images);
     sizes.push_back({picture.height, picture.width});
   }
 

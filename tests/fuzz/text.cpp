@@ -204,7 +204,7 @@ void batch(Bytes bytes) {
     return small_processor();
   }();
   std::istringstream stream{std::string(as_text(bytes))};
-  program::LineReader lines(stream);
+  program::LineReader lines(stream, max_json_bytes);
   std::string line;
   for (bool too_long = false; lines.next(line, too_long);) {
     require(!too_long && line.find('\n') == std::string::npos, "a line is a line");

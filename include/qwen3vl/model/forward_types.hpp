@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "qwen3vl/config/runtime_config.hpp"
+#include "qwen3vl/io/safetensors.hpp"
 #include "qwen3vl/model/inputs.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/model/rope_index.hpp"
@@ -31,6 +32,7 @@ struct PretrainedOptions {
   /// instead of packing again, several times faster. Whatever has changed (checkpoint, precision, processor) is packed
   /// anew. Empty: none.
   std::filesystem::path packed_cache{};
+  SafetensorsLimits limits{};  ///< of the files with the weights
   /// Told what is no reason to stop: the packed weights could not be written.
   std::function<void(const std::string&)> warn{};
 };

@@ -21,7 +21,7 @@ ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretra
   if (options.override_config) options.override_config(config.runtime);
   ForConditionalGeneration model(backend, config.runtime);
   model.set_generation_config(read_generation_config(folder, config.runtime.eos_token_id));
-  const Checkpoint checkpoint = Checkpoint::open(folder);
+  const Checkpoint checkpoint = Checkpoint::open(folder, options.limits);
   if constexpr (B::is_host) {
     if (!options.packed_cache.empty()) {
       PackedCache cache(options.packed_cache, model, folder, checkpoint);

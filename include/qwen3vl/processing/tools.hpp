@@ -45,8 +45,8 @@ inline nlohmann::ordered_json tools_from_json(std::string_view text, const std::
 }
 
 /// The same from a file.
-inline nlohmann::ordered_json read_tools(const std::filesystem::path& file) {
-  return tools_from_json(read_text_file(file, max_json_bytes), file.string());
+inline nlohmann::ordered_json read_tools(const std::filesystem::path& file, const MessageLimits& limits = {}) {
+  return tools_from_json(read_text_file(file, limits.max_bytes), file.string(), limits);
 }
 
 namespace detail {

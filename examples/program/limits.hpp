@@ -1,0 +1,63 @@
+/// --limit NAME=VALUE: what is accepted from outside, by the names that errors and docs/limits.md give.
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/io/safetensors.hpp"
+#include "qwen3vl/processing/json_text.hpp"
+#include "qwen3vl/processing/processor.hpp"
+
+namespace program {
+
+/// The limits that the program passes on to the library.
+struct Limits {
+  qwen3vl::ImageLimits images{};
+  qwen3vl::MessageLimits messages{};
+  qwen3vl::SafetensorsLimits checkpoint{};
+  std::size_t max_tokens = qwen3vl::ProcessorOptions{}.max_tokens;
+
+  /// Sets one from "NAME=VALUE". Throws Error that lists the names, or the values that the limit can have.
+  void set(std::string_view text) {
+    const std::size_t equals = text.find('=');
+    const std::string_view name = text.substr(0, equals);
+    std::string names;
+    bool found = false;
+    each([&](std::string_view one, auto& value) {
+      names += (names.empty() ? "" : ", ") + std::string(one);
+      if (one != name || equals == std::string_view::npos) return;
+      found = true;
+      const std::string_view digits = text.substr(equals + 1);
+      const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+      if (error != std::errc() || end != digits.data() + digits.size() || value < 1)
+        qwen3vl::fail("--limit ", name, ": '", digits, "' is no number from 1 to ",
+                      std::numeric_limits<std::decay_t<decltype(value)>>::max());
+    });
+    if (!found) qwen3vl::fail("--limit: '", text, "' is not NAME=VALUE with one of ", names);
+  }
+
+ private:
+  template <class Visit>
+  void each(const Visit& visit) {
+    visit("ImageLimits::max_pixels", images.max_pixels);
+    visit("ImageLimits::max_file_bytes", images.max_file_bytes);
+    visit("ImageLimits::max_scans", images.max_scans);
+    visit("ImageLimits::max_frames", images.max_frames);
+    visit("ImageLimits::max_clip_pixels", images.max_clip_pixels);
+    visit("ProcessorOptions::max_tokens", max_tokens);
+    visit("MessageLimits::max_bytes", messages.max_bytes);
+    visit("SafetensorsLimits::max_header_bytes", checkpoint.max_header_bytes);
+    visit("SafetensorsLimits::max_tensors", checkpoint.max_tensors);
+    visit("SafetensorsLimits::max_rank", checkpoint.max_rank);
+  }
+};
+
+}  // namespace program
