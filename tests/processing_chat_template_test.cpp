@@ -127,6 +127,8 @@ BOOST_AUTO_TEST_CASE(foreign_templates_are_refused) {
               "depends on");
   CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}{% for x in y %}a{% endfor %}{% endif %}")),
               "uses {% for %}");
+  // What a file says cannot do anything to a terminal.
+  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt or '\x1b[2J\n' %}{% endif %}")), "'?[2J?'");
   CHECK_FAILS(format_of(with_ending(answer + "{% if add_generation_prompt %}x{% endif %}")), "neither");
   CHECK_FAILS(format_of(with_ending(answer + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' "
                                              "}}{% endif %}")),

@@ -108,6 +108,14 @@ BOOST_AUTO_TEST_CASE(mistakes_are_forgiven) {
              R"([{"label":"","point":[0.0,5.0],"clamped":true},{"label":"","point":[2.0,5.0]}])");
 }
 
+BOOST_AUTO_TEST_CASE(the_edge_is_the_edge) {
+  // 1000 * (2007 / 1000.0) is beyond 2007.
+  for (int size = 1; size < 5000; ++size) {
+    const auto edge = parse_grounding(R"({"point_2d": [1001, 1000]})", size, size + 1);
+    BOOST_TEST((std::get<GroundedPoint>(edge.at(0).place) == GroundedPoint{size + 1.0, double(size)}), size);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(options_and_sizes) {
   const auto absolute = parse_grounding(R"({"bbox_2d": [1, 2, 3, 4]})", 10, 20, {.range = 10});
   BOOST_TEST((std::get<GroundedBox>(absolute.at(0).place) == GroundedBox{2, 2, 6, 4}));

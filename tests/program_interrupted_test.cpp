@@ -190,6 +190,14 @@ BOOST_AUTO_TEST_CASE(memory_plan) {
   const json by_file = plan_of("--prompt-tokens 5" + image("01.png"));
   BOOST_TEST(by_file.at("image_tokens") == 27);  // 25, and the begin and the end
   BOOST_TEST(by_file.at("pixels_bytes").get<int>() > 0);
+  // A clip takes the tokens that it has when it is answered: the difference to the same prompt without it.
+  const std::string clip = " --video '" + (assets / "expected" / "clips" / "01").string() + "'";
+  const json with_clip = plan_of("--prompt-tokens 5 --all-frames" + clip);
+  const json answered = json_lines(run("--all-frames --json --prompt x" + clip)).front();
+  const json alone = json_lines(run("--json --prompt x")).front();
+  BOOST_TEST(with_clip.at("video_tokens").get<int>() ==
+             answered.at("prompt_tokens").get<int>() - alone.at("prompt_tokens").get<int>());
+  BOOST_TEST(plan_of("--num-frames 4" + clip).at("pixels_bytes").get<int>() < with_clip.at("pixels_bytes").get<int>());
   // No checkpoint is needed, and nothing is computed.
   Child without(dense.program, {"--memory-plan", "--image-size", "640x480"}, Child::Output::pipe);
   BOOST_TEST(without.wait() == 0, without.seen());

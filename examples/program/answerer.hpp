@@ -23,6 +23,7 @@
 #include "qwen3vl/processing/token_stream.hpp"
 #include "qwen3vl/processing/tools.hpp"
 #include "signals.hpp"
+#include "video_settings.hpp"
 
 namespace program {
 
@@ -75,12 +76,8 @@ class Answerer {
     chat_.add_generation_prompt = true;
     chat_.enable_thinking = arguments_.thinking;
     if (!arguments_.tools.empty()) chat_.tools = read_tools(arguments_.tools, arguments_.limits.messages);
-    if (arguments_.fps || arguments_.num_frames || arguments_.all_frames) {
-      videos_ = processor_.video_processor().options();
-      videos_->fps = arguments_.num_frames ? std::nullopt : arguments_.fps ? arguments_.fps : videos_->fps;
-      videos_->num_frames = arguments_.num_frames;
-      videos_->do_sample_frames = !arguments_.all_frames;
-    }
+    if (changes_video_settings(arguments_))
+      videos_ = video_settings(arguments_, processor_.video_processor().options());
   }
 
   double load_seconds() const { return load_seconds_; }

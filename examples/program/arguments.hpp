@@ -216,7 +216,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   const std::string planning = "How much memory (nothing is loaded or computed; --model is not needed)";
   auto* const plan = app.add_flag("--memory-plan", arguments.memory_plan,
                                   "Print what a run would take; --max-new-tokens, --batch-size, --num-beams and "
-                                  "--image count, too")
+                                  "--image and --video count, too")
                          ->group(planning);
   app.add_option("--prompt-tokens", arguments.prompt_tokens, "Tokens of the prompt, besides those of pictures")
       ->check(CLI::Range(index_t{1}, index_t{1} << 24))

@@ -80,7 +80,8 @@ inline std::string generation_prompt(const std::vector<Piece>& pieces, std::size
   const auto holds = [&](std::string_view text) {
     const auto value = jinja::Condition(text, lookup).value();
     if (!value) {
-      fail(where, ": its generation prompt depends on \"", text.substr(0, 100), "\", which is not understood", advice);
+      fail(where, ": its generation prompt depends on \"", detail::shown(text, 100), "\", which is not understood",
+           advice);
     }
     return *value;
   };
@@ -106,14 +107,15 @@ inline std::string generation_prompt(const std::vector<Piece>& pieces, std::size
       if (levels.empty()) return out;
     } else if (!word.empty()) {
       if (active)
-        fail(where, ": its generation prompt uses {% ", word.substr(0, 40), " %}, which is not understood", advice);
+        fail(where, ": its generation prompt uses {% ", detail::shown(word, 40), " %}, which is not understood",
+             advice);
     } else if (active && piece.kind == Piece::Kind::text) {
       out += piece.body;
     } else if (active) {
       const auto words = jinja::constant(piece.body);
       if (!words) {
-        fail(where, ": its generation prompt writes {{ ", piece.body.substr(0, 100), " }}, which is not understood",
-             advice);
+        fail(where, ": its generation prompt writes {{ ", detail::shown(piece.body, 100),
+             " }}, which is not understood", advice);
       }
       out += *words;
     }

@@ -52,7 +52,7 @@ namespace detail {
 class GroundingReader {
  public:
   GroundingReader(int height, int width, const GroundingOptions& options)
-      : x_scale_(width / options.range), y_scale_(height / options.range), range_(options.range) {}
+      : width_(width), height_(height), range_(options.range) {}
 
   void read(const LooseObject& object) {
     std::string label;
@@ -111,9 +111,12 @@ class GroundingReader {
   static std::vector<double> numbers_of(const LooseField& field) {
     return field.numbers.empty() && !field.text.empty() ? numbers_in(field.text) : field.numbers;
   }
-  // Adding zero makes -0 plain.
-  double x(double value) const { return std::clamp(value, 0.0, range_) * x_scale_ + 0.0; }
-  double y(double value) const { return std::clamp(value, 0.0, range_) * y_scale_ + 0.0; }
+  // Adding zero makes -0 plain; rounding must not reach out of the picture.
+  double pixels(double value, double extent) const {
+    return std::min(std::clamp(value, 0.0, range_) * extent / range_ + 0.0, extent);
+  }
+  double x(double value) const { return pixels(value, width_); }
+  double y(double value) const { return pixels(value, height_); }
   bool is_outside(double value) const { return value < 0.0 || value > range_; }
   void add_box(const double* v, std::string label, Fields fields) {
     const auto [x1, x2] = std::minmax({x(v[0]), x(v[2])});
@@ -125,7 +128,7 @@ class GroundingReader {
                      .reordered = v[0] > v[2] || v[1] > v[3]});
   }
 
-  double x_scale_, y_scale_, range_;
+  double width_, height_, range_;
 };
 
 }  // namespace detail

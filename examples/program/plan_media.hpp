@@ -1,0 +1,97 @@
+/// The pictures and clips of --memory-plan: their patches, tokens and bytes, without decoding more than a frame.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "arguments.hpp"
+#include "qwen3vl/config/config.hpp"
+#include "qwen3vl/io/video_file.hpp"
+#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/processing/video_sampling.hpp"
+#include "qwen3vl/vision/grid.hpp"
+#include "video_settings.hpp"
+
+namespace program {
+
+/// "640x480" as a size. Throws Error for anything else.
+inline PictureSize picture_size(const std::string& text) {
+  PictureSize size;
+  const char* const end = text.data() + text.size();
+  const auto width = std::from_chars(text.data(), end, size.width);
+  if (width.ec == std::errc() && width.ptr != end && *width.ptr == 'x') {
+    const auto height = std::from_chars(width.ptr + 1, end, size.height);
+    constexpr std::int64_t most = 1 << 20;
+    if (height.ec == std::errc() && height.ptr == end && size.width > 0 && size.height > 0 && size.width <= most &&
+        size.height <= most)
+      return size;
+  }
+  fail("--image-size: '", text, "' is no size such as 1024x768");
+}
+
+/// What the pictures and clips of one prompt come to.
+struct PlannedMedia {
+  std::vector<GridThw> grid_thw;
+  index_t image_tokens = 0;      ///< with their begin and end
+  index_t video_tokens = 0;      ///< likewise, and the words that tell the time
+  std::size_t source_bytes = 0;  ///< of what is decoded at one time: all pictures, or a frame of each clip
+};
+
+/// Reads no more of `arguments.model` than the settings of its processors; without a model, the released models' are
+/// used. Throws Error for what is no picture or clip.
+inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& vision) {
+  PlannedMedia media;
+  const auto bytes = [](std::int64_t height, std::int64_t width) {
+    return static_cast<std::size_t>(3 * height * width);
+  };
+  const ImageProcessor images = arguments.model.empty() ? ImageProcessor(ImageProcessorOptions{})
+                                                        : ImageProcessor::from_pretrained(arguments.model);
+  const auto add_picture = [&](std::int64_t height, std::int64_t width) {
+    const PictureSize resized = images.resized_size(height, width);
+    const GridThw grid{1, resized.height / vision.patch_size, resized.width / vision.patch_size};
+    media.grid_thw.push_back(grid);
+    media.image_tokens += grid.tokens(vision.spatial_merge_size) + 2;
+    media.source_bytes += bytes(height, width);
+  };
+  for (const std::string& text : arguments.image_sizes) {
+    const PictureSize size = picture_size(text);
+    add_picture(size.height, size.width);
+  }
+  for (const std::string& file : arguments.images) {
+    const Image picture = load_image(file, arguments.limits.images);
+    add_picture(picture.height, picture.width);
+  }
+
+  const VideoProcessor settings =
+      arguments.model.empty() ? VideoProcessor() : VideoProcessor::from_pretrained(arguments.model);
+  const VideoProcessor clips(video_settings(arguments, settings.options()));
+  for (const std::string& file : arguments.videos) {
+    Video video = open_video(file, {.fps = arguments.source_fps, .limits = arguments.limits.images});
+    const std::vector<std::int64_t> taken = clips.frames_of(video.metadata());
+    const Image frame = video.frame(taken.front());
+    const auto count = static_cast<std::int64_t>(taken.size());
+    const PictureSize resized = clips.resized_size(count, frame.height, frame.width);
+    const auto temporal = static_cast<std::int64_t>(clips.options().temporal_patch_size);
+    const GridThw grid{(count + temporal - 1) / temporal, resized.height / vision.patch_size,
+                       resized.width / vision.patch_size};
+    media.grid_thw.push_back(grid);
+    media.video_tokens += grid.tokens(vision.spatial_merge_size);
+    if (arguments.video_prompt == VideoPrompt::keep_outer_pair) media.video_tokens += 2;
+    for (const double time : video_timestamps(taken, frames_per_second(video.metadata()), temporal)) {
+      // "<", each character of the number, " seconds", ">", and the pair around the frames.
+      constexpr std::string_view words = "< seconds>";
+      media.video_tokens += static_cast<index_t>(timestamp_text(time).size() - words.size()) + 3 + 2;
+    }
+    media.source_bytes += bytes(frame.height, frame.width);
+  }
+  return media;
+}
+
+}  // namespace program
