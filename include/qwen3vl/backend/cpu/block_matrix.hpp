@@ -107,12 +107,11 @@ class CpuMatrix<W, N, K, packing> {
         const auto step = std::to_integer<std::int32_t>(from[Layout::steps(b, at.strip) + at.lane]);
         std::int32_t offset = 0;
         if constexpr (Format::has_offset)
-          offset = static_cast<std::int8_t>(from[Layout::offsets(count, b, at.strip) + at.lane]) * Format::offset_unit;
+          offset = static_cast<std::int8_t>(from[Layout::offsets(b, at.strip) + at.lane]) * Format::offset_unit;
         for (index_t v = 0; v < Layout::vectors; ++v)
           for (index_t j = 0; j < 2; ++j) {
             std::uint16_t word = 0;
-            std::memcpy(&word, from + Layout::words(count, b * Layout::vectors + v, at.strip) + (at.lane * 2 + j) * 2,
-                        sizeof word);
+            std::memcpy(&word, from + Layout::words(count, b, v, at.strip) + (at.lane * 2 + j) * 2, sizeof word);
             for (index_t i = 0; i < Format::per_word; ++i) {
               const index_t k = (s * cpu_kernels::superblock_blocks + b) * cpu_kernels::block_columns +
                                 (v * Format::per_word + i) * 2 + j;
@@ -179,11 +178,11 @@ class CpuMatrix<W, N, K, packing> {
     copy(Rounded::scales(0), Layout::scales(strip), 2);
     for (index_t b = 0; b < count; ++b) {
       copy(Rounded::steps(b, 0), Layout::steps(b, strip), 1);
-      if constexpr (cpu_kernels::BlockFormat<W>::has_offset)
-        copy(Rounded::offsets(count, b, 0), Layout::offsets(count, b, strip), 1);
+      if constexpr (cpu_kernels::BlockFormat<W>::has_offset) copy(Rounded::offsets(b, 0), Layout::offsets(b, strip), 1);
     }
-    for (index_t v = 0; v < count * Layout::vectors; ++v)
-      copy(Rounded::words(count, v, 0), Layout::words(count, v, strip), 4);
+    for (index_t b = 0; b < count; ++b)
+      for (index_t v = 0; v < Layout::vectors; ++v)
+        copy(Rounded::words(count, b, v, 0), Layout::words(count, b, v, strip), 4);
   }
 
   std::byte* data_ = nullptr;

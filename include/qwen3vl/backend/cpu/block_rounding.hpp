@@ -158,7 +158,7 @@ template <>
       const Floats v = simd::load(weights + (b * block_columns + k) * simd::width);
       q[k] = simd::to_nearest(clamp(v * inverse, -127.0f, 127.0f));
     }
-    store_words<q8>(q, strip + Layout::words(blocks, b * Layout::vectors, 0));
+    store_words<q8>(q, strip + Layout::words(blocks, b, 0, 0));
   }
 }
 
@@ -187,13 +187,12 @@ template <>
       simd::store(x + k * simd::width, simd::load(weights + (b * block_columns + k) * simd::width) * inverse_scale);
     const Choice choice = best_choice(x, low[b] * inverse_scale, high[b] * inverse_scale);
     store_bytes<simd::Bytes>(choice.step, strip + Layout::steps(b, 0));
-    store_bytes<simd::SBytes>(choice.offset * (1.0f / BlockFormat<q4>::offset_unit),
-                              strip + Layout::offsets(blocks, b, 0));
+    store_bytes<simd::SBytes>(choice.offset * (1.0f / BlockFormat<q4>::offset_unit), strip + Layout::offsets(b, 0));
     const Floats inverse = 1.0f / choice.step;
     Ints q[block_columns];
     for (index_t k = 0; k < block_columns; ++k)
       q[k] = simd::to_nearest(q_of(simd::load(x + k * simd::width), inverse, choice.offset));
-    store_words<q4>(q, strip + Layout::words(blocks, b * Layout::vectors, 0));
+    store_words<q4>(q, strip + Layout::words(blocks, b, 0, 0));
   }
 }
 

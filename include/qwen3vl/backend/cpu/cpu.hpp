@@ -50,7 +50,7 @@ class Cpu {
   /// Says how weights are packed: files of packed weights are only read where it is the same. The version goes up when
   /// the layout of any weight type changes.
   static std::string packed_layout() {
-    return concat("cpu, version 3, ", simd::isa, ", ", simd::width, " lanes",
+    return concat("cpu, version 4, ", simd::isa, ", ", simd::width, " lanes",
                   simd::has_tiles      ? ", tiles of bf16"
                   : simd::has_bf16_dot ? ", pairs of bf16"
                                        : "");
