@@ -210,7 +210,8 @@ template <int R>
 /// The same for superblock s of one panel and up to row_block rows in tiles. The weights are expanded once for them.
 template <BlockWeight W>
 [[gnu::noinline, gnu::flatten]] void multiply_rows(const std::byte* panel, const BlockDepth& depth, index_t s,
-                                                   const std::int32_t* packed, index_t rows, float* sums) {
+                                                   const std::int32_t* packed, index_t rows, float* sums,
+                                                   ReadAhead ahead) {
   using Layout = StripLayout<W>;
   alignas(64) std::int16_t wide[superblock_columns * 2 * simd::width];
   const index_t blocks = depth.blocks_of(s);
@@ -219,6 +220,7 @@ template <BlockWeight W>
   const Floats scale0 = Layout::scale(superblock, 0), scale1 = Layout::scale(superblock, 1);
   for (index_t row = 0; row < rows; row += tile_rows) {
     const std::int32_t* const tile = packed + row * depth.row_words;
+    ahead();
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
       multiply_superblock<r>(blocks * block_columns / 2, tile + s * (superblock_columns / 2) * tile_rows, wide,
                              tile + (depth.pairs + s) * tile_rows, scale0, scale1, s == 0,
@@ -234,15 +236,16 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
                     index_t end, float* sums, const F& finish) {
   constexpr BlockDepth depth = depth_of<W, K>();
   constexpr index_t panel = 2 * simd::width;
-  for (index_t group = begin; group < end; group += panel_group)
-    for (index_t s = 0; s < depth.superblocks; ++s)
-      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        float* const z = sums + (p - group) * rows * panel;
-        multiply_rows<W>(weight.panel_data(p), depth, s, packed, rows, z);
-        if (s + 1 == depth.superblocks)
-          for (index_t row = 0; row < rows; ++row)
-            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-      }
+  visit_panels(begin, end, depth.superblocks, 1, [&](PanelPart part, PanelPart next) {
+    const index_t p = part.panel, s = part.first;
+    float* const z = sums + (p - begin) % panel_group * rows * panel;
+    multiply_rows<W>(
+        weight.panel_data(p), depth, s, packed, rows, z,
+        ReadAhead(weight.panel_data(next.panel, next.first), StripLayout<W>::bytes(depth.blocks_of(next.first)), rows));
+    if (s + 1 == depth.superblocks)
+      for (index_t row = 0; row < rows; ++row)
+        finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+  });
 }
 
 #endif

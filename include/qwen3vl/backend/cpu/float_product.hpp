@@ -46,11 +46,13 @@ template <int R>
 
 /// The same for up to row_block rows in tiles, each with all `columns_of_x` columns.
 inline void multiply_rows(index_t depth, const float* x, index_t columns_of_x, index_t rows, const float* columns,
-                          bool first, float* sums) {
-  for (index_t row = 0; row < rows; row += tile_rows)
+                          bool first, float* sums, ReadAhead ahead) {
+  for (index_t row = 0; row < rows; row += tile_rows) {
+    ahead();
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
       multiply_block<r>(depth, x + row * columns_of_x, columns, first, sums + row * 2 * simd::width);
     });
+  }
 }
 
 /// Panels [begin, end) of x W^T for up to row_block packed rows; finish(panel, z0, z1, row) takes the sums. One
@@ -63,25 +65,23 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
   constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
   constexpr bool widen = !std::is_same_v<W, float>;
   alignas(64) float wide[widen ? depth_block * panel : 1];
-  for (index_t group = begin; group < end; group += panel_group)
-    for (index_t k0 = 0; k0 < K; k0 += depth_block) {
-      const index_t depth = std::min(depth_block, K - k0);
-      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        const float* columns = nullptr;
-        if constexpr (widen) {
-          const auto* const from = weight.panel_data(p) + k0 * panel;
-          for (index_t i = 0; i < depth * panel; i += simd::width) simd::store(wide + i, simd::load(from + i));
-          columns = wide;
-        } else {
-          columns = weight.panel_data(p) + k0 * panel;
-        }
-        float* const z = sums + (p - group) * rows * panel;
-        multiply_rows(depth, packed + k0 * tile_rows, K, rows, columns, k0 == 0, z);
-        if (k0 + depth == K)
-          for (index_t row = 0; row < rows; ++row)
-            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-      }
+  const auto data = [&](PanelPart part) { return weight.panel_data(part.panel) + part.first * panel; };
+  visit_panels(begin, end, K, depth_block, [&](PanelPart part, PanelPart next) {
+    const float* columns = nullptr;
+    if constexpr (widen) {
+      const auto* const from = data(part);
+      for (index_t i = 0; i < part.steps * panel; i += simd::width) simd::store(wide + i, simd::load(from + i));
+      columns = wide;
+    } else {
+      columns = data(part);
     }
+    float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
+    multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, columns, part.first == 0, z,
+                  ReadAhead(data(next), next.steps * panel * static_cast<index_t>(sizeof(stored_t<W>)), rows));
+    if (part.first + part.steps == K)
+      for (index_t row = 0; row < rows; ++row)
+        finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+  });
 }
 
 /// C neighbouring panels from `p` on, for R rows x [R, K].

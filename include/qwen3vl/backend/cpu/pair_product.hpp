@@ -80,22 +80,22 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
                     index_t end, float* sums, const F& finish) {
   using Matrix = CpuMatrix<W, N, K, packing>;
   constexpr index_t panel = Matrix::panel;
-  for (index_t group = begin; group < end; group += panel_group)
-    for (index_t k0 = 0; k0 < Matrix::pairs; k0 += pair_block) {
-      const index_t depth = std::min(pair_block, Matrix::pairs - k0);
-      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        const bf16* const columns = weight.panel_data(p) + k0 * 2 * panel;
-        float* const z = sums + (p - group) * rows * panel;
-        for (index_t row = 0; row < rows; row += tile_rows)
-          with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-            multiply_pair_block<r>(depth, packed + row * Matrix::pairs + k0 * tile_rows, columns, k0 == 0,
-                                   z + row * panel);
-          });
-        if (k0 + depth == Matrix::pairs)
-          for (index_t row = 0; row < rows; ++row)
-            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-      }
+  const auto data = [&](PanelPart part) { return weight.panel_data(part.panel) + part.first * 2 * panel; };
+  visit_panels(begin, end, Matrix::pairs, pair_block, [&](PanelPart part, PanelPart next) {
+    const bf16* const columns = data(part);
+    float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
+    ReadAhead ahead(data(next), next.steps * 2 * panel * static_cast<index_t>(sizeof(bf16)), rows);
+    for (index_t row = 0; row < rows; row += tile_rows) {
+      ahead();
+      with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
+        multiply_pair_block<r>(part.steps, packed + row * Matrix::pairs + part.first * tile_rows, columns,
+                               part.first == 0, z + row * panel);
+      });
     }
+    if (part.first + part.steps == Matrix::pairs)
+      for (index_t row = 0; row < rows; ++row)
+        finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+  });
 }
 
 /// C neighbouring panels from `p` on, for R rows x [R, pairs].
