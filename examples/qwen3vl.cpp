@@ -158,19 +158,6 @@ class Program {
   bool stopped_ = false;
 };
 
-/// A template, so that a program on a device has no plan of the CPU's.
-template <class M>
-void plan_memory(const Arguments& arguments) {
-  if constexpr (M::BackendType::is_host) {
-    print_memory_plan<M>(program_name, arguments);
-    flush_output();
-  } else {
-    fail(
-        "--memory-plan plans the CPU's programs only; on a GPU, weights that do not fit are told before they are "
-        "loaded");
-  }
-}
-
 }  // namespace
 }  // namespace program
 
@@ -187,7 +174,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (!arguments.memory_plan) return Program(arguments).run();
-    plan_memory<Model>(arguments);
+    print_memory_plan<Model>(program_name, arguments);
     return 0;
   } catch (const Cancelled& stopped) {
     ProgressBar::clear();
