@@ -17,6 +17,7 @@
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/io/image_file.hpp"
 #include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/model/random_weights.hpp"
 #include "qwen3vl/processing/image_processor.hpp"
 #include "random_tensors.hpp"
 #include QWEN3VL_VARIANT_HEADER
@@ -146,13 +147,23 @@ class Run {
                          .vision_start_token_id = text.vocab_size - 3,
                          .vision_end_token_id = text.vocab_size - 4};
       model.emplace(backend_, config);
-      model->load(RepeatedRandomWeights(/*keep=*/on_device), "random numbers");
+      fill(*model);
     } else {
       model.emplace(Model::from_pretrained(options_.model, backend_, {.packed_cache = options_.packed_cache}));
     }
     wait(model->context());
     result_.load_seconds = timer.seconds();
     return std::move(*model);
+  }
+
+  /// Random weights, made where they are wanted. A template, since only devices have the one way.
+  template <class M>
+  static void fill(M& model) {
+    if constexpr (M::BackendType::is_host) {
+      model.load(RepeatedRandomWeights(), "random numbers");
+    } else {
+      make_random_weights(model.context(), model);
+    }
   }
 
   Image picture() const {

@@ -13,6 +13,7 @@
 #include "qwen3vl/backend/cuda/norms.cuh"
 #include "qwen3vl/backend/cuda/operation_memory.cuh"
 #include "qwen3vl/backend/cuda/qk_norm_rope.cuh"
+#include "qwen3vl/backend/cuda/random.cuh"
 #include "qwen3vl/backend/cuda/rope.cuh"
 #include "qwen3vl/backend/cuda/rows.cuh"
 #include "qwen3vl/backend/cuda/sampling.cuh"
