@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/backend/cpu.hpp"
 #include "layer_work.hpp"
+#include "qwen3vl/backend/cpu.hpp"
 #include "random_tensors.hpp"
 
 namespace qwen3vl::bench {

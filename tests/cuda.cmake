@@ -85,6 +85,21 @@ foreach(model IN ITEMS dense_small moe_small)
   endforeach()
 endforeach()
 
+# The benchmark of layers, whose figures mean nothing here: that it runs, and what it prints.
+find_package(CLI11 QUIET)
+if(TARGET CLI11::CLI11)
+  foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
+    qwen3vl_add_cuda_program(cuda_bench_layers-${checkpoint} "${PROJECT_SOURCE_DIR}/benchmarks/bench_layers_cuda.cpp")
+    target_include_directories(cuda_bench_layers-${checkpoint} PRIVATE "${PROJECT_SOURCE_DIR}/benchmarks")
+    target_link_libraries(cuda_bench_layers-${checkpoint} PRIVATE cuda-${checkpoint} CLI11::CLI11
+                                                                  nlohmann_json::nlohmann_json)
+    target_compile_definitions(cuda_bench_layers-${checkpoint} PRIVATE
+      QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-${checkpoint}.hpp"
+      QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint QWEN3VL_VARIANT_NAME="${checkpoint}"
+      QWEN3VL_PRECISION=qwen3vl::Bf16)
+  endforeach()
+endif()
+
 # All kernels of whole models for real: none may spill registers.
 if(QWEN3VL_NVCC)
   get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
