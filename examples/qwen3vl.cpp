@@ -47,7 +47,7 @@ void complain(const std::exception& error) {
 class Program {
  public:
   explicit Program(const Arguments& arguments) : arguments_(arguments), answerer_(arguments) {
-    if (!arguments_.trace.empty()) answerer_.context().set_trace(&trace_);
+    if (!arguments_.trace.empty()) begin_trace(answerer_.context(), trace_);
   }
 
   /// The exit code.
@@ -67,8 +67,7 @@ class Program {
           .run([&] { return watcher(); }, [&](const Result& result) { finish(result); }, complain);
       stopped_ = false;  // an answer that was stopped is a part of the chat
     }
-    if (!arguments_.trace.empty())
-      write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend().threads());
+    if (!arguments_.trace.empty()) write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend());
     return stopped_ ? stopped_exit_code : 0;
   }
 

@@ -100,6 +100,18 @@ if(TARGET CLI11::CLI11)
   endforeach()
 endif()
 
+# The script for machines with a GPU, without one: its steps, and its table from programs that only pretend.
+if(Python3_FOUND)
+  set(layers "")
+  if(TARGET cuda_bench_layers-tiny-shapes)
+    set(layers "$<TARGET_FILE:cuda_bench_layers-tiny-shapes>")
+  endif()
+  add_test(NAME cuda.gpu_check
+           COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/gpu_check_test.py" ${layers})
+  set_tests_properties(cuda.gpu_check PROPERTIES TIMEOUT 120
+    ENVIRONMENT "PYTHONDONTWRITEBYTECODE=1;OMP_WAIT_POLICY=passive")
+endif()
+
 # All kernels of whole models for real: none may spill registers.
 if(QWEN3VL_NVCC)
   get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
