@@ -120,6 +120,9 @@ if(TARGET CLI11::CLI11)
       QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint QWEN3VL_VARIANT_NAME="${checkpoint}"
       QWEN3VL_PRECISION=qwen3vl::Bf16)
   endforeach()
+  add_test(NAME cuda.bench_layers_moe COMMAND cuda_bench_layers-tiny-shapes-moe --quick --filter moe --tokens 1,9)
+  set_tests_properties(cuda.bench_layers_moe PROPERTIES TIMEOUT 120 ENVIRONMENT OMP_WAIT_POLICY=passive
+    PASS_REGULAR_EXPRESSION "text/moe/tokens:1 .*text/moe/tokens:9 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+\n$")
 endif()
 
 # The script for machines with a GPU, without one: its steps, and its table from programs that only pretend.
