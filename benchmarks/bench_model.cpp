@@ -184,6 +184,9 @@ void run(int argc, char** argv) {
   app.add_option("--context", options.context,
                  "Tokens in the cache before decoding, random ones (default: as many as the prompt)")
       ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--prefill-chunk", options.prefill_chunk,
+                 "Tokens of the prompt that are computed together (default: 512)")
+      ->check(CLI::Range(1, 1 << 20));
   app.add_option("--sequences", options.sequences, "Sequences to decode together, each behind its own context")
       ->check(CLI::Range(1, 4096));
   app.add_option("--image", options.image, "Put a picture before the prompt: a file, or a size of random pixels")

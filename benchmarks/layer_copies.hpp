@@ -3,11 +3,11 @@
 #pragma once
 
 #include <any>
-#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "layer_work.hpp"
 #include "qwen3vl/backend/cpu.hpp"
 #include "random_tensors.hpp"
 
@@ -31,26 +31,9 @@ class Copies {
 
   /// Bytes of one copy, and of them that are read for `rows` rows of which each goes to `top_k` experts.
   std::size_t weight_bytes() { return static_cast<std::size_t>(touched_bytes(1, 0)); }
-  double touched_bytes(index_t rows, index_t top_k) {
-    double bytes = 0.0;
-    layers_[0]->parameters([&](auto& parameter, const Parts&) {
-      double share = 1.0;
-      if (const index_t experts = parameter_shape(parameter).experts; experts > 0 && top_k > 0)
-        share = 1.0 - std::pow(1.0 - static_cast<double>(top_k) / static_cast<double>(experts), rows);
-      bytes += share * static_cast<double>(parameter.bytes());
-    });
-    return bytes;
-  }
+  double touched_bytes(index_t rows, index_t top_k) { return bench::touched_bytes(*layers_[0], rows, top_k); }
   /// Operations of all matrices for one row.
-  double row_operations(index_t top_k) {
-    double operations = 0.0;
-    layers_[0]->parameters([&](auto& parameter, const Parts&) {
-      const ParameterShape shape = parameter_shape(parameter);
-      if (shape.is_vector) return;
-      operations += 2.0 * static_cast<double>(shape.rows * shape.columns * (shape.experts > 0 ? top_k : 1));
-    });
-    return operations;
-  }
+  double row_operations(index_t top_k) { return bench::row_operations(*layers_[0], top_k); }
 
  private:
   std::vector<std::unique_ptr<Layer>> layers_;

@@ -17,6 +17,7 @@
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/io/image_file.hpp"
 #include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/model/random_weights.hpp"
 #include "qwen3vl/processing/image_processor.hpp"
 #include "random_tensors.hpp"
 #include QWEN3VL_VARIANT_HEADER
@@ -100,15 +101,21 @@ struct Costs {
   }
 };
 
+/// Where operations are done when their calls return: --trace is no option of the others.
+template <class Backend>
+void set_trace(Context<Backend>& ctx, Trace* trace) {
+  if constexpr (Backend::is_host) ctx.set_trace(trace);
+}
+
 /// Has a part of the run recorded, as a layer of its own.
 class Recording {
  public:
   Recording(Model& model, Trace& trace, const TracedCall& part) : model_(model), scope_(&trace, [&] { return part; }) {
-    model.context().set_trace(&trace);
+    set_trace(model.context(), &trace);
   }
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
-  ~Recording() { model_.context().set_trace(nullptr); }
+  ~Recording() { set_trace(model_.context(), nullptr); }
 
  private:
   Model& model_;
@@ -146,13 +153,23 @@ class Run {
                          .vision_start_token_id = text.vocab_size - 3,
                          .vision_end_token_id = text.vocab_size - 4};
       model.emplace(backend_, config);
-      model->load(RepeatedRandomWeights(/*keep=*/on_device), "random numbers");
+      fill(*model);
     } else {
       model.emplace(Model::from_pretrained(options_.model, backend_, {.packed_cache = options_.packed_cache}));
     }
     wait(model->context());
     result_.load_seconds = timer.seconds();
     return std::move(*model);
+  }
+
+  /// Random weights, made where they are wanted. A template, since only devices have the one way.
+  template <class M>
+  static void fill(M& model) {
+    if constexpr (M::BackendType::is_host) {
+      model.load(RepeatedRandomWeights(), "random numbers");
+    } else {
+      make_random_weights(model.context(), model);
+    }
   }
 
   Image picture() const {
@@ -215,8 +232,9 @@ class Run {
       result_.processing_seconds = timer.seconds();
     }
     const ModelInputs inputs = this->inputs(std::move(features));
-    const GenerateOptions one_token{
+    GenerateOptions one_token{
         .max_new_tokens = 1, .do_sample = false, .repetition_penalty = 1.0f, .eos_token_id = std::vector<TokenId>{}};
+    if (options_.prefill_chunk > 0) one_token.prefill_chunk = options_.prefill_chunk;
     std::vector<double>&vision_seconds = result_.all_vision_seconds, &prefill_seconds = result_.all_prefill_seconds;
     for (int i = 0; i <= options_.runs; ++i) {
       const GenerateOutput output = model_.generate(inputs, one_token);

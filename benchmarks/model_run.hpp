@@ -15,9 +15,10 @@ struct RunOptions {
   std::string packed_cache;     ///< folder of packed weights (PretrainedOptions::packed_cache), or empty
   index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the picture
   index_t decode_tokens = 32;
-  index_t context = 0;    ///< tokens in the cache before decoding; 0: as many as the prompt
-  std::string image;      ///< a file, a size such as 512x512 (random pixels), or empty
-  index_t sequences = 1;  ///< that are decoded together, each behind a context of its own
+  index_t context = 0;        ///< tokens in the cache before decoding; 0: as many as the prompt
+  std::string image;          ///< a file, a size such as 512x512 (random pixels), or empty
+  index_t prefill_chunk = 0;  ///< tokens of the prompt that are computed together; 0: as generate() does by itself
+  index_t sequences = 1;      ///< that are decoded together, each behind a context of its own
   int threads = 1;
   int device = 0;      ///< where the backend is CUDA
   int runs = 1;        ///< of vision tower, prefill and decoding, after a first one

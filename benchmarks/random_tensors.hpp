@@ -22,8 +22,7 @@ namespace qwen3vl::bench {
 /// ones takes longer than what is measured, and speed does not depend on them. Norm weights are 1, biases 0.
 class RepeatedRandomWeights {
  public:
-  /// `keep`: the largest matrix stays in memory between tensors, instead of being made again.
-  explicit RepeatedRandomWeights(bool keep = false) : keep_(keep) {
+  RepeatedRandomWeights() {
     std::mt19937 random(1);
     std::normal_distribution<float> normal(0.0f, 0.02f);
     for (bf16& value : run_) value = static_cast<bf16>(normal(random));
@@ -42,8 +41,7 @@ class RepeatedRandomWeights {
     return tensor(matrix_);
   }
   void release(const Part&) {
-    if (!keep_ && matrix_.size() > std::size_t{64} << 20)
-      std::vector<bf16>().swap(matrix_);  // an embedding's; seldom again
+    if (matrix_.size() > std::size_t{64} << 20) std::vector<bf16>().swap(matrix_);  // an embedding's; seldom again
   }
   std::vector<std::string> names() const { return {}; }
 
@@ -52,7 +50,6 @@ class RepeatedRandomWeights {
     return {.dtype = DType::bf16, .data = reinterpret_cast<const std::byte*>(values.data()), .shape = shape_};
   }
 
-  bool keep_;
   std::array<bf16, 65521> run_;  // a prime, so that rows of a matrix differ
   std::vector<bf16> matrix_, vector_;
   std::vector<index_t> shape_;

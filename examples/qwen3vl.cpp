@@ -47,7 +47,7 @@ void complain(const std::exception& error) {
 class Program {
  public:
   explicit Program(const Arguments& arguments) : arguments_(arguments), answerer_(arguments) {
-    if (!arguments_.trace.empty()) answerer_.context().set_trace(&trace_);
+    if (!arguments_.trace.empty()) begin_trace(answerer_.context(), trace_);
   }
 
   /// The exit code.
@@ -67,8 +67,7 @@ class Program {
           .run([&] { return watcher(); }, [&](const Result& result) { finish(result); }, complain);
       stopped_ = false;  // an answer that was stopped is a part of the chat
     }
-    if (!arguments_.trace.empty())
-      write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend().threads());
+    if (!arguments_.trace.empty()) write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend());
     return stopped_ ? stopped_exit_code : 0;
   }
 
@@ -158,19 +157,6 @@ class Program {
   bool stopped_ = false;
 };
 
-/// A template, so that a program on a device has no plan of the CPU's.
-template <class M>
-void plan_memory(const Arguments& arguments) {
-  if constexpr (M::BackendType::is_host) {
-    print_memory_plan<M>(program_name, arguments);
-    flush_output();
-  } else {
-    fail(
-        "--memory-plan plans the CPU's programs only; on a GPU, weights that do not fit are told before they are "
-        "loaded");
-  }
-}
-
 }  // namespace
 }  // namespace program
 
@@ -187,7 +173,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (!arguments.memory_plan) return Program(arguments).run();
-    plan_memory<Model>(arguments);
+    print_memory_plan<Model>(program_name, arguments);
     return 0;
   } catch (const Cancelled& stopped) {
     ProgressBar::clear();

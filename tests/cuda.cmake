@@ -39,7 +39,9 @@ qwen3vl_add_cuda_test(attention_test)
 qwen3vl_add_cuda_test(bf16_attention_test)
 qwen3vl_add_cuda_test(gemv_test)
 qwen3vl_add_cuda_test(handle_test)
+qwen3vl_add_cuda_test(memory_plan_test)
 qwen3vl_add_cuda_test(linear_test)
+qwen3vl_add_cuda_test(random_test)
 qwen3vl_add_cuda_test(sampling_test)
 qwen3vl_add_cuda_test(model_test)
 qwen3vl_add_cuda_test(generation_test)
@@ -83,7 +85,61 @@ foreach(model IN ITEMS dense_small moe_small)
   endforeach()
 endforeach()
 
-# All kernels of whole models for real: none may spill registers.
+# The program itself: its answer, and its plan of the device's memory.
+if(TARGET qwen3vl_commit)
+  qwen3vl_add_cuda_program(cuda_program-tiny-shapes "${PROJECT_SOURCE_DIR}/examples/qwen3vl.cpp")
+  target_sources(cuda_program-tiny-shapes PRIVATE $<TARGET_OBJECTS:qwen3vl_roof>)
+  target_link_libraries(cuda_program-tiny-shapes PRIVATE cuda-tiny-shapes qwen3vl::processing CLI11::CLI11 qwen3vl_commit)
+  target_compile_definitions(cuda_program-tiny-shapes PRIVATE QWEN3VL_PROGRAM_CUDA
+    QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-tiny-shapes.hpp" QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint
+    QWEN3VL_VARIANT_NAME="tiny-shapes" QWEN3VL_PRECISION=Bf16 QWEN3VL_VERSION="${PROJECT_VERSION}")
+  set(assets "${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes")
+  add_test(NAME cuda.program.answer COMMAND cuda_program-tiny-shapes --model "${assets}" --image
+           "${assets}/expected/images/01.png" --prompt "Describe this image." --temperature 0)
+  set_tests_properties(cuda.program.answer PROPERTIES PASS_REGULAR_EXPRESSION
+    "^A large green star on the right and a small purple heart at the bottom")
+  add_test(NAME cuda.program.memory_plan COMMAND cuda_program-tiny-shapes --memory-plan --image-size 640x480)
+  set_tests_properties(cuda.program.memory_plan PROPERTIES PASS_REGULAR_EXPRESSION
+    "weights +5\\.9 MB.*workspace of cuBLASLt +33\\.6 MB.*at most at one time +[0-9.]+ MB.*the device has free +68719\\.[0-9] MB.*buffers of copies +33\\.6 MB")
+  add_test(NAME cuda.program.trace COMMAND cuda_program-tiny-shapes --model "${assets}" --prompt x --trace trace.json)
+  set_tests_properties(cuda.program.trace PROPERTIES PASS_REGULAR_EXPRESSION "error: --trace is for the CPU's programs")
+  set_tests_properties(cuda.program.answer cuda.program.memory_plan cuda.program.trace PROPERTIES TIMEOUT 300
+    ENVIRONMENT OMP_WAIT_POLICY=passive)
+endif()
+
+# The benchmark of layers, whose figures mean nothing here: that it runs, and what it prints.
+find_package(CLI11 QUIET)
+if(TARGET CLI11::CLI11)
+  foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
+    qwen3vl_add_cuda_program(cuda_bench_layers-${checkpoint} "${PROJECT_SOURCE_DIR}/benchmarks/bench_layers_cuda.cpp")
+    target_include_directories(cuda_bench_layers-${checkpoint} PRIVATE "${PROJECT_SOURCE_DIR}/benchmarks")
+    target_link_libraries(cuda_bench_layers-${checkpoint} PRIVATE cuda-${checkpoint} CLI11::CLI11
+                                                                  nlohmann_json::nlohmann_json)
+    target_compile_definitions(cuda_bench_layers-${checkpoint} PRIVATE
+      QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-${checkpoint}.hpp"
+      QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint QWEN3VL_VARIANT_NAME="${checkpoint}"
+      QWEN3VL_PRECISION=qwen3vl::Bf16)
+  endforeach()
+  add_test(NAME cuda.bench_layers_moe COMMAND cuda_bench_layers-tiny-shapes-moe --quick --filter moe --tokens 1,9)
+  set_tests_properties(cuda.bench_layers_moe PROPERTIES TIMEOUT 120 ENVIRONMENT OMP_WAIT_POLICY=passive
+    PASS_REGULAR_EXPRESSION "text/moe/tokens:1 .*text/moe/tokens:9 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+\n$")
+endif()
+
+# The script for machines with a GPU, without one: its steps, and its table from programs that only pretend.
+if(Python3_FOUND)
+  set(layers "")
+  if(TARGET cuda_bench_layers-tiny-shapes)
+    set(layers "$<TARGET_FILE:cuda_bench_layers-tiny-shapes>")
+  endif()
+  add_test(NAME cuda.gpu_check
+           COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/gpu_check_test.py" ${layers})
+  set_tests_properties(cuda.gpu_check PROPERTIES TIMEOUT 120
+    ENVIRONMENT "PYTHONDONTWRITEBYTECODE=1;OMP_WAIT_POLICY=passive")
+endif()
+
+add_test(NAME cuda.occupancy COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/cuda_occupancy_test.sh")
+
+# All kernels of whole models for real: none may spill registers, and as many blocks fit as each asks for.
 if(QWEN3VL_NVCC)
   get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
   foreach(kernels IN ITEMS 80:Qwen3VL_2B 90:Qwen3VL_2B 100:Qwen3VL_2B 90:Qwen3VL_30B_A3B)
@@ -104,4 +160,8 @@ if(TARGET qwen3vl-tiny-shapes-cuda)
                    "${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes/expected/images/01.png" --prompt "Describe this image." --temperature 0)
   set_tests_properties(cuda.program PROPERTIES PASS_REGULAR_EXPRESSION
     "qwen3vl-tiny-shapes-cuda: error: CUDA: looking for devices|A large green star on the right and a small purple heart at the bottom")
+endif()
+
+if(QWEN3VL_CUDA_DEVICE_TESTS)
+  include(cuda_device.cmake)
 endif()

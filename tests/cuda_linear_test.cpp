@@ -108,7 +108,11 @@ BOOST_AUTO_TEST_CASE(tuned_algorithms_are_kept_in_a_file) {
     BOOST_TEST(file.lines().size() == d.cuda.gemm_plans().tuned() + 1);
   }
   const std::vector<std::string> lines = file.lines();
+#ifdef QWEN3VL_CUDA_ON_HOST
   BOOST_TEST(lines.front() == "cuBLASLt 0, emulated on the host");
+#else
+  BOOST_TEST(lines.front().starts_with("cuBLASLt "));
+#endif
   {
     Device d;
     d.cuda.gemm_plans().tune(file.path, 0);

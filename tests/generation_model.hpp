@@ -8,7 +8,9 @@
 #include <span>
 #include <vector>
 
+#ifndef __CUDACC__  // which does not know vectors of GCC
 #include "qwen3vl/backend/cpu.hpp"
+#endif
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/model/random_weights.hpp"
 

@@ -81,7 +81,7 @@ class Answerer {
   }
 
   double load_seconds() const { return load_seconds_; }
-  Context<Cpu>& context() { return model_.context(); }
+  Context<Backend>& context() { return model_.context(); }
 
   /// Whether the answer depends on nothing but its conversation, so that it is the same in any company. With a seed,
   /// rows of a batch draw from different streams; limits of the whole length count the padding; and two rope types look

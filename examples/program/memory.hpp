@@ -16,8 +16,10 @@
 
 namespace program {
 
-/// What the kernel could give a new program, or nothing where it does not say.
-inline std::optional<std::size_t> available_memory() {
+/// What the kernel could give a new program, or nothing where it does not say; on a device, what nobody holds of it.
+template <class Backend>
+std::optional<std::size_t> available_memory(const Backend& backend) {
+  if constexpr (!Backend::is_host) return backend.free_bytes();
   std::ifstream file("/proc/meminfo");
   for (std::string line; std::getline(file, line);)
     if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(13)) * 1024;
@@ -44,7 +46,7 @@ void print_memory_plan(const std::string& name, const Arguments& arguments) {
   Backend backend = make_backend<Backend>(arguments);
   Model model(backend);
   const MemoryPlan plan = plan_memory(model, request);
-  const std::optional<std::size_t> available = available_memory();
+  const std::optional<std::size_t> available = available_memory(backend);
   if (arguments.json) {
     nlohmann::ordered_json json = {{"batch_size", request.batch_size},         {"prompt_tokens", request.prompt_tokens},
                                    {"image_tokens", media.image_tokens},       {"video_tokens", media.video_tokens},
@@ -52,6 +54,8 @@ void print_memory_plan(const std::string& name, const Arguments& arguments) {
                                    {"kv_cache_bytes", plan.kv_cache},          {"kv_copying_bytes", plan.kv_copying},
                                    {"activations_bytes", plan.activations},    {"pixels_bytes", plan.pixels},
                                    {"image_features_bytes", plan.features},    {"peak_bytes", plan.peak}};
+    if constexpr (!Backend::is_host)
+      json.update({{"decoding_bytes", plan.decoding}, {"handle_bytes", plan.handle}, {"pinned_bytes", plan.pinned}});
     if (available) json["available_bytes"] = *available;
     return print_json(json);
   }
@@ -67,11 +71,22 @@ void print_memory_plan(const std::string& name, const Arguments& arguments) {
   line("keys and values", plan.kv_cache);
   line("a copy of some while their memory grows", plan.kv_copying);
   line("activations", plan.activations);
-  line("pictures and clips: pixels", plan.pixels);
-  line("pictures and clips: features", plan.features);
-  line("at most at one time", plan.peak);
-  std::puts("  and about 100 MB for the program with its tokenizer");
-  if (available) line("this machine has available", *available);
+  if constexpr (Backend::is_host) {
+    line("pictures and clips: pixels", plan.pixels);
+    line("pictures and clips: features", plan.features);
+    line("at most at one time", plan.peak);
+    std::puts("  and about 100 MB for the program with its tokenizer");
+    if (available) line("this machine has available", *available);
+  } else {
+    line("decoding: logits and activations", plan.decoding);
+    line("workspace of cuBLASLt", plan.handle);
+    line("pictures and clips: features", plan.features);
+    line("at most at one time", plan.peak);
+    std::puts("  and some hundred MB for CUDA itself: its context, the kernels");
+    if (available) line("the device has free", *available);
+    line("on the host: buffers of copies", plan.pinned);
+    line("on the host: pixels", plan.pixels);
+  }
   flush_output();
 }
 

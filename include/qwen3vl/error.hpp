@@ -17,6 +17,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Thrown where a device has not as much memory as is asked for. generate() adds what its call takes in all.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Thrown by a caller's own callback (of progress) to stop what calls it. Not an Error: nothing is wrong, and whoever
 /// adds words to errors lets it pass. What was computed so far stays usable, a prompt cache too.
 class Cancelled : public std::runtime_error {

@@ -23,7 +23,7 @@ constexpr unsigned char red = 0xcd;
 struct Heap {
   unsigned char *begin = nullptr, *end = nullptr, *next = nullptr;
   std::map<std::uintptr_t, std::size_t> live, freed;  // address -> bytes
-  std::size_t used = 0, limit = std::size_t{64} << 30;
+  std::size_t used = 0, peak = 0, limit = std::size_t{64} << 30;
   std::uintptr_t last = 0;  // the allocation of the last access: most follow it
   std::size_t last_bytes = 0;
 
@@ -99,6 +99,8 @@ std::string device_range_error(const void* address, std::size_t bytes) {
 
 void set_device_memory(std::size_t bytes) { heap().limit = bytes; }
 std::size_t allocated_device_memory() { return heap().used; }
+std::size_t peak_device_memory() { return heap().peak; }
+void reset_peak_device_memory() { heap().peak = heap().used; }
 
 }  // namespace cuda_on_host
 
@@ -119,6 +121,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   h.next = p + rounded + red_zone;
   h.live[reinterpret_cast<std::uintptr_t>(p)] = bytes;
   h.used += rounded;
+  h.peak = std::max(h.peak, h.used);
   *memory = p;
   return cudaSuccess;
 }

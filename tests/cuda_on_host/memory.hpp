@@ -19,6 +19,9 @@ std::string device_range_error(const void* address, std::size_t bytes);
 void set_device_memory(std::size_t bytes);
 /// Bytes of live allocations.
 std::size_t allocated_device_memory();
+/// The most of them at one time, since the last call of reset_peak_device_memory().
+std::size_t peak_device_memory();
+void reset_peak_device_memory();
 
 /// Does `work` now, or records it while `stream` is captured.
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);

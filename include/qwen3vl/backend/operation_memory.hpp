@@ -1,6 +1,6 @@
 /// What a backend's operations and its cache take besides the tensors that layers ask for: what a memory plan
 /// (model/memory_plan.hpp) cannot read off the layers. A backend specialises OperationMemory; one that does not is
-/// taken to need nothing. The CPU's is backend/cpu/operation_memory.hpp.
+/// taken to need nothing. The CPU's is backend/cpu/operation_memory.hpp, CUDA's backend/cuda/operation_memory.cuh.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ struct OperationMemory {
   static std::size_t attention(const B&, const Segments&) {
     return 0;
   }
-  /// Of causal_attention(); `past` tokens are in the cache of every sequence.
-  template <index_t H, index_t K, index_t D>
+  /// Of causal_attention() with activations of type A; `past` tokens are in the cache of every sequence.
+  template <class A, index_t H, index_t K, index_t D>
   static std::size_t causal_attention(const B&, const Segments&, index_t /*past*/) {
     return 0;
   }
@@ -35,18 +35,30 @@ struct OperationMemory {
     return 0;
   }
 
-  /// One sequence of a cache as it grows.
+  /// Of loading one of the experts of a layer, which takes `bytes` itself.
+  static std::size_t load_expert(const B&, std::size_t /*bytes*/) { return 0; }
+  /// What the backend keeps for itself from its first operations on: workspace of its libraries.
+  static std::size_t handle(const B&) { return 0; }
+  /// Host memory of a backend whose memory is not the host's: buffers that copies go through.
+  static std::size_t pinned(const B&) { return 0; }
+
+  /// A cache of `copies` sequences for each of `prompts` prompts as it grows.
   template <class Cache>
-  class Sequence {
+  class CacheGrowth {
    public:
-    /// Makes room for `length` tokens in all.
+    CacheGrowth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
+    /// Makes room for `length` tokens of each prompt, in its first sequence.
+    void prompt(index_t length) { length_ = std::max(length_, length); }
+    /// Gives every sequence what its prompt's first one has.
+    void share() { sequences_ = all_; }
+    /// Makes room for `length` tokens in every sequence.
     void grow(index_t length) { length_ = std::max(length_, length); }
-    std::size_t bytes() const { return static_cast<std::size_t>(length_) * Cache::token_bytes; }
-    /// What the last grow() held in addition while it copied.
+    std::size_t bytes() const { return static_cast<std::size_t>(sequences_ * length_) * Cache::token_bytes; }
+    /// What the last of these held in addition while it copied.
     std::size_t copying() const { return 0; }
 
    private:
-    index_t length_ = 0;
+    index_t sequences_, all_, length_ = 0;
   };
 };
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "qwen3vl/backend/decoding.hpp"
 #include "qwen3vl/backend/operation_memory.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
@@ -27,12 +28,16 @@ struct MemoryRequest {
   std::size_t source_image_bytes = 0;  ///< of pictures as they were decoded, before they are resized
 };
 
-/// Bytes. Those of a backend whose memory is not the host's are the device's, but for `pixels`.
+/// Bytes. Those of a backend whose memory is not the host's are the device's, but for `pixels` and `pinned`, which are
+/// then in no sum.
 struct MemoryPlan {
   std::size_t weights = 0;
   std::size_t kv_cache = 0;     ///< keys and values at the end, with what the cache keeps in reserve
   std::size_t kv_copying = 0;   ///< the most that growing the cache holds besides
   std::size_t activations = 0;  ///< scratch memory: the most of any pass, kept until the model goes
+  std::size_t decoding = 0;     ///< logits and scratch memory of passes that a backend repeats by itself
+  std::size_t handle = 0;       ///< workspace of the backend's libraries
+  std::size_t pinned = 0;       ///< on the host: buffers that copies to a device go through
   std::size_t pixels = 0;       ///< on the host: decoded pictures and the patches cut from them
   std::size_t features = 0;     ///< what the vision tower gives, until the prompt is computed
   std::size_t loading = 0;      ///< a stored tensor beside the weights packed so far, at its worst; see peak()
@@ -71,7 +76,7 @@ std::size_t text_scratch(const B& backend, const Segments& segments, index_t pas
   const std::size_t attention =
       Sizes::of(tokens * qkv) + Sizes::of(tokens * heads * head_dim) +
       std::max({Memory::template linear<W, qkv, hidden, Packing::plain>(backend, tokens),
-                Memory::template causal_attention<heads, kv, head_dim>(backend, segments, past),
+                Memory::template causal_attention<typename Sizes::A, heads, kv, head_dim>(backend, segments, past),
                 Memory::template linear<W, hidden, heads * head_dim, Packing::plain>(backend, tokens)});
   std::size_t feed_forward = 0;
   bool any_dense = false, any_sparse = false;
@@ -96,7 +101,7 @@ std::size_t text_scratch(const B& backend, const Segments& segments, index_t pas
       rows == 0 ? 0
                 : Sizes::of(rows * hidden) +
                       Memory::template linear<head_weight_t<P>, text.vocab_size, hidden, Packing::plain>(backend, rows);
-  return Sizes::of(rows * text.vocab_size) + Sizes::of(tokens * hidden) + std::max(layers, head);
+  return Sizes::template of<float>(rows * text.vocab_size) + Sizes::of(tokens * hidden) + std::max(layers, head);
 }
 
 /// The same of the vision tower: VisionModel, VisionBlock, PatchMerger.
@@ -163,7 +168,13 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
                                request.stored_bytes);
     if constexpr (!B::is_host) stored = 0;
     loading_peak = std::max(loading_peak, plan.weights + stored);
+    if (shape.experts > 0)  // scratch memory stays
+      plan.activations = std::max(
+          plan.activations,
+          OperationMemory<B>::load_expert(backend, parameter.bytes() / static_cast<std::size_t>(shape.experts)));
   });
+  plan.handle = OperationMemory<B>::handle(backend);
+  plan.pinned = OperationMemory<B>::pinned(backend);
   plan.loading = loading_peak - std::min(plan.weights, loading_peak);
 
   index_t patches = 0;
@@ -172,16 +183,17 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   constexpr auto copies_of_features = static_cast<index_t>(1 + vision.deepstack_visual_indexes.size());
   plan.pixels = static_cast<std::size_t>(patches * vision.patch_dim()) * sizeof(float) + request.source_image_bytes;
   plan.features = static_cast<std::size_t>(copies_of_features * picture_tokens * vision.out_hidden_size) * sizeof(A);
+  const std::size_t pixels = B::is_host ? plan.pixels : 0;
   // Rotary tables of the patches, as they are computed and as the backend has them.
   const std::size_t tables =
       static_cast<std::size_t>(patches * vision.head_dim()) * sizeof(float) * (B::is_host ? 2 : 1);
-  plan.activations = detail::vision_scratch<V, B, P>(backend, request.grid_thw);
-  const std::size_t vision_peak = plan.weights + plan.pixels + plan.features + tables + plan.activations;
+  plan.activations = std::max(plan.activations, detail::vision_scratch<V, B, P>(backend, request.grid_thw));
+  const std::size_t always = plan.weights + plan.handle + pixels;
+  const std::size_t vision_peak = always + plan.features + tables + plan.activations;
 
   // The prompt, chunk by chunk; all sequences are of one length. A prompt is computed in its first sequence.
-  const auto sequences = static_cast<std::size_t>(request.batch_size * request.sequences_per_prompt);
-  const auto prompts = static_cast<std::size_t>(request.batch_size);
-  typename OperationMemory<B>::template Sequence<typename Model::Cache> sequence;
+  typename OperationMemory<B>::template CacheGrowth<typename Model::Cache> cache(request.batch_size,
+                                                                                 request.sequences_per_prompt);
   const index_t chunk = std::max<index_t>(1, request.prefill_chunk);
   std::size_t prefill_peak = 0;
   for (index_t from = 0; from < request.prompt_tokens; from += chunk) {
@@ -193,31 +205,38 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
     const bool last = from + count == request.prompt_tokens;
     plan.activations = std::max(plan.activations, detail::text_scratch<V, B, P>(backend, segments, from, pictures,
                                                                                 last ? request.batch_size : 0));
-    sequence.grow(from + count);
-    plan.kv_copying = std::max(plan.kv_copying, sequence.copying());
+    cache.prompt(from + count);
+    plan.kv_copying = std::max(plan.kv_copying, cache.copying());
     // The DeepStack rows of the chunk are copied out of the features.
     const std::size_t taken = static_cast<std::size_t>((copies_of_features - 1) * pictures * hidden) * sizeof(A);
-    prefill_peak = std::max(prefill_peak, taken + prompts * sequence.bytes() + sequence.copying());
+    prefill_peak = std::max(prefill_peak, taken + cache.bytes() + cache.copying());
   }
-  prefill_peak += plan.weights + plan.pixels + plan.features + plan.activations;
+  prefill_peak += always + plan.features + plan.activations;
 
   // New tokens: the last one is never computed. Scratch memory grows with the length.
-  std::size_t decode_peak = sequences * sequence.bytes();
+  const index_t sequences = request.batch_size * request.sequences_per_prompt;
+  cache.share();
+  std::size_t decode_peak = cache.bytes();
   const index_t longest = request.prompt_tokens + request.max_new_tokens - 1;
   for (index_t length = request.prompt_tokens + 1; length <= longest; ++length) {
-    sequence.grow(length);
-    plan.kv_copying = std::max(plan.kv_copying, sequence.copying());
-    decode_peak = std::max(decode_peak, sequences * sequence.bytes() + sequence.copying());
+    cache.grow(length);
+    plan.kv_copying = std::max(plan.kv_copying, cache.copying());
+    decode_peak = std::max(decode_peak, cache.bytes() + cache.copying());
   }
   if (longest > request.prompt_tokens) {
     Segments segments;
-    for (std::size_t s = 0; s < sequences; ++s) segments.append(1);
-    const auto rows = static_cast<index_t>(sequences);
-    plan.activations =
-        std::max(plan.activations, detail::text_scratch<V, B, P>(backend, segments, longest - 1, 0, rows));
+    for (index_t s = 0; s < sequences; ++s) segments.append(1);
+    if constexpr (DecodesOnDevice<B>) {
+      // In scratch memory of its own, with logits outside of it.
+      plan.decoding = static_cast<std::size_t>(sequences * Model::vocab_size) * sizeof(float) +
+                      detail::text_scratch<V, B, P>(backend, segments, longest - 1, 0, 0);
+    } else {
+      plan.activations =
+          std::max(plan.activations, detail::text_scratch<V, B, P>(backend, segments, longest - 1, 0, sequences));
+    }
   }
-  decode_peak += plan.weights + plan.pixels + plan.activations;
-  plan.kv_cache = sequences * sequence.bytes();
+  decode_peak += always + plan.activations + plan.decoding;
+  plan.kv_cache = cache.bytes();
   plan.running = std::max({vision_peak, prefill_peak, decode_peak});
   plan.peak = std::max(loading_peak, plan.running);
   return plan;

@@ -1,7 +1,6 @@
 /// Random weights, for benchmarks and for layers used alone: no checkpoint needed.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -10,6 +9,8 @@
 
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/layers/parameters.hpp"
+#include "qwen3vl/model/load.hpp"
+#include "qwen3vl/tensor/random_stream.hpp"
 
 namespace qwen3vl {
 
@@ -41,25 +42,9 @@ class RandomWeights {
     return {.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(values_.data()), .shape = shape_};
   }
 
-  /// splitmix64 (Steele, Lea and Flood 2014).
-  static std::uint64_t next(std::uint64_t& state) {
-    std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-
   void fill() {
-    std::uint64_t state = seed_;
-    for (const char c : name_) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-    // The sum of four uniform numbers is close enough to normal here and needs no logarithm.
-    const float to_unit = scale_ * std::sqrt(3.0f);
-    for (float& value : values_) {
-      const std::uint64_t bits = next(state);
-      float sum = 0.0f;
-      for (int i = 0; i < 4; ++i) sum += static_cast<float>((bits >> (16 * i)) & 0xffffu) / 65535.0f;
-      value = (sum - 2.0f) * to_unit;
-    }
+    const RandomStream random(seed_, name_, scale_);
+    for (std::size_t i = 0; i < values_.size(); ++i) values_[i] = random(i);
   }
 
   std::uint64_t seed_;
@@ -68,5 +53,31 @@ class RandomWeights {
   std::vector<index_t> shape_;
   std::vector<float> values_;
 };
+
+/// Fills all parameters of a model or layer with what RandomWeights(seed, scale) gives, made where they are: on a
+/// backend whose memory is not the host's and that has fill_random() (backend/cuda/random.cuh). Billions take a second.
+/// Throws OutOfMemory if they do not fit.
+template <class B, class Model>
+requires(!B::is_host) void make_random_weights(Context<B>& ctx, Model& model, std::uint64_t seed = 0,
+                                               float scale = 0.02f) {
+  std::size_t bytes = 0;
+  model.parameters([&](auto& parameter, const Parts&) { bytes += parameter.allocated() ? 0 : parameter.bytes(); });
+  ctx.backend().require_memory(bytes, "the weights");
+  RandomWeights vectors(seed, scale);
+  model.parameters([&](auto& parameter, Parts parts) {
+    const ParameterShape shape = parameter_shape(parameter);
+    detail::complete(parts, shape);
+    detail::allocate_parameter(parameter);
+    index_t first_row = 0;
+    for (const Part& part : parts) {
+      if (part.shape.size() > 1) {
+        fill_random(ctx, parameter, first_row, part.rows, RandomStream(seed, part.name, scale));
+      } else {
+        detail::load_part(ctx, parameter, first_row, *vectors.find(part), detail::ExpertLayouts{});
+      }
+      first_row += part.rows;
+    }
+  });
+}
 
 }  // namespace qwen3vl

@@ -37,7 +37,7 @@ struct OperationMemory<Cpu> {
     return flash<D>(cpu, segments.count() * H, segments.longest(), segments.longest());
   }
 
-  template <index_t H, index_t K, index_t D>
+  template <class A, index_t H, index_t K, index_t D>
   static std::size_t causal_attention(const Cpu& cpu, const Segments& segments, index_t past) {
     using namespace cpu_kernels;
     index_t fresh = 0, runs = 0, rows = 0, keys = 0;
@@ -71,20 +71,27 @@ struct OperationMemory<Cpu> {
            scratch<float>(threads * sums_size<PackedX>(tokens));
   }
 
+  static std::size_t load_expert(const Cpu&, std::size_t /*bytes*/) { return 0; }
+  static std::size_t handle(const Cpu&) { return 0; }
+  static std::size_t pinned(const Cpu&) { return 0; }
+
   template <class Cache>
-  class Sequence {
+  class CacheGrowth {
    public:
+    CacheGrowth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
+    void prompt(index_t length) { grow(length); }
+    void share() { sequences_ = all_; }
     void grow(index_t length) {
       copied_ = 0;
       if (length <= capacity_) return;
       copied_ = capacity_;
       capacity_ = Cache::grown(length, capacity_);
     }
-    std::size_t bytes() const { return static_cast<std::size_t>(capacity_) * Cache::token_bytes; }
+    std::size_t bytes() const { return static_cast<std::size_t>(sequences_ * capacity_) * Cache::token_bytes; }
     std::size_t copying() const { return static_cast<std::size_t>(copied_) * Cache::token_bytes; }
 
    private:
-    index_t capacity_ = 0, copied_ = 0;
+    index_t sequences_, all_, capacity_ = 0, copied_ = 0;
   };
 
  private:

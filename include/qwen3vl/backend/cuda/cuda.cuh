@@ -75,11 +75,11 @@ class Cuda {
     cuda::check(cudaMemGetInfo(&available, &total), "asking how much memory of device ", device_, " is free");
     return available;
   }
-  /// Throws Error, before anything is allocated, if the device has not so much memory free; `what` needs it.
+  /// Throws OutOfMemory, before anything is allocated, if the device has not so much memory free; `what` needs it.
   void require_memory(std::size_t bytes, std::string_view what) const {
     if (const std::size_t available = free_bytes(); bytes > available)
-      fail("out of device memory: ", what, " need ", bytes, " bytes, ", available, " of device ", device_,
-           " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision");
+      throw OutOfMemory(concat("out of device memory: ", what, " need ", bytes, " bytes, ", available, " of device ",
+                               device_, " are free. Use a smaller model, or a narrower precision"));
   }
 
   cublasLtHandle_t blas() const { return blas_; }
@@ -97,8 +97,9 @@ class Cuda {
         static_cast<void>(cudaGetLastError());
         std::size_t available = 0, total = 0;
         cuda::check(cudaMemGetInfo(&available, &total), "asking how much device memory is free");
-        fail("out of device memory: ", bytes, " bytes more are needed, ", available, " of ", total,
-             " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision");
+        throw OutOfMemory(
+            concat("out of device memory: ", bytes, " bytes more are needed, ", available, " of ", total,
+                   " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision"));
       }
       cuda::check(result, "allocating ", bytes, " bytes of device memory");
       return memory;

@@ -69,6 +69,7 @@ class CudaExperts {
 
   /// [E, N, K] on the device.
   const W* data() const { return data_; }
+  W* data() { return data_; }
 
   /// Converts and copies expert e from [N, K], or from [K, N] if `transposed` (as the Hub has them: the device then
   /// transposes). `raw` has been read when this returns.

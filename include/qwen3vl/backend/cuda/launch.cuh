@@ -60,6 +60,10 @@ void check(cudaError_t result, const Parts&... parts) {
 template <class Shared>
 __device__ __forceinline__ Shared& shared_memory() {
   static_assert(std::is_trivially_destructible_v<Shared> && alignof(Shared) <= 1024);
+#if defined(QWEN3VL_NOTE_SHARED_MEMORY) && defined(__CUDA_ARCH__)
+  // A comment in the PTX, from which tests/check_cuda_kernels.sh computes occupancy.
+  asm volatile("// shared_memory %0;" ::"n"(sizeof(Shared)));
+#endif
   extern __shared__ __align__(1024) unsigned char qwen3vl_shared_bytes[];
   return *reinterpret_cast<Shared*>(qwen3vl_shared_bytes);
 }

@@ -66,6 +66,7 @@ class CudaMatrix {
 
   /// [N, K] on the device.
   const W* data() const { return data_; }
+  W* data() { return data_; }
 
   /// Converts and copies rows [first_row, first_row + raw.rows()). `raw` has been read when this returns.
   void load_rows(Context<Cuda>& ctx, index_t first_row, const RawTensor& raw) {
