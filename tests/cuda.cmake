@@ -16,7 +16,8 @@ function(qwen3vl_add_cuda_program target source)
   # GCC does not see that threads beyond a row's end use nothing of what they did not load. Kernels take registers and
   # shared memory as words, as they may on a device.
   target_compile_options(${target} PRIVATE -O1 -fsanitize=thread -fno-strict-aliasing -Wno-maybe-uninitialized)
-  set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)  # messages name kernels
+  set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON  # messages name kernels
+                                             EXPORT_COMPILE_COMMANDS OFF)  # clang-tidy reads the CPU's programs
 endfunction()
 
 # qwen3vl_add_cuda_test(<name> [SOURCE <file>] [LIBRARIES <target>...]): tests/cuda_<name>.cpp (or SOURCE) as the test
