@@ -112,7 +112,7 @@ void preprocessor_config(Bytes bytes) {
   static const Image picture{
       .height = 9, .width = 12, .channels = 3, .pixels = std::vector<std::uint8_t>(9 * 12 * 3, 77)};
   const auto affordable = [](const ImageProcessorOptions& options) {
-    return options.shortest_edge <= 4096 && options.patch_size * options.merge_size <= 64;
+    return options.shortest_edge <= 1024 && options.patch_size * options.merge_size <= 32;
   };
   allow_errors([&] {
     const auto json = parse_json(as_text(bytes), "preprocessor_config.json");
