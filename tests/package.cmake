@@ -27,6 +27,18 @@ foreach(way IN LISTS ways)
   set_tests_properties(package.${way} PROPERTIES TIMEOUT 600)
 endforeach()
 
+# QWEN3VL_STATIC: a program that needs no shared library.
+find_program(QWEN3VL_READELF readelf)
+mark_as_advanced(QWEN3VL_READELF)
+if(QWEN3VL_READELF AND installed_program AND NOT QWEN3VL_SANITIZE)
+  add_test(NAME package.static
+           COMMAND ${CMAKE_COMMAND} "-DSOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DWORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/static"
+                   "-DCOMPILER=${CMAKE_CXX_COMPILER}" "-DGENERATOR=${CMAKE_GENERATOR}" "-DREADELF=${QWEN3VL_READELF}"
+                   "-DCHECKPOINT=${PROJECT_SOURCE_DIR}/examples/assets/tiny-shapes"
+                   -P "${CMAKE_CURRENT_SOURCE_DIR}/check_static.cmake")
+  set_tests_properties(package.static PROPERTIES TIMEOUT 600)
+endif()
+
 # A config.json that is no Qwen3-VL ends the configuration with a message that says so.
 file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/configs/llama.json" "{\"model_type\": \"llama\"}")
 file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/configs/broken.json" "{\"model_type\": ")

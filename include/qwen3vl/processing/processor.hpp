@@ -20,40 +20,16 @@
 #include "qwen3vl/processing/chat_template.hpp"
 #include "qwen3vl/processing/clean_up.hpp"
 #include "qwen3vl/processing/image_processor.hpp"
-#include "qwen3vl/processing/media.hpp"
+#include "qwen3vl/processing/load_media.hpp"
 #include "qwen3vl/processing/message.hpp"
 #include "qwen3vl/processing/padding.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 #include "qwen3vl/processing/processor_config.hpp"
+#include "qwen3vl/processing/processor_options.hpp"
 #include "qwen3vl/processing/tokenizer.hpp"
 #include "qwen3vl/processing/video_processor.hpp"
 
 namespace qwen3vl {
-
-/// How inputs are made; what transformers takes as keyword arguments of a processor.
-struct ProcessorOptions {
-  /// Relative paths of pictures in messages start here; default: the working directory.
-  std::filesystem::path media_directory = {};
-  /// Default: the `padding_side` of tokenizer_config.json, else left, because generation needs it.
-  std::optional<PaddingSide> padding_side = std::nullopt;
-  /// Instead of the checkpoint's settings; begin with a copy of image_processor().options().
-  std::optional<ImageProcessorOptions> images = std::nullopt;
-  /// The same for clips, with video_processor().options(). To take a number of frames, set num_frames and reset fps.
-  std::optional<VideoProcessorOptions> videos = std::nullopt;
-  VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
-  /// Told of each frame of a clip: frames done, frames in all.
-  VideoProgress video_progress = {};
-  ImageLimits limits{};  ///< of the pictures and clips that messages name
-  /// Tokens of one prompt, pictures and clips included. Several times what the released models can read: beyond it, a
-  /// prompt is a mistake, and would only be noticed when memory runs out.
-  std::size_t max_tokens = std::size_t{1} << 20;
-};
-
-/// How tokens become text.
-struct DecodeOptions {
-  bool skip_special_tokens = false;
-  bool clean_up_tokenization_spaces = false;
-};
 
 /// Tokenizer, image processor and chat format of a checkpoint, working together.
 class Processor {
@@ -137,11 +113,16 @@ class Processor {
                                   std::span<Video> videos = {}) const {
     std::vector<std::string> prompts;
     for (const Conversation& messages : conversations) prompts.push_back(render_chat_template(messages, options));
-    Media media;
+    const ImageProcessor image_processor =
+        processor_options.images ? ImageProcessor(*processor_options.images) : image_processor_;
+    const VideoProcessorOptions& video_options =
+        processor_options.videos ? *processor_options.videos : video_processor_.options();
+    LoadedMedia media;
     for (std::size_t i = 0; i < conversations.size(); ++i) {
-      const std::string prefix = conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string();
-      load_images(conversations[i], prefix, processor_options, images, media);
-      load_videos(conversations[i], prefix, processor_options, videos, media);
+      const MediaLoader loader{processor_options, image_processor, video_options,
+                               conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string()};
+      loader.load_images(conversations[i], images, media);
+      loader.load_videos(conversations[i], videos, media);
     }
     if (!images.empty()) fail(images.size(), " pictures were handed over beside the messages for which no part asks");
     if (!videos.empty()) fail(videos.size(), " clips were handed over beside the messages for which no part asks");
@@ -207,26 +188,12 @@ class Processor {
     std::transform(ids.begin(), ids.end(), inputs.mm_token_type_ids.data(), type_of);
   }
 
-  /// What conversations name, in the order of the placeholders.
-  struct Media {
-    std::vector<Image> images;
-    std::vector<Video> videos;
-    std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of clips whose part has options of its own
-    std::vector<std::string> video_places, video_files;
-  };
-
   /// What goes with a clip: options of its own, and how errors call it.
   struct Clip {
     const VideoProcessorOptions* options = nullptr;
     std::string place;
     std::string file;
   };
-
-  /// An error about a medium, with the name of its file where `what` does not have it.
-  [[noreturn]] static void fail_about(std::string_view place, std::string_view file, std::string_view what) {
-    if (file.empty() || what.find(file) != std::string_view::npos) fail(place, ": ", what);
-    fail(place, ": ", file, ": ", what);
-  }
 
   ModelInputs process(std::span<const std::string> texts, std::span<const Image> images,
                       const ProcessorOptions& options, std::span<Video> videos,
@@ -252,7 +219,7 @@ class Processor {
       } catch (const Error& error) {
         // What is wrong with the settings is not this clip's fault.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
-        fail_about(about_videos[i].place, about_videos[i].file, error.what());
+        detail::fail_about(about_videos[i].place, about_videos[i].file, error.what());
       }
     }
     VideoFeatures features = join(std::move(clips));
@@ -291,63 +258,6 @@ class Processor {
                                     const ProcessorOptions& options) {
     fail(prompts > 1 ? concat("prompt ", i, " has ") : std::string("the prompt has "), tokens,
          " tokens, over the limit of ", options.max_tokens, " (ProcessorOptions::max_tokens)");
-  }
-
-  /// Appends the conversation's pictures; those without a name are taken off the front of `images`.
-  void load_images(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
-                   std::span<const Image>& images, Media& media) const {
-    const ImageProcessor processor = options.images ? ImageProcessor(*options.images) : image_processor_;
-    for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image)) {
-      if (part->source.empty()) {
-        if (images.empty()) fail(prefix, place, ": names no file, and no picture was handed over for it");
-        media.images.push_back(images.front());
-        images = images.subspan(1);
-        continue;
-      }
-      const auto path = media_path(part->source, options.media_directory, prefix + place);
-      try {
-        media.images.push_back(load_image(path, options.limits));
-        // Shapes that cannot be used are told here, where the file's name is known.
-        processor.resized_size(media.images.back().height, media.images.back().width);
-      } catch (const Error& error) {
-        fail_about(prefix + place, path.string(), error.what());
-      }
-    }
-  }
-
-  /// The same for clips. A list of pictures is taken whole: sampling it again is an error in transformers.
-  void load_videos(const Conversation& messages, const std::string& prefix, const ProcessorOptions& options,
-                   std::span<Video>& videos, Media& media) const {
-    for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
-      auto& own = media.video_options.emplace_back();
-      media.video_places.push_back(prefix + place);
-      auto& file = media.video_files.emplace_back();
-      if (part->fps || part->num_frames || !part->frames.empty())
-        own = options.videos ? *options.videos : video_processor_.options();
-      if (part->fps) own->fps = part->fps, own->num_frames.reset();
-      if (part->num_frames) own->num_frames = part->num_frames, own->fps.reset();
-      if (!part->frames.empty()) own->do_sample_frames = false;
-      try {
-        if (!part->frames.empty()) {
-          std::vector<std::filesystem::path> files;
-          for (const std::string& frame : part->frames)
-            files.push_back(media_path(frame, options.media_directory, "frame"));
-          file = concat("the list of pictures that begins with ", files.front().string());
-          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps, options.limits));
-        } else if (!part->source.empty()) {
-          const auto path = media_path(part->source, options.media_directory, "video");
-          file = path.string();
-          media.videos.push_back(open_video(path, {.fps = part->source_fps, .limits = options.limits}));
-        } else if (!videos.empty()) {
-          media.videos.push_back(std::move(videos.front()));
-          videos = videos.subspan(1);
-        } else {
-          fail("names no file, and no clip was handed over for it");
-        }
-      } catch (const Error& error) {
-        fail(prefix, place, ": ", error.what());
-      }
-    }
   }
 
   Tokenizer tokenizer_;

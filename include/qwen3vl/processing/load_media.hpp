@@ -1,0 +1,108 @@
+/// The pictures and clips of conversations, from the files that they name or from what was handed over for them.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/error.hpp"
+#include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/io/video_file.hpp"
+#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/processing/media.hpp"
+#include "qwen3vl/processing/message.hpp"
+#include "qwen3vl/processing/processor_options.hpp"
+#include "qwen3vl/processing/video_processor.hpp"
+
+namespace qwen3vl {
+
+/// What conversations name, in the order of the placeholders.
+struct LoadedMedia {
+  std::vector<Image> images;
+  std::vector<Video> videos;
+  std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of clips whose part has options of its own
+  std::vector<std::string> video_places, video_files;               ///< for errors
+};
+
+namespace detail {
+/// An error about a medium, with the name of its file where `what` does not have it.
+[[noreturn]] inline void fail_about(std::string_view place, std::string_view file, std::string_view what) {
+  if (file.empty() || what.find(file) != std::string_view::npos) fail(place, ": ", what);
+  fail(place, ": ", file, ": ", what);
+}
+}  // namespace detail
+
+/// Loads the media of one conversation. Its errors begin with `prefix` and the place of the part. Looks at what it was
+/// made of.
+struct MediaLoader {
+  const ProcessorOptions& options;
+  const ImageProcessor& image_processor;       ///< says whether a picture can be resized
+  const VideoProcessorOptions& video_options;  ///< of clips whose part says nothing
+  std::string prefix;
+
+  /// Appends the conversation's pictures; those without a name are taken off the front of `handed`.
+  void load_images(const Conversation& messages, std::span<const Image>& handed, LoadedMedia& media) const {
+    for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image)) {
+      if (part->source.empty()) {
+        if (handed.empty()) fail(prefix, place, ": names no file, and no picture was handed over for it");
+        media.images.push_back(handed.front());
+        handed = handed.subspan(1);
+        continue;
+      }
+      const auto path = media_path(part->source, options.media_directory, prefix + place);
+      try {
+        media.images.push_back(load_image(path, options.limits));
+        // Shapes that cannot be used are told here, where the file's name is known.
+        image_processor.resized_size(media.images.back().height, media.images.back().width);
+      } catch (const Error& error) {
+        detail::fail_about(prefix + place, path.string(), error.what());
+      }
+    }
+  }
+
+  /// The same for clips. A list of pictures is taken whole: sampling it again is an error in transformers.
+  void load_videos(const Conversation& messages, std::span<Video>& handed, LoadedMedia& media) const {
+    for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
+      media.video_options.push_back(own_options(*part));
+      media.video_places.push_back(prefix + place);
+      auto& file = media.video_files.emplace_back();
+      try {
+        if (!part->frames.empty()) {
+          std::vector<std::filesystem::path> files;
+          for (const std::string& frame : part->frames)
+            files.push_back(media_path(frame, options.media_directory, "frame"));
+          file = concat("the list of pictures that begins with ", files.front().string());
+          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps, options.limits));
+        } else if (!part->source.empty()) {
+          const auto path = media_path(part->source, options.media_directory, "video");
+          file = path.string();
+          media.videos.push_back(open_video(path, {.fps = part->source_fps, .limits = options.limits}));
+        } else if (!handed.empty()) {
+          media.videos.push_back(std::move(handed.front()));
+          handed = handed.subspan(1);
+        } else {
+          fail("names no file, and no clip was handed over for it");
+        }
+      } catch (const Error& error) {
+        fail(prefix, place, ": ", error.what());
+      }
+    }
+  }
+
+ private:
+  /// The settings of a clip whose part has some.
+  std::optional<VideoProcessorOptions> own_options(const ContentPart& part) const {
+    if (!part.fps && !part.num_frames && part.frames.empty()) return std::nullopt;
+    VideoProcessorOptions own = video_options;
+    if (part.fps) own.fps = part.fps, own.num_frames.reset();
+    if (part.num_frames) own.num_frames = part.num_frames, own.fps.reset();
+    if (!part.frames.empty()) own.do_sample_frames = false;
+    return own;
+  }
+};
+
+}  // namespace qwen3vl
