@@ -47,6 +47,14 @@ void cp_async_wait() {
 inline std::uint32_t pack_bf16(float low, float high) {
   return bf16(low).bits | static_cast<std::uint32_t>(bf16(high).bits) << 16;
 }
+inline std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) {
+  const auto half = [](std::uint32_t word, int shift) {
+    bf16 value;
+    value.bits = static_cast<std::uint16_t>(word >> shift);
+    return static_cast<float>(value);
+  };
+  return pack_bf16(half(a, 0) * half(b, 0), half(a, 16) * half(b, 16));
+}
 inline float exp2_fast(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0.0f : y;  // NaN stays

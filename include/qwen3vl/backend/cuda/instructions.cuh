@@ -74,6 +74,13 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   return packed;
 }
 
+/// The products of two pairs of bf16, each rounded to nearest even; subnormal operands and results are kept.
+__device__ __forceinline__ std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product;  // -0 added: zeros keep their sign
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(a), "r"(b), "r"(0x80008000u));
+  return product;
+}
+
 /// 2^x to about 2 units in the last place; subnormal results are zero.
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
