@@ -62,7 +62,7 @@ ModelInputs inputs_for(const MemoryRequest& request) {
 }
 
 /// Loads a model and generates, on a device of `limit` bytes.
-template <class V, class P>
+template <class V, class P = Bf16Cache>
 Measured run(const MemoryRequest& request, std::size_t limit) {
   struct Limit {
     explicit Limit(std::size_t bytes) { cuda_on_host::set_device_memory(bytes); }
@@ -83,7 +83,7 @@ Measured run(const MemoryRequest& request, std::size_t limit) {
   return measured;
 }
 
-template <class V, class P>
+template <class V, class P = Bf16Cache>
 MemoryPlan plan_of(const MemoryRequest& request) {
   Cuda cuda;
   ForConditionalGeneration<V, Cuda, P> model(cuda);
@@ -96,7 +96,7 @@ bool within_five_percent(std::size_t planned, std::size_t measured, std::size_t 
   return a >= 0.95 * b && a <= 1.05 * b;
 }
 
-template <class V, class P>
+template <class V, class P = Bf16Cache>
 void check(const char* what, const MemoryRequest& request) {
   BOOST_TEST_CONTEXT(what) {
     const MemoryPlan plan = plan_of<V, P>(request);
@@ -118,17 +118,16 @@ void check(const char* what, const MemoryRequest& request) {
 
 BOOST_AUTO_TEST_CASE(dense) {
   using V = Small<false>;
-  using P = Bf16Cache;
-  check<V, P>("a prompt of 300 tokens", {.prompt_tokens = 300, .max_new_tokens = 3});
-  check<V, P>("three prompts in chunks of 64",
-              {.batch_size = 3, .prompt_tokens = 150, .max_new_tokens = 3, .prefill_chunk = 64});
-  check<V, P>("two prompts of four answers each, which grow beyond a page",
-              {.batch_size = 2, .sequences_per_prompt = 4, .prompt_tokens = 60, .max_new_tokens = 8});
-  check<V, P>("a picture", {.prompt_tokens = 120, .max_new_tokens = 2, .grid_thw = {{1, 20, 20}}});
+  check<V>("a prompt of 300 tokens", {.prompt_tokens = 300, .max_new_tokens = 3});
+  check<V>("three prompts in chunks of 64",
+           {.batch_size = 3, .prompt_tokens = 150, .max_new_tokens = 3, .prefill_chunk = 64});
+  check<V>("two prompts of four answers each, which grow beyond a page",
+           {.batch_size = 2, .sequences_per_prompt = 4, .prompt_tokens = 60, .max_new_tokens = 8});
+  check<V>("a picture", {.prompt_tokens = 120, .max_new_tokens = 2, .grid_thw = {{1, 20, 20}}});
 }
 
 BOOST_AUTO_TEST_CASE(mixture_of_experts) {
-  check<Small<true>, Bf16Cache>("a mixture of experts", {.prompt_tokens = 200, .max_new_tokens = 3});
+  check<Small<true>>("a mixture of experts", {.prompt_tokens = 200, .max_new_tokens = 3});
 }
 
 // Random weights come as f32 and are rounded on the device.
@@ -143,13 +142,12 @@ BOOST_AUTO_TEST_CASE(fp8_weights) {
 // As much as the plan says is enough, and a tenth less is not.
 BOOST_AUTO_TEST_CASE(running_out) {
   using V = Small<false>;
-  using P = Bf16Cache;
   const MemoryRequest request{.batch_size = 2, .prompt_tokens = 200, .max_new_tokens = 3};
-  const MemoryPlan plan = plan_of<V, P>(request);
+  const MemoryPlan plan = plan_of<V>(request);
   constexpr std::size_t rounding = 16 << 10;  // every allocation is a multiple of 256 bytes here
-  run<V, P>(request, plan.peak + rounding);
+  run<V>(request, plan.peak + rounding);
   BOOST_CHECK_EXCEPTION(
-      run<V, P>(request, plan.peak - (plan.peak - plan.handle) / 10), OutOfMemory, [&](const OutOfMemory& error) {
+      run<V>(request, plan.peak - (plan.peak - plan.handle) / 10), OutOfMemory, [&](const OutOfMemory& error) {
         const std::string said = error.what();
         BOOST_TEST_MESSAGE(said);
         return said.starts_with("out of device memory: ") &&
@@ -157,7 +155,7 @@ BOOST_AUTO_TEST_CASE(running_out) {
                    std::string::npos;
       });
   BOOST_TEST(cuda_on_host::allocated_device_memory() == 0u);
-  BOOST_CHECK_EXCEPTION(run<V, P>(request, plan.weights / 2), OutOfMemory, [&](const OutOfMemory& error) {
+  BOOST_CHECK_EXCEPTION(run<V>(request, plan.weights / 2), OutOfMemory, [&](const OutOfMemory& error) {
     return std::string(error.what()).starts_with(concat("out of device memory: the weights need ", plan.weights));
   });
 }
