@@ -7,6 +7,7 @@
 
 #include "qwen3vl/backend/cuda/copies.cuh"
 #include "qwen3vl/backend/cuda/linear.cuh"
+#include "qwen3vl/backend/cuda/operation_memory.cuh"
 #include "qwen3vl/backend/cuda/random.cuh"
 #include "qwen3vl/backend/cuda/rows.cuh"
 // After the operations, which the cases find by their names.
@@ -18,6 +19,26 @@ struct OnDevice {
   Cuda cuda;
   Context<Cuda> ctx{cuda};
 };
+
+// On the host: there and back, saturation, zeros, NaN. Rounding is below.
+BOOST_AUTO_TEST_CASE(numbers) {
+  for (int code = 0; code < 256; ++code) {
+    f8_e4m3 x;
+    x.bits = static_cast<std::uint8_t>(code);
+    const auto value = static_cast<float>(x);
+    BOOST_TEST((code % 128 == 127 ? std::isnan(value) : f8_e4m3(value).bits == code));
+    if (code % 128 != 127) BOOST_TEST(static_cast<double>(std::abs(value)) == operations::e4m3_magnitude(code % 128));
+  }
+  for (const float large : {448.0f, 449.0f, 464.0f, 465.0f, 1e30f, std::numeric_limits<float>::infinity()}) {
+    BOOST_TEST(f8_e4m3(large).bits == 0x7e);
+    BOOST_TEST(f8_e4m3(-large).bits == 0xfe);
+  }
+  BOOST_TEST(f8_e4m3(0x1p-10f).bits == 0);  // half way to the least number: to even
+  BOOST_TEST(f8_e4m3(0x1.8p-9f).bits == 2);
+  BOOST_TEST(f8_e4m3(std::nextafter(0x1p-10f, 1.0f)).bits == 1);
+  BOOST_TEST(f8_e4m3(-1e-30f).bits == 0x80);
+  BOOST_TEST(f8_e4m3(std::numeric_limits<float>::quiet_NaN()).bits == 0x7f);
+}
 
 __global__ void unpack_all(std::uint32_t* pairs) {
   const std::uint32_t code = threadIdx.x, word = code | (code ^ 0x80u) << 8 | (code ^ 1u) << 16 | code << 24;
@@ -48,6 +69,25 @@ BOOST_FIXTURE_TEST_CASE(unpacking, OnDevice) {
         BOOST_TEST(std::signbit(x) == (used >= 128));
       }
     }
+}
+
+// Scratch memory is what a plan says.
+BOOST_FIXTURE_TEST_CASE(scratch_memory, OnDevice) {
+  CudaMatrix<fp8, 32, 48, Packing::plain> matrix;
+  matrix.allocate();
+  const std::vector<float> weights(32 * 48, 1.0f);
+  const index_t shape[2] = {32, 48};
+  matrix.load_rows(ctx, 0,
+                   {.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(weights.data()), .shape = shape});
+  for (const index_t rows : {8, 9, 40}) {
+    Context<Cuda> own(cuda);
+    operations::Guarded<Cuda, bf16> x(own, std::vector<float>(static_cast<std::size_t>(rows * 48), 1.0f));
+    operations::Guarded<Cuda, bf16> y(rows * 32);
+    linear(own, x.view<dynamic, 48>(rows), matrix, View<const float, Cuda, 32>(), y.view<dynamic, 32>(rows),
+           epilogue::Store{});
+    BOOST_TEST(own.workspace().peak_bytes() ==
+               (OperationMemory<Cuda>::linear<fp8, 32, 48, Packing::plain>(cuda, rows)));
+  }
 }
 
 // Weights are the nearest e4m3 numbers, with scales by rows; stored as f32, bf16 and f16, in pieces, and at random.

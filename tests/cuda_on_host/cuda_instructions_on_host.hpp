@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <source_location>
 
@@ -14,7 +15,7 @@ namespace cuda_on_host {
 /// The tiles that the warp's lanes point to, as lane `running.thread` gets them.
 void load_tiles(std::uint32_t (&r)[4], const void* row, bool transposed, std::source_location at);
 void multiply_tiles(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], std::source_location at);
-void begin_copy(void* to_shared, const void* from_global, bool valid);
+void begin_copy(void* to_shared, const void* from_global, std::size_t bytes, bool valid);
 void commit_copies();
 void wait_for_copies(int pending);
 
@@ -36,7 +37,10 @@ inline void mma_bf16_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], const s
 }
 
 inline void cp_async_16(void* to_shared, const void* from_global, bool valid = true) {
-  cuda_on_host::begin_copy(to_shared, from_global, valid);
+  cuda_on_host::begin_copy(to_shared, from_global, 16, valid);
+}
+inline void cp_async_8(void* to_shared, const void* from_global, bool valid = true) {
+  cuda_on_host::begin_copy(to_shared, from_global, 8, valid);
 }
 inline void cp_async_commit() { cuda_on_host::commit_copies(); }
 template <int Pending>

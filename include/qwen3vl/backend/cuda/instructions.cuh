@@ -58,6 +58,12 @@ __device__ __forceinline__ void cp_async_16(void* to_shared, const void* from_gl
                "r"(valid ? 16 : 0)
                : "memory");
 }
+/// The same of 8 bytes, both 8-byte aligned.
+__device__ __forceinline__ void cp_async_8(void* to_shared, const void* from_global, bool valid = true) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
+               "r"(valid ? 8 : 0)
+               : "memory");
+}
 /// Closes the group of this thread's copies begun since the last commit.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most `Pending` of this thread's newest groups are unfinished. Other threads see the data after a
