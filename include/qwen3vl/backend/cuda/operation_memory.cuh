@@ -82,6 +82,10 @@ struct OperationMemory<Cuda> {
     return scratch<W>(N * K);
   }
   /// What is to be rounded, as it is stored; f16 as float.
+  template <index_t E, index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda&, const CudaExperts<fp8, E, N, K, packing>&, index_t, std::size_t stored_bytes) {
+    return Workspace<Cuda>::rounded(static_cast<std::size_t>(N * K) * stored_bytes);
+  }
   template <index_t N, index_t K, Packing packing>
   static std::size_t load(const Cuda&, const CudaMatrix<fp8, N, K, packing>&, index_t rows, std::size_t stored_bytes) {
     return Workspace<Cuda>::rounded(static_cast<std::size_t>(cuda::f8_loaded_rows(rows, K, stored_bytes) * K) *

@@ -6,6 +6,7 @@
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/experts.cuh"
+#include "qwen3vl/backend/cuda/f8_experts.cuh"
 #include "qwen3vl/backend/cuda/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/matrix.cuh"
 #include "qwen3vl/tensor/random_stream.hpp"
@@ -62,6 +63,14 @@ template <class W, index_t E, index_t N, index_t K, Packing packing>
 void fill_random(Context<Cuda>& ctx, CudaExperts<W, E, N, K, packing>& experts, index_t /*first_row*/, index_t /*rows*/,
                  const RandomStream& random) {
   cuda::fill_random(ctx, experts.data(), E * N * K, N, K, random);
+}
+
+template <index_t E, index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaExperts<fp8, E, N, K, packing>& experts, index_t /*first_row*/,
+                 index_t /*rows*/, const RandomStream& random) {
+  cuda::require_fp8(ctx.backend());
+  cuda::round_weights<true>(ctx, cuda::RandomRows{random, N, K, 1, N}, E * N, static_cast<int>(K), experts.data(),
+                            experts.scales());
 }
 
 }  // namespace qwen3vl
