@@ -59,12 +59,16 @@ foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
     QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint)
 endforeach()
 
-# The same in FP8.
-qwen3vl_add_cuda_test(checkpoint_test_tiny-shapes_fp8 SOURCE cuda_checkpoint_test.cpp
-                      LIBRARIES cuda-tiny-shapes qwen3vl::processing)
-target_compile_definitions(cuda_checkpoint_test_tiny-shapes_fp8 PRIVATE
-  QWEN3VL_CHECKPOINT="tiny-shapes" QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-tiny-shapes.hpp"
-  QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint QWEN3VL_PRECISION=Fp8)
+# The same in FP8; of the mixture of experts keys and values, too.
+set(precision_tiny-shapes "Fp8")
+set(precision_tiny-shapes-moe "WithKv<Fp8, f8_e4m3>")
+foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
+  qwen3vl_add_cuda_test(fp8_checkpoint_test_${checkpoint} SOURCE cuda_checkpoint_test.cpp
+                        LIBRARIES cuda-${checkpoint} qwen3vl::processing)
+  target_compile_definitions(cuda_fp8_checkpoint_test_${checkpoint} PRIVATE
+    QWEN3VL_CHECKPOINT="${checkpoint}" QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-${checkpoint}.hpp"
+    QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint "QWEN3VL_PRECISION=${precision_${checkpoint}}")
+endforeach()
 
 # Golden cases on the CUDA backend, in f32 so that the tolerances of the CPU hold: parity/parity_model.cpp with another
 # backend. All of two models, dense and mixture of experts, but only some that generate: every multiplication is done by

@@ -139,6 +139,11 @@ BOOST_AUTO_TEST_CASE(fp8_weights) {
       {.batch_size = 2, .sequences_per_prompt = 4, .prompt_tokens = 60, .max_new_tokens = 8, .stored_bytes = 4});
 }
 
+BOOST_AUTO_TEST_CASE(fp8_experts) {
+  check<Small<true>, WithKv<Fp8, f8_e4m3>>("fp8, a mixture of experts and a cache in fp8",
+                                           {.prompt_tokens = 200, .max_new_tokens = 3, .stored_bytes = 4});
+}
+
 // As much as the plan says is enough, and a tenth less is not.
 BOOST_AUTO_TEST_CASE(running_out) {
   using V = Small<false>;
