@@ -25,6 +25,7 @@ BOOST_FIXTURE_TEST_CASE(causal, OnDevice) {
   operations::causal_case<Cuda, 16, 1, 16, f8_e4m3, bf16>(ctx, {{20, 9}, {1, 1}, {0, 2}, {1, 3}});
   operations::causal_case<Cuda, 5, 1, 40, f8_e4m3, bf16>(ctx, {{66}, {1}, {3}});
   operations::causal_case<Cuda, 3, 1, 6, f8_e4m3, bf16>(ctx, {{1, 1}, {40, 1}});
+  operations::causal_case<Cuda, 4, 2, 32, f8_e4m3, float>(ctx, {{40, 5}, {1, 1}});  // activations of f32
 }
 // Around the ends of runs (256 keys) and pages.
 BOOST_FIXTURE_TEST_CASE(long_caches, OnDevice) {
