@@ -16,10 +16,13 @@
 namespace qwen3vl::bench {
 namespace {
 
+#ifndef QWEN3VL_CUDA_KV
+#define QWEN3VL_CUDA_KV qwen3vl::bf16
+#endif
 using V = QWEN3VL_VARIANT_TYPE;
 /// As the program keeps its cache on a device (examples/program/backend.hpp).
 using P = std::conditional_t<std::is_same_v<typename QWEN3VL_PRECISION::Weight, float>, QWEN3VL_PRECISION,
-                             WithKv<QWEN3VL_PRECISION, bf16>>;
+                             WithKv<QWEN3VL_PRECISION, QWEN3VL_CUDA_KV>>;
 constexpr const char* program_name = "bench-layers-" QWEN3VL_VARIANT_NAME "-cuda";
 
 nlohmann::ordered_json to_json(const DeviceLayerResult& result, const DevicePeaks& peaks) {

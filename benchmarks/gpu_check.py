@@ -15,8 +15,9 @@ from gpu_check_table import Table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(HERE)
-TESTS = ["operations_test", "attention_test", "bf16_attention_test", "gemv_test", "linear_test", "sampling_test",
-         "handle_test", "random_test", "checkpoint_test_tiny-shapes", "checkpoint_test_tiny-shapes-moe"]
+TESTS = ["operations_test", "attention_test", "bf16_attention_test", "gemv_test", "linear_test", "f8_test",
+         "f8_cache_test", "f8_experts_test", "sampling_test", "handle_test", "random_test",
+         "checkpoint_test_tiny-shapes", "checkpoint_test_tiny-shapes-moe"]
 PARITY = ["dense_small", "moe_small"]
 # The part of a test that compute-sanitizer gets: it makes kernels a hundred times slower.
 SANITIZED = {"operations_test": "experts", "attention_test": "causal", "bf16_attention_test": "causal",
@@ -92,6 +93,7 @@ class Check:
         configure = ["cmake", "-S", SOURCE, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DQWEN3VL_CUDA_DEVICE_TESTS=ON",
                      "-DQWEN3VL_BUILD_BENCHMARKS=ON", "-DQWEN3VL_BENCHMARK_VARIANTS=", "-DQWEN3VL_VARIANTS=",
                      "-DQWEN3VL_CUDA_BENCHMARK_VARIANTS=" + ";".join(self.options.variants)]
+        configure += [f"-DQWEN3VL_CUDA_BENCHMARK_PRECISIONS_{variant}=bf16;fp8" for variant in self.fp8_variants()]
         if shutil.which("ninja"):
             configure += ["-G", "Ninja"]
         code, output, seconds = self.run(configure, 120, self.measuring)
@@ -124,6 +126,9 @@ class Check:
         self.broken.update(missing)
         words = f"{len(self.targets()) - len(missing)} of {len(self.targets())} programs in {seconds:.0f} s"
         self.note("build", words + (first_error if missing else ""), failed=bool(missing) or code != 0)
+
+    def fp8_variants(self):
+        return [v for v in self.options.fp8 if v in self.options.variants]
 
     def built(self, target):
         return os.access(self.program("tests" if target.startswith("device_") else "benchmarks", target), os.X_OK)
@@ -199,18 +204,21 @@ class Check:
             self.table.layers(variant, found)
             self.note()
 
-    def model(self, variant):
+    def model(self, variant, weights="bf16"):
         target = f"bench-model-{variant}-cuda"
         runs = [["--prompt-tokens", "512", "--context", "512", "--sequences", "1", "--decode-tokens", "64"],
                 ["--prompt-tokens", "4096", "--prefill-chunk", "4096", "--context", "512", "--sequences", "8",
                  "--decode-tokens", "32"],
                 ["--prompt-tokens", "0", "--context", "512", "--sequences", "64", "--decode-tokens", "32"],
                 ["--image", "1024x768", "--prompt-tokens", "32", "--decode-tokens", "0", "--prefill-chunk", "4096"]]
+        name = variant
+        if weights != "bf16":  # the vision tower is the same
+            name, runs = f"{variant} {weights}", runs[:-1]
         for arguments in runs:
-            what = f"{variant} " + " ".join(arguments[:2])
-            found = self.benchmark(target, what, ["--random", "--runs", "3", *arguments])
+            what = f"{name} " + " ".join(arguments[:2])
+            found = self.benchmark(target, what, ["--random", "--runs", "3", "--weights", weights, *arguments])
             if found:
-                self.table.model(variant, found)
+                self.table.model(name, found)
                 self.note()
 
     def peer(self, variant):
@@ -235,6 +243,8 @@ class Check:
                 self.layers(variant)
         for variant in self.options.variants:
             self.model(variant)
+        for variant in self.fp8_variants():
+            self.model(variant, "fp8")
         if self.options.dry_run or self.has_torch():
             for variant in self.options.variants:
                 self.peer(variant)
@@ -271,6 +281,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 4, help="compilers at once, up to 3 GB each")
     parser.add_argument("--variants", type=words, default=words("2b 4b 8b 30b-a3b"))
     parser.add_argument("--layers", type=words, default=words("8b 30b-a3b"), help="variants whose layers are measured")
+    parser.add_argument("--fp8", type=words, default=words("8b"), help="variants that are measured in fp8, too")
     parser.add_argument("--python", default=sys.executable, help="a Python with torch and transformers")
     parser.add_argument("--sanitizer", default=shutil.which("compute-sanitizer") or "", help="compute-sanitizer")
     parser.add_argument("--output", help="also write the table into this file, after each step")

@@ -16,9 +16,12 @@ namespace qwen3vl::bench {
 #if defined(QWEN3VL_BENCH_CUDA)
 inline constexpr bool on_device = true;
 using ModelBackend = Cuda;
+#ifndef QWEN3VL_CUDA_KV
+#define QWEN3VL_CUDA_KV qwen3vl::bf16
+#endif
 /// As the program keeps its cache on a device (examples/program/backend.hpp).
 template <class P>
-using ModelPrecision = std::conditional_t<std::is_same_v<typename P::Weight, float>, P, WithKv<P, bf16>>;
+using ModelPrecision = std::conditional_t<std::is_same_v<typename P::Weight, float>, P, WithKv<P, QWEN3VL_CUDA_KV>>;
 
 inline ModelBackend make_backend(int /*threads*/, int device) { return ModelBackend(device); }
 inline double device_bytes_in_use() {

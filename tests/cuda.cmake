@@ -39,6 +39,10 @@ qwen3vl_add_cuda_test(operations_test)
 qwen3vl_add_cuda_test(attention_test)
 qwen3vl_add_cuda_test(bf16_attention_test)
 qwen3vl_add_cuda_test(gemv_test)
+qwen3vl_add_cuda_test(f8_test)
+qwen3vl_add_cuda_test(f8_cache_test)
+qwen3vl_add_cuda_test(f8_experts_test)
+qwen3vl_add_cuda_test(f8_model_test)
 qwen3vl_add_cuda_test(handle_test)
 qwen3vl_add_cuda_test(memory_plan_test)
 qwen3vl_add_cuda_test(linear_test)
@@ -55,6 +59,17 @@ foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
   target_compile_definitions(cuda_checkpoint_test_${checkpoint} PRIVATE
     QWEN3VL_CHECKPOINT="${checkpoint}" QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-${checkpoint}.hpp"
     QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint)
+endforeach()
+
+# The same in FP8; of the mixture of experts keys and values, too.
+set(precision_tiny-shapes "Fp8")
+set(precision_tiny-shapes-moe "WithKv<Fp8, f8_e4m3>")
+foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)
+  qwen3vl_add_cuda_test(fp8_checkpoint_test_${checkpoint} SOURCE cuda_checkpoint_test.cpp
+                        LIBRARIES cuda-${checkpoint} qwen3vl::processing)
+  target_compile_definitions(cuda_fp8_checkpoint_test_${checkpoint} PRIVATE
+    QWEN3VL_CHECKPOINT="${checkpoint}" QWEN3VL_VARIANT_HEADER="qwen3vl/variants/cuda-${checkpoint}.hpp"
+    QWEN3VL_VARIANT_TYPE=qwen3vl::variants::cuda_checkpoint "QWEN3VL_PRECISION=${precision_${checkpoint}}")
 endforeach()
 
 # Golden cases on the CUDA backend, in f32 so that the tolerances of the CPU hold: parity/parity_model.cpp with another
@@ -143,11 +158,12 @@ add_test(NAME cuda.occupancy COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/cuda_occupancy
 # All kernels of whole models for real: none may spill registers, and as many blocks fit as each asks for.
 if(QWEN3VL_NVCC)
   get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
-  foreach(kernels IN ITEMS 80:Qwen3VL_2B 90:Qwen3VL_2B 100:Qwen3VL_2B 90:Qwen3VL_30B_A3B)
-    string(REPLACE ":" ";" kernels "${kernels}")
-    list(GET kernels 0 architecture)
-    list(GET kernels 1 variant)
-    set(name "cuda.kernels_sm_${architecture}_${variant}")
+  foreach(kernels IN ITEMS 80:Qwen3VL_2B 90:Qwen3VL_2B 100:Qwen3VL_2B 90:Qwen3VL_30B_A3B
+                           90:Qwen3VL_2B:Fp8 100:Qwen3VL_2B:Fp8 90:Qwen3VL_30B_A3B:Fp8)
+    string(REGEX MATCH "^([0-9]+):(.*)$" matched "${kernels}")
+    set(architecture ${CMAKE_MATCH_1})
+    set(variant ${CMAKE_MATCH_2})
+    string(REPLACE ":" "_" name "cuda.kernels_sm_${architecture}_${variant}")
     add_test(NAME ${name} COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/check_cuda_kernels.sh" "${QWEN3VL_NVCC}" ${architecture}
                                   ${variant} "${PROJECT_SOURCE_DIR}/include" ${eigen_include})
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)

@@ -1,5 +1,5 @@
-// A trained checkpoint on the CUDA backend with bf16 weights, activations and cache, run on the host: the expected
-// answers, one by one and as a batch.
+// A trained checkpoint on the CUDA backend, run on the host: the expected answers, one by one and as a batch, with
+// weights and cache of bf16 or, as QWEN3VL_PRECISION says, narrower.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_checkpoint
 #include <algorithm>
@@ -18,11 +18,17 @@
 
 using namespace qwen3vl;
 
+#ifdef QWEN3VL_PRECISION
+using Precision = QWEN3VL_PRECISION;
+#else
+using Precision = WithKv<Bf16, bf16>;
+#endif
+
 BOOST_AUTO_TEST_CASE(expected_answers) {
   const std::filesystem::path assets = QWEN3VL_EXAMPLE_ASSETS, folder = assets / QWEN3VL_CHECKPOINT;
   const Processor processor = Processor::from_pretrained(folder);
   Cuda cuda;
-  auto model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cuda, WithKv<Bf16, bf16>>::from_pretrained(folder, cuda);
+  auto model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cuda, Precision>::from_pretrained(folder, cuda);
   ProcessorOptions options{.media_directory = assets / "tiny-shapes" / "expected"};
   options.videos = processor.video_processor().options();
   options.videos->do_sample_frames = false;

@@ -27,7 +27,7 @@ function(qwen3vl_add_cuda_device_test name)
   set_tests_properties(cuda-device.${name} PROPERTIES TIMEOUT 300 LABELS cuda-device SKIP_RETURN_CODE 77)
 endfunction()
 
-foreach(test IN ITEMS operations attention bf16_attention gemv linear sampling handle random)
+foreach(test IN ITEMS operations attention bf16_attention gemv linear f8 f8_cache f8_experts sampling handle random)
   qwen3vl_add_cuda_device_test(${test}_test)
 endforeach()
 foreach(checkpoint IN ITEMS tiny-shapes tiny-shapes-moe)

@@ -51,6 +51,7 @@ BOOST_FIXTURE_TEST_CASE(narrow, OnDevice) {
 // A row of eight is, to the last bit, what it is alone.
 template <class W, index_t N, index_t K, class E>
 void rows_alone(Context<Cuda>& ctx) {
+  using A = cuda::operand_t<W>;
   constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   constexpr index_t width = epilogue::width<E, N>;
   CudaMatrix<W, N, K, gated ? Packing::gate_up : Packing::plain> matrix;
@@ -62,8 +63,8 @@ void rows_alone(Context<Cuda>& ctx) {
       ctx, 0,
       RawTensor{.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(weights.data()), .shape = shape});
   const auto run = [&](index_t first, index_t rows) {
-    operations::Guarded<Cuda, W> input(ctx, {x.begin() + first * K, x.begin() + (first + rows) * K});
-    operations::Guarded<Cuda, W> output(ctx, {before.begin() + first * width, before.begin() + (first + rows) * width});
+    operations::Guarded<Cuda, A> input(ctx, {x.begin() + first * K, x.begin() + (first + rows) * K});
+    operations::Guarded<Cuda, A> output(ctx, {before.begin() + first * width, before.begin() + (first + rows) * width});
     linear(ctx, input.template view<dynamic, K>(rows), matrix, View<const float, Cuda, N>(),
            output.template view<dynamic, width>(rows), E{});
     return output.values(ctx);
@@ -78,6 +79,8 @@ void rows_alone(Context<Cuda>& ctx) {
 BOOST_FIXTURE_TEST_CASE(alone, OnDevice) {
   rows_alone<bf16, 40, 712, epilogue::Add>(ctx);
   rows_alone<bf16, 48, 264, epilogue::SwiGlu>(ctx);
+  rows_alone<fp8, 48, 720, epilogue::Add>(ctx);
+  rows_alone<fp8, 64, 272, epilogue::SwiGlu>(ctx);
   rows_alone<float, 11, 300, epilogue::Store>(ctx);
   rows_alone<float, 12, 65, epilogue::SwiGlu>(ctx);
 }

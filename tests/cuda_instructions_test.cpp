@@ -67,6 +67,17 @@ __global__ void copy(const float* x, float* y) {
   for (int i = 0; i < 4; ++i) y[t * 4 + i] = shared.values[1][t ^ 33][i];
 }
 
+/// Halves of 16 bytes: odd ones are zeros.
+__global__ void copy_halves(const float* x, float* y) {
+  auto& shared = shared_memory<Copied>();
+  const int t = static_cast<int>(threadIdx.x);
+  for (int half = 0; half < 2; ++half)
+    cuda::cp_async_8(shared.values[0][t] + 2 * half, x + t * 4 + 2 * half, half == 0);
+  cuda::cp_async_commit();
+  cuda::cp_async_wait<0>();
+  for (int i = 0; i < 4; ++i) y[t * 4 + i] = shared.values[0][t][i];
+}
+
 }  // namespace kernels
 
 namespace {
@@ -186,7 +197,21 @@ BOOST_AUTO_TEST_CASE(cp_async) {
                         Failure, [](const Failure& e) { return says(e, "after the end of an allocation"); });
 }
 
+BOOST_AUTO_TEST_CASE(cp_async_of_8_bytes) {
+  std::vector<float> x(64 * 4);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+  Device<float> from(x), to(std::vector<float>(256));
+  launch<kernels::Copied>(nullptr, kernels::copy_halves, 1, 64, from.data, to.data);
+  const auto y = to.host();
+  for (std::size_t i = 0; i < x.size(); ++i) BOOST_TEST(y[i] == (i % 4 < 2 ? x[i] : 0.0f));
+  BOOST_CHECK_EXCEPTION(launch<kernels::Copied>(nullptr, kernels::copy_halves, 1, 64, from.data + 1, to.data),
+                        cuda_on_host::Failure, [](const auto& e) { return says(e, "no multiple of 8"); });
+}
+
 BOOST_AUTO_TEST_CASE(conversions) {
+  BOOST_TEST(cuda::multiply_bf16x2(pair_of(3.0f, -0.5f), pair_of(0.25f, 4.0f)) == pair_of(0.75f, -2.0f));
+  BOOST_TEST(cuda::multiply_bf16x2(pair_of(-0.0f, 0x1p-133f), pair_of(2.0f, 0x1p120f)) == pair_of(-0.0f, 0x1p-13f));
+  BOOST_TEST(cuda::multiply_bf16x2(pair_of(1.0078125f, 1.0f), pair_of(1.0078125f, 0.0f)) == pair_of(1.015625f, 0.0f));
   BOOST_TEST(cuda::pack_bf16(1.0f, -2.0f) == 0xc0003f80u);
   BOOST_TEST(cuda::pack_bf16(1.00390625f, 1.01171875f) == 0x3f823f80u);  // halfway: to even
   BOOST_TEST(cuda::exp2_fast(3.0f) == 8.0f);

@@ -5,9 +5,14 @@
 #include "qwen3vl/generation/decode_pass.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
 
-// On a device the cache is kept in bf16.
-using Model = qwen3vl::ForConditionalGeneration<qwen3vl::QWEN3VL_CHECKED_VARIANT, qwen3vl::Cuda,
-                                                qwen3vl::WithKv<qwen3vl::Bf16, qwen3vl::bf16>>;
-template class qwen3vl::ForConditionalGeneration<qwen3vl::QWEN3VL_CHECKED_VARIANT, qwen3vl::Cuda,
-                                                 qwen3vl::WithKv<qwen3vl::Bf16, qwen3vl::bf16>>;
-template class qwen3vl::DecodePass<Model>;
+// On a device the cache is kept in bf16, or with weights of e4m3 in e4m3, too.
+namespace qwen3vl {
+#ifdef QWEN3VL_CHECKED_FP8
+using Precision = WithKv<Fp8, f8_e4m3>;
+#else
+using Precision = WithKv<Bf16, bf16>;
+#endif
+using Model = ForConditionalGeneration<QWEN3VL_CHECKED_VARIANT, Cuda, Precision>;
+template class ForConditionalGeneration<QWEN3VL_CHECKED_VARIANT, Cuda, Precision>;
+template class DecodePass<Model>;
+}  // namespace qwen3vl

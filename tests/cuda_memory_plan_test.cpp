@@ -14,7 +14,7 @@ using namespace generation_test;
 
 namespace {
 
-using P = WithKv<Bf16, bf16>;
+using Bf16Cache = WithKv<Bf16, bf16>;
 
 // So that weights, pages, activations and logits are hundreds of KB each, and a pass takes a second here.
 template <bool experts>
@@ -62,7 +62,7 @@ ModelInputs inputs_for(const MemoryRequest& request) {
 }
 
 /// Loads a model and generates, on a device of `limit` bytes.
-template <class V>
+template <class V, class P = Bf16Cache>
 Measured run(const MemoryRequest& request, std::size_t limit) {
   struct Limit {
     explicit Limit(std::size_t bytes) { cuda_on_host::set_device_memory(bytes); }
@@ -83,7 +83,7 @@ Measured run(const MemoryRequest& request, std::size_t limit) {
   return measured;
 }
 
-template <class V>
+template <class V, class P = Bf16Cache>
 MemoryPlan plan_of(const MemoryRequest& request) {
   Cuda cuda;
   ForConditionalGeneration<V, Cuda, P> model(cuda);
@@ -96,11 +96,11 @@ bool within_five_percent(std::size_t planned, std::size_t measured, std::size_t 
   return a >= 0.95 * b && a <= 1.05 * b;
 }
 
-template <class V>
+template <class V, class P = Bf16Cache>
 void check(const char* what, const MemoryRequest& request) {
   BOOST_TEST_CONTEXT(what) {
-    const MemoryPlan plan = plan_of<V>(request);
-    const Measured measured = run<V>(request, plenty);
+    const MemoryPlan plan = plan_of<V, P>(request);
+    const Measured measured = run<V, P>(request, plenty);
     const auto kb = [](std::size_t bytes) { return static_cast<double>(bytes) * 1e-3; };
     std::printf(
         "%s: plan %.1f KB (weights %.1f, cache %.1f, activations %.1f, decoding %.1f, features %.1f, handle %.1f), "
@@ -128,6 +128,20 @@ BOOST_AUTO_TEST_CASE(dense) {
 
 BOOST_AUTO_TEST_CASE(mixture_of_experts) {
   check<Small<true>>("a mixture of experts", {.prompt_tokens = 200, .max_new_tokens = 3});
+}
+
+// Random weights come as f32 and are rounded on the device.
+BOOST_AUTO_TEST_CASE(fp8_weights) {
+  using V = Small<false>;
+  check<V, Fp8>("fp8, a prompt of 300 tokens", {.prompt_tokens = 300, .max_new_tokens = 3, .stored_bytes = 4});
+  check<V, Fp8>(
+      "fp8, two prompts of four answers each",
+      {.batch_size = 2, .sequences_per_prompt = 4, .prompt_tokens = 60, .max_new_tokens = 8, .stored_bytes = 4});
+}
+
+BOOST_AUTO_TEST_CASE(fp8_experts) {
+  check<Small<true>, WithKv<Fp8, f8_e4m3>>("fp8, a mixture of experts and a cache in fp8",
+                                           {.prompt_tokens = 200, .max_new_tokens = 3, .stored_bytes = 4});
 }
 
 // As much as the plan says is enough, and a tenth less is not.

@@ -22,9 +22,15 @@ void same_as_host() {
   make_random_weights(ctx, made, 5, 0.3f);
   std::vector<std::vector<float>> expected;
   const auto values = [&](auto& parameter) {
-    using T = std::remove_cvref_t<decltype(*parameter.data())>;
-    return download_floats(
-        ctx, View<const T, Cuda, dynamic>(parameter.data(), static_cast<index_t>(parameter.bytes() / sizeof(T))));
+    if constexpr (requires { parameter.scales(); }) {  // all its bytes: codes and scales
+      std::vector<std::uint8_t> bytes(parameter.bytes());
+      Cuda::Memory::copy(bytes.data(), parameter.data(), bytes.size());
+      return std::vector<float>(bytes.begin(), bytes.end());
+    } else {
+      using T = std::remove_cvref_t<decltype(*parameter.data())>;
+      return download_floats(
+          ctx, View<const T, Cuda, dynamic>(parameter.data(), static_cast<index_t>(parameter.bytes() / sizeof(T))));
+    }
   };
   loaded.parameters([&](auto& parameter, const Parts&) { expected.push_back(values(parameter)); });
   std::size_t next = 0;
@@ -40,10 +46,12 @@ void same_as_host() {
 BOOST_AUTO_TEST_CASE(dense) {
   same_as_host<Dense, F32>();
   same_as_host<Dense, Bf16>();
+  same_as_host<Dense, Fp8>();
 }
 BOOST_AUTO_TEST_CASE(mixture_of_experts) {
   same_as_host<Moe, F32>();
   same_as_host<Moe, Bf16>();
+  same_as_host<Moe, Fp8>();
 }
 
 // Neither all alike nor out of bounds, and another seed or name gives others.

@@ -77,7 +77,7 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(code, 0, errors)
         for step in ("-DQWEN3VL_CUDA_DEVICE_TESTS=ON", "--target device_operations_test", "bench-model-8b-cuda",
                      "--tool racecheck", "device_parity-moe_small", "bench-layers-8b-cuda --json",
-                     "peer_transformers_cuda.py 2b"):
+                     "peer_transformers_cuda.py 2b", "bench-model-8b-cuda --json --random --runs 3 --weights fp8"):
             self.assertIn(step, errors)
         self.assertNotIn("4b", errors)
         self.assertIn("| test operations_test | not run |", output)
@@ -127,6 +127,7 @@ class GpuCheck(unittest.TestCase):
                 r" 75 % of the bandwidth, 730 tokens/s \| 35\.0 tokens/s: 20\.00 times as fast \|",
                 r"\| 2b decode, 64 sequences behind 512 tokens \| 44800\.0 tokens/s \|",
                 r"\| 8b prefill, 4096 tokens \| 50000 tokens/s \| 494 TFLOP/s, 50 % of the data sheet's 989 \| 60 % of the peak \|",
+                r"\| 8b fp8 prefill, 4096 tokens \| 50000 tokens/s \| 494 TFLOP/s, 50 % of the data sheet's 989 \| +\|",
                 r"\| 2b prefill, 512 tokens \| .* \| 25000\.0 tokens/s: 2\.00 times as fast \|",
                 r"\| 8b vision tower, 1024x768 \| 10\.0 ms \| .* \| 30\.0 ms: 3\.00 times as fast \|",
                 r"\| 4b --prompt-tokens 512 \| \*\*failed\*\*: exit code 1: error: out of device memory",

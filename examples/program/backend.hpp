@@ -15,10 +15,14 @@ namespace program {
 #if defined(QWEN3VL_PROGRAM_CUDA)
 inline constexpr bool on_device = true;
 using ProgramBackend = qwen3vl::Cuda;
-/// On a device keys and values are kept in bf16 where activations are: its attention kernels are made for that.
+#ifndef QWEN3VL_CUDA_KV
+#define QWEN3VL_CUDA_KV qwen3vl::bf16
+#endif
+/// On a device keys and values are kept in bf16 (or, as the build says, in f8_e4m3) where activations are: its
+/// attention kernels are made for that.
 template <class P>
 using ProgramPrecision =
-    std::conditional_t<std::is_same_v<typename P::Weight, float>, P, qwen3vl::WithKv<P, qwen3vl::bf16>>;
+    std::conditional_t<std::is_same_v<typename P::Weight, float>, P, qwen3vl::WithKv<P, QWEN3VL_CUDA_KV>>;
 inline constexpr const char* backend_name = "CUDA";
 #else
 inline constexpr bool on_device = false;

@@ -258,9 +258,10 @@ void long_cache_case(Context<B>& ctx, const std::vector<index_t>& past, const st
   }
 }
 
-/// An infinite value (70000 in a cache of f16 becomes one) reaches its own token and later ones, never earlier ones.
+/// An infinite value (70000 in a cache of f16 becomes one), or another that is `bad`, reaches its own token and later
+/// ones, never earlier ones.
 template <class B, class T, class A = float>
-void later_infinity_case(Context<B>& ctx, index_t tokens) {
+void later_infinity_case(Context<B>& ctx, index_t tokens, float bad = std::numeric_limits<float>::infinity()) {
   constexpr index_t H = 4, K = 2, D = 32, stride = (H + 2 * K) * D;
   const std::vector<index_t> chunk{tokens};
   const Segments segments(chunk);
@@ -268,7 +269,7 @@ void later_infinity_case(Context<B>& ctx, index_t tokens) {
   Guarded<B> norm(ctx, std::vector<float>(D, 1.0f));
   std::vector<float> results[2];
   for (int which = 0; which < 2; ++which) {
-    if (which == 1) std::fill_n(qkv.end() - K * D, K * D, std::numeric_limits<float>::infinity());
+    if (which == 1) std::fill_n(qkv.end() - K * D, K * D, bad);
     Guarded<B, A> input(ctx, qkv), output(tokens * H * D);
     Guarded<B> cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
         sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));

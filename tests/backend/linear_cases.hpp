@@ -114,6 +114,7 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
          output.template view<dynamic, width>(rows), E{});
 
   std::vector<double> expected, bound;
+  x = as_multiplied<W>(x, rows, K);
   linear_reference({.rows = rows,
                     .outputs = N,
                     .inputs = K,

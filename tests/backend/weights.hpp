@@ -12,18 +12,18 @@ namespace operations {
 
 template <class W>
 std::string weight_name() {
-  if constexpr (BlockWeight<W> || std::is_same_v<W, bf16_dot>) {
+  if constexpr (BlockWeight<W> || std::is_same_v<W, bf16_dot> || std::is_same_v<W, fp8>) {
     return std::string(W::name);
   } else {
     return sizeof(W) == 2 ? "bf16" : "f32";
   }
 }
 
-/// The N x K weights that products with weights of type W use. Blocks are read back through the embedding, which gives
-/// exactly those; block_cases.hpp checks how far they are from the originals.
+/// The N x K weights that products with weights of type W use. Blocks and fp8 are read back through the embedding,
+/// which gives exactly those; block_cases.hpp checks how far they are from the originals.
 template <class B, class W, index_t N, index_t K>
 std::vector<float> as_packed(Context<B>& ctx, std::vector<float> weights) {
-  if constexpr (BlockWeight<W>) {
+  if constexpr (BlockWeight<W> || std::is_same_v<W, fp8>) {
     typename B::template Matrix<W, N, K, Packing::plain> matrix;
     matrix.allocate();
     const index_t shape[2] = {N, K};
@@ -43,6 +43,44 @@ std::vector<float> as_packed(Context<B>& ctx, std::vector<float> weights) {
     for (float& w : weights) w = static_cast<float>(static_cast<Stored>(w));
     return weights;
   }
+}
+
+/// The magnitude of e4m3 code `code`, 0 to 126.
+inline double e4m3_magnitude(int code) {
+  return code < 8 ? code * 0x1p-9 : (1.0 + code % 8 / 8.0) * std::exp2(code / 8 - 7);
+}
+/// The nearest e4m3 number, of two the even one.
+inline double nearest_e4m3(double value) {
+  static const std::vector<double> all = [] {
+    std::vector<double> magnitudes;
+    for (int code = 0; code < 127; ++code) magnitudes.push_back(e4m3_magnitude(code));
+    return magnitudes;
+  }();
+  const double magnitude = std::abs(value);
+  const auto i =
+      static_cast<std::size_t>(std::ranges::upper_bound(all, magnitude) - all.begin());  // all[i - 1] <= magnitude
+  const bool below = i == all.size() || magnitude - all[i - 1] < all[i] - magnitude ||
+                     (magnitude - all[i - 1] == all[i] - magnitude && i % 2 == 1);
+  return std::copysign(below ? all[i - 1] : all[i], value);
+}
+/// Each row of `count` numbers rounded to e4m3, with the scale that makes its largest one 448.
+inline std::vector<float> rounded_rows(std::vector<float> x, index_t count) {
+  for (std::size_t first = 0; first < x.size(); first += static_cast<std::size_t>(count)) {
+    float largest = 0.0f;
+    for (index_t k = 0; k < count; ++k) largest = std::max(largest, std::abs(x[first + static_cast<std::size_t>(k)]));
+    if (largest == 0.0f) continue;
+    const float scale = largest / 448.0f, inverse = 448.0f / largest;
+    for (index_t k = 0; k < count; ++k) {
+      float& value = x[first + static_cast<std::size_t>(k)];
+      value = scale * static_cast<float>(nearest_e4m3(static_cast<double>(value * inverse)));
+    }
+  }
+  return x;
+}
+/// The activations that products with weights of type W multiply: with fp8, more than eight rows are rounded.
+template <class W>
+std::vector<float> as_multiplied(const std::vector<float>& x, index_t rows, index_t count) {
+  return std::is_same_v<W, fp8> && rows > 8 ? rounded_rows(x, count) : x;
 }
 
 /// How far an activation of this row may be off when it meets weights of type W: for bf16_dot 2^-8 of itself. For

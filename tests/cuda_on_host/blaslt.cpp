@@ -12,11 +12,17 @@ using qwen3vl::bf16;
 
 namespace {
 
-std::size_t size_of(cudaDataType_t type) { return type == CUDA_R_16BF ? 2 : 4; }
+std::size_t size_of(cudaDataType_t type) { return type == CUDA_R_8F_E4M3 ? 1 : type == CUDA_R_16BF ? 2 : 4; }
 
 double load(const void* data, cudaDataType_t type, std::int64_t i) {
-  return static_cast<double>(type == CUDA_R_16BF ? static_cast<float>(static_cast<const bf16*>(data)[i])
-                                                 : static_cast<const float*>(data)[i]);
+  switch (type) {
+    case CUDA_R_8F_E4M3:
+      return static_cast<double>(static_cast<float>(static_cast<const qwen3vl::f8_e4m3*>(data)[i]));
+    case CUDA_R_16BF:
+      return static_cast<double>(static_cast<float>(static_cast<const bf16*>(data)[i]));
+    default:
+      return static_cast<double>(static_cast<const float*>(data)[i]);
+  }
 }
 void store(void* data, cudaDataType_t type, std::int64_t i, double value) {
   if (type == CUDA_R_16BF) {
@@ -30,11 +36,18 @@ void store(void* data, cudaDataType_t type, std::int64_t i, double value) {
 bool supported(const cublasLtMatmulDescOpaque_t& desc, const cublasLtMatrixLayoutOpaque_t& a,
                const cublasLtMatrixLayoutOpaque_t& b, const cublasLtMatrixLayoutOpaque_t& c,
                const cublasLtMatrixLayoutOpaque_t& d) {
-  const bool types = a.type == b.type && c.type == d.type && (a.type == d.type || a.type == CUDA_R_16BF);
-  const bool bias = (desc.epilogue & CUBLASLT_EPILOGUE_BIAS) == 0 || desc.bias_type == d.type;  // its table of types
+  const bool f8 = a.type == CUDA_R_8F_E4M3;
+  const bool types = a.type == b.type && c.type == d.type && d.type != CUDA_R_8F_E4M3 &&
+                     (a.type == d.type || a.type == CUDA_R_16BF || f8);
+  // Its tables of types: a bias is of D's, but for FP8 never of float.
+  const bool bias =
+      (desc.epilogue & CUBLASLT_EPILOGUE_BIAS) == 0 || (desc.bias_type == d.type && !(f8 && d.type == CUDA_R_32F));
   const bool ta = desc.transposed_a == CUBLAS_OP_T, tb = desc.transposed_b == CUBLAS_OP_T;
   const std::uint64_t m = ta ? a.columns : a.rows, k = ta ? a.rows : a.columns;
   const std::uint64_t kb = tb ? b.columns : b.rows, n = tb ? b.rows : b.columns;
+  // FP8: rows of both operands are of k, and all sizes of 16 bytes.
+  if (f8 && (!ta || tb || m % 16 != 0 || n % 16 != 0 || k % 16 != 0 || a.stride % 16 != 0 || b.stride % 16 != 0))
+    return false;
   return types && bias && k == kb && m == d.rows && n == d.columns && c.rows == d.rows && c.columns == d.columns;
 }
 
@@ -116,6 +129,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
   *found = 0;
   if (!supported(*desc, *a, *b, *c, *d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (a->type == CUDA_R_8F_E4M3)
+    for (const std::uint32_t alignment : preference->alignment)
+      if (alignment < 16) return CUBLAS_STATUS_NOT_SUPPORTED;
   for (; *found < wanted && *found < 2; ++*found) {
     results[*found] = {};
     for (int i = 0; i < 4; ++i) results[*found].algo.data[i] = preference->alignment[i];

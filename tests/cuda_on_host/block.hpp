@@ -25,6 +25,7 @@ inline constexpr std::size_t slot_bytes = 64;
 struct PendingCopy {
   unsigned char* to;
   const unsigned char* from;
+  std::size_t bytes;
 };
 
 struct Thread {

@@ -19,9 +19,9 @@ bool in_shared(const void* address) {
   const unsigned char* const shared = qwen3vl::cuda::qwen3vl_shared_bytes;
   return address >= shared && address < shared + sizeof qwen3vl::cuda::qwen3vl_shared_bytes;
 }
-void want_multiple_of_16(const char* what, const void* address) {
-  if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0)
-    fail(std::string(what) + " of an address that is no multiple of 16");
+void want_multiple(const char* what, const void* address, std::size_t of) {
+  if (reinterpret_cast<std::uintptr_t>(address) % of != 0)
+    fail(std::string(what) + " of an address that is no multiple of " + std::to_string(of));
 }
 
 /// Number i (0 or 1) of the two bf16 in a register.
@@ -43,7 +43,7 @@ void check(const void* address, std::size_t bytes, Access access) {
 void load_tiles(std::uint32_t (&r)[4], const void* row, bool transposed, std::source_location at) {
   const Pause pause;
   const char* const name = transposed ? "ldmatrix_x4_trans" : "ldmatrix_x4";
-  want_multiple_of_16(name, row);
+  want_multiple(name, row, 16);
   if (!in_shared(row)) fail(std::string(name) + " of an address that is not in shared memory");
   check(row, 16, Access::read);
   const WarpSlots& slots = exchange(name, 0xffffffffu, &row, sizeof row, at);
@@ -87,17 +87,17 @@ void multiply_tiles(float (&d)[4], const std::uint32_t (&a)[4], const std::uint3
 
 // The data of a copy comes when it is waited for, the latest that the device may do it; its place counts as written
 // from the beginning on, the earliest, and holds NaN between.
-void begin_copy(void* to_shared, const void* from_global, bool valid) {
+void begin_copy(void* to_shared, const void* from_global, std::size_t bytes, bool valid) {
   const Pause pause;
-  want_multiple_of_16("cp.async to", to_shared);
-  want_multiple_of_16("cp.async from", from_global);
+  want_multiple("cp.async to", to_shared, bytes);
+  want_multiple("cp.async from", from_global, bytes);
   if (!in_shared(to_shared)) fail("cp.async to an address that is not in shared memory");
   if (valid && !is_device_memory(from_global)) fail("cp.async from an address that is not in device memory");
-  if (valid) check(from_global, 16, Access::read);
-  check(to_shared, 16, Access::write);
-  std::memset(to_shared, 0xff, 16);
-  running.thread->copies.back().push_back(
-      {static_cast<unsigned char*>(to_shared), valid ? static_cast<const unsigned char*>(from_global) : nullptr});
+  if (valid) check(from_global, bytes, Access::read);
+  check(to_shared, bytes, Access::write);
+  std::memset(to_shared, 0xff, bytes);
+  running.thread->copies.back().push_back({static_cast<unsigned char*>(to_shared),
+                                           valid ? static_cast<const unsigned char*>(from_global) : nullptr, bytes});
 }
 
 void commit_copies() {
@@ -110,11 +110,11 @@ void wait_for_copies(int pending) {
   auto& groups = running.thread->copies;
   while (static_cast<int>(groups.size()) - 1 > pending) {
     for (const PendingCopy& copy : groups.front()) {
-      check(copy.to, 16, Access::write);
+      check(copy.to, copy.bytes, Access::write);
       if (copy.from != nullptr) {
-        std::memcpy(copy.to, copy.from, 16);
+        std::memcpy(copy.to, copy.from, copy.bytes);
       } else {
-        std::memset(copy.to, 0, 16);
+        std::memset(copy.to, 0, copy.bytes);
       }
     }
     groups.erase(groups.begin());

@@ -35,8 +35,11 @@ struct OperationMemory {
     return 0;
   }
 
-  /// Of loading one of the experts of a layer, which takes `bytes` itself.
-  static std::size_t load_expert(const B&, std::size_t /*bytes*/) { return 0; }
+  /// Of loading `rows` rows of a parameter, or all of its experts; a weight takes `stored_bytes` in the file.
+  template <class Parameter>
+  static std::size_t load(const B&, const Parameter&, index_t /*rows*/, std::size_t /*stored_bytes*/) {
+    return 0;
+  }
   /// What the backend keeps for itself from its first operations on: workspace of its libraries.
   static std::size_t handle(const B&) { return 0; }
   /// Host memory of a backend whose memory is not the host's: buffers that copies go through.

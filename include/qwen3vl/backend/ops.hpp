@@ -35,9 +35,10 @@
 /// better; the error against exact arithmetic on the same (already rounded) operands is within a small multiple of
 /// eps(A) * sum |a_i b_i| for products, and of eps(A) * |y| elsewhere. tests/backend/ checks both.
 ///
-/// W is float, bf16, bf16_dot, q8 or q4 (see precision.hpp). Products with bf16_dot weights may round activations to
-/// bf16. Products with block weights (q8, q4) may round activations, in
-/// groups of 256 columns of a row: each by at most max(2^-16 of the largest, 2^-10 of the mean magnitude in its group).
+/// W is float, bf16, bf16_dot, q8, q4 or fp8 (see precision.hpp). Products with bf16_dot weights may round activations
+/// to bf16. Products with block weights (q8, q4) may round activations, in groups of 256 columns of a row: each by at
+/// most max(2^-16 of the largest, 2^-10 of the mean magnitude in its group). With fp8 weights, linear() of more than
+/// eight rows may round activations to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the largest in its row.
 /// The weights that count are the rounded ones, which `embedding` gives exactly.
 ///   linear(ctx, x, weight, bias, y, epilogue)
 ///       x [tokens, K], weight N x K, bias [N] or a null view; y = epilogue(x weight^T + bias); see `epilogue`.

@@ -2,7 +2,7 @@
 /// CPU), sums are always at least f32.
 ///
 /// A precision is any struct with
-///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8 or q4
+///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8, q4 or fp8
 ///   Kv             the type of cached keys and values
 ///   name
 /// and, where they differ from Weight,
@@ -39,6 +39,15 @@ struct q4 {
 /// A weight type that is kept in blocks.
 template <class W>
 concept BlockWeight = std::same_as<W, q8> || std::same_as<W, q4>;
+
+/// FP8 weights, for GPUs of compute capability 8.9 and later; the CPU has none. w = s * q, with q of type f8_e4m3 and
+/// one f32 scale s for each row (output): the largest magnitude of the row over 448. Rounded once when they are loaded
+/// (from f32, bf16 or f16): each by at most 2^-4 of itself, or where that is more 2^-10 s. 8 bits per weight.
+/// Products of up to eight rows of activations take these as they are. Larger ones may round activations to f8_e4m3,
+/// too, with a scale for each row of them: that is how the tensor cores multiply FP8 at twice the speed of bf16.
+struct fp8 {
+  static constexpr std::string_view name = "fp8";
+};
 
 /// Weights as stored, nothing rounded.
 struct F32 {
@@ -85,6 +94,16 @@ struct Q4 {
   static constexpr std::string_view name = "q4";
 };
 
+/// FP8 weights, on GPUs; the vision tower and the router as in Q8. The head is rounded, too: it is a fifth of what
+/// decoding reads of 2B. Keys and values are kept in bf16; WithKv<Fp8, f8_e4m3> halves them.
+struct Fp8 {
+  using Weight = fp8;
+  using VisionWeight = bf16;
+  using RouterWeight = bf16;
+  using Kv = bf16;
+  static constexpr std::string_view name = "fp8";
+};
+
 namespace detail {
 template <class P>
 struct VisionWeightOf {
@@ -123,10 +142,10 @@ using router_weight_t = typename detail::RouterWeightOf<P>::type;
 template <class P>
 using head_weight_t = typename detail::HeadWeightOf<P>::type;
 
-/// Precision P with keys and values kept as T (float, bf16 or f16): `WithKv<Bf16, f16>` is a precision, too. Half the
-/// bytes double what decoding reads per second at long contexts, and each key and value is rounded once (2^-11 relative
-/// for f16, 2^-8 for bf16). Keys are normalised, so they are far inside f16's range of 65504; use bf16 for a model
-/// whose values leave it.
+/// Precision P with keys and values kept as T (float, bf16 or f16, on GPUs f8_e4m3): `WithKv<Bf16, f16>` is a
+/// precision, too. Half the bytes double what decoding reads per second at long contexts, and each key and value is
+/// rounded once (2^-11 relative for f16, 2^-8 for bf16, 2^-4 for f8_e4m3, where values beyond 448 become 448). Keys are
+/// normalised, so they are far inside f16's range of 65504; use bf16 for a model whose values leave it.
 template <class P, class T>
 struct WithKv : P {
   using Kv = T;

@@ -168,10 +168,9 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
                                request.stored_bytes);
     if constexpr (!B::is_host) stored = 0;
     loading_peak = std::max(loading_peak, plan.weights + stored);
-    if (shape.experts > 0)  // scratch memory stays
-      plan.activations = std::max(
-          plan.activations,
-          OperationMemory<B>::load_expert(backend, parameter.bytes() / static_cast<std::size_t>(shape.experts)));
+    for (const Part& part : parts)  // scratch memory stays
+      plan.activations =
+          std::max(plan.activations, OperationMemory<B>::load(backend, parameter, part.rows, request.stored_bytes));
   });
   plan.handle = OperationMemory<B>::handle(backend);
   plan.pinned = OperationMemory<B>::pinned(backend);

@@ -1,4 +1,4 @@
-/// Element types: bf16 and f16 as storage types, and the list of dtypes that files hold.
+/// Element types: bf16, f16 and f8_e4m3 as storage types, and the list of dtypes that files hold.
 /// Arithmetic is done in float; these types only convert.
 #pragma once
 
@@ -81,7 +81,46 @@ struct f16 {
   }
 };
 
-static_assert(sizeof(bf16) == 2 && sizeof(f16) == 2);
+/// FP8 "e4m3": a sign, four bits of exponent (bias 7) and three of mantissa, up to 448; subnormals are multiples of
+/// 2^-9. No infinities: 0x7f and 0xff are NaN.
+struct f8_e4m3 {
+  std::uint8_t bits = 0;
+  static constexpr float largest = 448.0f;
+
+  f8_e4m3() = default;
+  /// Rounds to nearest even; what is beyond 448 becomes 448, infinities too. NaN stays NaN.
+  QWEN3VL_HOST_DEVICE explicit f8_e4m3(float value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+    std::uint16_t pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(0.0f), "f"(value));
+    bits = static_cast<std::uint8_t>(pair);
+#else
+    const auto u = detail::bits_of(value);
+    const std::uint32_t sign = u >> 24 & 0x80u, magnitude = u & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) {
+      bits = 0x7f;
+    } else if (magnitude >= 0x43e00000u) {
+      bits = static_cast<std::uint8_t>(sign | 0x7eu);  // 448 and above
+    } else if (magnitude < 0x3c800000u) {
+      // Subnormal: adding 2^14 shifts the mantissa so that the hardware rounds it in the right place.
+      const float shifted = detail::float_of(magnitude) + 16384.0f;
+      bits = static_cast<std::uint8_t>(sign | (detail::bits_of(shifted) - 0x46800000u));
+    } else {
+      const std::uint32_t rounded = magnitude + 0x7ffffu + ((magnitude >> 20) & 1u);
+      bits = static_cast<std::uint8_t>(sign | ((rounded - 0x3c000000u) >> 20));
+    }
+#endif
+  }
+  QWEN3VL_HOST_DEVICE explicit operator float() const {
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80u) << 24, magnitude = bits & 0x7fu;
+    if (magnitude == 0x7fu) return detail::float_of(sign | 0x7fc00000u);
+    // Multiplying by 2^120 moves the exponent and makes subnormals normal, exactly.
+    const float scaled = detail::float_of(magnitude << 20) * detail::float_of(0x7b800000u);
+    return detail::float_of(sign | detail::bits_of(scaled));
+  }
+};
+
+static_assert(sizeof(bf16) == 2 && sizeof(f16) == 2 && sizeof(f8_e4m3) == 1);
 
 /// Types that weights are stored in.
 enum class DType { f32, bf16, f16, f64, i64, i32, i16, i8, u64, u32, u16, u8, boolean, f8_e4m3, f8_e5m2 };
@@ -93,6 +132,7 @@ constexpr DType find_dtype() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   else if constexpr (std::is_same_v<T, bf16>) return DType::bf16;
   else if constexpr (std::is_same_v<T, f16>) return DType::f16;
+  else if constexpr (std::is_same_v<T, f8_e4m3>) return DType::f8_e4m3;
   else if constexpr (std::is_same_v<T, double>) return DType::f64;
   else if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
   else if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
@@ -103,7 +143,7 @@ constexpr DType find_dtype() {
   else if constexpr (std::is_same_v<T, std::uint16_t>) return DType::u16;
   else if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
   else if constexpr (std::is_same_v<T, bool>) return DType::boolean;
-  else static_assert(sizeof(T) == 0, "files hold no elements of this type: float, double, bf16, f16, integers and bool");
+  else static_assert(sizeof(T) == 0, "files hold no elements of this type: float, double, bf16, f16, f8_e4m3, integers and bool");
   // clang-format on
 }
 }  // namespace detail

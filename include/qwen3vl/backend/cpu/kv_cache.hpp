@@ -18,7 +18,7 @@ namespace qwen3vl {
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
 class CpuKvCache {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>,
-                "the Kv of a precision is float, bf16 or f16 (backend/precision.hpp)");
+                "the Kv of a precision is float, bf16 or f16 (backend/precision.hpp); f8_e4m3 is for the CUDA backend");
 
  public:
   static constexpr index_t layers = Layers;

@@ -71,7 +71,10 @@ struct OperationMemory<Cpu> {
            scratch<float>(threads * sums_size<PackedX>(tokens));
   }
 
-  static std::size_t load_expert(const Cpu&, std::size_t /*bytes*/) { return 0; }
+  template <class Parameter>
+  static std::size_t load(const Cpu&, const Parameter&, index_t /*rows*/, std::size_t /*stored_bytes*/) {
+    return 0;
+  }
   static std::size_t handle(const Cpu&) { return 0; }
   static std::size_t pinned(const Cpu&) { return 0; }
 

@@ -26,6 +26,7 @@ using stored_t = std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>;
 /// products of bf16).
 template <class W, index_t N, index_t K, Packing packing>
 class CpuMatrix {
+  static_assert(!std::is_same_v<W, fp8>, "fp8 weights are for the CUDA backend; 8-bit weights of the CPU are Q8");
   static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot>,
                 "the weights of a precision are float, bf16, bf16_dot, q8 or q4 (backend/precision.hpp)");
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");

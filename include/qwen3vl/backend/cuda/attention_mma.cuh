@@ -12,6 +12,8 @@
 /// Copies run beside the products, K and V in turn:
 ///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | ...
 /// With heads of 128, 68 KiB of shared memory: two blocks on a multiprocessor, one computing while the other waits.
+/// Keys and values of e4m3 are copied into the second half of the 16 bytes that their eight numbers take as bf16; who
+/// copied them widens them in place when they are there.
 /// Rows in shared memory are 16 bytes longer than 16-number steps need: eight rows of a tile lie in different banks.
 #pragma once
 
@@ -58,10 +60,23 @@ __device__ __forceinline__ void begin_tile(bf16 (&to)[MmaTile::keys][Stride], co
   for_chunks<MmaTile::keys, D>([&](int row, int d) {
     if constexpr (std::is_same_v<T, bf16>) {
       cp_async_16(&to[row][d], row < count ? from + row * stride + d : from, row < count);
+    } else if constexpr (std::is_same_v<T, f8_e4m3>) {
+      cp_async_8(&to[row][d + 4], row < count ? from + row * stride + d : from, row < count);
     } else {
       store_vector(reinterpret_cast<std::uint32_t*>(&to[row][d]), load_packed_if(row < count, from + row * stride + d));
     }
   });
+}
+
+/// Makes bf16 of what begin_tile copied of type T. By the same threads, once it is there; others may not look at it
+/// before a barrier.
+template <int D, class T, int Stride>
+__device__ __forceinline__ void widen_tile(bf16 (&tile)[MmaTile::keys][Stride]) {
+  if constexpr (std::is_same_v<T, f8_e4m3>)
+    for_chunks<MmaTile::keys, D>([&](int row, int d) {
+      bf16* const chunk = &tile[row][d];
+      store_vector(reinterpret_cast<std::uint32_t*>(chunk), load_packed(reinterpret_cast<const f8_e4m3*>(chunk + 4)));
+    });
 }
 
 /// S = Q K^T for a warp's rows, all keys of the tile.
@@ -163,6 +178,7 @@ template <class Keys, int D>
 __global__ void __launch_bounds__(MmaTile::threads, 2)
     attention_mma_kernel(const bf16* qkv, const __grid_constant__ Pieces pieces, Keys keys, bf16* out) {
   static_assert(D % 8 == 0 && D <= 128, "rows are copied 16 bytes at a time, and results stay in registers");
+  using T = typename Keys::value_type;
   using Shared = MmaShared<D>;
   auto& shared = shared_memory<Shared>();
   const RowBlock<Keys> block(pieces, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), MmaTile::rows, keys);
@@ -214,6 +230,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
     const int first_key = tile * MmaTile::keys;
     const bool masked = first_key + MmaTile::keys > seen_by_all;
     cp_async_wait<0>();
+    widen_tile<D, T>(shared.k);
     __syncthreads();  // K(tile) is there, and V is done with
     begin_tile<D>(shared.v, keys.values(block.segment, block.first_token, tile, block.kv), Keys::stride,
                   block.total - first_key);
@@ -221,6 +238,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
     float scores[MmaTile::row_tiles][MmaTile::key_tiles][4];
     if (active) score_tile<D>(shared, scores, warp, lane);
     cp_async_wait<0>();
+    widen_tile<D, T>(shared.v);
     bool special = false;
     if (Keys::causal && masked)  // this thread's own copies
       for_chunks<MmaTile::keys, D>([&](int row, int d) {

@@ -14,6 +14,10 @@
 ///
 /// A stage is 64 columns: 128 bytes of each row, in chunks of 16 bytes. Chunk c of row r is kept at c ^ (r % 8), so
 /// that the eight rows which one ldmatrix reads lie in different banks.
+///
+/// Weights of e4m3 are half as many bytes, and become bf16 in registers. They are stored such (f8_place) that the word
+/// which ldmatrix gives a lane of 16 columns is what it multiplies of them, as two pairs. A row has four chunks of a
+/// stage, kept at c ^ (r / 2 % 4). Sums get their row's scale at the end.
 #pragma once
 
 #include <cmath>
@@ -21,31 +25,11 @@
 #include <type_traits>
 
 #include "qwen3vl/backend/cuda/expert_plan.cuh"
+#include "qwen3vl/backend/cuda/expert_tiling.cuh"
 #include "qwen3vl/backend/cuda/instructions.cuh"
 #include "qwen3vl/backend/cuda/linear.cuh"
 
 namespace qwen3vl::cuda {
-
-template <int Rows, int Columns, int WarpsDown, int WarpsAcross, int Stages>
-struct ExpertTiling {
-  static constexpr int rows = Rows, columns = Columns, stages = Stages, depth = 64, chunks = depth / 8;
-  static constexpr int warps_across = WarpsAcross, threads = WarpsDown * WarpsAcross * warp_size;
-  static constexpr int warp_rows = Rows / WarpsDown, warp_columns = Columns / WarpsAcross;
-  static constexpr int row_steps = warp_rows / 16, column_steps = warp_columns / 8;  // of one mma
-  static constexpr int row_copies = Rows * chunks / threads, column_copies = Columns * chunks / threads;
-  static_assert(warp_rows % 16 == 0 && warp_columns % 16 == 0, "a warp loads 16 rows of either side at once");
-  static_assert(row_copies * threads == Rows * chunks && column_copies * threads == Columns * chunks);
-  static_assert(threads % (8 * chunks) == 0, "a thread's chunks are all in one place of their rows");
-  static_assert(Stages >= 2);
-
-  struct Shared {
-    uint4 x[Stages][Rows * chunks];
-    uint4 w[Stages][Columns * chunks];
-  };
-};
-using SmallExpertTiling = ExpertTiling<16, 32, 1, 2, 6>;
-using MediumExpertTiling = ExpertTiling<64, 128, 2, 4, 3>;
-using LargeExpertTiling = ExpertTiling<128, 128, 2, 4, 3>;
 
 /// The row of weights that is column c of a block's tile. Gates and ups alternate by eights, so that a lane has both
 /// of an output.
@@ -68,16 +52,18 @@ __device__ __forceinline__ std::int64_t input_row(const ExpertPlan& plan, int sl
 /// last place of f32.
 __device__ __forceinline__ float silu_for_bf16(float z) { return __fdividef(z, 1.0f + __expf(-z)); }
 
-/// y [slots, outputs] = x w_e^T, or silu(gates) * ups of it, for each slot of each expert e. w [E, N, K]; x [.., K] is
-/// indexed by input_row.
-template <class Tiling, bool gated, int N, int K, int Choices>
+/// y [slots, outputs] = x w_e^T, or silu(gates) * ups of it, for each slot of each expert e. w [E, N, K], with scales
+/// [E, N] if it is of e4m3; x [.., K] is indexed by input_row.
+template <class Tiling, class W, bool gated, int N, int K, int Choices>
 __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 4)
-    expert_mma_kernel(const bf16* x, ExpertPlan plan, const bf16* w, bf16* y) {
-  static_assert(N % 2 == 0 && K % 8 == 0, "rows are copied in pieces of 16 bytes, outputs are stored in pairs");
+    expert_mma_kernel(const bf16* x, ExpertPlan plan, const W* w, const float* scales, bf16* y) {
+  using Weights = typename Tiling::template Weights<W>;
+  static_assert(N % 2 == 0 && K % 8 == 0 && K % Weights::width == 0,
+                "rows are copied in pieces of 16 bytes, outputs are stored in pairs");
   constexpr int outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   constexpr int column_blocks = ceil_div(outputs, block_outputs), steps = ceil_div(K, Tiling::depth);
   constexpr int chunks = Tiling::chunks, threads = Tiling::threads;
-  auto& shared = shared_memory<typename Tiling::Shared>();
+  auto& shared = shared_memory<typename Tiling::template Shared<W>>();
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int first_output = block % column_blocks * block_outputs;
   const ExpertTile tile = plan.tile(block / column_blocks);
@@ -87,18 +73,21 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
   // beyond the matrix are its last one again: neither is stored in the end.
   constexpr int copied_rows = threads / chunks;
   const int chunk = thread % chunks, copy_row = thread / chunks, place = copy_row * chunks + (chunk ^ copy_row % 8);
-  const bf16 *x_from[Tiling::row_copies], *w_from[Tiling::column_copies];
+  const int w_chunk = thread % Weights::chunks, w_row = thread / Weights::chunks;
+  const int w_place = w_row * Weights::chunks + (w_chunk ^ Weights::turn(w_row));
+  const bf16* x_from[Tiling::row_copies];
+  const W* w_from[Weights::copies];
 #pragma unroll
   for (int i = 0; i < Tiling::row_copies; ++i) {
     const int row = min(copy_row + i * copied_rows, tile.rows - 1);
     x_from[i] = x + input_row<Choices>(plan, tile.first + row) * K + chunk * 8;
   }
-  w += static_cast<std::int64_t>(tile.expert) * N * K + chunk * 8;
+  w += static_cast<std::int64_t>(tile.expert) * N * K + w_chunk * Weights::width;
 #pragma unroll
-  for (int i = 0; i < Tiling::column_copies; ++i)
-    w_from[i] =
-        w +
-        static_cast<std::int64_t>(weight_row<gated, N, block_outputs>(first_output, copy_row + i * copied_rows)) * K;
+  for (int i = 0; i < Weights::copies; ++i)
+    w_from[i] = w + static_cast<std::int64_t>(
+                        weight_row<gated, N, block_outputs>(first_output, w_row + i * Weights::copied_rows)) *
+                        K;
   const auto copy_stage = [&](int step) {
     const int stage = step % Tiling::stages, k = step * Tiling::depth;
     const bool inside = K % Tiling::depth == 0 || k + chunk * 8 < K;
@@ -108,19 +97,22 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
       cp_async_16(&shared.x[stage][place + i * threads], x_from[i] + from,
                   inside && copy_row + i * copied_rows < tile.rows);
 #pragma unroll
-    for (int i = 0; i < Tiling::column_copies; ++i)
-      cp_async_16(&shared.w[stage][place + i * threads], w_from[i] + from, inside);
+    for (int i = 0; i < Weights::copies; ++i) {
+      const bool w_inside = K % Tiling::depth == 0 || k + w_chunk * Weights::width < K;
+      cp_async_16(&shared.w[stage][w_place + i * threads], w_from[i] + (w_inside ? k : 0), w_inside);
+    }
   };
 
   const int lane = thread % warp_size, warp = thread / warp_size;
   const int warp_row = warp / Tiling::warps_across * Tiling::warp_rows;
   const int warp_column = warp % Tiling::warps_across * Tiling::warp_columns;
   // Of the 16 x 16 numbers that ldmatrix_x4 loads for A, the four tiles are (rows 0-7, 8-15) x (k 0-7), then k 8-15;
-  // for two B they are (k 0-7, 8-15) x (columns 0-7), then columns 8-15. These are the lane's places for k = 0; for 16
-  // k further on, chunks 2 k / 16 further on, bits of the chunk change.
+  // for two B they are (k 0-7, 8-15) x (columns 0-7), then columns 8-15; of e4m3 k 0-15 and 16-31. These are the lane's
+  // places for k = 0; for 16 k further on, chunks 2 k / 16 further on, bits of the chunk change.
   const int a_place = (warp_row + lane % 16) * chunks + (lane / 16 ^ lane % 8);
-  const int b_place = (warp_column + lane / 16 * 8 + lane % 8) * chunks + (lane / 8 % 2 ^ lane % 8);
-  float sums[Tiling::row_steps][Tiling::column_steps][4] = {};
+  const int b_place =
+      (warp_column + lane / 16 * 8 + lane % 8) * Weights::chunks + (lane / 8 % 2 ^ Weights::turn(lane % 8));
+  ExpertSums<Tiling> sums = {};
 
 #pragma unroll
   for (int step = 0; step < Tiling::stages - 1; ++step) {
@@ -133,26 +125,12 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
     __syncthreads();  // the stage is there for all, and the one that is copied to next is no longer read
     if (step + Tiling::stages - 1 < steps) copy_stage(step + Tiling::stages - 1);
     cp_async_commit();
-    const uint4* const xs = shared.x[step % Tiling::stages];
-    const uint4* const ws = shared.w[step % Tiling::stages];
-#pragma unroll
-    for (int k = 0; k < Tiling::depth / 16; ++k) {
-      std::uint32_t a[Tiling::row_steps][4];
-#pragma unroll
-      for (int i = 0; i < Tiling::row_steps; ++i) ldmatrix_x4(a[i], &xs[(a_place ^ 2 * k) + i * 16 * chunks]);
-#pragma unroll
-      for (int j = 0; j < Tiling::column_steps / 2; ++j) {
-        std::uint32_t b[4];
-        ldmatrix_x4(b, &ws[(b_place ^ 2 * k) + j * 16 * chunks]);
-#pragma unroll
-        for (int i = 0; i < Tiling::row_steps; ++i) {
-          mma_bf16_16x8x16(sums[i][2 * j], a[i], {b[0], b[1]});
-          mma_bf16_16x8x16(sums[i][2 * j + 1], a[i], {b[2], b[3]});
-        }
-      }
-    }
+    multiply_stage<Tiling>(shared.x[step % Tiling::stages], shared.w[step % Tiling::stages], a_place, b_place, sums,
+                           W{});
   }
 
+  constexpr bool scaled = std::is_same_v<W, f8_e4m3>;
+  if constexpr (scaled) scales += static_cast<std::int64_t>(tile.expert) * N;
 #pragma unroll
   for (int i = 0; i < Tiling::row_steps; ++i)
 #pragma unroll
@@ -163,13 +141,16 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
 #pragma unroll
       for (int j = 0; j < Tiling::column_steps; j += gated ? 2 : 1) {
         const int output = first_output + (gated ? (warp_column / 2 + j * 4) : (warp_column + j * 8)) + lane % 4 * 2;
-        float values[2];
+        if (output >= outputs) continue;
+        float values[2], scale[2] = {1.0f, 1.0f}, up_scale[2] = {1.0f, 1.0f};
+        if constexpr (scaled) load_floats<2>(scales + output, scale);
+        if constexpr (scaled && gated) load_floats<2>(scales + outputs + output, up_scale);
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
-          values[n] = sums[i][j][half * 2 + n];
-          if constexpr (gated) values[n] = silu_for_bf16(values[n]) * sums[i][j + 1][half * 2 + n];
+          values[n] = sums[i][j][half * 2 + n] * scale[n];
+          if constexpr (gated) values[n] = silu_for_bf16(values[n]) * (sums[i][j + 1][half * 2 + n] * up_scale[n]);
         }
-        if (output < outputs) store_floats<2>(to + output, values);
+        store_floats<2>(to + output, values);
       }
     }
 }

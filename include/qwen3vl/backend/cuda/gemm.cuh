@@ -21,10 +21,11 @@ inline void check(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS) fail("cuBLASLt: ", what, ": ", cublasLtGetStatusString(status));
 }
 
-/// A kind of product: x [rows, k] and w [n, k] of float or bf16, y [rows, n] of the same or of float; all row-major.
+/// A kind of product: x [rows, k] and w [n, k] of float, bf16 or e4m3 (then all sizes are multiples of 16), y [rows, n]
+/// of the same or of float, with e4m3 of float or bf16; all row-major.
 struct GemmShape {
   std::int64_t rows = 0, n = 0, k = 0;
-  bool bf16_operands = false, bf16_result = false;
+  bool f8_operands = false, bf16_operands = false, bf16_result = false;
   bool bias = false;              ///< + bias [n], of y's type
   bool gelu_tanh = false;         ///< then GELU, the tanh approximation
   bool add = false;               ///< + y
@@ -90,7 +91,7 @@ class GemmPlans {
 
     /// cuBLASLt is column-major: y^T [n, rows] = w^T' x^T, with w as a [k, n] that is transposed.
     explicit Plan(const GemmShape& s) {
-      const cudaDataType operands = s.bf16_operands ? CUDA_R_16BF : CUDA_R_32F;
+      const cudaDataType operands = s.f8_operands ? CUDA_R_8F_E4M3 : s.bf16_operands ? CUDA_R_16BF : CUDA_R_32F;
       const cudaDataType result = s.bf16_result ? CUDA_R_16BF : CUDA_R_32F;
       const auto rows = static_cast<std::uint64_t>(s.rows), n = static_cast<std::uint64_t>(s.n),
                  k = static_cast<std::uint64_t>(s.k);
@@ -98,7 +99,7 @@ class GemmPlans {
       set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, s.gelu_tanh ? (s.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU)
                                                      : (s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT));
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, result);
+      if (s.bias) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, result);
       check(cublasLtMatrixLayoutInit(&w, operands, k, n, s.k), "describing a matrix");
       check(cublasLtMatrixLayoutInit(&x, operands, k, rows, s.k), "describing a matrix");
       check(cublasLtMatrixLayoutInit(&y, result, n, rows, s.n), "describing a matrix");
@@ -155,7 +156,10 @@ class GemmPlans {
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(blas, &plan.product, &plan.w, &plan.x, &plan.y,
                                                                  &plan.y, &preference, most, proposals, &found);
     if (status != CUBLAS_STATUS_SUCCESS || found == 0)
-      fail("cuBLASLt has no algorithm for ", s.rows, " x ", s.n, " x ", s.k, s.bf16_operands ? " in bf16" : " in f32",
+      fail("cuBLASLt has no algorithm for ", s.rows, " x ", s.n, " x ", s.k,
+           s.f8_operands     ? " in fp8"
+           : s.bf16_operands ? " in bf16"
+                             : " in f32",
            ": ", cublasLtGetStatusString(status));
     return found;
   }
@@ -203,8 +207,8 @@ class GemmPlans {
     tuned_[s] = algorithm;
     std::ofstream out(tuning_file_, fresh ? std::ios::trunc : std::ios::app);
     if (fresh) out << origin_ << '\n';
-    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.bf16_operands << s.bf16_result << s.bias << s.gelu_tanh
-        << s.add << ' ' << s.alignment;
+    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.f8_operands << s.bf16_operands << s.bf16_result << s.bias
+        << s.gelu_tanh << s.add << ' ' << s.alignment;
     for (const std::uint64_t word : algorithm.data) out << ' ' << word;
     out << '\n';
     if (!out.flush()) fail("cannot write ", tuning_file_.string(), ", the file of tuned products");
@@ -216,13 +220,14 @@ class GemmPlans {
     cublasLtMatmulAlgo_t algorithm{};
     in >> s.rows >> s.n >> s.k >> flags >> s.alignment;
     for (std::uint64_t& word : algorithm.data) in >> word;
-    if (!in || flags.size() != 5) fail(tuning_file_.string(), " is damaged (delete it): ", line);
+    if (!in || flags.size() != 6) fail(tuning_file_.string(), " is damaged (delete it): ", line);
     const auto flag = [&](std::size_t i) { return flags[i] == '1'; };
-    s.bf16_operands = flag(0);
-    s.bf16_result = flag(1);
-    s.bias = flag(2);
-    s.gelu_tanh = flag(3);
-    s.add = flag(4);
+    s.f8_operands = flag(0);
+    s.bf16_operands = flag(1);
+    s.bf16_result = flag(2);
+    s.bias = flag(3);
+    s.gelu_tanh = flag(4);
+    s.add = flag(5);
     tuned_[s] = algorithm;
   }
 

@@ -13,6 +13,10 @@
 /// what its share of HBM's bandwidth needs at a latency of a microsecond. The warps' sums are added in order. With
 /// SwiGLU half of the rows are gates and half the ups beside them, so that both meet in the block.
 ///
+/// e4m3: the same with half the bytes: a lane's 16 bytes are 16 columns of a turn, and become bf16 in registers,
+/// exactly. 64 KiB of a multiprocessor are then under way, still half as much again as it needs. Sums get their row's
+/// scale.
+///
 /// f32, and bf16 with odd widths: a warp has one row (or a gate and its up).
 ///
 /// A row's result does not depend on how many rows there are.
@@ -34,11 +38,11 @@ namespace qwen3vl::cuda {
 /// The most rows of activations that `gemv` takes.
 inline constexpr int gemv_tokens = 8;
 
-/// y of one element: z is the sum with its bias, up that of the up projection where there is one.
-template <class E, class Y>
-__device__ __forceinline__ void gemv_finish(float z, float up, Y* y) {
+/// y of one element: z is the sum with its bias, up that of the up projection where there is one, old what y was.
+template <class E>
+__device__ __forceinline__ float finish(float z, float up, float old) {
   if constexpr (std::is_same_v<E, epilogue::Add>) {
-    z += static_cast<float>(*y);
+    z += old;
   } else if constexpr (std::is_same_v<E, epilogue::Gelu>) {
     z = 0.5f * z * (1.0f + erff(z * 0.70710678118654752f));
   } else if constexpr (std::is_same_v<E, epilogue::GeluTanh>) {
@@ -48,7 +52,12 @@ __device__ __forceinline__ void gemv_finish(float z, float up, Y* y) {
   } else {
     static_assert(std::is_same_v<E, epilogue::Store>);
   }
-  *y = static_cast<Y>(z);
+  return z;
+}
+template <class E, class Y>
+__device__ __forceinline__ void gemv_finish(float z, float up, Y* y) {
+  const float old = std::is_same_v<E, epilogue::Add> ? static_cast<float>(*y) : 0.0f;
+  *y = static_cast<Y>(finish<E>(z, up, old));
 }
 
 /// How N x K weights are shared out.
@@ -67,17 +76,46 @@ struct GemvTiling {
   static_assert(K % 8 == 0, "16-byte loads");
 };
 
+/// A lane's 16 columns of a turn, as loaded: part p of them are the eight from `column(j, p)` on, for j = lane % 4.
+template <class W>
+struct StreamedWeights;
+template <>
+struct StreamedWeights<bf16> {
+  PackedBf16 parts[2] = {};
+  static __device__ __forceinline__ constexpr int column(int j, int part) { return 32 * part + 8 * j; }
+  __device__ __forceinline__ void load(const bf16* turn, int j, int part) {
+    const uint4 loaded = load_streaming(turn + column(j, part));
+    parts[part] = PackedBf16{{loaded.x, loaded.y, loaded.z, loaded.w}};
+  }
+  __device__ __forceinline__ PackedBf16 operator[](int part) const { return parts[part]; }
+};
+template <>
+struct StreamedWeights<f8_e4m3> {
+  uint4 words = {};
+  static __device__ __forceinline__ constexpr int column(int j, int part) { return 16 * j + 8 * part; }
+  __device__ __forceinline__ void load(const f8_e4m3* turn, int j, int part) {  // both parts with the first
+    if (part == 0) words = load_streaming(turn + column(j, 0));
+  }
+  __device__ __forceinline__ PackedBf16 operator[](int part) const {
+    const Bf16Pairs a = unpack_f8<false>(part == 0 ? words.x : words.z);
+    const Bf16Pairs b = unpack_f8<false>(part == 0 ? words.y : words.w);
+    return PackedBf16{{a.low, a.high, b.low, b.high}};
+  }
+};
+
 /// Sums of each warp, [weight row][activation row].
 template <class Tiling>
 struct GemvShared {
   float sums[Tiling::warps][Tiling::tiles][16][gemv_tokens];
 };
 
-/// Grid: outputs by block_outputs.
-template <class Y, int N, int K, class E>
+/// Grid: outputs by block_outputs. Weights of e4m3 have `scales` [N].
+template <class W, class Y, int N, int K, class E>
 __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
-    gemv_mma_kernel(const bf16* x, int tokens, const bf16* weight, const float* bias, Y* y) {
+    gemv_mma_kernel(const bf16* x, int tokens, const W* weight, const float* scales, const float* bias, Y* y) {
   using Tiling = GemvTiling<N, K, E>;
+  using Streamed = StreamedWeights<W>;
+  static_assert(K % (16 / sizeof(W)) == 0, "16-byte loads");
   constexpr bool whole_rows = Tiling::outputs % Tiling::block_outputs == 0, whole_turns = K % Tiling::turn == 0;
   auto& shared = shared_memory<GemvShared<Tiling>>();
   const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -85,7 +123,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
   const int first = static_cast<int>(blockIdx.x) * Tiling::block_outputs;
 
   // Rows g and g + 8 of each tile: two outputs, or a gate and its up.
-  const bf16* rows[Tiling::tiles][2];
+  const W* rows[Tiling::tiles][2];
   bool valid[Tiling::tiles][2];
 #pragma unroll
   for (int tile = 0; tile < Tiling::tiles; ++tile)
@@ -94,31 +132,27 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
       const int output = first + tile * Tiling::tile_outputs + g + (Tiling::gated ? 0 : 8 * half);
       valid[tile][half] = whole_rows || output < Tiling::outputs;
       const int row = output + (Tiling::gated ? half * Tiling::outputs : 0);
-      rows[tile][half] = weight + static_cast<std::int64_t>(valid[tile][half] ? row : 0) * K + 8 * j;
+      rows[tile][half] = weight + static_cast<std::int64_t>(valid[tile][half] ? row : 0) * K;
     }
   const bool token_valid = g < tokens;
-  const bf16* const token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K + 8 * j;
+  const bf16* const token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K;
 
   float sums[Tiling::tiles][2][4] = {};  // two chains of products
   const auto take = [&](auto count, int first_turn) {
     constexpr int turns = decltype(count)::value;
-    PackedBf16 w[turns][Tiling::tiles][2][2], a[turns][2];
+    Streamed w[turns][Tiling::tiles][2];
+    PackedBf16 a[turns][2];
 #pragma unroll
     for (int t = 0; t < turns; ++t)
 #pragma unroll
       for (int part = 0; part < 2; ++part) {
-        const int column = (first_turn + t * Tiling::warps) * Tiling::turn + 32 * part;
-        const bool inside = whole_turns || column + 8 * j < K;
+        const int begin = (first_turn + t * Tiling::warps) * Tiling::turn, column = begin + Streamed::column(j, part);
+        const bool inside = whole_turns || column < K;
 #pragma unroll
         for (int tile = 0; tile < Tiling::tiles; ++tile)
 #pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            w[t][tile][part][half] = PackedBf16{};
-            if (inside && valid[tile][half]) {
-              const uint4 loaded = load_streaming(rows[tile][half] + column);
-              w[t][tile][part][half] = PackedBf16{{loaded.x, loaded.y, loaded.z, loaded.w}};
-            }
-          }
+          for (int half = 0; half < 2; ++half)
+            if (inside && valid[tile][half]) w[t][tile][half].load(rows[tile][half] + begin, j, part);
         a[t][part] = load_packed_if(inside && token_valid, token + column);
       }
 #pragma unroll
@@ -127,9 +161,10 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
       for (int part = 0; part < 2; ++part)
 #pragma unroll
         for (int tile = 0; tile < Tiling::tiles; ++tile) {
-          const auto &upper = w[t][tile][part][0].values, &lower = w[t][tile][part][1].values, &b = a[t][part].values;
-          mma_bf16_16x8x16(sums[tile][0], {upper[0], lower[0], upper[1], lower[1]}, {b[0], b[1]});
-          mma_bf16_16x8x16(sums[tile][1], {upper[2], lower[2], upper[3], lower[3]}, {b[2], b[3]});
+          const PackedBf16 upper = w[t][tile][0][part], lower = w[t][tile][1][part];
+          const auto &u = upper.values, &l = lower.values, &b = a[t][part].values;
+          mma_bf16_16x8x16(sums[tile][0], {u[0], l[0], u[1], l[1]}, {b[0], b[1]});
+          mma_bf16_16x8x16(sums[tile][1], {u[2], l[2], u[3], l[3]}, {b[2], b[3]});
         }
   };
   int turn = warp;
@@ -153,6 +188,10 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     for (int w = 0; w < Tiling::warps; ++w) {
       z += shared.sums[w][tile][row][t];
       if constexpr (Tiling::gated) up += shared.sums[w][tile][row + 8][t];
+    }
+    if constexpr (std::is_same_v<W, f8_e4m3>) {
+      z *= scales[output];
+      if constexpr (Tiling::gated) up *= scales[Tiling::outputs + output];
     }
     if (bias != nullptr) {
       z += bias[output];
@@ -205,16 +244,18 @@ __global__ void __launch_bounds__(gemv_fma_warps* warp_size)
   }
 }
 
-/// y = epilogue(x weight^T + bias) for `tokens` rows of x, one to gemv_tokens; weight [N, K], bias [N] or null, y
-/// [tokens, epilogue::width<E, N>].
-template <int N, int K, class E, class W, class Y>
-void gemv(Context<Cuda>& ctx, const W* x, index_t tokens, const W* weight, const float* bias, Y* y, E) {
-  static_assert(std::is_same_v<W, bf16> || std::is_same_v<W, float>);
+/// y = epilogue(x weight^T + bias) for `tokens` rows of x, one to gemv_tokens; weight [N, K], with scales [N] if it is
+/// of e4m3, bias [N] or null, y [tokens, epilogue::width<E, N>]. x is float for float weights, else bf16.
+template <int N, int K, class E, class X, class W, class Y>
+void gemv(Context<Cuda>& ctx, const X* x, index_t tokens, const W* weight, const float* scales, const float* bias,
+          Y* y) {
+  constexpr bool rounded = std::is_same_v<W, f8_e4m3>;
+  static_assert(std::is_same_v<W, X> || (rounded && std::is_same_v<X, bf16>));
   if (tokens == 0) return;
-  if constexpr (std::is_same_v<W, bf16> && K % 8 == 0) {
+  if constexpr (rounded || (std::is_same_v<W, bf16> && K % 8 == 0)) {
     using Tiling = GemvTiling<N, K, E>;
-    launch<GemvShared<Tiling>>(ctx, gemv_mma_kernel<Y, N, K, E>, blocks_for(Tiling::outputs, Tiling::block_outputs),
-                               Tiling::warps * warp_size, x, tokens, weight, bias, y);
+    launch<GemvShared<Tiling>>(ctx, gemv_mma_kernel<W, Y, N, K, E>, blocks_for(Tiling::outputs, Tiling::block_outputs),
+                               Tiling::warps * warp_size, x, tokens, weight, scales, bias, y);
   } else {
     const unsigned blocks = blocks_for(epilogue::width<E, N>, gemv_fma_warps);
     constexpr int threads = gemv_fma_warps * warp_size;

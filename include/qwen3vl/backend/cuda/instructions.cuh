@@ -58,6 +58,12 @@ __device__ __forceinline__ void cp_async_16(void* to_shared, const void* from_gl
                "r"(valid ? 16 : 0)
                : "memory");
 }
+/// The same of 8 bytes, both 8-byte aligned.
+__device__ __forceinline__ void cp_async_8(void* to_shared, const void* from_global, bool valid = true) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
+               "r"(valid ? 8 : 0)
+               : "memory");
+}
 /// Closes the group of this thread's copies begun since the last commit.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most `Pending` of this thread's newest groups are unfinished. Other threads see the data after a
@@ -72,6 +78,13 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
   return packed;
+}
+
+/// The products of two pairs of bf16, each rounded to nearest even; subnormal operands and results are kept.
+__device__ __forceinline__ std::uint32_t multiply_bf16x2(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product;  // -0 added: zeros keep their sign
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(a), "r"(b), "r"(0x80008000u));
+  return product;
 }
 
 /// 2^x to about 2 units in the last place; subnormal results are zero.

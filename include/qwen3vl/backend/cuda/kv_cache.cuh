@@ -5,6 +5,9 @@
 /// that begin alike (beams, answers to one question) refer to the same pages; a page is copied when one of several
 /// owners is about to write into it, which only the last, unfinished one ever is.
 ///
+/// Of e4m3 (T = f8_e4m3) keys and values are kept without a scale: keys are normalised, and values of Qwen3-VL are far
+/// below 448, where larger ones end up.
+///
 /// Kernels find lengths and pages in device memory, so that a captured graph goes on working while sequences grow, up
 /// to capacity().
 #pragma once

@@ -1,10 +1,11 @@
 /// linear() on the device: weights streamed for a few rows (gemv.cuh); else cuBLASLt with its own epilogues, and a
-/// kernel for those that it does not have.
+/// kernel for those that it does not have. Weights of e4m3: f8_linear.cuh.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
+#include "qwen3vl/backend/cuda/f8_linear.cuh"
 #include "qwen3vl/backend/cuda/gemm.cuh"
 #include "qwen3vl/backend/cuda/gemv.cuh"
 #include "qwen3vl/backend/cuda/matrix.cuh"
@@ -99,8 +100,8 @@ void linear(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operand_t<
   const index_t rows = x.rows();
   if (rows == 0) return;
   if (rows <= cuda::gemv_tokens) {
-    cuda::gemv<static_cast<int>(N), static_cast<int>(K), E>(ctx, x.data(), rows, weight.data(), bias.data(), y.data(),
-                                                            E{});
+    cuda::gemv<static_cast<int>(N), static_cast<int>(K), E>(ctx, x.data(), rows, weight.data(), nullptr, bias.data(),
+                                                            y.data());
     return;
   }
   cuda::GemmShape shape{.rows = rows, .n = N, .k = K};

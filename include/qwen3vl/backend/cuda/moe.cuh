@@ -7,6 +7,7 @@
 #include "qwen3vl/backend/cuda/expert_plan.cuh"
 #include "qwen3vl/backend/cuda/expert_product.cuh"
 #include "qwen3vl/backend/cuda/experts.cuh"
+#include "qwen3vl/backend/cuda/f8_experts.cuh"
 #include "qwen3vl/backend/cuda/router.cuh"
 #include "qwen3vl/backend/cuda/vector.cuh"
 
@@ -59,14 +60,16 @@ void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const ExpertPlan&
   constexpr bool gated = packing == Packing::gate_up;
   constexpr index_t outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   const unsigned blocks = blocks_for(tile_count * ceil_div(outputs, block_outputs), 1);
-  const auto kernel = [] {
-    if constexpr (std::is_same_v<Tiling, ExpertFmaTiling>) {
-      return expert_fma_kernel<W, gated, N, K, Choices>;
-    } else {
-      return expert_mma_kernel<Tiling, gated, N, K, Choices>;
-    }
-  }();
-  launch<typename Tiling::Shared>(ctx, kernel, blocks, Tiling::threads, x, plan, w.data(), y);
+  if constexpr (std::is_same_v<Tiling, ExpertFmaTiling>) {
+    launch<typename Tiling::Shared>(ctx, expert_fma_kernel<W, gated, N, K, Choices>, blocks, Tiling::threads, x, plan,
+                                    w.data(), y);
+  } else {
+    using Stored = std::remove_const_t<std::remove_pointer_t<decltype(w.data())>>;
+    const float* scales = nullptr;
+    if constexpr (std::is_same_v<W, fp8>) scales = w.scales();
+    launch<typename Tiling::template Shared<Stored>>(ctx, expert_mma_kernel<Tiling, Stored, gated, N, K, Choices>,
+                                                     blocks, Tiling::threads, x, plan, w.data(), scales, y);
+  }
 }
 
 /// Starts the kernel that fills a plan.
@@ -79,8 +82,8 @@ void plan_experts(Context<Cuda>& ctx, const std::int32_t* choices, index_t slots
 
 }  // namespace cuda
 
-/// See backend/ops.hpp. x and y are bf16 for bf16 weights and float for float ones; so are the activated values and
-/// each expert's result in between, rounded once each. Scratch memory: tokens * TopK * (I + D) of them.
+/// See backend/ops.hpp. x and y are bf16 for bf16 and fp8 weights and float for float ones; so are the activated values
+/// and each expert's result in between, rounded once each. Scratch memory: tokens * TopK * (I + D) of them.
 template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>
 void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operand_t<W>, Cuda, dynamic, D>> x,
                 std::type_identity_t<View<const std::int32_t, Cuda, dynamic, TopK>> experts,
@@ -100,7 +103,7 @@ void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operan
   auto results = ctx.scratch<T, dynamic, D>(slots);    // [slots, D]
   cuda::ExpertPlan plan{
       .choices = experts.data(), .choice_of_slot = nullptr, .slot_of_choice = nullptr, .tiles = nullptr};
-  constexpr bool tensor_cores = std::is_same_v<W, bf16> && D % 8 == 0 && I % 8 == 0;
+  constexpr bool tensor_cores = std::is_same_v<T, bf16> && D % 8 == 0 && I % 8 == 0;
   cuda::with_expert_tiling<tensor_cores>(slots, E, [&](auto tiling) {
     using Tiling = decltype(tiling);
     const index_t tile_count = planned ? cuda::most_tiles(slots, E, Tiling::rows) : slots;

@@ -25,6 +25,10 @@ struct OperationMemory<Cuda> {
   static std::size_t linear(const Cuda&, index_t rows) {
     using T = cuda::operand_t<W>;
     if (rows <= cuda::gemv_tokens) return 0;
+    if constexpr (std::is_same_v<W, fp8>) {  // x in e4m3 with its scales, sums of a piece of rows
+      const index_t padded = cuda::f8_padded_rows(rows);
+      return scratch<f8_e4m3>(padded * K) + scratch<float>(padded) + scratch<float>(cuda::f8_piece_rows<N>(rows) * N);
+    }
     if (packing == Packing::gate_up) return scratch<T>(rows * N);
     return std::is_same_v<T, float> ? 0 : scratch<T>(N);
   }
@@ -68,8 +72,25 @@ struct OperationMemory<Cuda> {
     return values + 2 * scratch<std::int32_t>(slots) + tiles;
   }
 
-  /// As it is stored, before the device transposes it.
-  static std::size_t load_expert(const Cuda&, std::size_t bytes) { return Workspace<Cuda>::rounded(bytes); }
+  template <class Parameter>
+  static std::size_t load(const Cuda&, const Parameter&, index_t /*rows*/, std::size_t /*stored_bytes*/) {
+    return 0;
+  }
+  /// An expert before the device transposes it.
+  template <class W, index_t E, index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda&, const CudaExperts<W, E, N, K, packing>&, index_t, std::size_t) {
+    return scratch<W>(N * K);
+  }
+  /// What is to be rounded, as it is stored; f16 as float.
+  template <index_t E, index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda&, const CudaExperts<fp8, E, N, K, packing>&, index_t, std::size_t stored_bytes) {
+    return Workspace<Cuda>::rounded(static_cast<std::size_t>(N * K) * stored_bytes);
+  }
+  template <index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda&, const CudaMatrix<fp8, N, K, packing>&, index_t rows, std::size_t stored_bytes) {
+    return Workspace<Cuda>::rounded(static_cast<std::size_t>(cuda::f8_loaded_rows(rows, K, stored_bytes) * K) *
+                                    stored_bytes);
+  }
   static std::size_t handle(const Cuda&) { return cuda::GemmPlans::workspace_bytes; }
   static std::size_t pinned(const Cuda&) { return 2 * cuda::Staging::piece; }
 

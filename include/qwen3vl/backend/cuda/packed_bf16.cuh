@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "qwen3vl/backend/cuda/instructions.cuh"
+#include "qwen3vl/backend/cuda/packed_f8.cuh"
 #include "qwen3vl/backend/cuda/vector.cuh"
 #include "qwen3vl/tensor/dtype.hpp"
 
@@ -18,6 +19,10 @@ template <class T>
 __device__ __forceinline__ PackedBf16 load_packed(const T* from) {
   if constexpr (std::is_same_v<T, bf16>) {
     return load_vector<4>(reinterpret_cast<const std::uint32_t*>(from));
+  } else if constexpr (std::is_same_v<T, f8_e4m3>) {
+    const auto words = load_vector<2>(reinterpret_cast<const std::uint32_t*>(from));
+    const Bf16Pairs first = unpack_f8(words.values[0]), second = unpack_f8(words.values[1]);
+    return {{first.low, first.high, second.low, second.high}};
   } else {
     float values[8];
     load_floats<8>(from, values);

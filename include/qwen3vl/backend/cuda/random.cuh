@@ -6,6 +6,8 @@
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/experts.cuh"
+#include "qwen3vl/backend/cuda/f8_experts.cuh"
+#include "qwen3vl/backend/cuda/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/matrix.cuh"
 #include "qwen3vl/tensor/random_stream.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
@@ -44,6 +46,13 @@ void fill_random(Context<Cuda>& ctx, CudaMatrix<W, N, K, packing>& matrix, index
                  const RandomStream& random) {
   cuda::fill_random(ctx, matrix.data() + first_row * K, rows * K, 0, 0, random);
 }
+template <index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaMatrix<fp8, N, K, packing>& matrix, index_t first_row, index_t rows,
+                 const RandomStream& random) {
+  cuda::require_fp8(ctx.backend());
+  cuda::round_weights<false>(ctx, cuda::RandomRows{random, rows, K, K, 1}, rows, static_cast<int>(K),
+                             matrix.data() + first_row * K, matrix.scales() + first_row);
+}
 template <index_t N, index_t... E>
 void fill_random(Context<Cuda>& ctx, Tensor<float, Cuda, N, E...>& table, index_t first_row, index_t rows,
                  const RandomStream& random) {
@@ -54,6 +63,14 @@ template <class W, index_t E, index_t N, index_t K, Packing packing>
 void fill_random(Context<Cuda>& ctx, CudaExperts<W, E, N, K, packing>& experts, index_t /*first_row*/, index_t /*rows*/,
                  const RandomStream& random) {
   cuda::fill_random(ctx, experts.data(), E * N * K, N, K, random);
+}
+
+template <index_t E, index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaExperts<fp8, E, N, K, packing>& experts, index_t /*first_row*/,
+                 index_t /*rows*/, const RandomStream& random) {
+  cuda::require_fp8(ctx.backend());
+  cuda::round_weights<true>(ctx, cuda::RandomRows{random, N, K, 1, N}, E * N, static_cast<int>(K), experts.data(),
+                            experts.scales());
 }
 
 }  // namespace qwen3vl

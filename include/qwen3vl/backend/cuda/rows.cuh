@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/backend/cuda/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/matrix.cuh"
 #include "qwen3vl/backend/cuda/vector.cuh"
 
@@ -31,6 +32,21 @@ __global__ void __launch_bounds__(row_threads) rows_kernel(const From* from, con
       for (int i = 0; i < width; ++i) values[i] += old[i];
     }
     store_floats<width>(target + c, values);
+  }
+}
+
+/// y[r] = row ids[r] of a table of e4m3, times its scale.
+template <class T>
+__global__ void __launch_bounds__(row_threads)
+    f8_rows_kernel(const f8_e4m3* table, const float* scales, const std::int32_t* ids, T* y, std::int64_t columns) {
+  const std::int64_t row = blockIdx.x, from = ids[row];
+  const float scale = scales[from];
+  for (std::int64_t c = threadIdx.x * 8; c < columns; c += row_threads * 8) {
+    float values[8];
+    load_floats<8>(table + from * columns + c, values);
+#pragma unroll
+    for (float& value : values) value *= scale;
+    store_floats<8>(y + row * columns + c, values);
   }
 }
 
@@ -87,6 +103,13 @@ template <class W, index_t N, index_t K, class T>
 void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
                const CudaMatrix<W, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
   cuda::move_rows<false>(ctx, ids.rows(), table.data(), ids.data(), y.data(), nullptr, K);
+}
+
+template <index_t N, index_t K, class T>
+void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
+               const CudaMatrix<fp8, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
+  cuda::launch(ctx, cuda::f8_rows_kernel<T>, cuda::blocks_for(ids.rows(), 1), cuda::row_threads, table.data(),
+               table.scales(), ids.data(), y.data(), K);
 }
 
 template <class T, index_t C>
