@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "qwen3vl/config/file_limits.hpp"
 #include "qwen3vl/io/json_file.hpp"
 #include "qwen3vl/io/mapped_file.hpp"
 #include "qwen3vl/io/stored_tensor.hpp"
@@ -21,13 +22,7 @@
 
 namespace qwen3vl {
 
-/// Limits of what is accepted.
-struct SafetensorsLimits {
-  std::size_t max_header_bytes = 100'000'000;  ///< as the reference implementation has it
-  std::size_t max_rank = 16;
-  std::size_t max_tensors = std::size_t{1} << 20;  ///< in one file
-};
-
+/// A file of tensors, mapped and validated; tensors are views into it.
 class SafetensorsFile {
  public:
   /// Maps and validates a file. Throws Error that names the file and the tensor.

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/config/file_limits.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
-#include "qwen3vl/io/safetensors.hpp"
 #include "qwen3vl/model/inputs.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/model/rope_index.hpp"
