@@ -23,6 +23,7 @@ PARITY = ["dense_small", "moe_small"]
 SANITIZED = {"operations_test": "experts", "attention_test": "causal", "bf16_attention_test": "causal",
              "gemv_test": "narrow", "sampling_test": "*"}
 TOOLS = ["memcheck", "racecheck", "initcheck", "synccheck"]
+STEPS = ["tests", "sanitizer", "layers", "models", "transformers"]
 SANITIZER_FAILED = 9
 
 
@@ -37,6 +38,7 @@ class Check:
         self.broken = set()  # targets that did not build
         self.pool = concurrent.futures.ThreadPoolExecutor(max_workers=4)
         self.begun, self.pending = set(), []
+        self.logs = 0
 
     def say(self, text):
         print(f"[{time.monotonic() - self.start:5.0f} s] {text}", file=sys.stderr, flush=True)
@@ -50,6 +52,16 @@ class Check:
 
     def run(self, command, limit, until=None):
         """Exit code (None: cut off), output, seconds. The whole process group goes when time is up."""
+        code, output, seconds = self.run_unlogged(command, limit, until)
+        if self.options.logs and not self.options.dry_run:
+            with self.lock:
+                self.logs += 1
+                name = f"{self.logs:02}-{re.sub(r'[^A-Za-z0-9]+', '-', ' '.join([os.path.basename(command[0]), *command[1:]]))[:80]}.log"
+                with open(os.path.join(self.options.logs, name), "w") as file:
+                    file.write(f"$ {' '.join(command)}\n{output}\nexit code {code}, {seconds:.1f} s\n")
+        return code, output, seconds
+
+    def run_unlogged(self, command, limit, until):
         self.say("$ " + " ".join(command if len(command) < 12 else command[:11] + ["..."]))
         if self.options.dry_run:
             return 0, "", 0.0
@@ -138,7 +150,8 @@ class Check:
         if name in self.begun:
             return
         self.begun.add(name)
-        self.pending.append(self.pool.submit(self.run_test, name))
+        if "tests" in self.options.steps:
+            self.pending.append(self.pool.submit(self.run_test, name))
         if name in SANITIZED and self.options.sanitizer:
             for tool in TOOLS:
                 self.pending.append(self.pool.submit(self.sanitize, tool, name))
@@ -171,7 +184,7 @@ class Check:
                 self.note("test " + name, "not built", failed=True)
             else:
                 self.test(name)
-        if not self.options.sanitizer:
+        if not self.options.sanitizer and "sanitizer" in self.options.steps:
             self.note("compute-sanitizer", "not installed")
         concurrent.futures.wait(self.pending)
         for done in self.pending:
@@ -237,16 +250,22 @@ class Check:
             self.note("build", "as it was found")
         else:
             self.build()
-        self.tests()
-        for variant in self.options.layers:
-            if variant in self.options.variants:
-                self.layers(variant)
-        for variant in self.options.variants:
-            self.model(variant)
-        for variant in self.fp8_variants():
-            self.model(variant, "fp8")
-        if self.options.dry_run or self.has_torch():
+        steps = self.options.steps
+        if "tests" in steps or "sanitizer" in steps:
+            self.tests()
+        if "layers" in steps:
+            for variant in self.options.layers:
+                if variant in self.options.variants:
+                    self.layers(variant)
+        if "models" in steps:
             for variant in self.options.variants:
+                self.model(variant)
+            for variant in self.fp8_variants():
+                self.model(variant, "fp8")
+        if "transformers" not in steps:
+            return
+        if self.options.dry_run or self.has_torch():
+            for variant in self.options.peers or self.options.variants:
                 self.peer(variant)
         else:
             self.note("transformers", "torch with CUDA and transformers are not installed")
@@ -282,12 +301,21 @@ def main():
     parser.add_argument("--variants", type=words, default=words("2b 4b 8b 30b-a3b"))
     parser.add_argument("--layers", type=words, default=words("8b 30b-a3b"), help="variants whose layers are measured")
     parser.add_argument("--fp8", type=words, default=words("8b"), help="variants that are measured in fp8, too")
+    parser.add_argument("--peers", type=words, default=[], help="variants of transformers (default: --variants)")
+    parser.add_argument("--steps", type=words, default=STEPS, help="some of " + ", ".join(STEPS) + " (default: all)")
+    parser.add_argument("--logs", help="a folder for all that each step printed")
     parser.add_argument("--python", default=sys.executable, help="a Python with torch and transformers")
     parser.add_argument("--sanitizer", default=shutil.which("compute-sanitizer") or "", help="compute-sanitizer")
     parser.add_argument("--output", help="also write the table into this file, after each step")
     parser.add_argument("--dry-run", action="store_true", help="only show the steps")
     options = parser.parse_args()
-    if options.dry_run:
+    if unknown := set(options.steps) - set(STEPS):
+        parser.error(f"--steps has no {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    if options.logs:
+        os.makedirs(options.logs, exist_ok=True)
+    if "sanitizer" not in options.steps:
+        options.sanitizer = ""
+    elif options.dry_run:
         options.sanitizer = options.sanitizer or "compute-sanitizer"
     name, why = gpu()
     if name is None and not options.dry_run:

@@ -83,6 +83,18 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("| test operations_test | not run |", output)
         self.assertNotIn("passed", output)
 
+    def test_steps(self):
+        code, output, errors = self.check("--dry-run", "--variants", "2b 8b", "--steps", "tests,models,transformers",
+                                          "--peers", "8b")
+        self.assertEqual(code, 0, errors)
+        for step in ("device_parity-moe_small", "bench-model-2b-cuda --json", "peer_transformers_cuda.py 8b"):
+            self.assertIn(step, errors)
+        for step in ("--tool racecheck", "bench-layers-8b-cuda --json", "peer_transformers_cuda.py 2b"):
+            self.assertNotIn(step, errors)
+        code, output, errors = self.check("--dry-run", "--steps", "tests,flowers")
+        self.assertEqual((code, output), (2, ""))
+        self.assertIn("--steps has no flowers; there are tests, ", errors)
+
     def fake_build(self):
         build = os.path.join(self.folder.name, "build")
         for test in ("operations_test", "attention_test", "bf16_attention_test", "linear_test", "sampling_test",
@@ -109,10 +121,13 @@ class GpuCheck(unittest.TestCase):
         begin = time.monotonic()
         code, table, errors = self.check(
             "--no-build", "--build", self.fake_build(), "--minutes", "0.25", "--variants", "2b,4b,8b", "--layers", "8b",
-            "--sanitizer", sanitizer, "--python", self.program("python", PYTHON), "--output", output_file,
+            "--sanitizer", sanitizer, "--logs", os.path.join(self.folder.name, "logs"), "--python", self.program("python", PYTHON), "--output", output_file,
             gpu="print('NVIDIA H100 80GB HBM3, 81559 MiB, 9.0, 580.1')")
         self.assertLess(time.monotonic() - begin, 30)
         self.assertEqual(code, 1, errors)
+        logs = os.path.join(self.folder.name, "logs")
+        with open(os.path.join(logs, next(name for name in os.listdir(logs) if "linear" in name))) as file:
+            self.assertRegex(file.read(), r"^\$ \S+device_linear_test\n(?s:.*)error: wrong(?s:.*)exit code 1, ")
         with open(output_file) as file:
             self.assertEqual(file.read().strip(), table.strip())
         self.assertIn("### NVIDIA H100 80GB HBM3, 81559 MiB, 9.0, 580.1", table)
