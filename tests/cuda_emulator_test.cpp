@@ -268,6 +268,22 @@ BOOST_AUTO_TEST_CASE(accesses_beyond_bounds_are_found) {
   for (const int value : x.host()) BOOST_TEST(value == 7);
 }
 
+// cudaMemcpy to the device and cudaMemset return before they are done, and other streams do not wait for them.
+BOOST_AUTO_TEST_CASE(streams_do_not_wait_for_the_default_one) {
+  Ints y(128);
+  const std::vector<int> ones(128, 1);
+  cudaStream_t stream = nullptr;
+  cuda::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  cuda::check(cudaMemcpy(y.data, ones.data(), 512, cudaMemcpyHostToDevice));
+  launch(stream, kernels::fill, 1, 128, y.data, 128);
+  BOOST_TEST(y.host()[5] == 1);
+  cuda::check(cudaMemcpy(y.data, ones.data(), 512, cudaMemcpyHostToDevice));
+  cuda::check(cudaStreamSynchronize(nullptr));
+  launch(stream, kernels::fill, 1, 128, y.data, 128);
+  BOOST_TEST(y.host()[5] == 7);
+  cuda::check(cudaStreamDestroy(stream));
+}
+
 BOOST_AUTO_TEST_CASE(divergent_barriers_are_found) {
   Ints y(128);
   fails([&] { launch(nullptr, kernels::two_barriers, 1, 128, y.data); },

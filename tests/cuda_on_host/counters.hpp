@@ -15,7 +15,7 @@ struct Counters {
 };
 Counters& counters();
 
-/// Whether a stream is captured; nothing may then wait, allocate or free.
-bool any_stream_captured();
+/// Whether a stream is captured; nothing may then wait, allocate or free, and what tries spoils the capture.
+bool refused_while_capturing();
 
 }  // namespace cuda_on_host

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <vector>
 
 #include "block.hpp"
 #include "counters.hpp"
@@ -55,14 +56,20 @@ void check_red_zones(std::uintptr_t at, std::size_t bytes) {
   std::abort();
 }
 
-cudaError_t copy(void* to, const void* from, std::size_t bytes) {
-  for (const void* p : {static_cast<const void*>(to), from}) {
+void check_copy(const void* to, const void* from, std::size_t bytes) {
+  for (const void* p : {to, from}) {
     if (bytes == 0 || !is_device_memory(p)) continue;
     if (const std::string wrong = device_range_error(p, bytes); !wrong.empty())
       throw Failure("a copy of " + std::to_string(bytes) + " bytes " + wrong);
   }
+}
+void copy(void* to, const void* from, std::size_t bytes) {
+  check_copy(to, from, bytes);
   std::memmove(to, from, bytes);
-  return cudaSuccess;
+}
+void check_memset(const void* memory, std::size_t bytes) {
+  if (const std::string wrong = device_range_error(memory, bytes); bytes != 0 && !wrong.empty())
+    throw Failure("setting " + std::to_string(bytes) + " bytes " + wrong);
 }
 
 }  // namespace
@@ -107,7 +114,7 @@ void reset_peak_device_memory() { heap().peak = heap().used; }
 using namespace cuda_on_host;
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
-  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  if (refused_while_capturing()) return cudaErrorStreamCaptureUnsupported;
   Heap& h = heap();
   const std::size_t rounded = (bytes + red_zone - 1) / red_zone * red_zone;
   if (rounded > h.limit - std::min(h.limit, h.used) ||
@@ -128,8 +135,9 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
-  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  if (refused_while_capturing()) return cudaErrorStreamCaptureUnsupported;
   ++counters().waits;
+  finish_late();
   Heap& h = heap();
   const auto found = h.live.find(reinterpret_cast<std::uintptr_t>(memory));
   if (found == h.live.end()) return cudaErrorInvalidValue;
@@ -173,19 +181,29 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  if (refused_while_capturing()) return cudaErrorStreamCaptureUnsupported;
   ++counters().waits;
-  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  if (!is_device_memory(to) || is_device_memory(from)) return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  if (kind != cudaMemcpyHostToDevice && kind != cudaMemcpyDefault) return cudaErrorInvalidValue;
+  check_copy(to, from, bytes);
+  counters().bytes_to_device += bytes;
+  const auto* const begin = static_cast<const unsigned char*>(from);
+  submit_late([to, source = std::vector<unsigned char>(begin, begin + bytes)] {  // it was read, and is on its way
+    std::memcpy(to, source.data(), source.size());
+  });
+  return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
   if (!is_device_memory(memory)) return cudaErrorInvalidValue;
   return submit(stream, [=] {
-    if (const std::string wrong = device_range_error(memory, bytes); bytes != 0 && !wrong.empty())
-      throw Failure("setting " + std::to_string(bytes) + " bytes " + wrong);
+    check_memset(memory, bytes);
     std::memset(memory, value, bytes);
   });
 }
 cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
-  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
-  return cudaMemsetAsync(memory, value, bytes);
+  if (refused_while_capturing()) return cudaErrorStreamCaptureUnsupported;
+  if (!is_device_memory(memory)) return cudaErrorInvalidValue;
+  check_memset(memory, bytes);
+  submit_late([=] { std::memset(memory, value, bytes); });
+  return cudaSuccess;
 }

@@ -25,5 +25,8 @@ void reset_peak_device_memory();
 
 /// Does `work` now, or records it while `stream` is captured.
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);
+/// Does `work` on the default stream when somebody waits for that, or after the next work of another stream.
+void submit_late(std::function<void()> work);
+void finish_late();
 
 }  // namespace cuda_on_host

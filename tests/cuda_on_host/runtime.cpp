@@ -19,6 +19,7 @@ struct CUgraph_st {
 struct CUgraphExec_st : CUgraph_st {};
 struct CUstream_st {
   CUgraph_st* capturing = nullptr;
+  bool invalid = false;  // the capture
 };
 struct CUevent_st {
   std::chrono::steady_clock::time_point time;
@@ -31,20 +32,33 @@ std::map<const void*, std::size_t>& shared_limits() {
   static std::map<const void*, std::size_t> limits;
   return limits;
 }
-int capturing = 0;  // streams
+std::vector<cudaStream_t> capturing;
+std::vector<std::function<void()>> late;
 }  // namespace
 
 Counters& counters() {
   static Counters counters;
   return counters;
 }
-bool any_stream_captured() { return capturing > 0; }
+bool refused_while_capturing() {
+  for (const cudaStream_t stream : capturing) stream->invalid = true;
+  return !capturing.empty();
+}
+
+void submit_late(std::function<void()> work) { late.push_back(std::move(work)); }
+void finish_late() {
+  for (const auto& work : std::exchange(late, {})) work();
+}
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
-  if (stream != nullptr && stream->capturing != nullptr) {
+  if (stream == nullptr) {
+    finish_late();
+    work();
+  } else if (stream->capturing != nullptr) {
     stream->capturing->work.push_back(std::move(work));
   } else {
     work();
+    finish_late();  // as late as can be: other streams do not wait for the default one
   }
   return cudaSuccess;
 }
@@ -79,6 +93,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
     default:
       return "cudaErrorInvalidValue";
   }
@@ -104,13 +120,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated on the host");
   return cudaSuccess;
 }
-// Whatever waits for work that is recorded, and so not started, is refused, as in CUDA.
+// Whatever waits for work that is recorded, and so not started, is refused, as in CUDA, and nothing can be captured then.
 static cudaError_t wait() {
-  if (any_stream_captured()) return cudaErrorStreamCaptureUnsupported;
+  if (refused_while_capturing()) return cudaErrorStreamCaptureUnsupported;
   ++counters().waits;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return wait(); }
+cudaError_t cudaDeviceSynchronize() {
+  finish_late();
+  return wait();
+}
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new CUstream_st;
@@ -120,7 +139,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return wait(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream == nullptr) finish_late();
+  return wait();
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   *status = stream->capturing != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
@@ -129,14 +151,17 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream == nullptr || stream->capturing != nullptr) return cudaErrorStreamCaptureUnsupported;
   stream->capturing = new CUgraph_st;
-  ++capturing;
+  stream->invalid = false;
+  capturing.push_back(stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (stream->capturing == nullptr) return cudaErrorInvalidValue;
   *graph = std::exchange(stream->capturing, nullptr);
-  --capturing;
-  return cudaSuccess;
+  std::erase(capturing, stream);
+  if (!stream->invalid) return cudaSuccess;
+  delete std::exchange(*graph, nullptr);
+  return cudaErrorStreamCaptureInvalidated;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   *executable = new CUgraphExec_st{*graph};

@@ -54,6 +54,7 @@ enum cudaError_t {
   cudaErrorInvalidConfiguration = 9,
   cudaErrorInvalidDevice = 101,
   cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 const char* cudaGetErrorString(cudaError_t error);
 const char* cudaGetErrorName(cudaError_t error);
@@ -77,7 +78,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total);
 
-/// Work of a stream is done when it is submitted; while a stream is captured it is recorded instead.
+/// Work of a stream is done when it is submitted; while a stream is captured it is recorded instead. But cudaMemcpy to the
+/// device and cudaMemset, which return before they are done, wait until somebody waits for them, or until another stream
+/// has gone on without.
 struct CUstream_st;
 struct CUevent_st;
 struct CUgraph_st;

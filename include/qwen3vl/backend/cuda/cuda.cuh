@@ -104,11 +104,13 @@ class Cuda {
       cuda::check(result, "allocating ", bytes, " bytes of device memory");
       return memory;
     }
-    /// Any bytes, to or from the host or within the device, after everything that was started. For tests and tools;
-    /// models use copy_to_host and copy_from_host.
+    /// Any bytes, to or from the host or within the device, after everything that was started, and done when it
+    /// returns: cudaMemcpy alone does not wait until bytes have reached the device, and our streams do not wait for it.
+    /// For tests and tools; models use copy_to_host and copy_from_host.
     static void copy(void* to, const void* from, std::size_t bytes) {
       cuda::check(cudaDeviceSynchronize(), "waiting for the device");
       cuda::check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying ", bytes, " bytes");
+      cuda::check(cudaStreamSynchronize(nullptr), "copying ", bytes, " bytes");
     }
     /// Waits for what uses it, as cudaFree does.
     static void deallocate(void* memory, std::size_t /*bytes*/) { static_cast<void>(cudaFree(memory)); }
