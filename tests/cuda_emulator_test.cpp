@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda_on_host/memory.hpp"
+#include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/instructions.cuh"
 #include "qwen3vl/backend/cuda/launch.cuh"
 #include "qwen3vl/backend/cuda/reduce.cuh"
@@ -15,6 +16,7 @@
 
 using namespace qwen3vl;
 using cuda::launch;
+using cuda::launch_early;
 using cuda::shared_memory;
 
 namespace kernels {  // not anonymous: messages name them
@@ -71,6 +73,10 @@ __global__ void not_written(int* y) { y[threadIdx.x] = shared_memory<Words>().va
 __global__ void beyond_shared(int*) { shared_memory<Words>().values[threadIdx.x + 64] = 1; }
 __global__ void fill(int* y, int count) {
   if (static_cast<int>(threadIdx.x) < count) y[threadIdx.x] = 7;
+}
+__global__ void in_turn(int* y, bool waits, int reads) {
+  if (waits) cuda::take_turn();
+  if (reads > 0) y[threadIdx.x] = 8;
 }
 __global__ void unaligned(int* y) { *reinterpret_cast<std::int64_t*>(y + 1) = 1; }
 template <int N, class T>
@@ -282,6 +288,19 @@ BOOST_AUTO_TEST_CASE(streams_do_not_wait_for_the_default_one) {
   launch(stream, kernels::fill, 1, 128, y.data, 128);
   BOOST_TEST(y.host()[5] == 7);
   cuda::check(cudaStreamDestroy(stream));
+}
+
+// A kernel that begins while the one before may still run waits before it touches anything.
+BOOST_AUTO_TEST_CASE(kernels_out_of_turn_are_found) {
+  Ints y(128);
+  Cuda cuda;
+  Context<Cuda> ctx(cuda);
+  launch_early(ctx, kernels::in_turn, 2, 64, y.data, true, 1);
+  BOOST_TEST(y.host()[5] == 8);
+  launch(ctx, kernels::in_turn, 2, 64, y.data, false, 1);
+  fails([&] { launch_early(ctx, kernels::in_turn, 2, 64, y.data, false, 1); },
+        {"kernels::in_turn", "writes device memory before its turn"});
+  fails([&] { launch_early(ctx, kernels::in_turn, 2, 64, y.data, false, 0); }, {"returns before its turn"});
 }
 
 BOOST_AUTO_TEST_CASE(divergent_barriers_are_found) {

@@ -100,6 +100,7 @@ void check_any(const void* address, std::size_t bytes, Access access) {
   if (is_device_memory(address)) {
     if (const std::string wrong = device_range_error(address, bytes); !wrong.empty())
       fail(verb(access) + " " + std::to_string(bytes) + " bytes " + wrong);
+    if (!running.thread->its_turn) fail(verb(access) + " device memory before its turn (take_turn)");
     return;
   }
   if (within(&__executable_start, &_end)) return;

@@ -67,6 +67,8 @@ void thread_main() {
   running.on_fiber = running.checking = true;
   enter_kernel(const_cast<void*>(running.call));
   running.checking = false;
+  if (running.early && !running.thread->its_turn)
+    fail("returns before its turn: a kernel of launch_early() begins with take_turn()");
   running.thread->state = Thread::State::finished;
   --running.live;
   yield();
@@ -156,6 +158,7 @@ void run_block() {
     Thread& t = running.threads[i];
     t.state = Thread::State::ready;
     t.copies.assign(1, {});
+    t.its_turn = !running.early;
     t.stack = new_fiber(stacks() + (i + 1) * stack_bytes, thread_main);
   }
   while (running.live > 0) {
@@ -224,13 +227,23 @@ const WarpSlots& exchange(const char* function, unsigned mask, const void* data,
   return running.warps[me.number / 32];
 }
 
-void run_kernel(const cudaLaunchConfig_t& config, const void* kernel, void (*enter)(void*), void* call,
+void take_turn() { running.thread->its_turn = true; }
+
+bool begins_early(const cudaLaunchConfig_t& config) {
+  for (unsigned i = 0; i < config.numAttrs; ++i)
+    if (config.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization)
+      return config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+  return false;
+}
+
+void run_kernel(const cudaLaunchConfig_t& config, bool early, const void* kernel, void (*enter)(void*), void* call,
                 std::size_t call_bytes) {
   const std::size_t threads = std::size_t{config.blockDim.x} * config.blockDim.y * config.blockDim.z;
   blockDim = config.blockDim;
   gridDim = config.gridDim;
   enter_kernel = enter;
   running.kernel = kernel;
+  running.early = early;
   running.call = call;
   running.call_bytes = call_bytes;
   running.shared_bytes = config.dynamicSmemBytes;

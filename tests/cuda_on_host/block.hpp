@@ -38,6 +38,7 @@ struct Thread {
   bool predicate = false;   // of __syncthreads_or and its kin
   unsigned mask = 0;        // of the warp function, and which one it is
   const char* function = nullptr;
+  bool its_turn = false;                             // whether it waited for the kernel before
   alignas(16) unsigned char slot[slot_bytes];        // what it gives
   std::vector<std::vector<PendingCopy>> copies{{}};  // committed groups, and the open one
 };
@@ -53,6 +54,7 @@ struct Running {
   bool checking = false;  // whether the code of a kernel runs, whose accesses are checked
   bool on_fiber = false;  // whether a thread's stack is in use
   const void* kernel = nullptr;
+  bool early = false;  // begins while the kernel before may still run
   uint3 block{};
   Thread* thread = nullptr;
   std::vector<Thread> threads;
@@ -90,8 +92,10 @@ class Pause {
   bool before_;
 };
 
-/// Runs every block of a launch.
-void run_kernel(const cudaLaunchConfig_t& config, const void* kernel, void (*enter)(void*), void* call,
+/// Whether a launch may begin before the kernel before it is done.
+bool begins_early(const cudaLaunchConfig_t& config);
+/// Runs every block of a launch. config.attrs is not looked at.
+void run_kernel(const cudaLaunchConfig_t& config, bool early, const void* kernel, void (*enter)(void*), void* call,
                 std::size_t call_bytes);
 
 /// A kernel's name for messages.

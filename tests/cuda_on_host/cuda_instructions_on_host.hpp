@@ -18,6 +18,7 @@ void multiply_tiles(float (&d)[4], const std::uint32_t (&a)[4], const std::uint3
 void begin_copy(void* to_shared, const void* from_global, std::size_t bytes, bool valid);
 void commit_copies();
 void wait_for_copies(int pending);
+void take_turn();
 
 }  // namespace cuda_on_host
 
@@ -63,6 +64,8 @@ inline float exp2_fast(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0.0f : y;  // NaN stays
 }
+inline void prefetch_l2(const void*) {}
+inline void take_turn() { cuda_on_host::take_turn(); }
 inline uint4 load_streaming(const void* from) { return *static_cast<const uint4*>(from); }
 
 }  // namespace qwen3vl::cuda

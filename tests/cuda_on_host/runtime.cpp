@@ -72,9 +72,8 @@ cudaError_t start_kernel(const cudaLaunchConfig_t& config, const void* kernel, v
       b.z == 0 || b.z > 64 || std::size_t{b.x} * b.y * b.z > 1024 || config.dynamicSmemBytes > shared)
     return cudaErrorInvalidConfiguration;
   if (config.stream == nullptr || config.stream->capturing == nullptr) ++counters().launches;
-  return submit(config.stream, [config, kernel, enter, call = std::move(call), call_bytes] {
-    run_kernel(config, kernel, enter, call.get(), call_bytes);
-  });
+  return submit(config.stream, [config, early = begins_early(config), kernel, enter, call = std::move(call),
+                                call_bytes] { run_kernel(config, early, kernel, enter, call.get(), call_bytes); });
 }
 
 }  // namespace cuda_on_host
@@ -120,7 +119,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated on the host");
   return cudaSuccess;
 }
-// Whatever waits for work that is recorded, and so not started, is refused, as in CUDA, and nothing can be captured then.
+// Whatever waits for work that is recorded, and so not started, is refused, as in CUDA, and nothing can be captured
+// then.
 static cudaError_t wait() {
   if (refused_while_capturing()) return cudaErrorStreamCaptureUnsupported;
   ++counters().waits;

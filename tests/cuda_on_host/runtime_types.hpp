@@ -78,9 +78,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total);
 
-/// Work of a stream is done when it is submitted; while a stream is captured it is recorded instead. But cudaMemcpy to the
-/// device and cudaMemset, which return before they are done, wait until somebody waits for them, or until another stream
-/// has gone on without.
+/// Work of a stream is done when it is submitted; while a stream is captured it is recorded instead. But cudaMemcpy to
+/// the device and cudaMemset, which return before they are done, wait until somebody waits for them, or until another
+/// stream has gone on without.
 struct CUstream_st;
 struct CUevent_st;
 struct CUgraph_st;
@@ -134,7 +134,13 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t cudaFuncGetName(const char** name, const void* kernel);
 
-struct cudaLaunchAttribute;
+enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int programmaticStreamSerializationAllowed;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   std::size_t dynamicSmemBytes = 0;

@@ -30,9 +30,11 @@ void tiled_attention(Context<Cuda>& ctx, const A* qkv, const Segments& segments,
       [&](const Pieces& pieces) {
         const dim3 grid(static_cast<unsigned>(pieces.tiles()), Keys::kv_heads);
         if constexpr (mma) {
-          launch<MmaShared<D>>(ctx, attention_mma_kernel<Keys, D>, grid, MmaTile::threads, qkv, pieces, keys, out);
+          launch_early<MmaShared<D>>(ctx, attention_mma_kernel<Keys, D>, grid, MmaTile::threads, qkv, pieces, keys,
+                                     out);
         } else {
-          launch<FmaShared<D>>(ctx, attention_fma_kernel<A, Keys, D>, grid, FmaTile::threads, qkv, pieces, keys, out);
+          launch_early<FmaShared<D>>(ctx, attention_fma_kernel<A, Keys, D>, grid, FmaTile::threads, qkv, pieces, keys,
+                                     out);
         }
       });
 }

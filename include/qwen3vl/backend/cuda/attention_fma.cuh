@@ -55,6 +55,7 @@ __global__ void __launch_bounds__(FmaTile::threads)
   constexpr int rows_each = FmaTile::rows_each, keys_each = FmaTile::keys_each;
   static_assert(D <= 256, "results are in registers");
   auto& shared = shared_memory<FmaShared<D>>();
+  take_turn();
   const RowBlock<Keys> block(pieces, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), FmaTile::rows, keys);
   const int x = static_cast<int>(threadIdx.x) % FmaTile::across;
   const int y = static_cast<int>(threadIdx.x) / FmaTile::across * rows_each;

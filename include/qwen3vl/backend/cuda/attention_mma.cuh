@@ -181,6 +181,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
   using T = typename Keys::value_type;
   using Shared = MmaShared<D>;
   auto& shared = shared_memory<Shared>();
+  take_turn();
   const RowBlock<Keys> block(pieces, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), MmaTile::rows, keys);
   const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
   const int g = lane / 4, j = lane % 4, warp_first = block.first + warp * MmaTile::warp_rows;

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "qwen3vl/backend/context.hpp"
+#include "qwen3vl/backend/cuda/instructions.cuh"
 #include "qwen3vl/backend/cuda/launch.cuh"
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
@@ -138,6 +139,14 @@ namespace cuda {
 template <class Shared = void, class... Parameters, class... Arguments>
 void launch(Context<Cuda>& ctx, void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments&&... arguments) {
   launch<Shared>(ctx.backend().stream(), kernel, grid, block, std::forward<Arguments>(arguments)...);
+}
+
+/// The same of a kernel that begins with take_turn(): its blocks may start while the kernel before still runs, and wait
+/// there, so that starting costs little (devices of compute capability 9.0 and later).
+template <class Shared = void, class... Parameters, class... Arguments>
+void launch_early(Context<Cuda>& ctx, void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments&&... arguments) {
+  detail::launch<Shared>(ctx.backend().architecture() >= 90, ctx.backend().stream(), kernel, grid, block,
+                         std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace cuda

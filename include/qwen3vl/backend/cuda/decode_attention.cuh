@@ -217,6 +217,7 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
   static_assert(H % K == 0 && H / K <= 8 * Tiles, "the heads of a group are rows of one block");
   constexpr int group = H / K, key_chunks = ceil_div(D, 32), chunks = DecodeState<D, Tiles>::chunks;
   auto& shared = shared_memory<DecodeShared<D, Tiles>>();
+  take_turn();
   const int piece = static_cast<int>(blockIdx.x) / K, kv = static_cast<int>(blockIdx.x) % K;
   const int run = static_cast<int>(blockIdx.y);
   const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -323,6 +324,7 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
     combine_runs_kernel(const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache, RunResults results,
                         bf16* out) {
   constexpr int group = H / K, per_lane = ceil_div(D, warp_size);
+  take_turn();
   const int piece = static_cast<int>(blockIdx.x) / K, kv = static_cast<int>(blockIdx.x) % K;
   const int row = static_cast<int>(blockIdx.y) * decode_warps + static_cast<int>(threadIdx.x) / warp_size;
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -374,16 +376,16 @@ void decode_attention(Context<Cuda>& ctx, const bf16* qkv, const Segments& segme
         const RunResults to{sums.data(), statistics.data(), runs, rows};
         const dim3 grid(static_cast<unsigned>(pieces.count * K), static_cast<unsigned>(runs));
         const auto run = [&]<int Tiles>(std::integral_constant<int, Tiles>) {
-          launch<DecodeShared<D, Tiles>>(ctx, decode_attention_kernel<T, H, K, D, Tiles>, grid,
-                                         decode_warps * warp_size, qkv, pieces, cache, to);
+          launch_early<DecodeShared<D, Tiles>>(ctx, decode_attention_kernel<T, H, K, D, Tiles>, grid,
+                                               decode_warps * warp_size, qkv, pieces, cache, to);
         };
         if constexpr (group <= 8) {
           if (rows <= 8) run(std::integral_constant<int, 1>{});
         }
         if (rows > 8) run(std::integral_constant<int, 2>{});
-        launch(ctx, combine_runs_kernel<T, H, K, D>,
-               dim3(static_cast<unsigned>(pieces.count * K), static_cast<unsigned>(ceil_div(rows, decode_warps))),
-               decode_warps * warp_size, pieces, cache, to, out);
+        launch_early(ctx, combine_runs_kernel<T, H, K, D>,
+                     dim3(static_cast<unsigned>(pieces.count * K), static_cast<unsigned>(ceil_div(rows, decode_warps))),
+                     decode_warps * warp_size, pieces, cache, to, out);
       });
 }
 

@@ -105,6 +105,7 @@ template <int Threads>
 __global__ void __launch_bounds__(Threads) advance_kernel(const __grid_constant__ Pieces pieces, std::int32_t* lengths,
                                                           std::int32_t* positions, std::int64_t tokens) {
   static_assert(Threads >= Pieces::most);
+  take_turn();
   const int piece = static_cast<int>(threadIdx.x);
   if (piece >= pieces.count) return;
   const int rows = pieces.rows[piece];
@@ -123,8 +124,8 @@ void advance(Context<Cuda>& ctx, const Segments& sequences, CudaKvCache<T, Layer
   cuda::for_each_pieces(
       sequences, [](index_t tokens) -> index_t { return tokens > 0 ? 1 : 0; },
       [&](const cuda::Pieces& pieces) {
-        cuda::launch(ctx, cuda::advance_kernel<cuda::advance_threads>, 1, cuda::advance_threads, pieces,
-                     cache.device_lengths(), positions.data(), positions.extent(1));
+        cuda::launch_early(ctx, cuda::advance_kernel<cuda::advance_threads>, 1, cuda::advance_threads, pieces,
+                           cache.device_lengths(), positions.data(), positions.extent(1));
       });
   cache.advanced();
 }

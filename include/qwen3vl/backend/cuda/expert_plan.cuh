@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(Warps* warp_size)
   static_assert(sizeof(ExpertPlanShared<E, Warps>) <= 227 * 1024, "so many experts need fewer warps");
   auto& shared = shared_memory<ExpertPlanShared<E, Warps>>();
   constexpr int threads = Warps * warp_size;
+  take_turn();
   const int thread = static_cast<int>(threadIdx.x), lane = thread % warp_size, warp = thread / warp_size;
   auto& counts = shared.counts[warp];
   const int share = ceil_div(ceil_div(slots, warp_size), Warps) * warp_size;  // whole rounds of 32 choices

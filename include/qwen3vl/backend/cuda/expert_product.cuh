@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::threads == 256 ? 2 : 
   constexpr int column_blocks = ceil_div(outputs, block_outputs), steps = ceil_div(K, Tiling::depth);
   constexpr int chunks = Tiling::chunks, threads = Tiling::threads;
   auto& shared = shared_memory<typename Tiling::template Shared<W>>();
+  take_turn();
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int first_output = block % column_blocks * block_outputs;
   const ExpertTile tile = plan.tile(block / column_blocks);
@@ -173,6 +174,7 @@ __global__ void __launch_bounds__(ExpertFmaTiling::threads)
   constexpr int outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   constexpr int column_blocks = ceil_div(outputs, block_outputs), depth = Tiling::depth;
   auto& shared = shared_memory<Tiling::Shared>();
+  take_turn();
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int first_output = block % column_blocks * block_outputs;
   const ExpertTile tile = plan.tile(block / column_blocks);

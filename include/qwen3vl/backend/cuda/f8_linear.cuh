@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(256) finish_f8_kernel(const float* z, const fl
   constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   constexpr int outputs = gated ? N / 2 : N, width = 8, row_vectors = outputs / width;
   static_assert(outputs % width == 0);
+  take_turn();
   const std::int64_t v = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (v >= vectors) return;
   const std::int64_t row = v / row_vectors;
@@ -83,9 +84,9 @@ void linear(Context<Cuda>& ctx, std::type_identity_t<View<const bf16, Cuda, dyna
   auto q = ctx.template scratch<f8_e4m3, dynamic, K>(padded);
   auto scales = ctx.template scratch<float, dynamic>(padded);
   auto z = ctx.template scratch<float, dynamic, N>(piece);
-  cuda::launch<cuda::BlockReduce<float, cuda::rounding_threads>>(ctx, cuda::round_activations_kernel<k>,
-                                                                 cuda::blocks_for(padded, 1), cuda::rounding_threads,
-                                                                 x.data(), rows, q.data(), scales.data());
+  cuda::launch_early<cuda::BlockReduce<float, cuda::rounding_threads>>(
+      ctx, cuda::round_activations_kernel<k>, cuda::blocks_for(padded, 1), cuda::rounding_threads, x.data(), rows,
+      q.data(), scales.data());
   Cuda& handle = ctx.backend();
   for (index_t first = 0; first < rows; first += piece) {
     const f8_e4m3* const part = q.data() + first * K;
@@ -96,8 +97,8 @@ void linear(Context<Cuda>& ctx, std::type_identity_t<View<const bf16, Cuda, dyna
                                 .alignment = cuda::common_alignment(part, weight.data(), z.data())};
     handle.gemm_plans().run(handle.blas(), handle.stream(), shape, part, weight.data(), nullptr, z.data());
     const std::int64_t vectors = std::min(piece, rows - first) * (Width / 8);
-    cuda::launch(ctx, cuda::finish_f8_kernel<E, Y, n>, cuda::blocks_for(vectors, 256), 256, z.data(),
-                 scales.data() + first, weight.scales(), bias.data(), y.data() + first * Width, vectors);
+    cuda::launch_early(ctx, cuda::finish_f8_kernel<E, Y, n>, cuda::blocks_for(vectors, 256), 256, z.data(),
+                       scales.data() + first, weight.scales(), bias.data(), y.data() + first * Width, vectors);
   }
 }
 

@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(rounding_threads)
     round_activations_kernel(const bf16* x, std::int64_t rows, f8_e4m3* q, float* scales) {
   static_assert(K % 16 == 0, "rows are read 16 bytes at a time and written in as many");
   constexpr int vectors = K / 8, each = ceil_div(vectors, rounding_threads);
+  take_turn();
   const std::int64_t row = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x);
   PackedBf16 packed[each];

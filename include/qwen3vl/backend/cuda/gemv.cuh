@@ -103,6 +103,9 @@ struct StreamedWeights<f8_e4m3> {
   }
 };
 
+/// The blocks that may be there before their turn: an H100 has 264 at once.
+inline constexpr int gemv_early_blocks = 320;
+
 /// Sums of each warp, [weight row][activation row].
 template <class Tiling>
 struct GemvShared {
@@ -136,6 +139,18 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     }
   const bool token_valid = g < tokens;
   const bf16* const token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K;
+
+  // What is multiplied first is on its way before this kernel's turn: no kernel writes weights.
+  if (static_cast<int>(blockIdx.x) < gemv_early_blocks && j == 0)
+#pragma unroll
+    for (int t = 0; t < Tiling::unroll; ++t)
+#pragma unroll
+      for (int tile = 0; tile < Tiling::tiles; ++tile)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          if (const int turn = warp + t * Tiling::warps; turn < Tiling::turns && valid[tile][half])
+            prefetch_l2(rows[tile][half] + turn * Tiling::turn);
+  take_turn();
 
   float sums[Tiling::tiles][2][4] = {};  // two chains of products
   const auto take = [&](auto count, int first_turn) {
@@ -209,6 +224,7 @@ __global__ void __launch_bounds__(gemv_fma_warps* warp_size)
     gemv_fma_kernel(const W* x, int tokens, const W* weight, const float* bias, Y* y) {
   constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   constexpr int outputs = gated ? N / 2 : N, width = vector_width<W, K>, vectors = K / width;
+  take_turn();
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   const int output = static_cast<int>(blockIdx.x) * gemv_fma_warps + static_cast<int>(threadIdx.x) / warp_size;
   if (output >= outputs) return;
@@ -254,17 +270,18 @@ void gemv(Context<Cuda>& ctx, const X* x, index_t tokens, const W* weight, const
   if (tokens == 0) return;
   if constexpr (rounded || (std::is_same_v<W, bf16> && K % 8 == 0)) {
     using Tiling = GemvTiling<N, K, E>;
-    launch<GemvShared<Tiling>>(ctx, gemv_mma_kernel<W, Y, N, K, E>, blocks_for(Tiling::outputs, Tiling::block_outputs),
-                               Tiling::warps * warp_size, x, tokens, weight, scales, bias, y);
+    launch_early<GemvShared<Tiling>>(ctx, gemv_mma_kernel<W, Y, N, K, E>,
+                                     blocks_for(Tiling::outputs, Tiling::block_outputs), Tiling::warps * warp_size, x,
+                                     tokens, weight, scales, bias, y);
   } else {
     const unsigned blocks = blocks_for(epilogue::width<E, N>, gemv_fma_warps);
     constexpr int threads = gemv_fma_warps * warp_size;
     if (tokens == 1) {
-      launch(ctx, gemv_fma_kernel<W, Y, N, K, E, 1>, blocks, threads, x, tokens, weight, bias, y);
+      launch_early(ctx, gemv_fma_kernel<W, Y, N, K, E, 1>, blocks, threads, x, tokens, weight, bias, y);
     } else if (tokens <= 4) {
-      launch(ctx, gemv_fma_kernel<W, Y, N, K, E, 4>, blocks, threads, x, tokens, weight, bias, y);
+      launch_early(ctx, gemv_fma_kernel<W, Y, N, K, E, 4>, blocks, threads, x, tokens, weight, bias, y);
     } else {
-      launch(ctx, gemv_fma_kernel<W, Y, N, K, E, gemv_tokens>, blocks, threads, x, tokens, weight, bias, y);
+      launch_early(ctx, gemv_fma_kernel<W, Y, N, K, E, gemv_tokens>, blocks, threads, x, tokens, weight, bias, y);
     }
   }
 }

@@ -94,6 +94,21 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
+/// Brings the 128 bytes around an address of device memory into the L2 cache, some time; no access of the kernel's.
+__device__ __forceinline__ void prefetch_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
+/// The first thing that a kernel of launch_early() does, in every thread: lets the stream's next kernel begin (as soon
+/// as all blocks have come here), then waits until the kernel before is done and what it wrote is there. Before it
+/// nothing of device memory may be read or written; prefetch_l2 may be used.
+__device__ __forceinline__ void take_turn() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /// Loads 16 bytes that are read once and never written during the kernel, past the L1 cache: weights, as they stream
 /// by.
 __device__ __forceinline__ uint4 load_streaming(const void* from) {

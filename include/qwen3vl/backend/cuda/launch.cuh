@@ -8,9 +8,10 @@
 ///     __global__ void __launch_bounds__(256) thing_kernel(const T* x, T* y, int rows) {
 ///       static_assert(...);                                       the contract: what the tiling needs of the sizes
 ///       auto& shared = shared_memory<ThingShared<T, D>>();
+///       take_turn();                                              waits for the kernel before; see launch_early()
 ///       ...
 ///     }
-///     launch<ThingShared<T, D>>(ctx, thing_kernel<T, D>, blocks, 256, x.data(), y.data(), rows);
+///     launch_early<ThingShared<T, D>>(ctx, thing_kernel<T, D>, blocks, 256, x.data(), y.data(), rows);
 ///
 /// The tests run the very same sources on the host (tests/cuda_on_host/), where every access of a kernel is checked.
 /// For that, kernels use no `__shared__` variables and no memcpy, copy by assignment, and give barriers no branches of
@@ -87,11 +88,12 @@ template <>
 inline constexpr std::size_t shared_bytes<void> = 0;
 }  // namespace detail
 
-/// Starts `kernel` on `stream` with shared memory for one `Shared` per block. A grid without blocks does nothing.
-template <class Shared = void, class... Parameters, class... Arguments>
-void launch(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments&&... arguments) {
+namespace detail {
+template <class Shared, class... Parameters, class... Arguments>
+void launch(bool early, cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "a kernel takes as many arguments as it has parameters");
-  constexpr std::size_t shared = detail::shared_bytes<Shared>;
+  constexpr std::size_t shared = shared_bytes<Shared>;
   static_assert(shared <= 227 * 1024, "no device gives a block more than 227 KiB of shared memory");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   const auto* const address = reinterpret_cast<const void*>(kernel);
@@ -107,7 +109,19 @@ void launch(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 
   config.blockDim = block;
   config.dynamicSmemBytes = shared;
   config.stream = stream;
+  cudaLaunchAttribute begin_early{};
+  begin_early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  begin_early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &begin_early;
+  config.numAttrs = early ? 1 : 0;
   complain(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...));
+}
+}  // namespace detail
+
+/// Starts `kernel` on `stream` with shared memory for one `Shared` per block. A grid without blocks does nothing.
+template <class Shared = void, class... Parameters, class... Arguments>
+void launch(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments&&... arguments) {
+  detail::launch<Shared>(false, stream, kernel, grid, block, std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace qwen3vl::cuda

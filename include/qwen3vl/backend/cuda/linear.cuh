@@ -27,6 +27,7 @@ __device__ __forceinline__ float silu(float z) { return z / (1.0f + __expf(-z));
 /// to[i] = from[i], each rounded once.
 template <class From, class To>
 __global__ void __launch_bounds__(256) convert_kernel(const From* from, To* to, std::int64_t count) {
+  take_turn();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (i < count) to[i] = static_cast<To>(static_cast<float>(from[i]));
 }
@@ -35,6 +36,7 @@ __global__ void __launch_bounds__(256) convert_kernel(const From* from, To* to, 
 template <class E, class T, int N>
 __global__ void __launch_bounds__(256) activate_kernel(const T* z, const float* bias, T* y, std::int64_t vectors) {
   constexpr int width = vector_width<T, N>;
+  take_turn();
   const std::int64_t v = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (v >= vectors) return;
   float values[width], b[width] = {};
@@ -49,6 +51,7 @@ __global__ void __launch_bounds__(256) activate_kernel(const T* z, const float* 
 template <class T, int N>
 __global__ void __launch_bounds__(256) swiglu_kernel(const T* z, const float* bias, T* y, std::int64_t vectors) {
   constexpr int outputs = N / 2, width = vector_width<T, outputs>, row_vectors = outputs / width;
+  take_turn();
   const std::int64_t v = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (v >= vectors) return;
   const std::int64_t row = v / row_vectors;
@@ -77,7 +80,7 @@ void gemm(Context<Cuda>& ctx, GemmShape shape, const operand_t<W>* x, const W* w
   const void* used_bias = bias;
   if constexpr (!std::is_same_v<Y, float>) {
     if (bias != nullptr) {
-      launch(ctx, convert_kernel<float, Y>, blocks_for(shape.n, 256), 256, bias, rounded.data(), shape.n);
+      launch_early(ctx, convert_kernel<float, Y>, blocks_for(shape.n, 256), 256, bias, rounded.data(), shape.n);
       used_bias = rounded.data();
     }
   }
@@ -109,13 +112,13 @@ void linear(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operand_t<
     auto z = ctx.template scratch<Y, dynamic, N>(rows);  // [rows, N]: gates, ups
     cuda::gemm(ctx, shape, x.data(), weight.data(), nullptr, z.data());
     const std::int64_t vectors = rows * (Width / cuda::vector_width<Y, Width>);
-    cuda::launch(ctx, cuda::swiglu_kernel<Y, N>, cuda::blocks_for(vectors, 256), 256, z.data(), bias.data(), y.data(),
-                 vectors);
+    cuda::launch_early(ctx, cuda::swiglu_kernel<Y, N>, cuda::blocks_for(vectors, 256), 256, z.data(), bias.data(),
+                       y.data(), vectors);
   } else if constexpr (std::is_same_v<E, epilogue::Gelu>) {
     cuda::gemm(ctx, shape, x.data(), weight.data(), nullptr, y.data());
     const std::int64_t vectors = rows * (N / cuda::vector_width<Y, N>);
-    cuda::launch(ctx, cuda::activate_kernel<E, Y, N>, cuda::blocks_for(vectors, 256), 256, y.data(), bias.data(),
-                 y.data(), vectors);
+    cuda::launch_early(ctx, cuda::activate_kernel<E, Y, N>, cuda::blocks_for(vectors, 256), 256, y.data(), bias.data(),
+                       y.data(), vectors);
   } else {
     shape.gelu_tanh = std::is_same_v<E, epilogue::GeluTanh>;
     shape.add = std::is_same_v<E, epilogue::Add>;

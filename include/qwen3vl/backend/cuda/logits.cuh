@@ -22,6 +22,7 @@ __global__ void __launch_bounds__(Threads)
     argmax_pieces_kernel(const float* logits, std::int64_t vocab, int pieces, unsigned long long* best) {
   using Reduce = BlockReduce<unsigned long long, Threads>;
   auto& reduce = shared_memory<Reduce>();
+  take_turn();
   const int block = static_cast<int>(blockIdx.x);
   const std::int64_t row = block / pieces, first = static_cast<std::int64_t>(block % pieces) * argmax_piece;
   const float* const scores = logits + row * vocab;
@@ -38,6 +39,7 @@ template <int Threads>
 __global__ void __launch_bounds__(Threads)
     argmax_rows_kernel(const unsigned long long* best, int pieces, std::int32_t* ids) {
   static_assert(Threads == warp_size);
+  take_turn();
   const std::int64_t row = blockIdx.x;
   unsigned long long mine = 0;
   for (int i = static_cast<int>(threadIdx.x); i < pieces; i += Threads) mine = Larger{}(mine, best[row * pieces + i]);
@@ -85,11 +87,11 @@ inline void argmax(Context<Cuda>& ctx, View<const float, Cuda, dynamic, dynamic>
   const index_t rows = logits.rows(), vocab = logits.extent(1);
   const index_t pieces = cuda::ceil_div(vocab, cuda::argmax_piece);
   auto best = ctx.scratch<unsigned long long, dynamic, dynamic>(rows, pieces);  // [rows, pieces]
-  cuda::launch<cuda::BlockReduce<unsigned long long, cuda::argmax_threads>>(
+  cuda::launch_early<cuda::BlockReduce<unsigned long long, cuda::argmax_threads>>(
       ctx, cuda::argmax_pieces_kernel<cuda::argmax_threads>, cuda::blocks_for(rows * pieces, 1), cuda::argmax_threads,
       logits.data(), vocab, pieces, best.data());
-  cuda::launch(ctx, cuda::argmax_rows_kernel<cuda::warp_size>, cuda::blocks_for(rows, 1), cuda::warp_size, best.data(),
-               pieces, ids.data());
+  cuda::launch_early(ctx, cuda::argmax_rows_kernel<cuda::warp_size>, cuda::blocks_for(rows, 1), cuda::warp_size,
+                     best.data(), pieces, ids.data());
 }
 
 /// See backend/ops.hpp.

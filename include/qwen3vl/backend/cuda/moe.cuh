@@ -20,6 +20,7 @@ template <class T, int D, int TopK>
 __global__ void __launch_bounds__(256)
     expert_sum_kernel(const T* z, ExpertPlan plan, const float* weights, T* y, std::int64_t vectors) {
   constexpr int width = vector_width<T, D>, row_vectors = D / width;
+  take_turn();
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (at >= vectors) return;
   const std::int64_t token = at / row_vectors;
@@ -61,14 +62,14 @@ void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const ExpertPlan&
   constexpr index_t outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   const unsigned blocks = blocks_for(tile_count * ceil_div(outputs, block_outputs), 1);
   if constexpr (std::is_same_v<Tiling, ExpertFmaTiling>) {
-    launch<typename Tiling::Shared>(ctx, expert_fma_kernel<W, gated, N, K, Choices>, blocks, Tiling::threads, x, plan,
-                                    w.data(), y);
+    launch_early<typename Tiling::Shared>(ctx, expert_fma_kernel<W, gated, N, K, Choices>, blocks, Tiling::threads, x,
+                                          plan, w.data(), y);
   } else {
     using Stored = std::remove_const_t<std::remove_pointer_t<decltype(w.data())>>;
     const float* scales = nullptr;
     if constexpr (std::is_same_v<W, fp8>) scales = w.scales();
-    launch<typename Tiling::template Shared<Stored>>(ctx, expert_mma_kernel<Tiling, Stored, gated, N, K, Choices>,
-                                                     blocks, Tiling::threads, x, plan, w.data(), scales, y);
+    launch_early<typename Tiling::template Shared<Stored>>(ctx, expert_mma_kernel<Tiling, Stored, gated, N, K, Choices>,
+                                                           blocks, Tiling::threads, x, plan, w.data(), scales, y);
   }
 }
 
@@ -76,8 +77,8 @@ void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const ExpertPlan&
 template <int E, int Warps>
 void plan_experts(Context<Cuda>& ctx, const std::int32_t* choices, index_t slots, int tile_rows,
                   std::int32_t* choice_of_slot, std::int32_t* slot_of_choice, ExpertTile* tiles, index_t tile_count) {
-  launch<ExpertPlanShared<E, Warps>>(ctx, expert_plan_kernel<E, Warps>, 1, Warps * warp_size, choices, slots, tile_rows,
-                                     choice_of_slot, slot_of_choice, tiles, tile_count);
+  launch_early<ExpertPlanShared<E, Warps>>(ctx, expert_plan_kernel<E, Warps>, 1, Warps * warp_size, choices, slots,
+                                           tile_rows, choice_of_slot, slot_of_choice, tiles, tile_count);
 }
 
 }  // namespace cuda
@@ -121,8 +122,8 @@ void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operan
     cuda::expert_product<Tiling, 0>(ctx, activated.data(), plan, down, tile_count, results.data());
   });
   const index_t vectors = x.rows() * (D / cuda::vector_width<T, D>);
-  cuda::launch(ctx, cuda::expert_sum_kernel<T, D, TopK>, cuda::blocks_for(vectors, 256), 256, results.data(), plan,
-               weights.data(), y.data(), vectors);
+  cuda::launch_early(ctx, cuda::expert_sum_kernel<T, D, TopK>, cuda::blocks_for(vectors, 256), 256, results.data(),
+                     plan, weights.data(), y.data(), vectors);
 }
 
 }  // namespace qwen3vl

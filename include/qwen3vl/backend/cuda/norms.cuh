@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(RowTiling<T, D>::threads)
   using Tiling = RowTiling<T, D>;
   constexpr int width = Tiling::width;
   auto& reduce = shared_memory<typename Tiling::Reduce>();
+  take_turn();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * D;
   float values[Tiling::per_thread][width];
   float squares = 0.0f;
@@ -67,6 +68,7 @@ __global__ void __launch_bounds__(RowTiling<T, D>::threads)
   using Tiling = RowTiling<T, D>;
   constexpr int width = Tiling::width;
   auto& shared = shared_memory<LayerNormShared<T, D>>();
+  take_turn();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * D;
   float values[Tiling::per_thread][width];
   float sum = 0.0f, squares = 0.0f;
@@ -99,8 +101,8 @@ template <class T, index_t D>
 void rms_norm(Context<Cuda>& ctx, std::type_identity_t<View<const T, Cuda, dynamic, D>> x,
               View<const float, Cuda, D> weight, float eps, View<T, Cuda, dynamic, D> y) {
   using Tiling = cuda::RowTiling<T, D>;
-  cuda::launch<typename Tiling::Reduce>(ctx, cuda::rms_norm_kernel<T, D>, cuda::blocks_for(x.rows(), 1),
-                                        Tiling::threads, x.data(), weight.data(), eps, y.data());
+  cuda::launch_early<typename Tiling::Reduce>(ctx, cuda::rms_norm_kernel<T, D>, cuda::blocks_for(x.rows(), 1),
+                                              Tiling::threads, x.data(), weight.data(), eps, y.data());
 }
 
 /// See backend/ops.hpp.
@@ -108,9 +110,9 @@ template <class T, index_t D>
 void layer_norm(Context<Cuda>& ctx, std::type_identity_t<View<const T, Cuda, dynamic, D>> x,
                 View<const float, Cuda, D> weight, View<const float, Cuda, D> bias, float eps,
                 View<T, Cuda, dynamic, D> y) {
-  cuda::launch<cuda::LayerNormShared<T, D>>(ctx, cuda::layer_norm_kernel<T, D>, cuda::blocks_for(x.rows(), 1),
-                                            cuda::RowTiling<T, D>::threads, x.data(), weight.data(), bias.data(), eps,
-                                            y.data());
+  cuda::launch_early<cuda::LayerNormShared<T, D>>(ctx, cuda::layer_norm_kernel<T, D>, cuda::blocks_for(x.rows(), 1),
+                                                  cuda::RowTiling<T, D>::threads, x.data(), weight.data(), bias.data(),
+                                                  eps, y.data());
 }
 
 }  // namespace qwen3vl

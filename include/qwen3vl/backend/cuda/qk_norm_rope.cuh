@@ -31,6 +31,7 @@ __global__ void __launch_bounds__(rope_heads* warp_size)
   constexpr int width = half % 2 == 0 ? 2 : 1;  // neighbours of a lane
   constexpr int vectors = half / width;         // of half a head
   constexpr int per_lane = ceil_div(vectors, warp_size);
+  take_turn();
   const int tile = static_cast<int>(blockIdx.x) / groups;
   const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
   const int head = static_cast<int>(blockIdx.x) % groups * rope_heads + warp;
@@ -100,7 +101,7 @@ void qk_norm_rope(Context<Cuda>& ctx, View<A, Cuda, dynamic, (H + 2 * K) * D> qk
   cuda::for_each_pieces(
       segments, [](index_t rows) { return rows; },
       [&](const cuda::Pieces& pieces) {
-        cuda::launch(
+        cuda::launch_early(
             ctx, cuda::qk_norm_rope_kernel<A, T, static_cast<int>(H), static_cast<int>(K), static_cast<int>(D)>,
             cuda::blocks_for(static_cast<std::int64_t>(pieces.tiles()) * groups, 1), cuda::rope_heads * cuda::warp_size,
             qkv.data(), q_norm.data(), k_norm.data(), eps, cos.data(), sin.data(), pieces, device_cache);

@@ -21,6 +21,7 @@ __global__ void __launch_bounds__(rope_threads)
                        std::int64_t tokens) {
   static_assert(S0 > 0 && S1 >= 0 && S2 >= 0);
   constexpr int frequencies = S0 + S1 + S2;
+  take_turn();
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * rope_threads + threadIdx.x;
   if (at >= tokens * frequencies) return;
   const std::int64_t token = at / frequencies;
@@ -42,6 +43,7 @@ __global__ void __launch_bounds__(rope_threads)
     rotate_qk_kernel(T* qkv, const float* cos, const float* sin, std::int64_t vectors) {
   static_assert(H > 0 && D > 0 && D % 2 == 0, "a head is made of pairs");
   constexpr int half = D / 2, width = vector_width<T, half>, per_head = half / width, per_token = 2 * H * per_head;
+  take_turn();
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * rope_threads + threadIdx.x;
   if (at >= vectors) return;
   const std::int64_t token = at / per_token;
@@ -72,8 +74,9 @@ void rope_tables(Context<Cuda>& ctx, View<const std::int32_t, Cuda, 3, dynamic> 
                  std::type_identity_t<View<float, Cuda, dynamic, S0 + S1 + S2>> cos,
                  std::type_identity_t<View<float, Cuda, dynamic, S0 + S1 + S2>> sin) {
   const index_t tokens = position_ids.extent(1);
-  cuda::launch(ctx, cuda::rope_tables_kernel<S0, S1, S2>, cuda::blocks_for(tokens * (S0 + S1 + S2), cuda::rope_threads),
-               cuda::rope_threads, position_ids.data(), inv_freq.data(), scaling, cos.data(), sin.data(), tokens);
+  cuda::launch_early(ctx, cuda::rope_tables_kernel<S0, S1, S2>,
+                     cuda::blocks_for(tokens * (S0 + S1 + S2), cuda::rope_threads), cuda::rope_threads,
+                     position_ids.data(), inv_freq.data(), scaling, cos.data(), sin.data(), tokens);
 }
 
 /// See backend/ops.hpp.
@@ -81,8 +84,8 @@ template <index_t H, index_t D, class T>
 void rotate_qk(Context<Cuda>& ctx, View<T, Cuda, dynamic, 3 * H * D> qkv, View<const float, Cuda, dynamic, D / 2> cos,
                View<const float, Cuda, dynamic, D / 2> sin) {
   const index_t vectors = qkv.rows() * (H * D / cuda::vector_width<T, D / 2>);
-  cuda::launch(ctx, cuda::rotate_qk_kernel<T, H, D>, cuda::blocks_for(vectors, cuda::rope_threads), cuda::rope_threads,
-               qkv.data(), cos.data(), sin.data(), vectors);
+  cuda::launch_early(ctx, cuda::rotate_qk_kernel<T, H, D>, cuda::blocks_for(vectors, cuda::rope_threads),
+                     cuda::rope_threads, qkv.data(), cos.data(), sin.data(), vectors);
 }
 
 }  // namespace qwen3vl

@@ -24,6 +24,7 @@ __global__ void __launch_bounds__(router_threads)
   static_assert(TopK <= warp_size, "a lane holds each of the chosen experts");
   static_assert(E <= 32 * warp_size, "the logits of a token do not fit a warp's registers");
   constexpr int per_lane = ceil_div(E, warp_size);
+  take_turn();
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   const std::int64_t token =
       static_cast<std::int64_t>(blockIdx.x) * (router_threads / warp_size) + static_cast<int>(threadIdx.x) / warp_size;
@@ -63,9 +64,9 @@ __global__ void __launch_bounds__(router_threads)
 template <index_t E, index_t TopK, class T>
 void route(Context<Cuda>& ctx, View<T, Cuda, dynamic, E> logits, View<std::int32_t, Cuda, dynamic, TopK> experts,
            View<float, Cuda, dynamic, TopK> weights) {
-  cuda::launch(ctx, cuda::route_kernel<std::remove_const_t<T>, E, TopK>,
-               cuda::blocks_for(logits.rows(), cuda::router_threads / cuda::warp_size), cuda::router_threads,
-               logits.data(), experts.data(), weights.data(), logits.rows());
+  cuda::launch_early(ctx, cuda::route_kernel<std::remove_const_t<T>, E, TopK>,
+                     cuda::blocks_for(logits.rows(), cuda::router_threads / cuda::warp_size), cuda::router_threads,
+                     logits.data(), experts.data(), weights.data(), logits.rows());
 }
 
 }  // namespace qwen3vl

@@ -19,6 +19,7 @@ inline constexpr int row_threads = 128;
 template <class From, class To, int width, bool add>
 __global__ void __launch_bounds__(row_threads) rows_kernel(const From* from, const std::int32_t* from_index, To* to,
                                                            const std::int32_t* to_index, std::int64_t columns) {
+  take_turn();
   const std::int64_t row = blockIdx.x;
   const From* const source = from + (from_index != nullptr ? from_index[row] : row) * columns;
   To* const target = to + (to_index != nullptr ? to_index[row] : row) * columns;
@@ -39,6 +40,7 @@ __global__ void __launch_bounds__(row_threads) rows_kernel(const From* from, con
 template <class T>
 __global__ void __launch_bounds__(row_threads)
     f8_rows_kernel(const f8_e4m3* table, const float* scales, const std::int32_t* ids, T* y, std::int64_t columns) {
+  take_turn();
   const std::int64_t row = blockIdx.x, from = ids[row];
   const float scale = scales[from];
   for (std::int64_t c = threadIdx.x * 8; c < columns; c += row_threads * 8) {
@@ -54,6 +56,7 @@ __global__ void __launch_bounds__(row_threads)
 template <class T, int width>
 __global__ void __launch_bounds__(row_threads) interpolate_kernel(const float* table, const std::int32_t* indices,
                                                                   const float* weights, T* y, std::int64_t columns) {
+  take_turn();
   const std::int64_t row = blockIdx.x;
   const float* corners[4];
   float w[4];
@@ -90,8 +93,8 @@ void move_rows(Context<Cuda>& ctx, std::int64_t rows, const From* from, const st
                const std::int32_t* to_index, std::int64_t columns) {
   using Narrow = std::conditional_t<(sizeof(From) < sizeof(To)), From, To>;
   with_row_width<Narrow>(columns, [&](auto width) {
-    launch(ctx, rows_kernel<From, To, decltype(width)::value, add>, blocks_for(rows, 1), row_threads, from, from_index,
-           to, to_index, columns);
+    launch_early(ctx, rows_kernel<From, To, decltype(width)::value, add>, blocks_for(rows, 1), row_threads, from,
+                 from_index, to, to_index, columns);
   });
 }
 
@@ -108,8 +111,8 @@ void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
 template <index_t N, index_t K, class T>
 void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
                const CudaMatrix<fp8, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
-  cuda::launch(ctx, cuda::f8_rows_kernel<T>, cuda::blocks_for(ids.rows(), 1), cuda::row_threads, table.data(),
-               table.scales(), ids.data(), y.data(), K);
+  cuda::launch_early(ctx, cuda::f8_rows_kernel<T>, cuda::blocks_for(ids.rows(), 1), cuda::row_threads, table.data(),
+                     table.scales(), ids.data(), y.data(), K);
 }
 
 template <class T, index_t C>
@@ -117,8 +120,8 @@ void interpolate_add(Context<Cuda>& ctx, std::type_identity_t<View<const float, 
                      View<const std::int32_t, Cuda, dynamic, 4> indices, View<const float, Cuda, dynamic, 4> weights,
                      View<T, Cuda, dynamic, C> y) {
   cuda::with_row_width<T>(y.extent(1), [&](auto width) {
-    cuda::launch(ctx, cuda::interpolate_kernel<T, decltype(width)::value>, cuda::blocks_for(y.rows(), 1),
-                 cuda::row_threads, table.data(), indices.data(), weights.data(), y.data(), y.extent(1));
+    cuda::launch_early(ctx, cuda::interpolate_kernel<T, decltype(width)::value>, cuda::blocks_for(y.rows(), 1),
+                       cuda::row_threads, table.data(), indices.data(), weights.data(), y.data(), y.extent(1));
   });
 }
 

@@ -90,6 +90,7 @@ __global__ void __launch_bounds__(Threads)
     sample_kernel(const float* logits, std::int64_t vocab, const SamplingSettings* settings, const double* uniforms,
                   std::int32_t* ids) {
   auto& shared = shared_memory<SamplingShared<Threads>>();
+  take_turn();
   const int thread = static_cast<int>(threadIdx.x);
   const std::int64_t block = blockIdx.x;
   const SamplingSettings set = settings[block];
@@ -185,9 +186,9 @@ inline void sample(Context<Cuda>& ctx, View<const float, Cuda, dynamic, dynamic>
   const index_t vocab = logits.extent(1);
   if (vocab > largest_sampled_vocab)
     fail("sampling on the device is for at most ", largest_sampled_vocab, " tokens, not ", vocab);
-  cuda::launch<cuda::SamplingShared<threads>>(ctx, cuda::sample_kernel<threads>, cuda::blocks_for(logits.rows(), 1),
-                                              threads, logits.data(), vocab, settings.data(), uniforms.data(),
-                                              ids.data());
+  cuda::launch_early<cuda::SamplingShared<threads>>(ctx, cuda::sample_kernel<threads>,
+                                                    cuda::blocks_for(logits.rows(), 1), threads, logits.data(), vocab,
+                                                    settings.data(), uniforms.data(), ids.data());
 }
 
 }  // namespace qwen3vl
