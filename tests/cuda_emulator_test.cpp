@@ -153,6 +153,7 @@ struct Ints {
   explicit Ints(std::size_t n) : count(n) {
     cuda::check(cudaMalloc(reinterpret_cast<void**>(&data), n * sizeof(int)));
     cuda::check(cudaMemset(data, 0, n * sizeof(int)));
+    cuda::check(cudaStreamSynchronize(nullptr));
   }
   ~Ints() { static_cast<void>(cudaFree(data)); }
   std::vector<int> host() const {

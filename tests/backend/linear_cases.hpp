@@ -30,7 +30,8 @@ struct LinearOperands {
   bool gated;
   double (*activate)(double z);  // where not gated
   std::vector<double> (*activation_error)(const float* x, index_t count);
-  double rounding_a;  // of activations that are kept
+  double rounding_a;    // of activations that are kept
+  double sum_rounding;  // of the sums, relative to sum |x w|
 };
 
 /// The bound of a sum is (K + 8) eps sum |x w|, the worst case of any order of summation, plus a few units in the last
@@ -53,8 +54,8 @@ inline void linear_reference(const LinearOperands& of, std::vector<double>& expe
         norm += std::abs(term);
       }
       z[static_cast<std::size_t>(n)] = sum;
-      error[static_cast<std::size_t>(n)] = static_cast<double>(k_count + 8) * epsilon * norm + rounding +
-                                           of.rounding_a * (std::abs(sum) + (of.bias ? 1.0 : 0.0));
+      error[static_cast<std::size_t>(n)] = (static_cast<double>(k_count + 8) * epsilon + of.sum_rounding) * norm +
+                                           rounding + of.rounding_a * (std::abs(sum) + (of.bias ? 1.0 : 0.0));
     }
     for (index_t n = 0; n < width; ++n) {
       const auto i = static_cast<std::size_t>(n);
@@ -125,7 +126,8 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
                     .gated = gated,
                     .activate = [](double z) { return activate(z, E{}); },
                     .activation_error = &activation_error<W, float>,
-                    .rounding_a = rounding_of<A>},
+                    .rounding_a = rounding_of<A>,
+                    .sum_rounding = sum_rounding<W>(rows)},
                    expected, bound);
   check(ctx, output, expected, bound, what);
 }

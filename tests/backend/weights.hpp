@@ -83,6 +83,18 @@ std::vector<float> as_multiplied(const std::vector<float>& x, index_t rows, inde
   return std::is_same_v<W, fp8> && rows > 8 ? rounded_rows(x, count) : x;
 }
 
+/// What sums may lose, of sum |x w|. Hopper's tensor cores keep 14 bits of the sum of some 32 products of e4m3
+/// (DeepSeek-V3's report, section 3.3.2, and seen on an H100); the reference that stands in for cuBLASLt loses nothing.
+template <class W>
+double sum_rounding(index_t rows) {
+#if defined(QWEN3VL_CUDA_ON_HOST)
+  static_cast<void>(rows);
+  return 0.0;
+#else
+  return std::is_same_v<W, fp8> && rows > 8 ? 0x1p-13 : 0.0;
+#endif
+}
+
 /// How far an activation of this row may be off when it meets weights of type W: for bf16_dot 2^-8 of itself. For
 /// blocks, backend/ops.hpp allows 2^-16 of the largest and 2^-10 of the mean magnitude of its 256 columns (the last
 /// ones may be fewer; the mean is of 256), and a few units in the last place.
