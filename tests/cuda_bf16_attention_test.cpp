@@ -50,7 +50,7 @@ BOOST_FIXTURE_TEST_CASE(causal, OnDevice) {
   operations::causal_case<Cuda, 3, 1, 6, bf16, bf16>(ctx, {{1, 1}, {40, 1}});
 }
 
-// Around the ends of runs (256 keys) and pages; sequences so long that runs are longer; sequences alone.
+// Around the ends of runs (a page, then several) and pages; sequences so long that runs are longer; sequences alone.
 BOOST_FIXTURE_TEST_CASE(long_caches, OnDevice) {
   operations::long_cache_case<Cuda, 4, 2, 128, bf16, bf16>(ctx, {255, 0, 513, 63, 254}, {1, 1, 2, 40, 2}, true);
   operations::long_cache_case<Cuda, 2, 1, 8, bf16, bf16>(ctx, {16384, 300, 16383}, {1, 3, 1}, true);

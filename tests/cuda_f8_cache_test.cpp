@@ -27,7 +27,7 @@ BOOST_FIXTURE_TEST_CASE(causal, OnDevice) {
   operations::causal_case<Cuda, 3, 1, 6, f8_e4m3, bf16>(ctx, {{1, 1}, {40, 1}});
   operations::causal_case<Cuda, 4, 2, 32, f8_e4m3, float>(ctx, {{40, 5}, {1, 1}});  // activations of f32
 }
-// Around the ends of runs (256 keys) and pages.
+// Around the ends of runs (a page, then several) and pages.
 BOOST_FIXTURE_TEST_CASE(long_caches, OnDevice) {
   operations::long_cache_case<Cuda, 4, 2, 128, f8_e4m3, bf16>(ctx, {255, 0, 513, 63}, {1, 1, 2, 9}, true);
   operations::long_cache_case<Cuda, 2, 1, 8, f8_e4m3, bf16>(ctx, {300, 255}, {3, 1}, true);

@@ -12,6 +12,10 @@
 /// Copies run beside the products, K and V in turn:
 ///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | ...
 /// With heads of 128, 68 KiB of shared memory: two blocks on a multiprocessor, one computing while the other waits.
+/// Narrow heads (up to 80: vision) have registers for three blocks if S is of 32 keys at a time; K(t) is then needed
+/// longer, and K(t + 1) goes into a second buffer. Exponentials take as long as products there, so that three blocks
+/// are what keeps both busy (1024x768: 384 blocks, all there at once on an H100).
+/// O is multiplied by exp(old maximum - new) only where a row of the warp has a new maximum: seldom after a few tiles.
 /// Keys and values of e4m3 are copied into the second half of the 16 bytes that their eight numbers take as bf16; who
 /// copied them widens them in place when they are there.
 /// Rows in shared memory are 16 bytes longer than 16-number steps need: eight rows of a tile lie in different banks.
@@ -36,11 +40,19 @@ struct MmaTile {
   static constexpr int keys = page_tokens, key_tiles = keys / 8;
 };
 
+/// How heads of D are computed.
+template <int D>
+struct MmaHead {
+  static constexpr int blocks = D <= 80 ? 3 : 2;                ///< on a multiprocessor
+  static constexpr int parts = 2;                 ///< of a tile of keys, one after another in registers
+  static constexpr int key_tiles = MmaTile::key_tiles / parts;  ///< of a part
+};
+
 template <int D>
 struct MmaShared {
   static constexpr int padded = ceil_div(D, 16) * 16, stride = padded + 8;
   alignas(16) bf16 q[MmaTile::rows][stride];
-  alignas(16) bf16 k[MmaTile::keys][stride];
+  alignas(16) bf16 k[MmaHead<D>::parts][MmaTile::keys][stride];
   alignas(16) bf16 v[MmaTile::keys][stride];
 };
 
@@ -79,15 +91,17 @@ __device__ __forceinline__ void widen_tile(bf16 (&tile)[MmaTile::keys][Stride]) 
     });
 }
 
-/// S = Q K^T for a warp's rows, all keys of the tile.
-template <int D>
-__device__ __forceinline__ void score_tile(const MmaShared<D>& shared,
-                                           float (&scores)[MmaTile::row_tiles][MmaTile::key_tiles][4], int warp,
-                                           int lane) {
+/// S = Q K^T for a warp's rows and a part of the keys of the tile.
+template <int D, int Stride>
+__device__ __forceinline__ void score_tile(const MmaShared<D>& shared, const bf16 (&keys)[MmaTile::keys][Stride],
+                                           int part, float (&scores)[MmaTile::row_tiles][MmaHead<D>::key_tiles][4],
+                                           int warp, int lane) {
+  constexpr int key_tiles = MmaHead<D>::key_tiles;
+  const int first_key = part * key_tiles * 8;
 #pragma unroll
   for (int m = 0; m < MmaTile::row_tiles; ++m)
 #pragma unroll
-    for (int n = 0; n < MmaTile::key_tiles; ++n)
+    for (int n = 0; n < key_tiles; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) scores[m][n][e] = 0.0f;
   const int row = lane % 8, tile = lane / 8;
@@ -98,9 +112,9 @@ __device__ __forceinline__ void score_tile(const MmaShared<D>& shared,
     for (int m = 0; m < MmaTile::row_tiles; ++m)
       ldmatrix_x4(q[m], &shared.q[warp * MmaTile::warp_rows + 16 * m + tile % 2 * 8 + row][16 * step + tile / 2 * 8]);
 #pragma unroll
-    for (int pair = 0; pair < MmaTile::key_tiles / 2; ++pair) {
+    for (int pair = 0; pair < key_tiles / 2; ++pair) {
       std::uint32_t k[4];
-      ldmatrix_x4(k, &shared.k[16 * pair + tile / 2 * 8 + row][16 * step + tile % 2 * 8]);
+      ldmatrix_x4(k, &keys[first_key + 16 * pair + tile / 2 * 8 + row][16 * step + tile % 2 * 8]);
 #pragma unroll
       for (int m = 0; m < MmaTile::row_tiles; ++m) {
         mma_bf16_16x8x16(scores[m][2 * pair], q[m], {k[0], k[1]});
@@ -110,14 +124,15 @@ __device__ __forceinline__ void score_tile(const MmaShared<D>& shared,
   }
 }
 
-/// O += P V for a warp's rows.
+/// O += P V for a warp's rows and a part of the keys of the tile.
 template <int D>
-__device__ __forceinline__ void add_values(const MmaShared<D>& shared,
-                                           const float (&weights)[MmaTile::row_tiles][MmaTile::key_tiles][4],
+__device__ __forceinline__ void add_values(const MmaShared<D>& shared, int part,
+                                           const float (&weights)[MmaTile::row_tiles][MmaHead<D>::key_tiles][4],
                                            float (&out)[MmaTile::row_tiles][D / 8][4], int lane) {
+  const int first_key = part * MmaHead<D>::key_tiles * 8;
   const int row = lane % 8, tile = lane / 8;
 #pragma unroll
-  for (int step = 0; step < MmaTile::keys / 16; ++step) {
+  for (int step = 0; step < MmaHead<D>::key_tiles / 2; ++step) {
     std::uint32_t p[MmaTile::row_tiles][4];
 #pragma unroll
     for (int m = 0; m < MmaTile::row_tiles; ++m) {
@@ -130,7 +145,7 @@ __device__ __forceinline__ void add_values(const MmaShared<D>& shared,
 #pragma unroll
     for (int pair = 0; pair < MmaShared<D>::padded / 16; ++pair) {
       std::uint32_t v[4];
-      ldmatrix_x4_trans(v, &shared.v[16 * step + tile % 2 * 8 + row][16 * pair + tile / 2 * 8]);
+      ldmatrix_x4_trans(v, &shared.v[first_key + 16 * step + tile % 2 * 8 + row][16 * pair + tile / 2 * 8]);
 #pragma unroll
       for (int m = 0; m < MmaTile::row_tiles; ++m) {
         mma_bf16_16x8x16(out[m][2 * pair], p[m], {v[0], v[1]});
@@ -175,11 +190,12 @@ __device__ __forceinline__ void add_special_values(MmaShared<D>& shared, float (
 
 /// Grid: tiles of all pieces, and key heads.
 template <class Keys, int D>
-__global__ void __launch_bounds__(MmaTile::threads, 2)
+__global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
     attention_mma_kernel(const bf16* qkv, const __grid_constant__ Pieces pieces, Keys keys, bf16* out) {
   static_assert(D % 8 == 0 && D <= 128, "rows are copied 16 bytes at a time, and results stay in registers");
   using T = typename Keys::value_type;
   using Shared = MmaShared<D>;
+  constexpr int parts = MmaHead<D>::parts, key_tiles = MmaHead<D>::key_tiles;
   auto& shared = shared_memory<Shared>();
   take_turn();
   const RowBlock<Keys> block(pieces, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), MmaTile::rows, keys);
@@ -193,7 +209,8 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
     for (int row = static_cast<int>(threadIdx.x); row < MmaTile::rows; row += MmaTile::threads) {
       store_vector(reinterpret_cast<std::uint32_t*>(&shared.q[row][D]), zeros);
       if (row >= MmaTile::keys) continue;
-      store_vector(reinterpret_cast<std::uint32_t*>(&shared.k[row][D]), zeros);
+#pragma unroll
+      for (auto& keys_buffer : shared.k) store_vector(reinterpret_cast<std::uint32_t*>(&keys_buffer[row][D]), zeros);
       store_vector(reinterpret_cast<std::uint32_t*>(&shared.v[row][D]), zeros);
     }
   }
@@ -203,7 +220,7 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
   });
   const int tiles = block.key_tiles(MmaTile::rows);
   const auto begin_keys = [&](int tile) {
-    begin_tile<D>(shared.k, keys.keys(block.segment, block.first_token, tile, block.kv), Keys::stride,
+    begin_tile<D>(shared.k[tile % parts], keys.keys(block.segment, block.first_token, tile, block.kv), Keys::stride,
                   block.total - tile * MmaTile::keys);
     cp_async_commit();
   };
@@ -228,75 +245,96 @@ __global__ void __launch_bounds__(MmaTile::threads, 2)
   const int seen_by_all = block.limit(block.first);
 
   for (int tile = 0; tile < tiles; ++tile) {
-    const int first_key = tile * MmaTile::keys;
-    const bool masked = first_key + MmaTile::keys > seen_by_all;
+    const bool masked = (tile + 1) * MmaTile::keys > seen_by_all;
+    auto& tile_keys = shared.k[tile % parts];
     cp_async_wait<0>();
-    widen_tile<D, T>(shared.k);
-    __syncthreads();  // K(tile) is there, and V is done with
+    widen_tile<D, T>(tile_keys);
+    __syncthreads();  // K(tile) is there, and V and the other keys are done with
     begin_tile<D>(shared.v, keys.values(block.segment, block.first_token, tile, block.kv), Keys::stride,
-                  block.total - first_key);
+                  block.total - tile * MmaTile::keys);
     cp_async_commit();
-    float scores[MmaTile::row_tiles][MmaTile::key_tiles][4];
-    if (active) score_tile<D>(shared, scores, warp, lane);
-    cp_async_wait<0>();
-    widen_tile<D, T>(shared.v);
-    bool special = false;
-    if (Keys::causal && masked)  // this thread's own copies
-      for_chunks<MmaTile::keys, D>([&](int row, int d) {
-        special |= has_special(load_vector<4>(reinterpret_cast<const std::uint32_t*>(&shared.v[row][d])));
-      });
-    special = __syncthreads_or(special ? 1 : 0) != 0;  // V(tile) is there, and K is done with
-    if (tile + 1 < tiles) begin_keys(tile + 1);
-
-    if (masked)
-#pragma unroll
-      for (int m = 0; m < MmaTile::row_tiles; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int seen = limit(m, half) - first_key - 2 * j;
-#pragma unroll
-          for (int n = 0; n < MmaTile::key_tiles; ++n)
-#pragma unroll
-            for (int e = 0; e < 2; ++e)
-              if (8 * n + e >= seen) scores[m][n][2 * half + e] = -INFINITY;
-        }
-    if (active) {
-#pragma unroll
-      for (int m = 0; m < MmaTile::row_tiles; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float highest = maxima[m][half];
-#pragma unroll
-          for (int n = 0; n < MmaTile::key_tiles; ++n)
-#pragma unroll
-            for (int e = 0; e < 2; ++e) highest = fmaxf(highest, scores[m][n][2 * half + e]);
-          highest = warp_max<4>(highest);
-          const float base = highest == -INFINITY ? 0.0f : highest * scale;  // a row that sees nothing
-          const float shrink = exp2_fast(maxima[m][half] * scale - base);
-          float total = 0.0f;
-#pragma unroll
-          for (int n = 0; n < MmaTile::key_tiles; ++n)
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-              float& score = scores[m][n][2 * half + e];
-              score = exp2_fast(fmaf(score, scale, -base));
-              total += score;
-            }
-          maxima[m][half] = highest;
-          totals[m][half] = totals[m][half] * shrink + total;
-#pragma unroll
-          for (int n = 0; n < D / 8; ++n) {
-            sums[m][n][2 * half] *= shrink;
-            sums[m][n][2 * half + 1] *= shrink;
-          }
-        }
+    if (parts > 1) {
+      if (tile + 1 < tiles) {
+        begin_keys(tile + 1);
+      } else {
+        cp_async_commit();  // a group in any case
+      }
     }
-    if (Keys::causal && special) add_special_values<D>(shared, sums, limit, first_key);
-    if (active) add_values<D>(shared, scores, sums, lane);
+    float scores[MmaTile::row_tiles][key_tiles][4];
+    if (active) score_tile<D>(shared, tile_keys, 0, scores, warp, lane);
+    cp_async_wait<(parts > 1 ? 1 : 0)>();
+    widen_tile<D, T>(shared.v);
+    bool special = false;  // V(tile) is there, and K is done with if it is in one part
+    if constexpr (Keys::causal) {
+      if (masked)  // this thread's own copies
+        for_chunks<MmaTile::keys, D>([&](int row, int d) {
+          special |= has_special(load_vector<4>(reinterpret_cast<const std::uint32_t*>(&shared.v[row][d])));
+        });
+      special = __syncthreads_or(special ? 1 : 0) != 0;
+    } else {
+      __syncthreads();
+    }
+    if (parts == 1 && tile + 1 < tiles) begin_keys(tile + 1);
+
+#pragma unroll
+    for (int part = 0; part < parts; ++part) {
+      const int first_key = tile * MmaTile::keys + part * key_tiles * 8;
+      if (part > 0 && active) score_tile<D>(shared, tile_keys, part, scores, warp, lane);
+      if (masked)
+#pragma unroll
+        for (int m = 0; m < MmaTile::row_tiles; ++m)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int seen = limit(m, half) - first_key - 2 * j;
+#pragma unroll
+            for (int n = 0; n < key_tiles; ++n)
+#pragma unroll
+              for (int e = 0; e < 2; ++e)
+                if (8 * n + e >= seen) scores[m][n][2 * half + e] = -INFINITY;
+          }
+      if (active) {
+#pragma unroll
+        for (int m = 0; m < MmaTile::row_tiles; ++m) {
+          float shrink[2];
+          bool shrinks = false;
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            float highest = maxima[m][half];
+#pragma unroll
+            for (int n = 0; n < key_tiles; ++n)
+#pragma unroll
+              for (int e = 0; e < 2; ++e) highest = fmaxf(highest, scores[m][n][2 * half + e]);
+            highest = warp_max<4>(highest);
+            const float base = highest == -INFINITY ? 0.0f : highest * scale;  // a row that sees nothing
+            shrink[half] = exp2_fast(maxima[m][half] * scale - base);
+            shrinks |= highest != maxima[m][half];
+            float total = 0.0f;
+#pragma unroll
+            for (int n = 0; n < key_tiles; ++n)
+#pragma unroll
+              for (int e = 0; e < 2; ++e) {
+                float& score = scores[m][n][2 * half + e];
+                score = exp2_fast(fmaf(score, scale, -base));
+                total += score;
+              }
+            maxima[m][half] = highest;
+            totals[m][half] = totals[m][half] * shrink[half] + total;
+          }
+          if (__any_sync(all_lanes, shrinks))
+#pragma unroll
+            for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+              for (int e = 0; e < 4; ++e) sums[m][n][e] *= shrink[e / 2];
+        }
+      }
+      if (Keys::causal && special && part == 0) add_special_values<D>(shared, sums, limit, first_key);
+      if (active) add_values<D>(shared, part, scores, sums, lane);
+    }
   }
 
   if (!active) return;
-    // Through this warp's own rows of Q, so that whole sectors are written.
+  __syncwarp();  // its lanes have read Q
+  // Through this warp's own rows of Q, so that whole sectors are written.
 #pragma unroll
   for (int m = 0; m < MmaTile::row_tiles; ++m)
 #pragma unroll

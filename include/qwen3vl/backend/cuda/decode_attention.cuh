@@ -1,7 +1,7 @@
 /// Attention of a few new tokens over a long cache (split-KV decoding), on the tensor cores.
 ///
 /// Limited by memory: keys and values are read once, for all query heads that share them. A block has one key head of
-/// one sequence and a run of its keys, at least 256; a second kernel puts the runs together. Runs depend on the
+/// one sequence and a run of its keys, at least a page; a second kernel puts the runs together. Runs depend on the
 /// sequence's own length only, and so does every order of addition: a token's result does not depend on the batch or on
 /// the device.
 ///
@@ -31,12 +31,16 @@
 namespace qwen3vl::cuda {
 
 inline constexpr int decode_warps = 4;
-/// The shortest run of keys that a block takes, and how many runs a sequence has at most.
-inline constexpr int decode_run = 256;
+/// The shortest run of keys that a block takes, and how many runs a sequence has at most. A page, which costs latency
+/// once: a sequence of 512 tokens is then 64 blocks with eight key heads, where runs of 256 keys were 16, of four pages
+/// one after another.
+inline constexpr int decode_run = page_tokens;
 inline constexpr int decode_runs = 64;
+/// Pages of a run whose addresses are read together.
+inline constexpr int decode_pages = 4;
 /// Rows (query heads of a key head, times new tokens) that this file is for: two tiles of eight.
 inline constexpr int decode_rows = 16;
-static_assert(page_tokens == 16 * decode_warps && decode_run % page_tokens == 0);
+static_assert(page_tokens == 16 * decode_warps);
 
 /// Keys of one run in a sequence of `keys`: enough for decode_runs runs, in whole steps of decode_run.
 __host__ __device__ constexpr int run_length(int keys) { return decode_run * ceil_div(keys, decode_run * decode_runs); }
@@ -252,19 +256,18 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
     }
   }
 
-  constexpr int pages = decode_run / page_tokens;  // whose addresses are read together
-  for (int first = begin + 16 * warp; first < end; first += decode_run) {
-    const T* k[pages];
-    const T* v[pages];
+  for (int first = begin + 16 * warp; first < end; first += decode_pages * page_tokens) {
+    const T* k[decode_pages];
+    const T* v[decode_pages];
 #pragma unroll
-    for (int i = 0; i < pages; ++i) {
+    for (int i = 0; i < decode_pages; ++i) {
       const int key = first + i * page_tokens;
       if (key >= end) continue;
       k[i] = cache.keys(s, key / page_tokens, kv) + 16 * warp * D;
       v[i] = cache.values(s, key / page_tokens, kv) + 16 * warp * D;
     }
 #pragma unroll
-    for (int i = 0; i < pages; ++i) {
+    for (int i = 0; i < decode_pages; ++i) {
       const int key = first + i * page_tokens;
       if (key < end)  // the same for the whole warp
         decode_step<T, D, Tiles>(state, q, k[i], v[i], key, end - key, fresh > 1 && key + 16 > past + 1);
@@ -323,7 +326,9 @@ template <class T, int H, int K, int D>
 __global__ void __launch_bounds__(decode_warps* warp_size)
     combine_runs_kernel(const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache, RunResults results,
                         bf16* out) {
-  constexpr int group = H / K, per_lane = ceil_div(D, warp_size);
+  static_assert(decode_runs % warp_size == 0);
+  constexpr int group = H / K, width = vector_width<float, D>, vectors = D / width;
+  constexpr int per_lane = ceil_div(vectors, warp_size), each = decode_runs / warp_size, together = 8;
   take_turn();
   const int piece = static_cast<int>(blockIdx.x) / K, kv = static_cast<int>(blockIdx.x) % K;
   const int row = static_cast<int>(blockIdx.y) * decode_warps + static_cast<int>(threadIdx.x) / warp_size;
@@ -332,30 +337,58 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
   if (row >= fresh * group) return;
   const int total = cache.length(pieces.segment[piece]) + fresh;
   const int runs = ceil_div(total, run_length(total));
+  float2 statistics[each];  // of runs lane, lane + 32, ...
   float highest = -INFINITY;
-  for (int run = lane; run < runs; run += warp_size)
-    highest = fmaxf(highest, results.statistics[results.index(piece, run, kv, K, row)].x);
+#pragma unroll
+  for (int i = 0; i < each; ++i) {
+    const int run = lane + i * warp_size;
+    statistics[i] = make_float2(-INFINITY, 0.0f);
+    if (run < runs) statistics[i] = results.statistics[results.index(piece, run, kv, K, row)];
+    highest = fmaxf(highest, statistics[i].x);
+  }
   highest = warp_max(highest);
   const float scale = exponent_scale<D>(), base = highest == -INFINITY ? 0.0f : highest * scale;
-  float sums[per_lane] = {}, weight = 0.0f;
-#pragma unroll 4
-  for (int run = 0; run < runs; ++run) {
-    const std::int64_t at = results.index(piece, run, kv, K, row);
-    const float2 statistics = results.statistics[at];
-    const float factor = exp2_fast(statistics.x * scale - base);
-    weight = fmaf(factor, statistics.y, weight);
+  float factors[each], weight = 0.0f;
 #pragma unroll
-    for (int i = 0; i < per_lane; ++i) {
-      const int d = lane + i * warp_size;
-      if (D % warp_size == 0 || d < D) sums[i] = fmaf(factor, results.sums[at * D + d], sums[i]);
+  for (int i = 0; i < each; ++i) {
+    factors[i] = exp2_fast(statistics[i].x * scale - base);
+    weight = fmaf(factors[i], statistics[i].y, weight);
+  }
+  weight = warp_sum(weight);
+  float sums[per_lane][width] = {};
+#pragma unroll 1
+  for (int first = 0; first < runs; first += together) {
+    float values[together][per_lane][width] = {};
+#pragma unroll
+    for (int r = 0; r < together; ++r)
+#pragma unroll
+      for (int i = 0; i < per_lane; ++i) {
+        const int v = lane + i * warp_size;
+        if (first + r < runs && (vectors % warp_size == 0 || v < vectors))
+          load_floats<width>(results.sums + results.index(piece, first + r, kv, K, row) * D + v * width, values[r][i]);
+      }
+#pragma unroll
+    for (int r = 0; r < together; ++r) {
+      float mine = factors[0];
+#pragma unroll
+      for (int i = 1; i < each; ++i)
+        if (first >= i * warp_size) mine = factors[i];
+      const float factor = __shfl_sync(all_lanes, mine, (first + r) % warp_size);
+#pragma unroll
+      for (int i = 0; i < per_lane; ++i)
+#pragma unroll
+        for (int e = 0; e < width; ++e) sums[i][e] = fmaf(factor, values[r][i][e], sums[i][e]);
     }
   }
   bf16* const to =
       out + (static_cast<std::int64_t>(pieces.first[piece] + row / group) * H + kv * group + row % group) * D;
 #pragma unroll
   for (int i = 0; i < per_lane; ++i) {
-    const int d = lane + i * warp_size;
-    if (D % warp_size == 0 || d < D) to[d] = static_cast<bf16>(sums[i] / weight);
+    const int v = lane + i * warp_size;
+    if (vectors % warp_size != 0 && v >= vectors) continue;
+#pragma unroll
+    for (float& value : sums[i]) value /= weight;
+    store_floats<width>(to + v * width, sums[i]);
   }
 }
 
