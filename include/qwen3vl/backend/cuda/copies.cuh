@@ -40,14 +40,14 @@ void copy_from_host(Context<Cuda>& ctx, TensorView<T, Cpu, E...> from, TensorVie
   cuda.staging().upload(cuda.stream(), to.data(), static_cast<std::size_t>(to.size()) * sizeof(U),
                         [&](std::byte* pinned, std::size_t offset, std::size_t bytes) {
                           const T* const source = from.data() + offset / sizeof(U);
-                          if constexpr (std::is_same_v<std::remove_const_t<T>, U>) {
-                            std::memcpy(pinned, source, bytes);
-                          } else {
-                            for (std::size_t i = 0; i < bytes / sizeof(U); ++i) {
-                              const auto value = static_cast<U>(source[i]);
-                              std::memcpy(pinned + i * sizeof value, &value, sizeof value);
+                          cuda::in_parts(bytes / sizeof(U), [&](std::size_t begin, std::size_t end) {
+                            if constexpr (std::is_same_v<std::remove_const_t<T>, U>) {
+                              std::memcpy(pinned + begin * sizeof(U), source + begin, (end - begin) * sizeof(U));
+                            } else {
+                              auto* const target = reinterpret_cast<U*>(pinned);
+                              for (std::size_t i = begin; i < end; ++i) target[i] = static_cast<U>(source[i]);
                             }
-                          }
+                          });
                         });
 }
 

@@ -24,15 +24,17 @@ void upload_weights(Context<Cuda>& ctx, const RawTensor& raw, index_t first, ind
     const std::byte* const from = raw.data + static_cast<std::size_t>(first) * sizeof(Stored);
     ctx.backend().staging().upload(ctx.backend().stream(), to, static_cast<std::size_t>(count) * sizeof(W),
                                    [&](std::byte* pinned, std::size_t offset, std::size_t bytes) {
-                                     const std::size_t begin = offset / sizeof(W), values = bytes / sizeof(W);
-                                     if constexpr (std::is_same_v<Stored, W>) {
-                                       std::memcpy(pinned, from + offset, bytes);
-                                     } else {
-                                       for (std::size_t i = 0; i < values; ++i) {
-                                         const auto value = static_cast<W>(load_float<Stored>(from, begin + i));
-                                         std::memcpy(pinned + i * sizeof value, &value, sizeof value);
+                                     const std::size_t before = offset / sizeof(W);
+                                     in_parts(bytes / sizeof(W), [&](std::size_t begin, std::size_t end) {
+                                       if constexpr (std::is_same_v<Stored, W>) {
+                                         std::memcpy(pinned + begin * sizeof(W), from + (before + begin) * sizeof(W),
+                                                     (end - begin) * sizeof(W));
+                                       } else {
+                                         auto* const target = reinterpret_cast<W*>(pinned);
+                                         for (std::size_t i = begin; i < end; ++i)
+                                           target[i] = static_cast<W>(load_float<Stored>(from, before + i));
                                        }
-                                     }
+                                     });
                                    });
   });
 }

@@ -6,10 +6,24 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 #include "qwen3vl/backend/cuda/launch.cuh"
 
 namespace qwen3vl::cuda {
+
+/// f(begin, end) for parts of [0, count), which are done by all threads where there are many: one core alone converts a
+/// picture's pixels, or copies weights, several times slower than PCI Express takes them.
+template <class F>
+void in_parts(std::size_t count, F&& f) {
+  constexpr std::size_t part = std::size_t{1} << 16;
+  const auto parts = static_cast<std::int64_t>(ceil_div(count, part));
+#pragma omp parallel for schedule(static) if (parts > 3)
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const std::size_t begin = static_cast<std::size_t>(i) * part;
+    f(begin, std::min(count, begin + part));
+  }
+}
 
 /// Two pinned buffers, used in turn. Taken at the first use.
 class Staging {
