@@ -44,7 +44,7 @@ struct MmaTile {
 template <int D>
 struct MmaHead {
   static constexpr int blocks = D <= 80 ? 3 : 2;                ///< on a multiprocessor
-  static constexpr int parts = 2;                 ///< of a tile of keys, one after another in registers
+  static constexpr int parts = D <= 80 ? 2 : 1;                 ///< of a tile of keys, one after another in registers
   static constexpr int key_tiles = MmaTile::key_tiles / parts;  ///< of a part
 };
 
@@ -240,9 +240,11 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[m][n][e] = 0.0f;
   }
-  const auto limit = [&](int m, int half) { return block.limit(warp_first + 16 * m + 8 * half + g); };
+  const auto limit = [&](int m, int half) {  // without causality rows behind the last may see what they like
+    return Keys::causal ? block.limit(warp_first + 16 * m + 8 * half + g) : block.total;
+  };
   const float scale = exponent_scale<D>();
-  const int seen_by_all = block.limit(block.first);
+  const int seen_by_all = Keys::causal ? block.limit(block.first) : block.total;
 
   for (int tile = 0; tile < tiles; ++tile) {
     const bool masked = (tile + 1) * MmaTile::keys > seen_by_all;
@@ -276,7 +278,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
     }
     if (parts == 1 && tile + 1 < tiles) begin_keys(tile + 1);
 
-#pragma unroll
+#pragma unroll 1  // unrolled, heads of 72 need a register more than three blocks have
     for (int part = 0; part < parts; ++part) {
       const int first_key = tile * MmaTile::keys + part * key_tiles * 8;
       if (part > 0 && active) score_tile<D>(shared, tile_keys, part, scores, warp, lane);

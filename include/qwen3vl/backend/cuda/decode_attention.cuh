@@ -31,10 +31,7 @@
 namespace qwen3vl::cuda {
 
 inline constexpr int decode_warps = 4;
-/// The shortest run of keys that a block takes, and how many runs a sequence has at most. A page, which costs latency
-/// once: a sequence of 512 tokens is then 64 blocks with eight key heads, where runs of 256 keys were 16, of four pages
-/// one after another.
-inline constexpr int decode_run = page_tokens;
+/// How many runs a sequence has at most.
 inline constexpr int decode_runs = 64;
 /// Pages of a run whose addresses are read together.
 inline constexpr int decode_pages = 4;
@@ -42,8 +39,20 @@ inline constexpr int decode_pages = 4;
 inline constexpr int decode_rows = 16;
 static_assert(page_tokens == 16 * decode_warps);
 
-/// Keys of one run in a sequence of `keys`: enough for decode_runs runs, in whole steps of decode_run.
-__host__ __device__ constexpr int run_length(int keys) { return decode_run * ceil_div(keys, decode_run * decode_runs); }
+/// Keys of one run in a sequence of `keys`. Pages of a run come one after another, so that short sequences, which would
+/// be few blocks, have short runs; longer ones save putting many runs together.
+__host__ __device__ constexpr int run_length(int keys) {
+  if (keys <= 512) return page_tokens;
+  if (keys <= 1024) return 2 * page_tokens;
+  return 4 * page_tokens * ceil_div(keys, 4 * page_tokens * decode_runs);
+}
+/// The most runs of any sequence of at most `keys`.
+__host__ __device__ constexpr int most_runs(int keys) {
+  return keys <= 2048 ? ceil_div(keys < 512 ? keys : 512, page_tokens)
+                      : (keys > 4 * page_tokens * decode_runs ? decode_runs : ceil_div(keys, 4 * page_tokens));
+}
+static_assert(most_runs(512) == 8 && most_runs(1024) == ceil_div(1024, run_length(1024)) && most_runs(2048) == 8 &&
+              most_runs(2049) == 9 && most_runs(1 << 20) == decode_runs);
 
 /// log2(e) / sqrt(D): scores times this are exponents of 2.
 template <int D>
@@ -358,27 +367,33 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
   float sums[per_lane][width] = {};
 #pragma unroll 1
   for (int first = 0; first < runs; first += together) {
-    float values[together][per_lane][width] = {};
-#pragma unroll
-    for (int r = 0; r < together; ++r)
-#pragma unroll
-      for (int i = 0; i < per_lane; ++i) {
-        const int v = lane + i * warp_size;
-        if (first + r < runs && (vectors % warp_size == 0 || v < vectors))
-          load_floats<width>(results.sums + results.index(piece, first + r, kv, K, row) * D + v * width, values[r][i]);
-      }
+    float values[together][per_lane][width], of_run[together];
 #pragma unroll
     for (int r = 0; r < together; ++r) {
       float mine = factors[0];
 #pragma unroll
       for (int i = 1; i < each; ++i)
         if (first >= i * warp_size) mine = factors[i];
-      const float factor = __shfl_sync(all_lanes, mine, (first + r) % warp_size);
+      of_run[r] = __shfl_sync(all_lanes, mine, (first + r) % warp_size);
+    }
+#pragma unroll
+    for (int r = 0; r < together; ++r) {  // without branches, so that all loads are under way at once
+      const int run = min(first + r, runs - 1);
+#pragma unroll
+      for (int i = 0; i < per_lane; ++i) {
+        const int v = min(lane + i * warp_size, vectors - 1);
+        load_floats<width>(results.sums + results.index(piece, run, kv, K, row) * D + v * width, values[r][i]);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < together; ++r)
 #pragma unroll
       for (int i = 0; i < per_lane; ++i)
 #pragma unroll
-        for (int e = 0; e < width; ++e) sums[i][e] = fmaf(factor, values[r][i][e], sums[i][e]);
-    }
+        for (int e = 0; e < width; ++e) {
+          const float sum = fmaf(of_run[r], values[r][i][e], sums[i][e]);
+          sums[i][e] = first + r < runs ? sum : sums[i][e];
+        }
   }
   bf16* const to =
       out + (static_cast<std::int64_t>(pieces.first[piece] + row / group) * H + kv * group + row % group) * D;
@@ -397,7 +412,7 @@ template <int H, int K, int D, class T, class Takes>
 void decode_attention(Context<Cuda>& ctx, const bf16* qkv, const Segments& segments, CacheView<T, K, D> cache,
                       index_t capacity, Takes&& takes, bf16* out) {
   constexpr int group = H / K;
-  const int keys = static_cast<int>(capacity), runs = std::min(ceil_div(keys, decode_run), decode_runs);
+  const int keys = static_cast<int>(capacity), runs = most_runs(keys);
   for_each_pieces(
       segments, [&](index_t tokens) -> index_t { return takes(tokens) ? 1 : 0; },
       [&](const Pieces& pieces) {

@@ -44,7 +44,7 @@ struct OperationMemory<Cuda> {
     constexpr index_t group = H / K;
     if constexpr (cuda::tensor_core_attention<A, static_cast<int>(D)> && group <= cuda::decode_rows) {
       const int capacity = static_cast<int>(cache_columns(pages_of(past + segments.longest())) * cuda::page_tokens);
-      const index_t runs = std::min(cuda::ceil_div(capacity, cuda::decode_run), cuda::decode_runs);
+      const index_t runs = cuda::most_runs(static_cast<int>(capacity));
       std::size_t most = 0;
       cuda::for_each_pieces(
           segments, [](index_t tokens) -> index_t { return tokens > 0 && tokens * group <= cuda::decode_rows ? 1 : 0; },
