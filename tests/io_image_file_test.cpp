@@ -134,6 +134,8 @@ BOOST_AUTO_TEST_CASE(a_jpeg_with_too_large_tables_never_reaches_the_decoder) {
   jpeg[table + 12] = '\xff';
   jpeg[table + 13] = '\xff';
   BOOST_TEST(fails_with([&] { decode(jpeg); }, "a Huffman table of more than 256 codes"));
+  // The decoder takes a first marker with padding.
+  BOOST_TEST(fails_with([&] { decode("\xff\xff" + jpeg); }, "a Huffman table of more than 256 codes"));
   // Nor where the file ends among the counts, which then go on as zeros.
   jpeg.resize(table + 14);
   BOOST_TEST(fails_with([&] { decode(jpeg); }, "a Huffman table of more than 256 codes"));

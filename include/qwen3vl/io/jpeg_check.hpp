@@ -13,8 +13,10 @@ namespace qwen3vl {
 /// are broken in another way, pass: they are for the decoder to refuse.
 inline const char* jpeg_problem(std::span<const std::byte> file, std::size_t max_scans) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(file[i]); };
-  if (file.size() < 4 || byte(0) != 0xff || byte(1) != 0xd8) return nullptr;
-  std::size_t at = 2, scans = 0;
+  std::size_t at = 0, scans = 0;
+  while (at < file.size() && byte(at) == 0xff) ++at;  // 0xff may be repeated before each marker, the first one, too
+  if (at == 0 || at == file.size() || byte(at) != 0xd8) return nullptr;
+  ++at;
   while (true) {
     // The next marker: 0xff and what is neither padding, nor a stuffed zero, nor a restart inside coded data.
     while (at + 1 < file.size() &&
