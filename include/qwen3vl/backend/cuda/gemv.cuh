@@ -62,13 +62,13 @@ __device__ __forceinline__ void gemv_finish(float z, float up, Y* y) {
 }
 
 /// How N x K weights are shared out.
-template <class W, int N, int K, class E>
+template <int N, int K, class E>
 struct GemvTiling {
   static constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
   static constexpr int outputs = gated ? N / 2 : N;
-  static constexpr int block_outputs = gated ? 8 : 16;   // of 16 weight rows
-  static constexpr int turn = 64;                        // columns: 128 bytes of a row
-  static constexpr int unroll = sizeof(W) == 1 ? 3 : 2;  // neighbouring turns that are loaded together
+  static constexpr int block_outputs = gated ? 8 : 16;  // of 16 weight rows
+  static constexpr int turn = 64;                       // columns: 128 bytes of a row
+  static constexpr int unroll = 2;                      // neighbouring turns that are loaded together
   static constexpr int groups = ceil_div(K, turn* unroll);
   static constexpr int warps = groups < 8 ? groups : 8;
   static_assert(K % 8 == 0, "16-byte loads");
@@ -113,9 +113,9 @@ struct GemvShared {
 
 /// Grid: outputs by block_outputs. Weights of e4m3 have `scales` [N].
 template <class W, class Y, int N, int K, class E>
-__global__ void __launch_bounds__(GemvTiling<W, N, K, E>::warps* warp_size, 2)
+__global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     gemv_mma_kernel(const bf16* x, int tokens, const W* weight, const float* scales, const float* bias, Y* y) {
-  using Tiling = GemvTiling<W, N, K, E>;
+  using Tiling = GemvTiling<N, K, E>;
   using Streamed = StreamedWeights<W>;
   static_assert(K % (16 / sizeof(W)) == 0, "16-byte loads");
   constexpr bool whole_rows = Tiling::outputs % Tiling::block_outputs == 0;
@@ -269,7 +269,7 @@ void gemv(Context<Cuda>& ctx, const X* x, index_t tokens, const W* weight, const
   static_assert(std::is_same_v<W, X> || (rounded && std::is_same_v<X, bf16>));
   if (tokens == 0) return;
   if constexpr (rounded || (std::is_same_v<W, bf16> && K % 8 == 0)) {
-    using Tiling = GemvTiling<W, N, K, E>;
+    using Tiling = GemvTiling<N, K, E>;
     launch_early<GemvShared<Tiling>>(ctx, gemv_mma_kernel<W, Y, N, K, E>,
                                      blocks_for(Tiling::outputs, Tiling::block_outputs), Tiling::warps * warp_size, x,
                                      tokens, weight, scales, bias, y);
