@@ -141,6 +141,20 @@ BOOST_AUTO_TEST_CASE(a_jpeg_with_too_large_tables_never_reaches_the_decoder) {
   BOOST_TEST(fails_with([&] { decode(jpeg); }, "a Huffman table of more than 256 codes"));
 }
 
+// stb_image would take them from memory as it finds it.
+BOOST_AUTO_TEST_CASE(a_jpeg_without_its_tables_never_reaches_the_decoder) {
+  const std::string jpeg = test::read_file(images / "chelsea.jpg");
+  for (const auto& [table, problem] : {std::pair{"\xff\xc4", "a Huffman table that is not there"},
+                                       {"\xff\xdb", "a quantization table that is not there"}}) {
+    for (std::size_t at = jpeg.find(table); at != std::string::npos && at < jpeg.find("\xff\xda");
+         at = jpeg.find(table, at + 2)) {
+      std::string without = jpeg;
+      without[at + 1] = '\xfe';  // a comment
+      BOOST_TEST(fails_with([&] { decode(without); }, problem));
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(chunks_of_a_png_are_checked_before_it_reaches_the_decoder) {
   const std::string png = test::read_file(images / "astronaut.png");
   const std::size_t data = png.find("IDAT");
