@@ -81,8 +81,8 @@ template <>
 struct StreamedWeights<bf16> {
   PackedBf16 parts[2] = {};
   static __device__ __forceinline__ constexpr int column(int j, int part) { return 32 * part + 8 * j; }
-  __device__ __forceinline__ void load(const bf16* turn, int j, int part) {
-    const uint4 loaded = load_streaming(turn + column(j, part));
+  __device__ __forceinline__ void load(const bf16* turn, int part) {  // from the lane's first column on
+    const uint4 loaded = load_streaming(turn + column(0, part));
     parts[part] = PackedBf16{{loaded.x, loaded.y, loaded.z, loaded.w}};
   }
   __device__ __forceinline__ PackedBf16 operator[](int part) const { return parts[part]; }
@@ -91,8 +91,8 @@ template <>
 struct StreamedWeights<f8_e4m3> {
   uint4 words = {};
   static __device__ __forceinline__ constexpr int column(int j, int part) { return 16 * j + 8 * part; }
-  __device__ __forceinline__ void load(const f8_e4m3* turn, int j, int part) {  // both parts with the first
-    if (part == 0) words = load_streaming(turn + column(j, 0));
+  __device__ __forceinline__ void load(const f8_e4m3* turn, int part) {  // both parts with the first
+    if (part == 0) words = load_streaming(turn);
   }
   __device__ __forceinline__ PackedBf16 operator[](int part) const {
     const Bf16Pairs a = unpack_f8<false>(part == 0 ? words.x : words.z);
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     rows[half] = weight + static_cast<std::int64_t>(valid[half] ? row : 0) * K;
   }
   const bool token_valid = g < tokens;
-  const bf16* const token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K;
+  const bf16* token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K;
 
   struct Loaded {
     Streamed w[Tiling::unroll][2];
@@ -154,19 +154,23 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     }
   take_turn();
 
-  const auto load = [&](Loaded& to, int group) {
+  // Pointers move along with the columns: what is added to them is known, and registers are scarce.
+  int column = warp * width + Streamed::column(j, 0);  // this lane's first of the group that `even` has next
+  rows[0] += column, rows[1] += column, token += column;
+  const auto load = [&](Loaded& to, int groups_on) {
+    const int ahead = groups_on * Tiling::warps * width;
 #pragma unroll
     for (int t = 0; t < Tiling::unroll; ++t)
 #pragma unroll
       for (int part = 0; part < 2; ++part) {
-        const int begin = group * width + t * Tiling::turn, column = begin + Streamed::column(j, part);
-        const bool inside = whole_turns ? group < Tiling::groups : column < K;
+        const int step = ahead + t * Tiling::turn, inner = Streamed::column(0, part);
+        const bool inside = column + (whole_turns ? ahead : step + inner) < K;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           if (part == 0) to.w[t][half] = {};
-          if (inside && valid[half]) to.w[t][half].load(rows[half] + begin, j, part);
+          if (inside && valid[half]) to.w[t][half].load(rows[half] + step, part);
         }
-        to.a[t][part] = load_packed_if(inside && token_valid, token + column);
+        to.a[t][part] = load_packed_if(inside && token_valid, token + step + inner);
       }
   };
   float sums[2][4] = {};  // two chains of products
@@ -182,13 +186,15 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
       }
   };
   Loaded even, odd;
-  load(even, warp);
+  load(even, 0);
 #pragma unroll 1
   for (int group = warp; group < Tiling::groups; group += 2 * Tiling::warps) {
-    load(odd, group + Tiling::warps);
+    load(odd, 1);
     multiply(even);
-    load(even, group + 2 * Tiling::warps);
+    load(even, 2);
     multiply(odd);
+    constexpr int two_groups = 2 * Tiling::warps * width;
+    column += two_groups, rows[0] += two_groups, rows[1] += two_groups, token += two_groups;
   }
 
 #pragma unroll
