@@ -18,6 +18,8 @@ namespace qwen3vl {
 ///   load_parameters(ctx, vision_model, CheckpointSource(checkpoint, "model.visual."), "the vision tower");
 class CheckpointSource {
  public:
+  static constexpr bool keeps_tensors = true;  // they are mapped
+
   /// `checkpoint` must outlive the source.
   explicit CheckpointSource(const Checkpoint& checkpoint, std::string prefix = {})
       : checkpoint_(checkpoint), prefix_(std::move(prefix)) {}

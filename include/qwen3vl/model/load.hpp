@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/backend/ops.hpp"
@@ -32,8 +33,18 @@ concept WeightSource = requires(S source, const Part& part) {
   /// All names that the source holds, so that a left-over one is noticed.
   { source.names() } -> std::convertible_to<std::vector<std::string>>;
 };
+// A tensor is there until the next one is asked for; with a member `static constexpr bool keeps_tensors = true` until
+// it is released, and gates and ups, for one, are then loaded together.
 
 namespace detail {
+
+template <class S>
+concept KeepsTensors = std::remove_cvref_t<S>::keeps_tensors;
+/// A matrix of gates and ups that takes both at once.
+template <class P, class B>
+concept LoadsHalves = requires(P& parameter, Context<B>& ctx, const RawTensor& raw) {
+  parameter.load_halves(ctx, raw, raw);
+};
 
 /// Completes rows and shapes that a layer left open.
 inline void complete(Parts& parts, const ParameterShape& shape) {
@@ -188,14 +199,27 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
   model.parameters([&](auto& parameter, Parts parts) {
     detail::complete(parts, parameter_shape(parameter));
     detail::allocate_parameter(parameter);
+    const auto loaded = [&](const Part& part, const RawTensor& raw) {
+      done += static_cast<std::size_t>(raw.rows() * raw.row_size()) * size_of(raw.dtype);
+      source.release(part);
+      if (progress) progress(done, total);
+    };
+    using Parameter = std::remove_reference_t<decltype(parameter)>;
+    if constexpr (detail::KeepsTensors<Source> && detail::LoadsHalves<Parameter, B>) {
+      if (parts.size() == 2) {
+        const RawTensor first = *source.find(parts[0]), second = *source.find(parts[1]);
+        parameter.load_halves(ctx, first, second);
+        loaded(parts[0], first);
+        loaded(parts[1], second);
+        return;
+      }
+    }
     index_t first_row = 0;
     for (const Part& part : parts) {
       const RawTensor raw = *source.find(part);
       detail::load_part(ctx, parameter, first_row, raw, layouts);
       first_row += part.rows;
-      done += static_cast<std::size_t>(raw.rows() * raw.row_size()) * size_of(raw.dtype);
-      source.release(part);
-      if (progress) progress(done, total);
+      loaded(part, raw);
     }
   });
 }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numbers>
 
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
@@ -115,7 +116,7 @@ QWEN3VL_KERNEL void attend_run(const float* q, const T* keys, const T* values, i
                                PartialAttention<D>* out) {
   using Tile = DecodeTile<G, D>;
   constexpr index_t step = Tile::keys;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(D));
+  const float scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(D));  // weights are powers of two
   alignas(64) float queries[G * D];
   for (index_t i = 0; i < G * D; ++i) queries[i] = q[i] * scale;
   alignas(64) float scores[G][decode_run + Tile::chains] = {};
@@ -147,7 +148,7 @@ QWEN3VL_KERNEL void attend_run(const float* q, const T* keys, const T* values, i
     const simd::Floats shift = simd::splat(maximum);
     simd::Floats total = {};
     for (index_t i = 0; i < padded; i += simd::width) {
-      const simd::Floats weight = simd::exp_negative(simd::load(scores[g] + i) - shift);
+      const simd::Floats weight = simd::exp2_negative(simd::load(scores[g] + i) - shift);
       simd::store(scores[g] + i, weight);
       total += weight;
     }
@@ -174,7 +175,7 @@ QWEN3VL_KERNEL void merge_runs(const PartialAttention<D>* partial, index_t strid
   float total = 0.0f;
   for (index_t i = 0; i < runs; ++i) {
     const PartialAttention<D>& run = partial[i * stride];
-    const float weight = std::exp(run.maximum - maximum);
+    const float weight = std::exp2(run.maximum - maximum);
     total += weight * run.total;
     for (index_t d = 0; d < D; ++d) sums[d] += weight * run.sums[d];
   }

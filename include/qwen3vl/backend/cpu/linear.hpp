@@ -54,7 +54,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
   }
 
   constexpr index_t tile_rows = Rows::tile_rows;
-  const index_t block = std::min(Rows::row_block, whole_tiles<Rows>(rows));
+  const index_t block = rows_of_block<Rows>(rows);
   auto packed = ctx.template scratch<Word, dynamic, Rows::words>(block);
   auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
   for (index_t row = 0; row < rows; row += block) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <type_traits>
@@ -77,7 +78,42 @@ class CpuMatrix {
     if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
       fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
            " columns do not fit a matrix of ", N, " x ", K);
+    if constexpr (packing == Packing::gate_up) {
+      if (raw.rows() == N) {
+        const index_t shape[] = {outputs, K};
+        RawTensor gates{.dtype = raw.dtype, .data = raw.data, .shape = shape}, ups = gates;
+        ups.data += static_cast<std::size_t>(outputs * K) * size_of(raw.dtype);
+        return load_halves(ctx, gates, ups);
+      }
+    }
     visit_floating(raw.dtype, [&](auto stored) { pack<decltype(stored)>(ctx, first_row, raw); });
+  }
+
+  /// Gates and ups together, [N / 2, K] each, for Packing::gate_up: faster than one after the other, since lines of
+  /// memory that hold both are written once.
+  void load_halves(Context<Cpu>& ctx, const RawTensor& gates,
+                   const RawTensor& ups) requires(packing == Packing::gate_up) {
+    if (gates.rows() != outputs || ups.rows() != outputs || gates.row_size() != K || ups.row_size() != K)
+      fail("gates of ", gates.rows(), " x ", gates.row_size(), " and ups of ", ups.rows(), " x ", ups.row_size(),
+           " do not fit a matrix of ", N, " x ", K);
+    if (!packs_by_vectors<bf16> || gates.dtype != DType::bf16 || ups.dtype != DType::bf16) {
+      load_rows(ctx, 0, gates);
+      load_rows(ctx, outputs, ups);
+      return;
+    }
+    constexpr index_t whole = outputs / panel_outputs;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
+    for (index_t p = 0; p < panels; ++p) {
+      const index_t begin = p * panel_outputs, end = std::min(outputs, begin + panel_outputs);
+      const std::byte* const gate = gates.data + static_cast<std::size_t>(begin * K) * sizeof(bf16);
+      const std::byte* const up = ups.data + static_cast<std::size_t>(begin * K) * sizeof(bf16);
+      if (p < whole) {
+        pack_panel(gate, up, p);
+      } else {
+        pack_group<bf16>(gate, begin, end);
+        pack_group<bf16>(up, outputs + begin, outputs + end);
+      }
+    }
   }
 
   /// The same from the transposed matrix [K, N], as the Hub stores experts.
@@ -111,7 +147,12 @@ class CpuMatrix {
     for (index_t g = 0; g < groups; ++g) {
       const index_t begin = std::max(first_row, (first_group + g) * group);
       const index_t end = std::min(last_row, (first_group + g + 1) * group);
-      pack_group<Stored>(raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(Stored), begin, end);
+      const std::byte* const from = raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(Stored);
+      if (packing == Packing::plain && packs_by_vectors<Stored> && end - begin == panel) {
+        pack_panel(from, from + simd::width * K * static_cast<index_t>(sizeof(Stored)), first_group + g);
+      } else {
+        pack_group<Stored>(from, begin, end);
+      }
     }
   }
 
@@ -155,6 +196,38 @@ class CpuMatrix {
           for (index_t k = 0; k < columns; ++k) data_[place(begin + r) + (k0 + k) * panel] = converted(values[r][k]);
       }
     }
+  }
+
+  /// Numbers of 16 bits that stay as they are.
+  template <class Stored>
+  static constexpr bool packs_by_vectors = std::is_same_v<Stored, Weight> && sizeof(Weight) == 2;
+
+  /// A whole panel of such numbers: its first `width` rows begin at `first`, the others at `second`. In blocks of
+  /// columns as wide as a line of the cache, through squares of vectors in the registers, and past the caches to
+  /// memory.
+  QWEN3VL_KERNEL void pack_panel(const std::byte* first, const std::byte* second, index_t p) {
+    constexpr index_t block = 32, size = sizeof(Weight), whole = K / block * block;
+    constexpr index_t ahead = 128;  // bytes of a row that are asked for early
+    const auto row = [&](index_t r) { return (r < simd::width ? first : second) + r % simd::width * K * size; };
+    Weight* const to = data_ + p * panel * K;
+    for (index_t k0 = 0; k0 < whole; k0 += block) {
+      alignas(64) std::uint16_t rows[panel][block], columns[block][panel];
+      for (index_t r = 0; r < panel; ++r) {
+        std::memcpy(rows[r], row(r) + k0 * size, sizeof rows[r]);
+        __builtin_prefetch(row(r) + k0 * size + ahead);
+      }
+      for (index_t r = 0; r < panel; r += 8)
+        for (index_t k = 0; k < block; k += 8) {
+          simd::Octet square[8];
+          simd::unroll<8>([&](auto i) { std::memcpy(&square[i], &rows[r + i][k], sizeof square[i]); });
+          simd::transpose(square);
+          simd::unroll<8>([&](auto i) { std::memcpy(&columns[k + i][r], &square[i], sizeof square[i]); });
+        }
+      simd::stream<sizeof columns>(to + k0 * panel, columns);
+    }
+    for (index_t r = 0; r < panel; ++r)
+      for (index_t k = whole; k < K; ++k) std::memcpy(static_cast<void*>(to + k * panel + r), row(r) + k * size, size);
+    simd::stream_fence();
   }
 
   template <class Stored>

@@ -114,7 +114,7 @@ struct RowsFor<W, K> {
 }  // namespace detail
 
 /// How rows of activations are packed for weights of type W: `Word`, `words` of a row, `tile_rows` rows of a tile,
-/// `row_block` rows that are multiplied at once; put(x, to), and put_in_tile(x, tile, row).
+/// `row_block` rows, at most, that are multiplied at once; put(x, to), and put_in_tile(x, tile, row).
 template <class W, index_t K>
 using PackedRows = typename detail::RowsFor<W, K>::type;
 
@@ -136,6 +136,15 @@ constexpr index_t whole_tiles(index_t rows) {
   return (rows + Rows::tile_rows - 1) / Rows::tile_rows * Rows::tile_rows;
 }
 
+/// Of `rows` rows, how many are multiplied at once: as many blocks as it takes, all alike but the last. A small last
+/// block would cost as much of reading and widening weights as a large one.
+template <class Rows>
+constexpr index_t rows_of_block(index_t rows) {
+  const index_t tiles = whole_tiles<Rows>(rows) / Rows::tile_rows, most = Rows::row_block / Rows::tile_rows;
+  const index_t blocks = (tiles + most - 1) / most;
+  return (tiles + blocks - 1) / blocks * Rows::tile_rows;
+}
+
 /// Floats that a thread needs for sums while `rows` rows, packed as Rows, are multiplied.
 template <class Rows>
 constexpr index_t sums_size(index_t rows) {
@@ -155,8 +164,9 @@ void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const typename Pa
     return;
   }
   using Rows = PackedRows<W, K>;
-  for (index_t row = 0; row < rows; row += Rows::row_block)
-    blocked_panels(weight, x + row * Rows::words, std::min(Rows::row_block, rows - row), begin, end, sums,
+  const index_t block = rows_of_block<Rows>(rows);
+  for (index_t row = 0; row < rows; row += block)
+    blocked_panels(weight, x + row * Rows::words, std::min(block, rows - row), begin, end, sums,
                    [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, row + i); });
 }
 

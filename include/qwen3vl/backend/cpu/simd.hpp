@@ -15,6 +15,8 @@
 
 #if defined(__F16C__) || (defined(__AVX2__) && defined(__FMA__))
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <xmmintrin.h>
 #endif
 
 namespace qwen3vl::simd {
@@ -215,22 +217,79 @@ QWEN3VL_INLINE Floats exp(Floats x) {
   return x == x ? y : x;  // NOLINT(misc-redundant-expression): NaN is not equal to itself
 }
 
-/// e^x for x <= 0, as softmax needs it: at half the price of exp, to the same accuracy. 0 below -87.3; NaN stays NaN.
-QWEN3VL_INLINE Floats exp_negative(Floats x) {
-  const Floats magic = splat(12582912.0f);
-  const Floats shifted = x * 1.44269504088896341f + magic;  // its lowest bits are n, the power of two
-  const Floats n = shifted - magic;
-  Floats r = x - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  Floats p = splat(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  const Floats power = reinterpret_cast<Floats>((reinterpret_cast<UInts>(shifted) << 23) + (127u << 23));
-  return x < splat(-87.3f) ? Floats{} : p * power;
+/// 2^x for x <= 0 within 2 units in the last place, as softmax needs it; 2^-126 below -126, which vanishes beside the
+/// largest weight, 1. NaN stays NaN. 2^r, |r| <= 1/2, is a polynomial of degree 6 with a relative error below 1e-8
+/// (Cephes' exp2f).
+QWEN3VL_INLINE Floats exp2_negative(Floats x) {
+  x = max(splat(-126.0f), x);  // in this order NaN passes
+  // 1.5 * 2^23 plus the exponent's bias: added, it rounds to an integer, and the lowest bits are the exponent of 2^n.
+  const Floats magic = splat(12582912.0f + 127.0f);
+  const Floats shifted = x + magic;
+  const Floats r = x - (shifted - magic);
+  Floats p = splat(1.535336188319500e-4f);
+  p = p * r + 1.339887440266574e-3f;
+  p = p * r + 9.618437357674640e-3f;
+  p = p * r + 5.550332471162809e-2f;
+  p = p * r + 2.402264791363012e-1f;
+  p = p * r + 6.931472028550421e-1f;
+  p = p * r + 1.0f;
+  return p * reinterpret_cast<Floats>(reinterpret_cast<UInts>(shifted) << 23);
+}
+
+/// Eight 16-bit numbers, whatever the width is.
+typedef std::uint16_t Octet __attribute__((vector_size(16)));
+
+namespace detail {
+/// The lower (or upper) halves of a and b, lane by lane in turn.
+template <bool Upper>
+QWEN3VL_INLINE Octet interleave(Octet a, Octet b) {
+  constexpr int f = Upper ? 4 : 0;
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, f, f + 8, f + 1, f + 9, f + 2, f + 10, f + 3, f + 11);
+#else
+  return __builtin_shuffle(a, b, Octet{f, f + 8, f + 1, f + 9, f + 2, f + 10, f + 3, f + 11});
+#endif
+}
+}  // namespace detail
+
+/// Eight rows, transposed: rows i and i + 4 are interleaved, three times, until every row has met every other. Each
+/// step is one instruction, which wider vectors with lanes that cross have not.
+QWEN3VL_INLINE void transpose(Octet (&rows)[8]) {
+  unroll<3>([&](auto) {
+    Octet next[8];
+    unroll<4>([&](auto i) {
+      next[2 * i] = detail::interleave<false>(rows[i], rows[i + 4]);
+      next[2 * i + 1] = detail::interleave<true>(rows[i], rows[i + 4]);
+    });
+    unroll<8>([&](auto i) { rows[i] = next[i]; });
+  });
+}
+
+/// Copies whole vectors (4 * width bytes) past the caches, where the processor can: memory that is written whole and
+/// not read soon is then not read first. `to` is aligned to vectors. Other threads see it after stream_fence().
+template <std::ptrdiff_t Bytes>
+QWEN3VL_INLINE void stream(void* to, const void* from) {
+  static_assert(Bytes % sizeof(Floats) == 0);
+#if defined(__SSE2__)
+  for (std::ptrdiff_t i = 0; i < Bytes; i += sizeof(Floats)) {
+    char* const place = static_cast<char*>(to) + i;
+    const Floats v = load(reinterpret_cast<const float*>(static_cast<const char*>(from) + i));
+#if defined(__AVX512F__)
+    _mm512_stream_ps(reinterpret_cast<float*>(place), (__m512)v);
+#elif defined(__AVX2__) && defined(__FMA__)
+    _mm256_stream_ps(reinterpret_cast<float*>(place), (__m256)v);
+#else
+    _mm_stream_ps(reinterpret_cast<float*>(place), (__m128)v);
+#endif
+  }
+#else
+  std::memcpy(to, from, Bytes);
+#endif
+}
+QWEN3VL_INLINE void stream_fence() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 /// x * sigmoid(x).
