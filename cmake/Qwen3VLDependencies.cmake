@@ -70,6 +70,30 @@ if(QWEN3VL_LIBAV AND NOT TARGET qwen3vl::libav)
   endif()
 endif()
 
+# JPEG files by libjpeg-turbo, pixel for pixel as Pillow reads them, are optional: qwen3vl::jpeg is there where it is.
+set(QWEN3VL_TURBOJPEG AUTO CACHE STRING "JPEG files through libjpeg-turbo (the target qwen3vl::jpeg): AUTO, ON, OFF")
+set_property(CACHE QWEN3VL_TURBOJPEG PROPERTY STRINGS AUTO ON OFF)
+if(QWEN3VL_TURBOJPEG AND NOT TARGET qwen3vl::turbojpeg)
+  find_path(QWEN3VL_TURBOJPEG_INCLUDE_DIR turbojpeg.h)
+  find_library(QWEN3VL_TURBOJPEG_LIBRARY turbojpeg)
+  if(QWEN3VL_TURBOJPEG_INCLUDE_DIR AND QWEN3VL_TURBOJPEG_LIBRARY)
+    add_library(qwen3vl::turbojpeg INTERFACE IMPORTED GLOBAL)
+    set_target_properties(qwen3vl::turbojpeg PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${QWEN3VL_TURBOJPEG_INCLUDE_DIR}"
+                                                        INTERFACE_LINK_LIBRARIES "${QWEN3VL_TURBOJPEG_LIBRARY}")
+  elseif(NOT QWEN3VL_TURBOJPEG STREQUAL "AUTO")
+    list(APPEND _qwen3vl_missing libturbojpeg0-dev)
+  endif()
+endif()
+
+# Makes qwen3vl::jpeg, once there is qwen3vl::io, as the next does qwen3vl::video.
+function(_qwen3vl_add_jpeg)
+  if(TARGET qwen3vl::turbojpeg AND NOT TARGET qwen3vl::jpeg)
+    add_library(qwen3vl::jpeg INTERFACE IMPORTED GLOBAL)
+    set_target_properties(qwen3vl::jpeg PROPERTIES INTERFACE_LINK_LIBRARIES "qwen3vl::io;qwen3vl::turbojpeg"
+                                                   INTERFACE_COMPILE_DEFINITIONS QWEN3VL_HAVE_TURBOJPEG=1)
+  endif()
+endfunction()
+
 # Makes qwen3vl::video, once there is qwen3vl::io. Made here rather than installed with the others, because it depends on
 # where the library is used, not on where it was installed.
 function(_qwen3vl_add_video)

@@ -4,6 +4,9 @@ file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEP
 if(NOT TARGET qwen3vl::video)
   list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/libav_")
 endif()
+if(NOT TARGET qwen3vl::jpeg)
+  list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/turbojpeg_")
+endif()
 set(units "")
 foreach(header IN LISTS headers)
   string(MAKE_C_IDENTIFIER "${header}" id)
@@ -13,7 +16,7 @@ foreach(header IN LISTS headers)
 endforeach()
 add_library(headers_compile_alone OBJECT ${units})
 target_link_libraries(headers_compile_alone PRIVATE qwen3vl_options qwen3vl::processing
-                      $<TARGET_NAME_IF_EXISTS:qwen3vl::libav>)
+                      $<TARGET_NAME_IF_EXISTS:qwen3vl::libav> $<TARGET_NAME_IF_EXISTS:qwen3vl::turbojpeg>)
 # Unoptimised: only whether they compile is asked.
 target_compile_options(headers_compile_alone PRIVATE -O0)
 

@@ -1,12 +1,14 @@
-/// Pictures from files: PNG and JPEG, by stb_image.
+/// Pictures from files: PNG by stb_image, JPEG by it or by libjpeg-turbo where that is plugged in.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -97,6 +99,15 @@ struct ImageLimits {
   std::uint64_t max_clip_pixels = std::uint64_t{1} << 36;
 };
 
+/// Decodes a JPEG file whose header says height x width, without turning it upright; nothing: stb_image shall do it.
+/// `name` is for messages. Throws Error.
+using JpegDecoder = std::optional<Image> (*)(std::span<const std::byte> file, int height, int width,
+                                             const std::string& name);
+
+/// What decode_image gives JPEG files to; none to begin with: stb_image. Including io/turbojpeg_image.hpp sets it to
+/// libjpeg-turbo. A variable of the program, for the reason of video_opener (io/video_opener.hpp).
+inline std::atomic<JpegDecoder> jpeg_decoder{nullptr};
+
 namespace detail {
 
 /// Turns a picture upright, as Pillow's ImageOps.exif_transpose does.
@@ -139,14 +150,22 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   if (width < 1 || height < 1 || static_cast<std::size_t>(width) > limits.max_pixels / static_cast<std::size_t>(height))
     fail(name, " is a picture of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
          " pixels (ImageLimits::max_pixels)");
-  const detail::StbMemory memory(detail::StbMemory::for_picture(height, width, file.size()));
-  const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
-      stb::stbi_load_from_memory(bytes, size, &width, &height, &channels, 0), stb::stbi_image_free);
-  if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
-    fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height, " can need: damaged?");
-  if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
   Image image{.height = height, .width = width, .channels = channels, .pixels = {}};
-  image.pixels.assign(pixels.get(), pixels.get() + image.offset(height, 0));
+  const JpegDecoder decoder = jpeg_decoder;
+  std::optional<Image> decoded;
+  if (decoder != nullptr && file[0] == std::byte{0xff}) decoded = decoder(file, height, width, name);
+  if (decoded) {
+    image = *std::move(decoded);
+  } else {
+    const detail::StbMemory memory(detail::StbMemory::for_picture(height, width, file.size()));
+    const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
+        stb::stbi_load_from_memory(bytes, size, &image.width, &image.height, &image.channels, 0), stb::stbi_image_free);
+    if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
+      fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height,
+           " can need: damaged?");
+    if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
+    image.pixels.assign(pixels.get(), pixels.get() + image.offset(image.height, 0));
+  }
   return detail::upright(std::move(image), exif_orientation(file));
 }
 
@@ -156,3 +175,8 @@ inline Image load_image(const std::filesystem::path& path, const ImageLimits& li
 }
 
 }  // namespace qwen3vl
+
+// Set by the CMake target qwen3vl::jpeg. It only brings in the header that plugs libjpeg-turbo in.
+#if defined(QWEN3VL_HAVE_TURBOJPEG) && QWEN3VL_HAVE_TURBOJPEG
+#include "qwen3vl/io/turbojpeg_image.hpp"
+#endif
