@@ -206,7 +206,7 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
     };
     using Parameter = std::remove_reference_t<decltype(parameter)>;
     if constexpr (detail::KeepsTensors<Source> && detail::LoadsHalves<Parameter, B>) {
-      if (parts.size() == 2) {
+      if (parts.size() == 2 && parts[0].rows == parts[1].rows) {
         const RawTensor first = *source.find(parts[0]), second = *source.find(parts[1]);
         parameter.load_halves(ctx, first, second);
         loaded(parts[0], first);
