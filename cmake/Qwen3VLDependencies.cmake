@@ -85,23 +85,19 @@ if(QWEN3VL_TURBOJPEG AND NOT TARGET qwen3vl::turbojpeg)
   endif()
 endif()
 
-# Makes qwen3vl::jpeg, once there is qwen3vl::io, as the next does qwen3vl::video.
-function(_qwen3vl_add_jpeg)
-  if(TARGET qwen3vl::turbojpeg AND NOT TARGET qwen3vl::jpeg)
-    add_library(qwen3vl::jpeg INTERFACE IMPORTED GLOBAL)
-    set_target_properties(qwen3vl::jpeg PROPERTIES INTERFACE_LINK_LIBRARIES "qwen3vl::io;qwen3vl::turbojpeg"
-                                                   INTERFACE_COMPILE_DEFINITIONS QWEN3VL_HAVE_TURBOJPEG=1)
-  endif()
-endfunction()
-
-# Makes qwen3vl::video, once there is qwen3vl::io. Made here rather than installed with the others, because it depends on
-# where the library is used, not on where it was installed.
-function(_qwen3vl_add_video)
-  if(TARGET qwen3vl::libav AND NOT TARGET qwen3vl::video)
-    add_library(qwen3vl::video INTERFACE IMPORTED GLOBAL)
-    set_target_properties(qwen3vl::video PROPERTIES INTERFACE_LINK_LIBRARIES "qwen3vl::io;qwen3vl::libav"
-                                                    INTERFACE_COMPILE_DEFINITIONS QWEN3VL_HAVE_LIBAV=1)
-  endif()
+# Makes qwen3vl::video and qwen3vl::jpeg, once there is qwen3vl::io. Made here rather than installed with the others,
+# because they depend on where the library is used, not on where it was installed.
+function(_qwen3vl_add_readers)
+  set(readers video jpeg)
+  set(libraries libav turbojpeg)
+  foreach(reader library IN ZIP_LISTS readers libraries)
+    if(TARGET qwen3vl::${library} AND NOT TARGET qwen3vl::${reader})
+      string(TOUPPER ${library} upper)
+      add_library(qwen3vl::${reader} INTERFACE IMPORTED GLOBAL)
+      set_target_properties(qwen3vl::${reader} PROPERTIES INTERFACE_LINK_LIBRARIES "qwen3vl::io;qwen3vl::${library}"
+                                                          INTERFACE_COMPILE_DEFINITIONS QWEN3VL_HAVE_${upper}=1)
+    endif()
+  endforeach()
 endfunction()
 
 # CUDA is asked for by QWEN3VL_CUDA inside the project, and by find_package(qwen3vl COMPONENTS cuda) of the package; nobody

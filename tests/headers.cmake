@@ -59,7 +59,7 @@ add_test(NAME layers_include_nothing_above
                  "${includes}"
                  -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
 
-# qwen3vl.hpp brings every header, directly or not, but the reader of video files, which needs a library of its own.
+# qwen3vl.hpp brings every header, directly or not, but the readers that need a library of their own.
 set(all_headers ${headers})
 list(FILTER all_headers EXCLUDE REGEX "^qwen3vl/io/(libav|turbojpeg)_")
 list(JOIN all_headers "," all_headers)

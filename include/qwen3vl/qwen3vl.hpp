@@ -1,6 +1,7 @@
 /// Everything: from a checkpoint folder and a picture to an answer, and every other header of the library but those
-/// that need more than its own libraries: CUDA (backend/cuda.cuh) and video files (io/libav_video.hpp). Programs that
-/// need less include less, which compiles faster: a layer's header brings only that layer.
+/// that need more than its own libraries: CUDA (backend/cuda.cuh), video files (io/libav_video.hpp), JPEG files as
+/// Pillow reads them (io/turbojpeg_image.hpp). Programs that need less include less, which compiles faster: a layer's
+/// header brings only that layer.
 #pragma once
 
 #include "qwen3vl/backend/cpu.hpp"

@@ -110,6 +110,21 @@ inline std::atomic<JpegDecoder> jpeg_decoder{nullptr};
 
 namespace detail {
 
+/// What stb_image makes of a PNG or JPEG file whose header says height x width.
+inline Image decode_by_stb(std::span<const std::byte> file, int height, int width, const std::string& name) {
+  const StbMemory memory(StbMemory::for_picture(height, width, file.size()));
+  Image image;
+  const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
+      stb::stbi_load_from_memory(reinterpret_cast<const stb::stbi_uc*>(file.data()), static_cast<int>(file.size()),
+                                 &image.width, &image.height, &image.channels, 0),
+      stb::stbi_image_free);
+  if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
+    fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height, " can need: damaged?");
+  if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
+  image.pixels.assign(pixels.get(), pixels.get() + image.offset(image.height, 0));
+  return image;
+}
+
 /// Turns a picture upright, as Pillow's ImageOps.exif_transpose does.
 inline Image upright(Image image, int orientation) {
   if (orientation == 1) return image;
@@ -150,23 +165,11 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   if (width < 1 || height < 1 || static_cast<std::size_t>(width) > limits.max_pixels / static_cast<std::size_t>(height))
     fail(name, " is a picture of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
          " pixels (ImageLimits::max_pixels)");
-  Image image{.height = height, .width = width, .channels = channels, .pixels = {}};
-  const JpegDecoder decoder = jpeg_decoder;
-  std::optional<Image> decoded;
-  if (decoder != nullptr && file[0] == std::byte{0xff}) decoded = decoder(file, height, width, name);
-  if (decoded) {
-    image = *std::move(decoded);
-  } else {
-    const detail::StbMemory memory(detail::StbMemory::for_picture(height, width, file.size()));
-    const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
-        stb::stbi_load_from_memory(bytes, size, &image.width, &image.height, &image.channels, 0), stb::stbi_image_free);
-    if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
-      fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height,
-           " can need: damaged?");
-    if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
-    image.pixels.assign(pixels.get(), pixels.get() + image.offset(image.height, 0));
-  }
-  return detail::upright(std::move(image), exif_orientation(file));
+  std::optional<Image> image;
+  if (const JpegDecoder decoder = jpeg_decoder; decoder != nullptr && file[0] == std::byte{0xff})
+    image = decoder(file, height, width, name);
+  if (!image) image = detail::decode_by_stb(file, height, width, name);
+  return detail::upright(*std::move(image), exif_orientation(file));
 }
 
 /// Reads a picture from a file. Throws Error that names the file and says what is wrong.

@@ -26,18 +26,19 @@ using LoadProgress = std::function<void(std::size_t done, std::size_t total)>;
 /// caller.
 template <class S>
 concept WeightSource = requires(S source, const Part& part) {
-  /// The tensor, or nothing if there is none of that name. part.shape is filled in.
+  /// The tensor, or nothing if there is none of that name. part.shape is filled in. It is there until the next one is
+  /// asked for; with a member `static constexpr bool keeps_tensors = true` until it is released: gates and ups are then
+  /// loaded together.
   { source.find(part) } -> std::same_as<std::optional<RawTensor>>;
   /// The tensor is not needed any more (a mapped file's pages may go).
   source.release(part);
   /// All names that the source holds, so that a left-over one is noticed.
   { source.names() } -> std::convertible_to<std::vector<std::string>>;
 };
-// A tensor is there until the next one is asked for; with a member `static constexpr bool keeps_tensors = true` until
-// it is released, and gates and ups, for one, are then loaded together.
 
 namespace detail {
 
+/// A WeightSource whose tensors are there until they are released.
 template <class S>
 concept KeepsTensors = std::remove_cvref_t<S>::keeps_tensors;
 /// A matrix of gates and ups that takes both at once.

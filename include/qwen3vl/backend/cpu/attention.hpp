@@ -168,8 +168,8 @@ class FlashBlock {
   }
 
   /// sums += weights * values for C vectors of columns from `v` on, over the block that begins at key `first`. Only
-  /// keys that all rows of a tile see go through the tile: a key behind a row has a weight of zero there, which would
-  /// make NaN of an infinite value.
+  /// keys that all rows of a tile see go through the tile: a key behind a row has no weight, and not even one of zero
+  /// may meet an infinite value.
   template <int C>
   QWEN3VL_KERNEL void add_values(const float* values, index_t v, index_t first, const float* next) {
     ReadAhead ahead(next, attention_keys * panel * index_t{sizeof(float)}, rows_);
@@ -205,8 +205,8 @@ class FlashBlock {
       if (furthest_[row / tile_rows] > first) softmax(row, first);
   }
 
-  /// Turns the scores of a row in the block from key `first` on into weights, zero where it does not see, and rescales
-  /// what was summed before.
+  /// Turns the scores of a row in the block from key `first` on into weights, of nothing where it does not see, and
+  /// rescales what was summed before.
   QWEN3VL_INLINE void softmax(index_t row, index_t first) {
     float* const scores = scores_ + row * attention_keys;
     const index_t computed = std::min(attention_keys, furthest_[row / tile_rows] - first);

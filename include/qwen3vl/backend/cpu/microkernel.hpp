@@ -13,9 +13,10 @@ using simd::Floats;
 /// Rows of a tile: as many as leave registers for two vectors of B and one broadcast of A.
 inline constexpr int tile_rows = simd::registers == 32 ? 14 : 6;
 
-/// Tiles of rows that share one reading of a panel from memory and its widening. 256 columns of them stay in the
-/// second-level cache. Measured on Zen 5, 512 rows, one core, share of its multiply-adds in f32 and in bf16 by bf16:
-/// 16 tiles 82 and 84 %, 24 tiles 87 and 88 %, 37 tiles 86 and 88 % (with 6144 columns 68 and 81 %).
+/// The most tiles of rows that share one reading of a panel from memory and its widening. 256 columns of them stay in
+/// the second-level cache. Measured on Zen 5, 512 rows, one core, share of its multiply-adds in f32 and in bf16 by
+/// bf16: 16 tiles 82 and 84 %, 24 tiles 87 and 88 %, 37 tiles 86 and 88 % (with 6144 columns 68 and 81 %). 28 rather
+/// than 24, so that 1024 rows are three blocks and not four.
 inline constexpr index_t tiles_of_block = simd::has_tiles ? 16 : tile_rows >= 14 ? 28 : 32;
 /// Panels that are visited for one block of columns, one after another, before the next block of columns: their sums
 /// wait in the second-level cache, beside the rows' columns.

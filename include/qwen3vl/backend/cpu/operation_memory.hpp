@@ -28,6 +28,7 @@ struct OperationMemory<Cpu> {
     }
     const bool worth = rows * N * K > 65536;
     const index_t threads = worth ? std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels) : 1;
+    // The most that so many rows or fewer take: a shorter last piece may be of larger blocks (rows_of_block).
     const index_t block = std::min(Packed::row_block, whole_tiles<Packed>(rows));
     return scratch<typename Packed::Word>(block * Packed::words) + scratch<float>(threads * sums_size<Packed>(block));
   }

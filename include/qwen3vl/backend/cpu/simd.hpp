@@ -1,7 +1,7 @@
 /// Vectors of floats in the width of the target's instruction set, from one source: AVX-512, AVX2 with FMA, or the
-/// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; intrinsics only for f16
-/// and where GCC makes several instructions of one (here and in integer_simd.hpp). The width is chosen by the flags of
-/// the translation unit, so all units of one program must be compiled alike.
+/// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; intrinsics only for f16,
+/// for stores past the caches, and where GCC makes several instructions of one (here and in integer_simd.hpp). The
+/// width is chosen by the flags of the translation unit, so all units of one program must be compiled alike.
 #pragma once
 
 #include <cstddef>
