@@ -250,12 +250,12 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
 
 #endif
 
-/// Into which cache weights are asked for (3: the first level, 2: the second). Measured on Zen 4, two cores, GB/s of q4
-/// weights with AVX-512 in an earlier layout: first level 22, second 30, not at all 19; with AVX2, and of q8, all the
-/// same. On Zen 5 with this layout: first and second level 44, not at all 30 of one core's 40; any distance from half a
-/// superblock to three.
-template <BlockWeight W>
-inline constexpr int near_cache = simd::width == 16 && BlockFormat<W>::has_offset ? 2 : 3;
+/// How far ahead of their use weights are asked for, into the second-level cache. Far enough for memory, near enough
+/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. GB/s of
+/// one core of a Zen 4 with AVX-512, q4 and q8: 256 to 1536 bytes 33 and 32, 2048 bytes 18 and 31, a superblock (4736
+/// and 8832) 13 and 21, not at all 33 and 34; a superblock into the first level 32 and 27. With AVX2 q4 takes 25 in any
+/// case, q8 27 to 34. On Zen 5 not at all takes a third off.
+inline constexpr index_t weights_ahead = 1024;
 
 /// C strips of a superblock, from strip `first` on, for R rows, whose words are `row_words` apart. Here blocks are
 /// multiplied by their steps after their sums: fewer operations, and the same integers.
@@ -264,10 +264,11 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t block
                                       const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
   using Layout = StripLayout<W>;
   using Format = BlockFormat<W>;
+  constexpr bool apart = R == 1 && Format::sums > 1;
+  constexpr int parts = apart ? Format::sums : 1;
   simd::unroll<C>([&](auto c) { simd::unroll<R>([&](auto r) { totals[c][r] = UInts{}; }); });
   for (index_t b = 0; b < blocks; ++b) {
-    Ints sums[C][R];
-    simd::unroll<C>([&](auto c) { simd::unroll<R>([&](auto r) { sums[c][r] = Ints{}; }); });
+    Ints sums[C][R][parts] = {};
     // Not unrolled: GCC would do all multiplications first, and keep their results in memory.
 #pragma GCC unroll 1
     for (index_t v = 0; v < Layout::vectors; ++v) {
@@ -275,23 +276,32 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t block
       simd::unroll<C>([&](auto c) {
         const std::byte* const from = superblock + Layout::words(blocks, b, v, first + c);
         words[c] = simd::load_shorts(from);
-        // The same place of the next superblock, line by line.
-        if (c == 0 || 2 * Layout::vector_bytes > 64)
-          __builtin_prefetch(from + Layout::bytes(superblock_blocks), 0, near_cache<W>);
+        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // line by line
       });
       simd::unroll<Format::per_word>([&](auto i) {
         Shorts pairs[C];
-        simd::unroll<C>([&](auto c) { pairs[c] = Format::template pair<i>(words[c]); });
+        simd::unroll<C>([&](auto c) {
+          if constexpr (apart) {
+            pairs[c] = Format::template summand<i>(words[c]);
+          } else {
+            pairs[c] = Format::template pair<i>(words[c]);
+          }
+        });
         simd::unroll<R>([&](auto r) {
           const Shorts pair = simd::splat_pair(x[r * row_words + b * (block_columns / 2) + v * Format::per_word + i]);
-          simd::unroll<C>([&](auto c) { sums[c][r] = simd::dot_pairs(sums[c][r], pair, pairs[c]); });
+          simd::unroll<C>([&](auto c) {
+            Ints& sum = sums[c][r][i % parts];
+            sum = simd::dot_pairs(sum, pair, pairs[c]);
+          });
         });
       });
     }
     simd::unroll<C>([&](auto c) {
       const BlockFactors f = Layout::factors(superblock, b, first + c);
       simd::unroll<R>([&](auto r) {
-        totals[c][r] += reinterpret_cast<UInts>(sums[c][r]) * reinterpret_cast<UInts>(f.step);
+        Ints sum = sums[c][r][0];
+        if constexpr (apart) sum = Format::total(sums[c][r]);
+        totals[c][r] += reinterpret_cast<UInts>(sum) * reinterpret_cast<UInts>(f.step);
         if constexpr (Format::has_offset)
           totals[c][r] += reinterpret_cast<UInts>(f.offset) * simd::splat_int(block_sums[r * row_words + b]);
       });
