@@ -1,6 +1,7 @@
 // Pictures from files: orientation, limits, damaged and hostile files.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_image_file
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cstdint>
 #include <random>
@@ -115,6 +116,22 @@ BOOST_AUTO_TEST_CASE(channels_are_kept) {
   BOOST_TEST(load_image(images / "gray_alpha.png").channels == 2);
   BOOST_TEST(load_image(images / "coffee.jpg").channels == 3);
   BOOST_TEST(load_image(images / "logo_rgba.png").channels == 4);
+}
+
+BOOST_AUTO_TEST_CASE(pixels_small_and_large) {
+  for (const int height : {1, 5, 1400, 3000}) {  // the larger ones have whole huge pages
+    Image image{.height = height, .width = 1001, .channels = 3, .pixels = {}};
+    image.resize_pixels();
+    image.check();
+    BOOST_TEST(static_cast<std::size_t>(std::ranges::count(image.pixels, 0)) == image.pixels.size());
+    image.pixels.back() = 7;
+    const std::size_t last = image.pixels.size() - 1;
+    image.height *= 2;
+    image.resize_pixels();
+    image.check();
+    BOOST_TEST(image.pixels[last] == 7);
+    BOOST_TEST(image.pixels.back() == 0);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(not_a_picture) {

@@ -21,6 +21,7 @@
 #include "qwen3vl/io/mapped_file.hpp"
 #include "qwen3vl/io/png_check.hpp"
 #include "qwen3vl/io/stb_memory.hpp"
+#include "qwen3vl/tensor/huge_pages.hpp"
 
 // stb_image as internal functions of each translation unit that includes this header, in a namespace of their own, so
 // that a program may also use stb_image itself. Only PNG and JPEG are compiled in: its other readers are the ones with
@@ -80,6 +81,16 @@ struct Image {
     return (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) *
            static_cast<std::size_t>(channels);
   }
+  /// Takes memory for as many pixels as height, width and channels say, without any yet.
+  void reserve_pixels() {
+    pixels.reserve(offset(height, 0));
+    if (pixels.empty()) prefer_huge_pages(pixels.data(), pixels.capacity());
+  }
+  /// As many pixels as height, width and channels say; new ones are 0.
+  void resize_pixels() {
+    reserve_pixels();
+    pixels.resize(offset(height, 0));
+  }
   /// Throws Error if the sizes and the pixels disagree.
   void check() const {
     if (height < 1 || width < 1 || channels < 1 || channels > 4 || pixels.size() != offset(height, 0))
@@ -121,6 +132,7 @@ inline Image decode_by_stb(std::span<const std::byte> file, int height, int widt
   if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
     fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height, " can need: damaged?");
   if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
+  image.reserve_pixels();
   image.pixels.assign(pixels.get(), pixels.get() + image.offset(image.height, 0));
   return image;
 }
@@ -132,7 +144,8 @@ inline Image upright(Image image, int orientation) {
   Image result{.height = turned ? image.width : image.height,
                .width = turned ? image.height : image.width,
                .channels = image.channels,
-               .pixels = std::vector<std::uint8_t>(image.pixels.size())};
+               .pixels = {}};
+  result.resize_pixels();
   for (int y = 0; y < result.height; ++y) {
     for (int x = 0; x < result.width; ++x) {
       int from_y = turned ? x : y, from_x = turned ? y : x;

@@ -34,7 +34,7 @@ class LibavConverter {
     const int strides[4] = {static_cast<int>(stride), 0, 0, 0};
     if (sws_scale(scaler_.get(), frame.data, frame.linesize, 0, frame.height, to, strides) != frame.height)
       fail("a frame cannot be converted to RGB");
-    image.pixels.reserve(row * static_cast<std::size_t>(frame.height));
+    image.reserve_pixels();
     for (int y = 0; y < frame.height; ++y) {
       const std::uint8_t* const from = rows_.data() + stride * static_cast<std::size_t>(y);
       image.pixels.insert(image.pixels.end(), from, from + row);

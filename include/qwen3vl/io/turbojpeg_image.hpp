@@ -31,7 +31,7 @@ inline std::optional<Image> decode_by_turbojpeg(std::span<const std::byte> file,
     return std::nullopt;
   const bool gray = colors == TJCS_GRAY;
   Image image{.height = height, .width = width, .channels = gray ? 1 : 3, .pixels = {}};
-  image.pixels.resize(image.offset(height, 0));
+  image.resize_pixels();
   if (tjDecompress2(decoder.get(), bytes, size, image.pixels.data(), width, 0, height, gray ? TJPF_GRAY : TJPF_RGB,
                     0) != 0) {
     // Warnings leave a picture, as in Pillow, which like this one refuses only a file that ends too early.

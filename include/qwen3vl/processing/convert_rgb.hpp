@@ -22,7 +22,7 @@ inline Image convert_to_rgb(Image image) {
   image.check();
   if (image.channels == 3) return image;
   Image rgb{.height = image.height, .width = image.width, .channels = 3, .pixels = {}};
-  rgb.pixels.reserve(rgb.offset(rgb.height, 0));
+  rgb.reserve_pixels();
   const bool has_alpha = image.channels % 2 == 0, gray = image.channels < 3;
   const auto step = static_cast<std::size_t>(image.channels);
   for (std::size_t i = 0; i < image.pixels.size(); i += step)

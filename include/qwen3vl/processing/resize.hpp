@@ -94,7 +94,7 @@ inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample res
 inline Image resize_width(const Image& image, std::int64_t width, Resample resample, ResizeBackend backend) {
   const AxisWeights axis = axis_weights(image.width, width, resample, backend);
   Image result{.height = image.height, .width = static_cast<int>(width), .channels = image.channels, .pixels = {}};
-  result.pixels.resize(result.offset(result.height, 0));
+  result.resize_pixels();
 #pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
   for (int y = 0; y < image.height; ++y) {
     const std::uint8_t* const from = image.pixels.data() + image.offset(y, 0);
@@ -119,7 +119,7 @@ inline Image resize_width(const Image& image, std::int64_t width, Resample resam
 inline Image resize_height(const Image& image, std::int64_t height, Resample resample, ResizeBackend backend) {
   const AxisWeights axis = axis_weights(image.height, height, resample, backend);
   Image result{.height = static_cast<int>(height), .width = image.width, .channels = image.channels, .pixels = {}};
-  result.pixels.resize(result.offset(result.height, 0));
+  result.resize_pixels();
   const std::size_t row = image.offset(1, 0);
 #pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
   for (int y = 0; y < result.height; ++y) {
@@ -153,7 +153,7 @@ inline Image resize_nearest(const Image& image, PictureSize size, ResizeBackend 
                .width = static_cast<int>(size.width),
                .channels = image.channels,
                .pixels = {}};
-  result.pixels.resize(result.offset(result.height, 0));
+  result.resize_pixels();
   const std::vector<int> rows = nearest_sources(image.height, result.height, backend);
   const std::vector<int> columns = nearest_sources(image.width, result.width, backend);
   std::uint8_t* to = result.pixels.data();

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <omp.h>
-#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"
+#include "qwen3vl/tensor/huge_pages.hpp"
 
 namespace qwen3vl {
 
@@ -66,16 +66,12 @@ class Cpu {
   struct Memory {
     static constexpr std::size_t alignment = 64;
 
-    /// Blocks from here on are aligned to huge pages: packing a model's weights otherwise spends more time in page
-    /// faults than in copying, and products miss the TLB.
-    static constexpr std::size_t huge_page = std::size_t{2} << 20;
-
     static void* allocate(std::size_t bytes) {
-      const bool huge = bytes >= 2 * huge_page;
+      const bool huge = bytes >= 2 * huge_page;  // otherwise products miss the TLB, too
       void* memory = nullptr;
       if (posix_memalign(&memory, huge ? huge_page : alignment, bytes < alignment ? alignment : bytes) != 0)
         fail("out of memory: ", bytes, " bytes are not to be had");
-      if (huge) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: where it is refused, small pages do as well
+      if (huge) prefer_huge_pages(memory, bytes);
       return memory;
     }
     static void deallocate(void* memory, std::size_t /*bytes*/) { std::free(memory); }

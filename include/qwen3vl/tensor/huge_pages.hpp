@@ -1,0 +1,29 @@
+/// Huge pages for large blocks of host memory: weights, caches, pictures.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace qwen3vl {
+
+/// Bytes of a huge page.
+inline constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+/// Asks the system for huge pages wherever `bytes` bytes from `memory` on hold whole ones; before they are touched, or
+/// it is of no use. New memory otherwise costs a page fault every 4096 bytes, which took a third of the time of
+/// decoding a JPEG of 12 megapixels and more than half of that of packing weights. Where the system refuses, small
+/// pages do as well.
+inline void prefer_huge_pages(void* memory, std::size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  const auto at = reinterpret_cast<std::uintptr_t>(memory);
+  const std::size_t before = (huge_page - at % huge_page) % huge_page;
+  if (bytes < before + huge_page) return;
+  madvise(static_cast<std::byte*>(memory) + before, (bytes - before) / huge_page * huge_page, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
+}  // namespace qwen3vl
