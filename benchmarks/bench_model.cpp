@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -77,12 +78,15 @@ nlohmann::ordered_json to_json(const RunResult& r) {
         {"decode_seconds", r.all_decode_seconds}}}};
 }
 
-/// Percent of the roof: of f32 multiply-adds for products, of memory reads for decoding.
-void add_percents(nlohmann::ordered_json& json, const Roof& roof) {
+/// Percent of the roof: of f32 multiply-adds for products; for decoding, of memory reads in turn with its steps.
+void add_percents(nlohmann::ordered_json& json, const RunResult& result, const Roof& roof) {
   json["roof"] = bench::to_json(roof);
   json["prefill_percent_of_fma_peak"] = json["prefill_gflops"].get<double>() * 1e11 / roof.fma_all;
   json["vision_percent_of_fma_peak"] = json["vision_gflops"].get<double>() * 1e11 / roof.fma_all;
-  json["decode_percent_of_read_bandwidth"] = json["decode_gbytes_per_second"].get<double>() * 1e11 / roof.read_all;
+  json["decode_percent_of_read_bandwidth"] =
+      100.0 * per_second(result.read_seconds_between_steps, result.decode_seconds_between_reads);
+  json["read_gbytes_per_second_between_steps"] = per_second(
+      static_cast<double>(result.decode_tokens) * result.decode_bytes * 1e-9, result.read_seconds_between_steps);
 }
 
 void write_trace(const std::string& path, const Trace& trace, const nlohmann::ordered_json& figures, const Roof& roof) {
@@ -168,7 +172,9 @@ void run(int argc, char** argv) {
                    "Folder for packed weights, to time a later start: the first one writes a file there")
         ->type_name("DIR")
         ->needs(model);
-    app.add_flag("--roof", with_roof, "Measure the machine's roof afterwards, and print percent of it");
+    app.add_flag(
+        "--roof", with_roof,
+        "Measure the machine's roof afterwards and memory reads in turn with more decoding, and print percent of them");
     app.add_flag("--quick", quick, "Measure the roof in a hurry, to see that it works; its figures mean little");
     app.add_option("--trace", trace,
                    "Run once more after measuring, and write every operation with its sizes, time and share of the "
@@ -200,6 +206,12 @@ void run(int argc, char** argv) {
   if (!parse_arguments(app, argc, argv)) return;
 
   options.trace = !trace.empty();
+  if (with_roof)
+    options.read_memory = [threads = options.threads, quick,
+                           reader = std::shared_ptr<MemoryReader>()](double bytes) mutable {
+      if (!reader) reader = std::make_shared<MemoryReader>(threads, quick);
+      return (*reader)(bytes);
+    };
   const RunResult result = Built::run(weights, options);
   nlohmann::ordered_json figures{{"variant", QWEN3VL_VARIANT_NAME},
                                  {"weights", weights},
@@ -209,7 +221,7 @@ void run(int argc, char** argv) {
   figures.update(to_json(result));
   if (with_roof || options.trace) {
     const Roof roof = measure_roof(options.threads, quick);
-    if (with_roof) add_percents(figures, roof);
+    if (with_roof) add_percents(figures, result, roof);
     if (options.trace) write_trace(trace, result.trace, figures, roof);
   }
   if (json) {

@@ -9,6 +9,7 @@
 #                     llama-cpp-python on PyPI, which has a fixed version of it inside
 #   BENCH_VARIANT     2b (default), 4b or 8b
 #   BENCH_PRECISIONS  precisions to build, such as "bf16;q8;q4" (default: those of benchmarks/CMakeLists.txt)
+#   BENCH_AVX2        1: keep all three to AVX2 on a processor that has AVX-512
 #   TOKENIZER_JSON    a tokenizer.json of Qwen3-VL (default: the one of the tests)
 #
 # Everything stays in WORK_DIR (about 25 GB for 2b), and what is there is not made again. A peer that cannot be had is left out, and the
@@ -28,8 +29,15 @@ variant=${BENCH_VARIANT:-2b}
 tokenizer=${TOKENIZER_JSON:-$source_dir/tests/assets/qwen3-tokenizer/tokenizer.json}
 name=$work/qwen3vl-$variant
 notes=() peers=()
+# What is built for other instruction sets, and measured with them, stays apart.
+kind="" target="for this processor"
+if [ "${BENCH_AVX2:-0}" = 1 ]; then
+  kind=-avx2 target="for AVX2"
+  notes+=(--note "All three keep to AVX2, on a processor that has more.")
+  # ATen, oneDNN, MKL
+  export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 # Processors that multiply bf16 by itself are measured with it, too.
-if [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4"; fi
+elif [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4"; fi
 case ";${BENCH_PRECISIONS:-};" in *";bf16-dot;"*) peers+=(--bf16-dot) ;; esac
 
 say() { echo "== $*" >&2; }
@@ -48,9 +56,10 @@ build_ours() {
   say "building this library's benchmarks for $variant"
   local options=(-DCMAKE_BUILD_TYPE=Release -DQWEN3VL_BUILD_BENCHMARKS=ON -DQWEN3VL_BUILD_TESTS=OFF -DQWEN3VL_BUILD_EXAMPLES=OFF
     "-DQWEN3VL_BENCHMARK_VARIANTS=$variant")
+  [ -z "$kind" ] || options+=(-DQWEN3VL_ARCH=x86-64-v3)
   [ -z "${BENCH_PRECISIONS:-}" ] || options+=("-DQWEN3VL_BENCHMARK_PRECISIONS=$BENCH_PRECISIONS")
-  step configure-ours cmake -S "$source_dir" -B "$work/build" "${options[@]}"
-  step build-ours cmake --build "$work/build" --target "bench-model-$variant" bench-processing
+  step configure-ours cmake -S "$source_dir" -B "$work/build$kind" "${options[@]}"
+  step build-ours cmake --build "$work/build$kind" -j "$(nproc)" --target "bench-model-$variant" bench-processing
 }
 
 # --- Python: transformers, and what llama.cpp's converter needs ---
@@ -121,17 +130,19 @@ HEADER
 }
 build_llama() {
   get_llama || return 1
-  local bin=$work/llama-build/bin
+  local bin=$work/llama-build$kind/bin
   if [ -x "$bin/llama-bench" ] && [ -x "$bin/llama-mtmd-cli" ] && [ -x "$bin/llama-quantize" ]; then return 0; fi
   say "building llama.cpp"
-  local flags=()
-  if grep -qw amx_tile /proc/cpuinfo 2>/dev/null; then
+  local flags=(-DGGML_NATIVE=ON)
+  if [ -n "$kind" ]; then
+    flags=(-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AVX512=OFF)
+  elif grep -qw amx_tile /proc/cpuinfo 2>/dev/null; then
     tile_intrinsics >"$work/tile_intrinsics.h"
-    flags=(-DCMAKE_CXX_FLAGS="-include $work/tile_intrinsics.h")
+    flags+=(-DCMAKE_CXX_FLAGS="-include $work/tile_intrinsics.h")
   fi
-  step configure-llama cmake -S "$llama" -B "$work/llama-build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_CURL=OFF \
+  step configure-llama cmake -S "$llama" -B "$work/llama-build$kind" -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF \
     -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF "${flags[@]}" || return 1
-  step build-llama cmake --build "$work/llama-build" --target llama-bench llama-mtmd-cli llama-quantize || return 1
+  step build-llama cmake --build "$work/llama-build$kind" -j "$(nproc)" --target llama-bench llama-mtmd-cli llama-quantize || return 1
 }
 convert() { # the checkpoint to llama.cpp's formats
   local to=$1
@@ -146,10 +157,10 @@ prepare_llama() {
   convert "$name-mmproj.gguf" "$python" "$llama/convert_hf_to_gguf.py" "$name" --mmproj --outtype f16 --outfile "$name-mmproj.gguf" || return 1
   local q
   for q in Q8_0 Q4_0; do
-    convert "$name-$q.gguf" "$work/llama-build/bin/llama-quantize" "$name-bf16.gguf" "$name-$q.gguf" "$q" || return 1
+    convert "$name-$q.gguf" "$work/llama-build$kind/bin/llama-quantize" "$name-bf16.gguf" "$name-$q.gguf" "$q" || return 1
   done
-  notes+=(--note "llama.cpp: ${LLAMA_CPP_DIR:-$package}${LLAMA_CPP_TAG:+ $LLAMA_CPP_TAG}, built for this processor, flash attention on.")
-  peers+=(--llama "$work/llama-build/bin" --gguf "$name")
+  notes+=(--note "llama.cpp: ${LLAMA_CPP_DIR:-$package}${LLAMA_CPP_TAG:+ $LLAMA_CPP_TAG}, built $target, flash attention on.")
+  peers+=(--llama "$work/llama-build$kind/bin" --gguf "$name")
 }
 
 # --- Pictures and text ---
@@ -185,9 +196,9 @@ if [ -n "${transformers_there:-}" ]; then
 else
   say "going on without llama.cpp: its converter needs transformers"
 fi
-compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$work/build/CMakeCache.txt")
+compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$work/build$kind/CMakeCache.txt")
 notes+=(--note "This library: $(git -C "$source_dir" rev-parse --short HEAD 2>/dev/null || echo 'no commit known'), $("$compiler" --version | head -n 1).")
-say "measuring; all samples are kept in $work/samples.json"
-exec python3 "$here/compare_peers.py" --programs "$work/build/benchmarks" --variant "$variant" --checkpoint "$name" \
-  --images "$work/512x512.png" "$work/1024x768.png" --photo "$work/photo.jpg" --text "$work/text.txt" --samples "$work/samples.json" \
+say "measuring; all samples are kept in $work/samples$kind.json"
+exec python3 "$here/compare_peers.py" --programs "$work/build$kind/benchmarks" --variant "$variant" --checkpoint "$name" \
+  --images "$work/512x512.png" "$work/1024x768.png" --photo "$work/photo.jpg" --text "$work/text.txt" --samples "$work/samples$kind.json" \
   "${peers[@]}" "${notes[@]}" "$@"

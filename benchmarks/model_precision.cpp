@@ -134,14 +134,20 @@ class Run {
   RunResult operator()() {
     if (options_.prompt_tokens > 0 || !options_.image.empty()) prefill();
     if (options_.decode_tokens > 0) decode();
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    result_.peak_memory_bytes = static_cast<double>(usage.ru_maxrss) * 1024.0;
+    note_peak_memory();
     result_.device_bytes = device_bytes_in_use();
     return std::move(result_);
   }
 
  private:
+  /// Once: what is read beside the model is not the model's.
+  void note_peak_memory() {
+    if (result_.peak_memory_bytes > 0) return;
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    result_.peak_memory_bytes = static_cast<double>(usage.ru_maxrss) * 1024.0;
+  }
+
   Model load() {
     const Timer timer;
     std::optional<Model> model;
@@ -272,8 +278,6 @@ class Run {
     Context<B>& ctx = model_.context();
     fill_cache<V, P>(ctx, cache, text.num_hidden_layers, context, options_.decode_tokens + warm_steps);
     wait(ctx);
-    time_decoding(model_, cache, context);
-    result_.decode_seconds = median(result_.all_decode_seconds);
     result_.context = context;
     result_.sequences = sequences;
     result_.decode_tokens = options_.decode_tokens;
@@ -282,6 +286,8 @@ class Run {
     result_.cache_bytes = rows * Costs::cached(static_cast<double>(context));
     result_.decode_bytes = costs_.decode_bytes(rows) + rows * Costs::cached(keys);
     result_.decode_operations = rows * (costs_.token_operations + costs_.head_operations + Costs::attention(keys));
+    time_decoding(model_, cache, context);
+    result_.decode_seconds = median(result_.all_decode_seconds);
   }
 
   static constexpr index_t warm_steps = 3;  // scratch memory is taken, and a pass recorded where passes are
@@ -297,7 +303,8 @@ class Run {
     }
   }
 
-  /// Runs of decode_tokens times step(), behind the context each; the trace is one more.
+  /// Runs of decode_tokens times step(), behind the context each; the trace is one more, and so are the steps that
+  /// memory is read between.
   template <class Step>
   void time_steps(typename Model::Cache& cache, index_t context, Step&& step) {
     const auto begin = [&] {
@@ -308,6 +315,17 @@ class Run {
       const Timer timer;
       for (index_t i = 0; i < options_.decode_tokens; ++i) step();
       result_.all_decode_seconds.push_back(timer.seconds());
+    }
+    if (options_.read_memory) {
+      note_peak_memory();
+      begin();
+      options_.read_memory(result_.decode_bytes);  // the first time its memory is made
+      for (index_t i = 0; i < options_.decode_tokens; ++i) {
+        const Timer timer;
+        step();
+        result_.decode_seconds_between_reads += timer.seconds();
+        result_.read_seconds_between_steps += options_.read_memory(result_.decode_bytes);
+      }
     }
     if (!options_.trace) return;
     begin();

@@ -1,6 +1,7 @@
 /// A whole run of a model, as bench-model measures it.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,9 @@ struct RunOptions {
   int device = 0;      ///< where the backend is CUDA
   int runs = 1;        ///< of vision tower, prefill and decoding, after a first one
   bool trace = false;  ///< record one more prefill and as many decode steps as were timed, after those
+  /// Reads so many bytes of other memory with all threads, and returns the seconds. If set, decode_tokens steps more
+  /// are timed in turn with it: a machine whose memory is shared changes its speed within seconds.
+  std::function<double(double bytes)> read_memory;
 };
 
 /// What it took. Seconds are 0 for what was not run.
@@ -45,14 +49,16 @@ struct RunResult {
 
   index_t context = 0;
   index_t sequences = 0;
-  index_t decode_tokens = 0;       ///< of each sequence
-  double decode_seconds = 0.0;     ///< of all decode_tokens, median of the runs
-  double cache_bytes = 0.0;        ///< keys and values that the first decode step reads
-  double decode_bytes = 0.0;       ///< weights, keys and values that an average decode step reads
-  double decode_operations = 0.0;  ///< of an average step
-  double peak_memory_bytes = 0.0;  ///< of the process, until here
-  Trace trace;                     ///< if asked for
-  double device_bytes = 0.0;       ///< of a GPU's memory, in use by all processes at the end; 0 on the CPU
+  index_t decode_tokens = 0;                  ///< of each sequence
+  double decode_seconds = 0.0;                ///< of all decode_tokens, median of the runs
+  double cache_bytes = 0.0;                   ///< keys and values that the first decode step reads
+  double decode_bytes = 0.0;                  ///< weights, keys and values that an average decode step reads
+  double decode_operations = 0.0;             ///< of an average step
+  double decode_seconds_between_reads = 0.0;  ///< of decode_tokens steps, each of them followed by
+  double read_seconds_between_steps = 0.0;    ///< as many reads of decode_bytes
+  double peak_memory_bytes = 0.0;             ///< of the process, until here
+  Trace trace;                                ///< if asked for
+  double device_bytes = 0.0;                  ///< of a GPU's memory, in use by all processes at the end; 0 on the CPU
 };
 
 /// Runs under precision P. One translation unit for each: model_precision.cpp. Throws Error for bad input.

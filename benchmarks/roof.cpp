@@ -6,10 +6,8 @@
 #include <chrono>
 #include <vector>
 
-#include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd.hpp"
 #include "qwen3vl/backend/cpu/tiles.hpp"
-#include "qwen3vl/tensor/tensor.hpp"
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -170,6 +168,39 @@ std::size_t largest_cache() {
   return std::size_t{32} << 20;
 }
 
+MemoryReader::MemoryReader(int threads, bool quick)
+    : threads_(threads),
+      // The last cache is on some machines larger than what one process gets of it.
+      buffer_(static_cast<index_t>(
+          (quick ? std::size_t{16} << 20 : std::clamp<std::size_t>(8 * largest_cache(), 256ul << 20, 2048ul << 20)) /
+          sizeof(float))) {
+  for (float& value : buffer_.span()) value = 1.0f;
+}
+
+double MemoryReader::operator()(double bytes) {
+  const auto count = static_cast<std::size_t>(buffer_.size());
+  const double start = now();
+  for (auto left = static_cast<std::size_t>(bytes) / sizeof(float); left > 0;) {
+    const std::size_t piece = std::min(left, count - at_);
+    const float* const from = buffer_.data() + at_;
+#pragma omp parallel num_threads(threads_)
+    {
+      const auto me = static_cast<std::size_t>(omp_get_thread_num());
+      // In whole lines of a cache, as run_read() wants them.
+      const std::size_t share = piece / static_cast<std::size_t>(omp_get_num_threads()) / 16 * 16;
+      run_read(from + share * me, share);
+    }
+    at_ = (at_ + piece) % count;
+    left -= piece;
+  }
+  return now() - start;
+}
+
+double MemoryReader::read_part(int me, int team) const {
+  const std::size_t share = static_cast<std::size_t>(buffer_.size()) / static_cast<std::size_t>(team);
+  return run_read(buffer_.data() + share * static_cast<std::size_t>(me), share);
+}
+
 Roof measure_roof(int threads, bool quick) {
   simd::request_tiles();
   const double seconds = quick ? 0.01 : 0.5;
@@ -181,15 +212,9 @@ Roof measure_roof(int threads, bool quick) {
   roof.bf16_all = best_rate(threads, run_bf16(1) > 0 ? seconds : 0.0, [&](int, int) { return run_bf16(steps); });
   roof.int8_all = best_rate(threads, run_int8(1) > 0 ? seconds : 0.0, [&](int, int) { return run_int8(steps); });
 
-  // Much larger than the cache, which on some machines is larger than what one process gets of it.
-  roof.buffer = quick ? std::size_t{16} << 20 : std::clamp<std::size_t>(8 * largest_cache(), 256ul << 20, 2048ul << 20);
-  Tensor<float, Cpu, dynamic> memory(static_cast<index_t>(roof.buffer / sizeof(float)));
-  const auto count = static_cast<std::size_t>(memory.size());
-  const auto read = [&](int me, int team) {
-    const std::size_t share = count / static_cast<std::size_t>(team);
-    return run_read(memory.data() + share * static_cast<std::size_t>(me), share);
-  };
-  for (float& value : memory.span()) value = 1.0f;
+  const MemoryReader memory(threads, quick);
+  roof.buffer = memory.size();
+  const auto read = [&](int me, int team) { return memory.read_part(me, team); };
   roof.read_one = best_rate(1, seconds, read);
   roof.read_all = best_rate(threads, 2 * seconds, read);
   return roof;

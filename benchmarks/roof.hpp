@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <string_view>
 
+#include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/instruction_set.hpp"
+#include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl::bench {
 
@@ -56,6 +58,25 @@ constexpr Arithmetic arithmetic_of(std::string_view precision) {
   if (precision == "bf16") return Arithmetic::bf16_parts;
   return precision == "bf16-dot" ? Arithmetic::bf16 : Arithmetic::f32;
 }
+
+/// Memory of its own that all threads read, each a part that follows the others': what memory gives a program that does
+/// nothing but read. The buffer is much larger than the caches.
+class MemoryReader {
+ public:
+  /// `quick`: a small buffer, see measure_roof().
+  explicit MemoryReader(int threads, bool quick = false);
+
+  std::size_t size() const { return static_cast<std::size_t>(buffer_.size()) * sizeof(float); }
+  /// Seconds that reading about `bytes` takes, from where the last call stopped, over the buffer again and again.
+  double operator()(double bytes);
+  /// Reads part `me` of `team` equal parts of the buffer; returns its bytes.
+  double read_part(int me, int team) const;
+
+ private:
+  int threads_;
+  std::size_t at_ = 0;  ///< in numbers, where the next call begins
+  Tensor<float, Cpu, dynamic> buffer_;
+};
 
 /// Measures. Each speed is the best of several runs that take about `seconds` together. `quick`: a small buffer and
 /// short runs, to see that it works; the figures then mean little.

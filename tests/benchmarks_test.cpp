@@ -172,12 +172,26 @@ BOOST_AUTO_TEST_CASE(model_with_a_checkpoint) {
   BOOST_TEST(run.at("decode_tokens") == 3);
   for (const char* key : {"vision_seconds", "prefill_seconds", "decode_seconds"})
     BOOST_TEST(run.at("runs").at(key).size() == 2u, key);
-  for (const char* key :
-       {"parameters", "weight_bytes", "load_seconds", "processing_seconds", "vision_seconds", "vision_gflops",
-        "prefill_seconds", "prefill_tokens_per_second", "prefill_gflops", "time_to_first_token_seconds",
-        "decode_seconds", "decode_tokens_per_second", "decode_gbytes_per_second", "decode_gflops", "cache_bytes",
-        "peak_memory_bytes", "prefill_percent_of_fma_peak", "vision_percent_of_fma_peak",
-        "decode_percent_of_read_bandwidth"})
+  for (const char* key : {"parameters",
+                          "weight_bytes",
+                          "load_seconds",
+                          "processing_seconds",
+                          "vision_seconds",
+                          "vision_gflops",
+                          "prefill_seconds",
+                          "prefill_tokens_per_second",
+                          "prefill_gflops",
+                          "time_to_first_token_seconds",
+                          "decode_seconds",
+                          "decode_tokens_per_second",
+                          "decode_gbytes_per_second",
+                          "decode_gflops",
+                          "cache_bytes",
+                          "peak_memory_bytes",
+                          "prefill_percent_of_fma_peak",
+                          "vision_percent_of_fma_peak",
+                          "decode_percent_of_read_bandwidth",
+                          "read_gbytes_per_second_between_steps"})
     check_positive(run, key);
   check_positive(run.at("roof"), "fma_gflops");
 }
