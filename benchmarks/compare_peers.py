@@ -116,11 +116,6 @@ class Comparison:
         (test,) = self.json_in(self.run(command)[0])
         return {("prefill" if prompt else "decode") + "_tokens_per_second": test["avg_ts"]}
 
-    def llama_text(self, weights, context):
-        figures = self.llama_bench(weights, prompt=self.options.prompt)
-        figures.update(self.llama_bench(weights, decode=self.options.decode, depth=context))
-        return figures
-
     def llama_picture(self, image):
         """To the first token: the picture's encoding and the evaluation of the whole prompt, without loading."""
         o = self.options
@@ -166,12 +161,18 @@ class Comparison:
     def measure(self):
         o = self.options
         for number in range(1, o.runs + 1):
+            repeats = range((number - 1) * o.repeats + 1, number * o.repeats + 1)
             for weights, gguf in (("bf16", "bf16"), ("q8", "Q8_0"), ("q4", "Q4_0")):
-                self.take("ours " + weights, number, lambda: self.ours(weights, o.prompt, o.decode, o.contexts[0]))
+                self.take("ours " + weights, number, lambda: self.ours(weights, o.prompt))
                 if o.llama:
-                    self.take("llama " + gguf, number, lambda: self.llama_text(gguf, o.contexts[0]))
+                    self.take("llama " + gguf, number, lambda: self.llama_bench(gguf, prompt=o.prompt))
+                for repeat in repeats:
+                    self.take(f"ours {weights} decode", repeat, lambda: self.ours(weights, 0, o.decode, o.contexts[0]))
+                    if o.llama:
+                        self.take(f"llama {gguf} decode", repeat,
+                                  lambda: self.llama_bench(gguf, decode=o.decode, depth=o.contexts[0]))
             if o.bf16_dot:
-                self.take("ours bf16-dot", number, lambda: self.ours("bf16-dot", o.prompt, o.decode, o.contexts[0]))
+                self.take("ours bf16-dot", number, lambda: self.ours("bf16-dot", o.prompt))
             if o.python:
                 self.take("transformers", number, self.transformers)
             for context in o.contexts[1:]:
@@ -182,16 +183,18 @@ class Comparison:
                     self.take(f"llama Q8_0 at {context}", rounds,
                               lambda: self.llama_bench("Q8_0", decode=o.decode, depth=context))
             for size, image in zip(o.sizes, o.images):
-                self.take(f"ours vision {size}", number, lambda: self.ours("bf16", prompt=8, image=image))
-                if o.bf16_dot:
-                    self.take(f"ours dot vision {size}", number, lambda: self.ours("bf16-dot", prompt=8, image=image))
-                if o.llama:
-                    self.take(f"llama picture {size}", number, lambda: self.llama_picture(image))
+                for repeat in repeats:
+                    self.take(f"ours vision {size}", repeat, lambda: self.ours("bf16", prompt=8, image=image))
+                    if o.bf16_dot:
+                        self.take(f"ours dot vision {size}", repeat, lambda: self.ours("bf16-dot", prompt=8, image=image))
+                    if o.llama:
+                        self.take(f"llama picture {size}", repeat, lambda: self.llama_picture(image))
             # As many words as llama.cpp's prompt has around the picture.
             self.take("ours question", number, lambda: self.ours("q8", prompt=12, decode=1, image=o.images[0]))
-            self.take("cat", number, self.cat)
-            self.take("ours load", number, self.ours_load)
-            self.take("ours packed", number, self.ours_packed)
+            for repeat in repeats:
+                self.take("cat", repeat, self.cat)
+                self.take("ours load", repeat, self.ours_load)
+                self.take("ours packed", repeat, self.ours_packed)
             if o.photo:
                 self.take("ours processing", number, self.our_processing)
                 if o.python:
@@ -244,8 +247,8 @@ class Comparison:
         yield row(f"prefill {o.prompt} tokens, 8-bit", "ours q8" + prefill, "llama Q8_0" + prefill, "llama.cpp Q8_0", 1.3, **speed)
         yield row(f"prefill {o.prompt} tokens, 4-bit", "ours q4" + prefill, "llama Q4_0" + prefill, "llama.cpp Q4_0", 1.2, **speed)
         for weights, gguf, bits, wanted in (("bf16", "bf16", "bf16", 1.1), ("q8", "Q8_0", "8-bit", 1.15), ("q4", "Q4_0", "4-bit", 1.2)):
-            yield row(f"decode at {first} tokens, {bits}", f"ours {weights}" + decode, f"llama {gguf}" + decode, "llama.cpp " + gguf,
-                      wanted, **speed)
+            yield row(f"decode at {first} tokens, {bits}", f"ours {weights} decode" + decode, f"llama {gguf} decode" + decode,
+                      "llama.cpp " + gguf, wanted, **speed)
         for context, wanted in zip(o.contexts[1:], (1.7, 2.0)):
             yield row(f"decode at {context} tokens, 8-bit", f"ours q8 at {context}" + decode, f"llama Q8_0 at {context}" + decode,
                       "llama.cpp Q8_0", wanted, **speed)
@@ -306,7 +309,7 @@ class Comparison:
         yield self.share("prefill, bf16: of the multiply-adds", "ours bf16/prefill_percent_of_fma_peak", 80)
         for weights, bits, wanted in (("bf16", "bf16", 90), ("q8", "8-bit", 90), ("q4", "4-bit", 80)):
             yield self.share(f"decode at {o.contexts[0]} tokens, {bits}: of memory reads",
-                             f"ours {weights}/decode_percent_of_read_bandwidth", wanted)
+                             f"ours {weights} decode/decode_percent_of_read_bandwidth", wanted)
         if self.problems:
             yield ""
             yield "Not measured:"
@@ -346,11 +349,13 @@ def arguments():
     parser.add_argument("--photo", help="a large JPEG for the image processor")
     parser.add_argument("--text", help="a text for the tokenizer")
     parser.add_argument("--bytes", type=int, default=4_000_000, help="so much of it")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--repeats", type=int, default=3,
+                        help="pairs of a round, in turn, of what takes seconds: decoding, vision, loading (default: 3)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--decode", type=int, default=32)
-    parser.add_argument("--contexts", type=int, nargs=3, default=[512, 4096, 16384])
+    parser.add_argument("--contexts", type=int, nargs="+", default=[512, 4096, 16384], help="one, two or three")
     parser.add_argument("--samples", help="keep all samples in this file, and go on from it")
     parser.add_argument("--bf16-dot", action="store_true", help="also with bf16 products (precision bf16-dot)")
     parser.add_argument("--note", action="append", default=[], help="a line for the page, such as versions")
