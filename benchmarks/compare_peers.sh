@@ -13,8 +13,8 @@
 #   TOKENIZER_JSON    a tokenizer.json of Qwen3-VL (default: the one of the tests)
 #
 # Everything stays in WORK_DIR (about 25 GB for 2b), and what is there is not made again. A peer that cannot be had is left out, and the
-# table says so. Nothing else should run on the machine; with the 2b variant, three rounds on two cores take about four hours, most of it
-# llama.cpp filling its cache for the long contexts.
+# table says so. Nothing else should run on the machine; with the 2b variant, preparing takes half an hour on two cores and a round 40
+# minutes, 15 of them llama.cpp filling its cache for the longest context, which it does once.
 set -euo pipefail
 if [ $# -lt 1 ] || [[ "$1" == -* ]]; then
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
