@@ -181,7 +181,7 @@ class Run {
   Image picture() const {
     if (const auto size = parse_size(options_.image)) {
       Image image{.height = size->second, .width = size->first, .channels = 3, .pixels = {}};
-      image.pixels.resize(image.offset(image.height, 0));
+      image.resize_pixels();
       std::minstd_rand random(1);
       for (std::uint8_t& value : image.pixels) value = static_cast<std::uint8_t>(random() >> 8);
       return image;

@@ -38,7 +38,7 @@ namespace {
 Image noise(int width, int height, int number) {
   Image image{.height = height, .width = width, .channels = 3, .pixels = {}};
   std::mt19937 random(static_cast<unsigned>(number) + 1);
-  image.pixels.resize(image.offset(height, 0));
+  image.resize_pixels();
   for (std::uint8_t& value : image.pixels) value = static_cast<std::uint8_t>(random());
   return image;
 }

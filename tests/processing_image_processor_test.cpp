@@ -215,7 +215,7 @@ BOOST_AUTO_TEST_CASE(each_option) {
     json merged = settings;
     merged.update(about.at("options"));
     Image image{.height = about.at("shape")[0], .width = about.at("shape")[1], .channels = 3, .pixels = {}};
-    image.pixels.resize(image.offset(image.height, 0));
+    image.resize_pixels();
     const std::string error =
         error_of([&] { ImageProcessor(image_processor_options_from_json(merged, name))(std::span(&image, 1)); });
     const std::string wanted = message(about.at("error"));

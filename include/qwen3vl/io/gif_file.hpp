@@ -178,7 +178,7 @@ class GifFile {
 
   void begin() {
     canvas_ = {.height = metadata_.height, .width = metadata_.width, .channels = 3, .pixels = {}};
-    canvas_.pixels.resize(canvas_.offset(canvas_.height, 0));
+    canvas_.resize_pixels();
     const Rect whole{0, 0, static_cast<std::uint16_t>(canvas_.width), static_cast<std::uint16_t>(canvas_.height)};
     fill(whole, frames_[0].transparent < 0 && background_ ? *background_ : white);
   }
