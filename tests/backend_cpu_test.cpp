@@ -20,6 +20,7 @@
 #include "backend/row_cases.hpp"
 #endif
 #include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/backend/cpu/row_tiles.hpp"
 
 using namespace qwen3vl;
 
@@ -178,6 +179,33 @@ void all_lanes() {
   }
 }
 
+/// Rows to tiles: bit for bit, whatever the number of rows, and nothing before or behind the tile is touched.
+void all_row_tiles() {
+  using cpu_kernels::put_in_tile;
+  using cpu_kernels::tile_rows;
+  constexpr std::int32_t guard = 0x5a5a5a5a;
+  for (const index_t words : {index_t{1}, index_t{simd::width} - 1, index_t{simd::width}, 3 * index_t{simd::width} + 2})
+    for (index_t count = 1; count <= tile_rows; ++count) {
+      // Among them what would be a signalling NaN, which a float must not pass through.
+      std::vector<std::vector<std::int32_t>> rows;
+      for (index_t r = 0; r < count; ++r) {
+        auto& row = rows.emplace_back();
+        for (index_t k = 0; k < words; ++k)
+          row.push_back(static_cast<std::int32_t>((k % 3 == 0 ? 0x7f800001u : 0x10000u) +
+                                                  static_cast<std::uint32_t>(r * 1000 + k)));
+      }
+      std::vector<std::int32_t> tile(static_cast<std::size_t>(words * tile_rows) + 2 * simd::width, guard);
+      std::int32_t* const begin = tile.data() + simd::width;
+      put_in_tile(
+          words, count, [&](index_t r) { return rows.at(static_cast<std::size_t>(r)).data(); }, begin);
+      for (index_t k = 0; k < words; ++k)
+        for (index_t r = 0; r < count; ++r)
+          BOOST_REQUIRE(begin[k * tile_rows + r] == rows[static_cast<std::size_t>(r)][static_cast<std::size_t>(k)]);
+      for (int i = 0; i < simd::width; ++i)
+        BOOST_REQUIRE((tile[static_cast<std::size_t>(i)] == guard && begin[words * tile_rows + i] == guard));
+    }
+}
+
 /// The integer instruction of this build against its portable form, at the ends of the range and inside.
 void all_integers() {
   std::vector<std::int16_t> values{0, 1, -1, 32767, -32767, 127, -16129, 16129};
@@ -331,6 +359,7 @@ bool init() {
   suite.add(BOOST_TEST_CASE(all_linear));
   suite.add(BOOST_TEST_CASE(all_experts));
   suite.add(BOOST_TEST_CASE(all_blocks));
+  suite.add(BOOST_TEST_CASE(all_row_tiles));
   suite.add(BOOST_TEST_CASE(all_integers));
   suite.add(BOOST_TEST_CASE(all_rounded_rows));
   suite.add(BOOST_TEST_CASE(all_extremes));

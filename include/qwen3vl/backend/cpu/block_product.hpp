@@ -9,6 +9,7 @@
 
 #include "qwen3vl/backend/cpu/block_matrix.hpp"
 #include "qwen3vl/backend/cpu/microkernel.hpp"
+#include "qwen3vl/backend/cpu/row_tiles.hpp"
 #include "qwen3vl/backend/cpu/tiles.hpp"
 
 namespace qwen3vl::cpu_kernels {
@@ -39,58 +40,75 @@ struct BlockRows {
   static constexpr index_t row_block = tile_rows * tiles_of_block;
 
   /// Row x [K].
-  static void put(const float* x, std::int32_t* to) {
-    rounded_superblocks(x, [&](index_t s, float scale, const std::int16_t* rounded, index_t columns) {
-      to[pairs + s] = std::bit_cast<std::int32_t>(scale);
-      std::memcpy(to + s * superblock_columns / 2, rounded, static_cast<std::size_t>(columns) * sizeof *rounded);
+  [[gnu::flatten]] static void put(const float* x, std::int32_t* to) {
+    Rounded rounded;
+    for (index_t s = 0; s < superblocks; ++s) {
+      to[pairs + s] = std::bit_cast<std::int32_t>(round_columns(x, s, rounded));
+      const index_t columns = columns_of(s);
+      std::memcpy(to + s * superblock_columns / 2, rounded.words, static_cast<std::size_t>(columns / 2) * sizeof *to);
       std::int32_t* const sums = to + pairs + superblocks + s * superblock_blocks;
-      for (index_t k = 0; k < columns; k += block_columns) sums[k / block_columns] = sum_of_block(rounded + k);
-    });
+      for (index_t k = 0; k < columns; k += block_columns)
+        sums[k / block_columns] = sum_of_block(rounded.words + k / 2);
+    }
   }
-  static void put_in_tile(const float* x, std::int32_t* tile, index_t row) {
-    rounded_superblocks(x, [&](index_t s, float scale, const std::int16_t* rounded, index_t columns) {
+  template <class Source>
+  [[gnu::flatten]] static void put_tile(const Source& source, index_t count, std::int32_t* tile) {
 #if QWEN3VL_HAS_TILES
-      put_bytes(s, scale, rounded, columns, tile, row);
+    Rounded rounded;
+    for (index_t r = 0; r < count; ++r)
+      for (index_t s = 0; s < superblocks; ++s) {
+        const float scale = round_columns(source(r), s, rounded);
+        put_bytes(s, scale, rounded.words, columns_of(s), tile, r);
+      }
 #else
-      tile[(pairs + s) * tile_rows + row] = std::bit_cast<std::int32_t>(scale);
-      std::int32_t* const to = tile + s * superblock_columns / 2 * tile_rows + row;
-      for (index_t k = 0; k < columns; k += 2) std::memcpy(to + k / 2 * tile_rows, rounded + k, sizeof *to);
+    Rounded rounded[tile_rows];
+    for (index_t s = 0; s < superblocks; ++s) {
+      for (index_t r = 0; r < count; ++r)
+        tile[(pairs + s) * tile_rows + r] = std::bit_cast<std::int32_t>(round_columns(source(r), s, rounded[r]));
+      put_in_tile(
+          columns_of(s) / 2, count, [&](index_t r) { return rounded[r].words; },
+          tile + s * superblock_columns / 2 * tile_rows);
+    }
 #endif
-    });
   }
 
  private:
-  /// Calls put(superblock, scale, integers, columns) for each, columns padded with zeros to whole blocks.
-  template <class F>
-  [[gnu::flatten]] static void rounded_superblocks(const float* x, const F& put) {
-    for (index_t s = 0; s < superblocks; ++s) {
-      const index_t k0 = s * superblock_columns, columns = std::min(superblock_columns, K - k0);
-      const index_t padded = (columns + block_columns - 1) / block_columns * block_columns;
-      float copy[superblock_columns];
-      const float* from = x + k0;
-      if (padded != columns) {
-        std::copy_n(from, columns, copy);
-        std::fill(copy + columns, copy + padded, 0.0f);
-        from = copy;
-      }
-      // Beyond them zeros, for tiles.
-      alignas(64) std::int16_t rounded[superblock_columns + block_columns];
-      std::fill_n(rounded + padded, block_columns, std::int16_t{0});
-      const float scale = round_superblock(from, padded, rounded);
-      put(s, scale, rounded, padded);
+  /// The integers of a superblock, in pairs; behind them zeros, for tiles.
+  struct alignas(64) Rounded {
+    std::int32_t words[(superblock_columns + block_columns) / 2];
+  };
+
+  /// Columns of a superblock, whole blocks.
+  static constexpr index_t columns_of(index_t s) {
+    return std::min(superblock_columns, blocks * block_columns - s * superblock_columns);
+  }
+
+  /// Rounds superblock s of row x; columns that are not there are zeros. Returns the scale.
+  static QWEN3VL_INLINE float round_columns(const float* x, index_t s, Rounded& to) {
+    const index_t first = s * superblock_columns, columns = std::min(superblock_columns, K - first);
+    const index_t padded = columns_of(s);
+    float copy[superblock_columns];
+    const float* from = x + first;
+    if (padded != columns) {
+      std::copy_n(from, columns, copy);
+      std::fill(copy + columns, copy + padded, 0.0f);
+      from = copy;
     }
+    std::fill_n(to.words + padded / 2, block_columns / 2, 0);
+    return round_superblock(from, padded, to.words);
   }
 
 #if QWEN3VL_HAS_TILES
   /// The integers' low and high bytes as rows of the processor's tiles of 64 columns: a tile of rows is
   /// [steps][low, high][16 rows][64 bytes] and scales [superblocks][16 rows].
-  static QWEN3VL_INLINE void put_bytes(index_t s, float scale, const std::int16_t* rounded, index_t columns,
+  static QWEN3VL_INLINE void put_bytes(index_t s, float scale, const std::int32_t* rounded, index_t columns,
                                        std::int32_t* tile, index_t row) {
     using simd::tile_words;
     tile[steps * 2 * tile_words + s * tile_rows + row] = std::bit_cast<std::int32_t>(scale);
     std::int32_t* to = tile + s * superblock_steps * 2 * tile_words + row * simd::tile_size;
     for (index_t k = 0; k < columns; k += step_columns, to += 2 * tile_words) {
-      const simd::BytePair bytes = simd::quads(simd::load_shorts(rounded + k), simd::load_shorts(rounded + k + 32));
+      const simd::BytePair bytes =
+          simd::quads(simd::load_shorts(rounded + k / 2), simd::load_shorts(rounded + k / 2 + 16));
       std::memcpy(to, &bytes.low, sizeof bytes.low);
       std::memcpy(to + tile_words, &bytes.high, sizeof bytes.high);
     }
@@ -100,7 +118,7 @@ struct BlockRows {
   /// Integers whose multiples of the returned scale are x: as large as 16 bits and `largest_sum` allow. An outlier
   /// makes the steps of its 256 columns larger only where 16 bits do not reach it. The order of sums is the same
   /// whatever the width of vectors, so that the integers are the same on every instruction set.
-  static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int16_t* rounded) {
+  static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int32_t* rounded) {
     constexpr int lanes = 16, vectors = lanes / simd::width;
     Floats sums[vectors] = {}, largest[vectors] = {};
     for (index_t k = 0; k < columns; k += lanes)
@@ -120,21 +138,21 @@ struct BlockRows {
     const float sum = lane_sums[0];
     if (!(sum <= std::numeric_limits<float>::max()) || sum == 0.0f) {
       // Zeros; or something that is no finite number, and then nor is the result.
-      std::fill_n(rounded, columns, std::int16_t{0});
+      std::fill_n(rounded, columns / 2, 0);
       return sum == 0.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     }
     const float factor = std::min(1e30f, std::min(32767.0f / lane_largest[0], largest_sum / sum));
     for (index_t k = 0; k < columns; k += simd::width) {
       const auto n = __builtin_convertvector(simd::to_nearest(simd::load(x + k) * factor), simd::HalfShorts);
-      std::memcpy(rounded + k, &n, sizeof n);
+      std::memcpy(rounded + k / 2, &n, sizeof n);
     }
     return 1.0f / factor;
   }
 
-  static QWEN3VL_INLINE std::int32_t sum_of_block(const std::int16_t* x) {
+  static QWEN3VL_INLINE std::int32_t sum_of_block(const std::int32_t* pairs_of_block) {
     Ints sums = {};
-    for (index_t k = 0; k < block_columns; k += 2 * simd::width)
-      sums = simd::dot_pairs(sums, simd::load_shorts(x + k), simd::splat_pair(0x00010001));
+    for (index_t k = 0; k < block_columns / 2; k += simd::width)
+      sums = simd::dot_pairs(sums, simd::load_shorts(pairs_of_block + k), simd::splat_pair(0x00010001));
     std::int32_t total = 0;
     for (int i = 0; i < simd::width; ++i) total += sums[i];
     return total;
@@ -183,15 +201,16 @@ QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int
 
 #if !QWEN3VL_HAS_TILES
 /// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows. x [depth][tile_rows],
-/// wide from `expand`.
+/// wide from `expand`. Asks for as much at `next`, where a tile's next columns are, as it reads of x.
 template <int R>
 [[gnu::noinline, gnu::flatten]] void multiply_superblock(index_t depth, const std::int32_t* x, const std::int16_t* wide,
                                                          const std::int32_t* row_scales, Floats scale0, Floats scale1,
-                                                         bool first, float* sums) {
+                                                         bool first, float* sums, const std::int32_t* next) {
   constexpr index_t vector = 2 * simd::width;
   Ints integers[R][2];
   simd::unroll<R>([&](auto r) { integers[r][0] = integers[r][1] = Ints{}; });
   for (index_t k = 0; k < depth; ++k) {
+    ReadAhead::ask(next + k * tile_rows);
     const Shorts w0 = simd::load_shorts(wide + k * 2 * vector), w1 = simd::load_shorts(wide + (k * 2 + 1) * vector);
     simd::unroll<R>([&](auto r) {
       const Shorts pair = simd::splat_pair(x[k * tile_rows + r]);
@@ -222,9 +241,9 @@ template <BlockWeight W>
     const std::int32_t* const tile = packed + row * depth.row_words;
     ahead();
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-      multiply_superblock<r>(blocks * block_columns / 2, tile + s * (superblock_columns / 2) * tile_rows, wide,
-                             tile + (depth.pairs + s) * tile_rows, scale0, scale1, s == 0,
-                             sums + row * 2 * simd::width);
+      const std::int32_t* const from = tile + s * (superblock_columns / 2) * tile_rows;
+      multiply_superblock<r>(blocks * block_columns / 2, from, wide, tile + (depth.pairs + s) * tile_rows, scale0,
+                             scale1, s == 0, sums + row * 2 * simd::width, ahead.behind(from));
     });
   }
 }
@@ -239,10 +258,13 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
   visit_panels(begin, end, depth.superblocks, 1, [&](PanelPart part, PanelPart next) {
     const index_t p = part.panel, s = part.first;
     float* const z = sums + (p - begin) % panel_group * rows * panel;
-    multiply_rows<W>(
-        weight.panel_data(p), depth, s, packed, rows, z,
-        ReadAhead(weight.panel_data(next.panel, next.first), StripLayout<W>::bytes(depth.blocks_of(next.first)), rows));
-    if (s + 1 == depth.superblocks)
+    const bool last = s + 1 == depth.superblocks;
+    ReadAhead ahead(weight.panel_data(next.panel, next.first), StripLayout<W>::bytes(depth.blocks_of(next.first)),
+                    rows);
+    ahead.columns_move((next.first - s) * (superblock_columns / 2) * tile_rows);
+    if (last) ahead.results(places_of(finish, p));
+    multiply_rows<W>(weight.panel_data(p), depth, s, packed, rows, z, ahead);
+    if (last)
       for (index_t row = 0; row < rows; ++row)
         finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
   });

@@ -7,6 +7,7 @@
 
 #include "qwen3vl/backend/cpu/microkernel.hpp"
 #include "qwen3vl/backend/cpu/packed_matrix.hpp"
+#include "qwen3vl/backend/cpu/row_tiles.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -24,15 +25,17 @@ struct FloatRows {
   static constexpr index_t row_block = tile_rows * tiles_of_block;
 
   static void put(const float* x, float* to) { std::copy_n(x, K, to); }
-  static void put_in_tile(const float* x, float* tile, index_t row) {
-    for (index_t k = 0; k < K; ++k) tile[k * tile_rows + row] = x[k];
+  template <class Source>
+  static void put_tile(const Source& source, index_t count, float* tile) {
+    put_in_tile(K, count, source, tile);
   }
 };
 
 /// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows], columns [depth][panel].
+/// Asks for as much at `next`, where a tile's next columns are, as it reads of x.
 template <int R>
 [[gnu::noinline, gnu::flatten]] void multiply_block(index_t depth, const float* x, const float* columns, bool first,
-                                                    float* sums) {
+                                                    float* sums, const float* next) {
   constexpr index_t panel = 2 * simd::width;
   Tile<R, 2> tile;
   if (first) {
@@ -40,7 +43,10 @@ template <int R>
   } else {
     tile.load(sums, panel);
   }
-  multiply_add(tile, depth, x, 1, tile_rows, columns, panel);
+  for (index_t k = 0; k < depth; ++k) {
+    ReadAhead::ask(next + k * tile_rows);
+    multiply_add(tile, 1, x + k * tile_rows, 1, 0, columns + k * panel, 0);
+  }
   tile.store(sums, panel);
 }
 
@@ -50,15 +56,17 @@ inline void multiply_rows(index_t depth, const float* x, index_t columns_of_x, i
   for (index_t row = 0; row < rows; row += tile_rows) {
     ahead();
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-      multiply_block<r>(depth, x + row * columns_of_x, columns, first, sums + row * 2 * simd::width);
+      const float* const from = x + row * columns_of_x;
+      multiply_block<r>(depth, from, columns, first, sums + row * 2 * simd::width, ahead.behind(from));
     });
   }
 }
 
-/// Panels [begin, end) of x W^T for up to row_block packed rows; finish(panel, z0, z1, row) takes the sums. One
-/// thread's share. For each group of panels, blocks of columns are the outer loop, so that the rows' part of a block is
-/// read from the second-level cache however many columns there are; `sums` [panel_group][rows][panel] is where sums
-/// wait meanwhile. Each output is summed in the order of the columns, whatever `rows` is.
+/// Panels [begin, end) of x W^T for up to row_block packed rows; finish(panel, z0, z1, row) takes the sums, and
+/// finish.places(panel), if there is such a member, says where it writes. One thread's share. For each group of panels,
+/// blocks of columns are the outer loop, so that the rows' part of a block is read from the second-level cache however
+/// many columns there are; `sums` [panel_group][rows][panel] is where sums wait meanwhile. Each output is summed in the
+/// order of the columns, whatever `rows` is.
 template <class W, index_t N, index_t K, Packing packing, class F>
 void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows, index_t begin,
                     index_t end, float* sums, const F& finish) {
@@ -76,9 +84,12 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
       columns = data(part);
     }
     float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
-    multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, columns, part.first == 0, z,
-                  ReadAhead(data(next), next.steps * panel * static_cast<index_t>(sizeof(stored_t<W>)), rows));
-    if (part.first + part.steps == K)
+    const bool last = part.first + part.steps == K;
+    ReadAhead ahead(data(next), next.steps * panel * static_cast<index_t>(sizeof(stored_t<W>)), rows);
+    ahead.columns_move((next.first - part.first) * tile_rows);
+    if (last) ahead.results(places_of(finish, part.panel));
+    multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, columns, part.first == 0, z, ahead);
+    if (last)
       for (index_t row = 0; row < rows; ++row)
         finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
   });

@@ -70,9 +70,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
       }
       const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
       blocked_panels(weight, packed.data(), count, Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
-                     sums.data() + me * sums.row_size(), [&](index_t p, Floats z0, Floats z1, index_t i) {
-                       finish(p, z0, z1, y.data() + (row + i) * y_stride);
-                     });
+                     sums.data() + me * sums.row_size(), FinishRows{finish, y.data() + row * y_stride, y_stride});
     }
   }
 }

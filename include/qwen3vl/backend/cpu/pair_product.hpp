@@ -8,6 +8,7 @@
 
 #include "qwen3vl/backend/cpu/microkernel.hpp"
 #include "qwen3vl/backend/cpu/pair_matrix.hpp"
+#include "qwen3vl/backend/cpu/row_tiles.hpp"
 
 #if QWEN3VL_HAS_BF16_DOT && !QWEN3VL_HAS_TILES
 
@@ -22,23 +23,35 @@ struct PairRows {
   static constexpr int tile_rows = cpu_kernels::tile_rows;
   static constexpr index_t row_block = tile_rows * tiles_of_block;
 
-  static void put(const float* x, Word* to) { put(x, to, 1); }
-  static void put_in_tile(const float* x, Word* tile, index_t row) { put(x, tile + row, tile_rows); }
+  static void put(const float* x, Word* to) { round(x, K, to); }
+  template <class Source>
+  static void put_tile(const Source& source, index_t count, Word* tile) {
+    Word rounded[tile_rows][stretch / 2];
+    for (index_t k = 0; k < K; k += stretch) {
+      const index_t columns = std::min(stretch, K - k);
+      for (index_t r = 0; r < count; ++r) round(source(r) + k, columns, rounded[r]);
+      put_in_tile((columns + 1) / 2, count, [&](index_t r) { return rounded[r]; }, tile + k / 2 * tile_rows);
+    }
+  }
 
  private:
-  static void put(const float* x, Word* to, index_t stride) {
+  /// Columns of a tile that are rounded, then transposed: 7 KiB, which stay in the first-level cache.
+  static constexpr index_t stretch = 256;
+
+  /// Pairs of `columns` columns; the last is filled up with zero.
+  static QWEN3VL_INLINE void round(const float* x, index_t columns, Word* to) {
     constexpr index_t step = simd::width;
-    for (index_t k0 = 0; k0 < K; k0 += step) {
+    const index_t whole = columns / step * step;
+    std::uint16_t rounded[step];
+    for (index_t k = 0; k < whole; k += step) {
+      simd::round_to_bf16(x + k, rounded);
+      std::memcpy(to + k / 2, rounded, sizeof rounded);
+    }
+    if (whole < columns) {
       float copy[step] = {};
-      const float* from = x + k0;
-      const index_t columns = std::min(step, K - k0);
-      if (columns < step) {
-        std::copy_n(from, columns, copy);
-        from = copy;
-      }
-      std::uint16_t rounded[step];
-      simd::round_to_bf16(from, rounded);
-      for (index_t k = 0; k < columns; k += 2) std::memcpy(to + (k0 + k) / 2 * stride, rounded + k, sizeof(Word));
+      std::copy_n(x + whole, columns - whole, copy);
+      simd::round_to_bf16(copy, rounded);
+      std::memcpy(to + whole / 2, rounded, static_cast<std::size_t>(columns - whole + 1) / 2 * sizeof(Word));
     }
   }
 };
@@ -46,23 +59,21 @@ struct PairRows {
 /// Pairs of columns between two visits of a panel: 128 of them take 16 KiB of a panel, half the first-level cache.
 inline constexpr index_t pair_block = 128;
 
-/// tile += A B over `depth` pairs. A: element (r, k) at a[r * row_stride + k * step]; B: [pairs][2 * C * width].
+/// tile += A B for a pair of columns. A: row r's pair at a[r * row_stride]; B: [2 * C * width].
 template <int R, int C>
-QWEN3VL_INLINE void multiply_add_pairs(Tile<R, C>& tile, index_t depth, const std::int32_t* a, index_t row_stride,
-                                       index_t step, const bf16* b) {
-  for (index_t k = 0; k < depth; ++k)
-    simd::unroll<R>([&](auto r) {
-      const std::int32_t pair = a[r * row_stride + k * step];
-      simd::unroll<C>([&](auto c) {
-        tile.sums[r][c] = simd::dot_bf16_pairs(tile.sums[r][c], pair, b + (k * C + c) * 2 * simd::width);
-      });
-    });
+QWEN3VL_INLINE void multiply_add_pairs(Tile<R, C>& tile, const std::int32_t* a, index_t row_stride, const bf16* b) {
+  simd::unroll<R>([&](auto r) {
+    const std::int32_t pair = a[r * row_stride];
+    simd::unroll<C>(
+        [&](auto c) { tile.sums[r][c] = simd::dot_bf16_pairs(tile.sums[r][c], pair, b + c * 2 * simd::width); });
+  });
 }
 
-/// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows].
+/// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows]. Asks for as much at
+/// `next`, where a tile's next columns are, as it reads of x.
 template <int R>
 [[gnu::noinline, gnu::flatten]] void multiply_pair_block(index_t depth, const std::int32_t* x, const bf16* columns,
-                                                         bool first, float* sums) {
+                                                         bool first, float* sums, const std::int32_t* next) {
   constexpr index_t panel = 2 * simd::width;
   Tile<R, 2> tile;
   if (first) {
@@ -70,7 +81,10 @@ template <int R>
   } else {
     tile.load(sums, panel);
   }
-  multiply_add_pairs(tile, depth, x, 1, tile_rows, columns);
+  for (index_t k = 0; k < depth; ++k) {
+    ReadAhead::ask(next + k * tile_rows);
+    multiply_add_pairs(tile, x + k * tile_rows, 1, columns + k * 2 * panel);
+  }
   tile.store(sums, panel);
 }
 
@@ -84,15 +98,18 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
   visit_panels(begin, end, Matrix::pairs, pair_block, [&](PanelPart part, PanelPart next) {
     const bf16* const columns = data(part);
     float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
+    const bool last = part.first + part.steps == Matrix::pairs;
     ReadAhead ahead(data(next), next.steps * 2 * panel * static_cast<index_t>(sizeof(bf16)), rows);
+    ahead.columns_move((next.first - part.first) * tile_rows);
+    if (last) ahead.results(places_of(finish, part.panel));
     for (index_t row = 0; row < rows; row += tile_rows) {
       ahead();
       with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-        multiply_pair_block<r>(part.steps, packed + row * Matrix::pairs + part.first * tile_rows, columns,
-                               part.first == 0, z + row * panel);
+        const std::int32_t* const from = packed + row * Matrix::pairs + part.first * tile_rows;
+        multiply_pair_block<r>(part.steps, from, columns, part.first == 0, z + row * panel, ahead.behind(from));
       });
     }
-    if (part.first + part.steps == Matrix::pairs)
+    if (last)
       for (index_t row = 0; row < rows; ++row)
         finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
   });
@@ -109,7 +126,7 @@ QWEN3VL_INLINE void stream_pairs(const CpuMatrix<W, N, K, packing>& weight, cons
   simd::unroll<C>([&](auto c) { tiles[c].clear(); });
   for (index_t k = 0; k < Matrix::pairs; ++k)
     simd::unroll<C>(
-        [&](auto c) { multiply_add_pairs(tiles[c], 1, x + k, Matrix::pairs, 0, columns[c] + k * 2 * Matrix::panel); });
+        [&](auto c) { multiply_add_pairs(tiles[c], x + k, Matrix::pairs, columns[c] + k * 2 * Matrix::panel); });
   simd::unroll<C>([&](auto c) {
     simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
   });

@@ -24,33 +24,13 @@ QWEN3VL_INLINE void round_to_bf16(const float* from, std::uint16_t* to) {
   std::memcpy(to, &rounded, sizeof rounded);
 }
 
-/// A square of 16 x 16 words of 32 bits, transposed; rows are `from_stride` and `to_stride` bytes apart.
+/// A square of `width` x `width` words of 32 bits, transposed; rows are `from_stride` and `to_stride` bytes apart.
 inline void transpose_words(const void* from, std::ptrdiff_t from_stride, void* to, std::ptrdiff_t to_stride) {
-  Ints in[16], out[16];
-  unroll<16>([&](auto i) { std::memcpy(&in[i], static_cast<const char*>(from) + i * from_stride, 64); });
-  // Words, then pairs of words, then quarters of vectors change places with those of the vector 1, 2, 4 and 8 on.
-  unroll<8>([&](auto i) {
-    out[2 * i] =
-        __builtin_shufflevector(in[2 * i], in[2 * i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
-    out[2 * i + 1] =
-        __builtin_shufflevector(in[2 * i], in[2 * i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
-  });
-  unroll<8>([&](auto i) {
-    constexpr int a = i / 2 * 4 + i % 2, b = a + 2;
-    in[a] = __builtin_shufflevector(out[a], out[b], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-    in[b] = __builtin_shufflevector(out[a], out[b], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-  });
-  unroll<8>([&](auto i) {
-    constexpr int a = i / 4 * 8 + i % 4, b = a + 4;
-    out[a] = __builtin_shufflevector(in[a], in[b], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
-    out[b] = __builtin_shufflevector(in[a], in[b], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-  });
-  unroll<8>([&](auto i) {
-    in[i] = __builtin_shufflevector(out[i], out[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-    in[i + 8] =
-        __builtin_shufflevector(out[i], out[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  });
-  unroll<16>([&](auto i) { std::memcpy(static_cast<char*>(to) + i * to_stride, &in[i], 64); });
+  Floats square[width];
+  unroll<width>(
+      [&](auto i) { std::memcpy(&square[i], static_cast<const char*>(from) + i * from_stride, sizeof(Floats)); });
+  transpose(square);
+  unroll<width>([&](auto i) { std::memcpy(static_cast<char*>(to) + i * to_stride, &square[i], sizeof(Floats)); });
 }
 #endif
 

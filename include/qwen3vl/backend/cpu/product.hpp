@@ -91,6 +91,24 @@ struct Finish {
   }
 };
 
+/// Applies a Finish to rows of panels and writes row i to y + i * stride.
+template <class Finish>
+struct FinishRows {
+  const Finish& finish;
+  float* y;
+  index_t stride;
+
+  QWEN3VL_INLINE void operator()(index_t p, Floats z0, Floats z1, index_t row) const {
+    finish(p, z0, z1, y + row * stride);
+  }
+  Places places(index_t p) const {
+    constexpr index_t width = Finish::Matrix::panel_outputs;
+    return {y + p * width, stride, std::min(width, Finish::outputs - p * width)};
+  }
+};
+template <class Finish>
+FinishRows(const Finish&, float*, index_t) -> FinishRows<Finish>;
+
 namespace detail {
 template <class W, index_t K>
 struct RowsFor {
@@ -114,7 +132,8 @@ struct RowsFor<W, K> {
 }  // namespace detail
 
 /// How rows of activations are packed for weights of type W: `Word`, `words` of a row, `tile_rows` rows of a tile,
-/// `row_block` rows, at most, that are multiplied at once; put(x, to), and put_in_tile(x, tile, row).
+/// `row_block` rows, at most, that are multiplied at once; put(x, to), and put_tile(source, count, tile) for
+/// `count` rows, source(row) each.
 template <class W, index_t K>
 using PackedRows = typename detail::RowsFor<W, K>::type;
 
@@ -122,12 +141,11 @@ using PackedRows = typename detail::RowsFor<W, K>::type;
 template <class W, index_t K, class Source>
 void pack_rows(const Source& source, index_t count, bool tiled, typename PackedRows<W, K>::Word* to) {
   using Rows = PackedRows<W, K>;
-  for (index_t r = 0; r < count; ++r)
-    if (tiled) {
-      Rows::put_in_tile(source(r), to, r);
-    } else {
-      Rows::put(source(r), to + r * Rows::words);
-    }
+  if (tiled) {
+    Rows::put_tile(source, count, to);
+  } else {
+    for (index_t r = 0; r < count; ++r) Rows::put(source(r), to + r * Rows::words);
+  }
 }
 
 /// `rows` rounded up to whole tiles of Rows.

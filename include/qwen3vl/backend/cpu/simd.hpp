@@ -236,6 +236,61 @@ QWEN3VL_INLINE Floats exp2_negative(Floats x) {
   return p * reinterpret_cast<Floats>(reinterpret_cast<UInts>(shifted) << 23);
 }
 
+namespace detail {
+/// Of every four lanes the lower (or upper) two of a and b, lane by lane in turn.
+template <bool Upper>
+struct InTurn {
+  static constexpr int lane(int i) { return i / 4 * 4 + (Upper ? 2 : 0) + i % 4 / 2 + i % 2 * width; }
+};
+/// Of every four lanes the lower (or upper) two of a, then those of b.
+template <bool Upper>
+struct PairsInTurn {
+  static constexpr int lane(int i) { return i / 4 * 4 + (Upper ? 2 : 0) + i % 2 + i % 4 / 2 * width; }
+};
+/// Every second run of four lanes of a, then of b, from the first (or second) on.
+template <bool Odd>
+struct EverySecond {
+  static constexpr int lane(int i) {
+    const int run = i / 4 * 2 + (Odd ? 1 : 0);  // of all of a and b
+    return run * 4 + i % 4;
+  }
+};
+}  // namespace detail
+
+/// Word i of v[j] and word j of v[i] change places. Each step is one instruction, and no arithmetic touches the bits.
+QWEN3VL_INLINE void transpose(Floats (&v)[width]) {
+  using namespace detail;
+  constexpr int runs = width / 4;
+  // part[j][g]: of the rows 4 g to 4 g + 3, columns j, 4 + j, 8 + j, ...
+  Floats part[4][runs];
+  unroll<runs>([&](auto g) {
+    const Floats *const row = v + 4 * g, a = shuffle(row[0], row[1], InTurn<false>{}),
+                        b = shuffle(row[0], row[1], InTurn<true>{}), c = shuffle(row[2], row[3], InTurn<false>{}),
+                        d = shuffle(row[2], row[3], InTurn<true>{});
+    part[0][g] = shuffle(a, c, PairsInTurn<false>{});
+    part[1][g] = shuffle(a, c, PairsInTurn<true>{});
+    part[2][g] = shuffle(b, d, PairsInTurn<false>{});
+    part[3][g] = shuffle(b, d, PairsInTurn<true>{});
+  });
+  unroll<4>([&](auto j) {
+    const Floats(&p)[runs] = part[j];
+    if constexpr (runs == 1) {
+      v[j] = p[0];
+    } else if constexpr (runs == 2) {
+      v[j] = shuffle(p[0], p[1], EverySecond<false>{});
+      v[4 + j] = shuffle(p[0], p[1], EverySecond<true>{});
+    } else {
+      static_assert(runs == 4);
+      const Floats a = shuffle(p[0], p[1], EverySecond<false>{}), b = shuffle(p[0], p[1], EverySecond<true>{}),
+                   c = shuffle(p[2], p[3], EverySecond<false>{}), d = shuffle(p[2], p[3], EverySecond<true>{});
+      v[j] = shuffle(a, c, EverySecond<false>{});
+      v[4 + j] = shuffle(b, d, EverySecond<false>{});
+      v[8 + j] = shuffle(a, c, EverySecond<true>{});
+      v[12 + j] = shuffle(b, d, EverySecond<true>{});
+    }
+  });
+}
+
 /// Eight 16-bit numbers, whatever the width is.
 typedef std::uint16_t Octet __attribute__((vector_size(16)));
 

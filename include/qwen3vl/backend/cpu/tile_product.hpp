@@ -30,8 +30,9 @@ struct TileRows {
   static constexpr index_t row_block = 16 * tile_rows;
 
   static void put(const float* x, Word* to) { put(x, to, simd::tile_size); }
-  static void put_in_tile(const float* x, Word* tile, index_t row) {
-    put(x, tile + row * simd::tile_size, simd::tile_words);
+  template <class Source>
+  static void put_tile(const Source& source, index_t count, Word* tile) {
+    for (index_t r = 0; r < count; ++r) put(source(r), tile + r * simd::tile_size, simd::tile_words);
   }
 
  private:
