@@ -126,6 +126,16 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
     Guarded<B> cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
         sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
     cache.prepare(chunk);
+    // Memory of the cache is not cleared: whatever is in it, no result may depend on what is behind a sequence's keys.
+    if constexpr (requires { *cache.layer(1).keys(0, 0) = T(0.0f); })
+      if (&chunk == &chunks.front())
+        for (std::size_t s = 0; s < sequences; ++s)
+          for (index_t h = 0; chunk[s] > 0 && h < K; ++h) {
+            const auto sequence = static_cast<index_t>(s);
+            const index_t capacity = cache.grown(chunk[s], 0) * D;
+            std::fill_n(cache.layer(1).keys(sequence, h), capacity, T(std::numeric_limits<float>::quiet_NaN()));
+            std::fill_n(cache.layer(1).values(sequence, h), capacity, T(std::numeric_limits<float>::quiet_NaN()));
+          }
     // No rotation: what is normalised by weights of 1 is checked in rope cases; here it gives the keys.
     qk_norm_rope<H, K, D>(ctx, input.template view<dynamic, stride>(tokens), norm.template view<D>(),
                           norm.template view<D>(), 1e-6f, cos.template view<dynamic, D / 2>(tokens),

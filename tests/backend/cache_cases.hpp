@@ -99,6 +99,19 @@ void all_cache_cases(Context<B>& ctx) {
   BOOST_TEST(cache.length(2) == 13);
   cache.truncate(2, 9);
   BOOST_TEST((of(cache, 2) == before));
+
+  // Memory that was reserved is not left while a prompt comes in parts, and what was there before is kept.
+  if constexpr (requires { cache.reserve(ctx, 2, 3000); }) {
+    cache.reserve(ctx, 2, 30000);  // several huge pages
+    BOOST_TEST((of(cache, 2) == before && of(cache, 0) == a));
+    const auto* const place = cache.layer(0).keys(2, 0);
+    for (int part = 0; part < 3; ++part) append_tokens<B, L, K, D>(ctx, cache, {0, 0, 100, 0}, 5);
+    BOOST_TEST(cache.length(2) == 309);
+    cache.reserve(ctx, 2, 20);  // never less
+    BOOST_TEST(cache.layer(0).keys(2, 0) == place);
+    cache.truncate(2, 9);
+    BOOST_TEST((of(cache, 2) == before));
+  }
 }
 
 }  // namespace operations

@@ -20,6 +20,8 @@
 ///   B::KvCache<T, Layers, KvHeads, HeadDim>    the keys and values of a batch of sequences:
 ///                                                KvCache(sequences); sequences(); length(s); bytes();
 ///                                                prepare(new_tokens): makes room for new_tokens[s] more in sequence s
+///                                                reserve(ctx, s, tokens), if there is one: takes memory for so many
+///                                                tokens of sequence s; generation calls it with a prompt's length
 ///                                                layer(i): what qk_norm_rope and attention take;
 ///                                                layer(i).length(s) = length(s)
 ///                                                commit(): the prepared tokens are now part of the cache

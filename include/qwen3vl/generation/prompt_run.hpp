@@ -79,6 +79,9 @@ class PromptRun {
     // A prompt is computed in its first sequence, and the others copy it.
     Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
     const index_t stride = cache.sequences() / count;
+    if constexpr (requires { cache.reserve(model_.context(), stride, stride); })
+      for (index_t b = 0; b < count; ++b)
+        cache.reserve(model_.context(), b * stride, cache.length(b * stride) + batch_.sequences.length(b));
     for (index_t from = 0; from < longest; from += chunk) {
       if (options.prefill_progress) options.prefill_progress(from, longest);
       std::vector<index_t> ready;

@@ -135,7 +135,8 @@ class TensorView {
 template <class T, class B, index_t... E>
 using View = TensorView<T, B, E...>;
 
-/// A tensor that owns its memory; zero after construction, movable, not copyable (copies are explicit: `copy`).
+/// A tensor that owns its memory; zero after construction (but for uninitialized()), movable, not copyable (copies are
+/// explicit: `copy`).
 template <class T, class B, index_t... E>
 class Tensor {
   static_assert(MemorySpace<B>, "the second argument of Tensor is a backend, such as qwen3vl::Cpu");
@@ -170,6 +171,15 @@ class Tensor {
     Tensor tensor;
     tensor.extents_ = extents;
     tensor.allocate();
+    return tensor;
+  }
+
+  /// As the constructor, but what is in it is not known, and its memory is not touched: whoever writes first does that.
+  template <class... Sizes>
+  requires(sizeof...(Sizes) == extents_type::rank_dynamic) static Tensor uninitialized(Sizes... sizes) {
+    Tensor tensor;
+    if constexpr (sizeof...(Sizes) > 0) tensor.extents_ = extents_type(static_cast<index_t>(sizes)...);
+    tensor.take_memory();
     return tensor;
   }
 
@@ -230,6 +240,11 @@ class Tensor {
 
  private:
   void allocate() {
+    const std::size_t total = take_memory();
+    B::Memory::fill_zero(data_, total);
+  }
+  /// Returns how many bytes it took.
+  std::size_t take_memory() {
     for (std::size_t i = 0; i < rank; ++i)
       if (extent(i) < 0) fail("a tensor of negative extent ", extent(i));
     std::size_t total = sizeof(T);
@@ -237,7 +252,7 @@ class Tensor {
       if (__builtin_mul_overflow(total, static_cast<std::size_t>(extent(i)), &total))
         fail("a tensor of more bytes than can be counted");
     data_ = static_cast<T*>(B::Memory::allocate(total));
-    B::Memory::fill_zero(data_, total);
+    return total;
   }
 
   T* data_ = nullptr;

@@ -9,8 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
+#include "qwen3vl/tensor/huge_pages.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
@@ -51,6 +53,23 @@ class CpuKvCache {
     std::size_t total = 0;
     for (const Sequence& sequence : sequences_) total += sequence.memory.bytes();
     return total;
+  }
+
+  /// Takes memory for `tokens` tokens of sequence s in all, so that a prompt that is computed in parts does not outgrow
+  /// it from part to part. All threads have the system find it, each its own pages: one took 0.3 s for what 512 tokens
+  /// of a 2B model need in f32, a tenth of their prefill on Zen 5.
+  void reserve(Context<Cpu>& ctx, index_t s, index_t tokens) {
+    Sequence& sequence = at(s);
+    if (tokens <= sequence.capacity) return;
+    grow(sequence, tokens, [&](std::byte* memory, std::size_t bytes) {
+      const auto pieces = static_cast<index_t>((bytes + huge_page - 1) / huge_page);
+      constexpr std::size_t page = 4096;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (pieces > 1)
+      for (index_t i = 0; i < pieces; ++i) {
+        const std::size_t begin = static_cast<std::size_t>(i) * huge_page;
+        for (std::size_t at = begin; at < std::min(bytes, begin + huge_page); at += page) memory[at] = std::byte{0};
+      }
+    });
   }
 
   /// Makes room for new_tokens[s] more tokens in sequence s, which commit() then makes part of it.
@@ -130,8 +149,15 @@ class CpuKvCache {
   }
 
   static void grow(Sequence& sequence, index_t needed) {
+    grow(sequence, needed, [](std::byte*, std::size_t) {});
+  }
+  /// touch(memory, bytes) is called while nothing is in it.
+  template <class Touch>
+  static void grow(Sequence& sequence, index_t needed, const Touch& touch) {
     const index_t capacity = grown(needed, sequence.capacity);
-    Tensor<T, Cpu, dynamic> memory(Layers * 2 * KvHeads * capacity * HeadDim);
+    // Not cleared: no operation looks beyond a sequence's keys and values.
+    auto memory = Tensor<T, Cpu, dynamic>::uninitialized(Layers * 2 * KvHeads * capacity * HeadDim);
+    touch(reinterpret_cast<std::byte*>(memory.data()), memory.bytes());
     if (sequence.length > 0)
       for (index_t i = 0; i < Layers * 2 * KvHeads; ++i)
         std::memcpy(memory.data() + i * capacity * HeadDim, sequence.memory.data() + i * sequence.capacity * HeadDim,
