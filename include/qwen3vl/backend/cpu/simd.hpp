@@ -255,6 +255,24 @@ struct EverySecond {
     return run * 4 + i % 4;
   }
 };
+/// Run g of four lanes of each of the `Runs` vectors p, one behind the other, is to[4 * g].
+template <int Runs>
+QWEN3VL_INLINE void transpose_runs(const Floats* p, Floats* to) {
+  if constexpr (Runs == 1) {
+    to[0] = p[0];
+  } else if constexpr (Runs == 2) {
+    to[0] = shuffle(p[0], p[1], EverySecond<false>{});
+    to[4] = shuffle(p[0], p[1], EverySecond<true>{});
+  } else {
+    static_assert(Runs == 4);
+    const Floats a = shuffle(p[0], p[1], EverySecond<false>{}), b = shuffle(p[0], p[1], EverySecond<true>{});
+    const Floats c = shuffle(p[2], p[3], EverySecond<false>{}), d = shuffle(p[2], p[3], EverySecond<true>{});
+    to[0] = shuffle(a, c, EverySecond<false>{});
+    to[4] = shuffle(b, d, EverySecond<false>{});
+    to[8] = shuffle(a, c, EverySecond<true>{});
+    to[12] = shuffle(b, d, EverySecond<true>{});
+  }
+}
 }  // namespace detail
 
 /// Word i of v[j] and word j of v[i] change places. Each step is one instruction, and no arithmetic touches the bits.
@@ -264,31 +282,15 @@ QWEN3VL_INLINE void transpose(Floats (&v)[width]) {
   // part[j][g]: of the rows 4 g to 4 g + 3, columns j, 4 + j, 8 + j, ...
   Floats part[4][runs];
   unroll<runs>([&](auto g) {
-    const Floats *const row = v + 4 * g, a = shuffle(row[0], row[1], InTurn<false>{}),
-                        b = shuffle(row[0], row[1], InTurn<true>{}), c = shuffle(row[2], row[3], InTurn<false>{}),
-                        d = shuffle(row[2], row[3], InTurn<true>{});
+    const Floats* const row = v + 4 * g;
+    const Floats a = shuffle(row[0], row[1], InTurn<false>{}), b = shuffle(row[0], row[1], InTurn<true>{});
+    const Floats c = shuffle(row[2], row[3], InTurn<false>{}), d = shuffle(row[2], row[3], InTurn<true>{});
     part[0][g] = shuffle(a, c, PairsInTurn<false>{});
     part[1][g] = shuffle(a, c, PairsInTurn<true>{});
     part[2][g] = shuffle(b, d, PairsInTurn<false>{});
     part[3][g] = shuffle(b, d, PairsInTurn<true>{});
   });
-  unroll<4>([&](auto j) {
-    const Floats(&p)[runs] = part[j];
-    if constexpr (runs == 1) {
-      v[j] = p[0];
-    } else if constexpr (runs == 2) {
-      v[j] = shuffle(p[0], p[1], EverySecond<false>{});
-      v[4 + j] = shuffle(p[0], p[1], EverySecond<true>{});
-    } else {
-      static_assert(runs == 4);
-      const Floats a = shuffle(p[0], p[1], EverySecond<false>{}), b = shuffle(p[0], p[1], EverySecond<true>{}),
-                   c = shuffle(p[2], p[3], EverySecond<false>{}), d = shuffle(p[2], p[3], EverySecond<true>{});
-      v[j] = shuffle(a, c, EverySecond<false>{});
-      v[4 + j] = shuffle(b, d, EverySecond<false>{});
-      v[8 + j] = shuffle(a, c, EverySecond<true>{});
-      v[12 + j] = shuffle(b, d, EverySecond<true>{});
-    }
-  });
+  unroll<4>([&](auto j) { transpose_runs<runs>(part[j], v + j); });
 }
 
 /// Eight 16-bit numbers, whatever the width is.
