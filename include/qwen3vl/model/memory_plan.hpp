@@ -193,6 +193,7 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   // The prompt, chunk by chunk; all sequences are of one length. A prompt is computed in its first sequence.
   typename OperationMemory<B>::template CacheGrowth<typename Model::Cache> cache(request.batch_size,
                                                                                  request.sequences_per_prompt);
+  if constexpr (requires { cache.reserve(request.prompt_tokens); }) cache.reserve(request.prompt_tokens);
   const index_t chunk = std::max<index_t>(1, request.prefill_chunk);
   std::size_t prefill_peak = 0;
   for (index_t from = 0; from < request.prompt_tokens; from += chunk) {

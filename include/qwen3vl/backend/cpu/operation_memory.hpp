@@ -83,6 +83,8 @@ struct OperationMemory<Cpu> {
   class CacheGrowth {
    public:
     CacheGrowth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
+    /// What the cache's reserve() does before the first part of a prompt.
+    void reserve(index_t length) { grow(length); }
     void prompt(index_t length) { grow(length); }
     void share() { sequences_ = all_; }
     void grow(index_t length) {
