@@ -79,7 +79,7 @@ class PromptRun {
     // A prompt is computed in its first sequence, and the others copy it.
     Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
     const index_t stride = cache.sequences() / count;
-    if constexpr (requires { cache.reserve(model_.context(), stride, stride); })
+    if constexpr (requires { cache.reserve(model_.context(), index_t{}, index_t{}); })
       for (index_t b = 0; b < count; ++b)
         cache.reserve(model_.context(), b * stride, cache.length(b * stride) + batch_.sequences.length(b));
     for (index_t from = 0; from < longest; from += chunk) {

@@ -12,7 +12,6 @@
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
-#include "qwen3vl/tensor/huge_pages.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
@@ -59,17 +58,7 @@ class CpuKvCache {
   /// it from part to part. All threads have the system find it, each its own pages: one took 0.3 s for what 512 tokens
   /// of a 2B model need in f32, a tenth of their prefill on Zen 5.
   void reserve(Context<Cpu>& ctx, index_t s, index_t tokens) {
-    Sequence& sequence = at(s);
-    if (tokens <= sequence.capacity) return;
-    grow(sequence, tokens, [&](std::byte* memory, std::size_t bytes) {
-      const auto pieces = static_cast<index_t>((bytes + huge_page - 1) / huge_page);
-      constexpr std::size_t page = 4096;
-#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (pieces > 1)
-      for (index_t i = 0; i < pieces; ++i) {
-        const std::size_t begin = static_cast<std::size_t>(i) * huge_page;
-        for (std::size_t at = begin; at < std::min(bytes, begin + huge_page); at += page) memory[at] = std::byte{0};
-      }
-    });
+    if (tokens > at(s).capacity) grow(at(s), tokens, ctx.backend().threads());
   }
 
   /// Makes room for new_tokens[s] more tokens in sequence s, which commit() then makes part of it.
@@ -148,16 +137,16 @@ class CpuKvCache {
     return sequence.memory.data() + ((layer * 2 + which) * KvHeads + h) * sequence.capacity * HeadDim;
   }
 
-  static void grow(Sequence& sequence, index_t needed) {
-    grow(sequence, needed, [](std::byte*, std::size_t) {});
-  }
-  /// touch(memory, bytes) is called while nothing is in it.
-  template <class Touch>
-  static void grow(Sequence& sequence, index_t needed, const Touch& touch) {
+  /// New memory is touched by `threads` threads, each its own part, or (0) by whoever writes first.
+  static void grow(Sequence& sequence, index_t needed, int threads = 0) {
     const index_t capacity = grown(needed, sequence.capacity);
     // Not cleared: no operation looks beyond a sequence's keys and values.
     auto memory = Tensor<T, Cpu, dynamic>::uninitialized(Layers * 2 * KvHeads * capacity * HeadDim);
-    touch(reinterpret_cast<std::byte*>(memory.data()), memory.bytes());
+    if (threads > 0) {
+      constexpr index_t page = 4096 / sizeof(T);
+#pragma omp parallel for schedule(static) num_threads(threads) if (memory.size() > 65536)
+      for (index_t i = 0; i < memory.size(); i += page) memory.data()[i] = T{};
+    }
     if (sequence.length > 0)
       for (index_t i = 0; i < Layers * 2 * KvHeads; ++i)
         std::memcpy(memory.data() + i * capacity * HeadDim, sequence.memory.data() + i * sequence.capacity * HeadDim,

@@ -48,7 +48,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
     {
       const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
       panels_of_rows(weight, packed, rows, Matrix::panels * me / team, Matrix::panels * (me + 1) / team, nullptr,
-                     [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, y.data() + i * y_stride); });
+                     FinishRows{finish, y.data(), y_stride});
     }
     return;
   }
