@@ -173,6 +173,14 @@ void all_linear_cases(Context<B>& ctx) {
   linear_case<B, bf16, 1100, 300, epilogue::Store>(ctx, 6, false);
   linear_case<B, bf16_dot, 1100, 300, epilogue::Store>(ctx, 6, false);
   linear_case<B, q8, 1100, 300, epilogue::Store>(ctx, 6, false);
+  // Rows that two or three threads divide among them, also more than one of them packs at once.
+  for (const index_t rows : {300, 401, 810}) {
+    linear_case<B, float, 33, 17, epilogue::Store>(ctx, rows, true);
+    linear_case<B, bf16, 64, 36, epilogue::Add>(ctx, rows, true);
+    linear_case<B, bf16_dot, 65, 37, epilogue::GeluTanh>(ctx, rows, false);
+    linear_case<B, q8, 66, 40, epilogue::SwiGlu>(ctx, rows, true);
+    linear_case<B, q4, 33, 300, epilogue::Add>(ctx, rows, false);
+  }
   for (const index_t rows : {4, 33}) linear_case<B, float, 96, 513, epilogue::SwiGlu>(ctx, rows, false);
 }
 

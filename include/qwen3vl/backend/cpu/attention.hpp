@@ -257,6 +257,9 @@ template <index_t D>
 struct FlashSizes {
   index_t block_rows, query_blocks, unit, wave;  // unit: floats of the packed keys and values of one
   int threads;
+  /// There are enough units that each thread takes whole ones, packs their keys and values for itself and waits for
+  /// nobody: see RowShares in product.hpp. Then `wave` is the threads.
+  bool own_units;
 
   FlashSizes(int most_threads, index_t units, index_t rows, index_t keys)
       : block_rows(rows_of_block(most_threads, units, rows)),
@@ -264,9 +267,10 @@ struct FlashSizes {
         unit(PackedHead<D>::size(keys)),
         threads(rows * keys * units * D > 32768
                     ? static_cast<int>(std::min<index_t>(most_threads, units * query_blocks))
-                    : 1) {
+                    : 1),
+        own_units(units >= 4 * threads) {
     constexpr index_t small = index_t{1} << 22;  // floats
-    wave = std::min(units, std::max<index_t>(threads, small / unit));
+    wave = own_units ? threads : std::min(units, std::max<index_t>(threads, small / unit));
   }
 
  private:
@@ -280,9 +284,9 @@ struct FlashSizes {
 
 /// Attention of all units, unit(i) for i < units; a unit has at most `rows` rows and `keys` keys.
 ///
-/// Units are taken in waves: first all threads pack the wave's keys and values, then all take blocks of queries. A wave
-/// is as many units as there are threads, or what is small beside a model; so there is work for all threads although
-/// memory is bounded.
+/// Where there are few units for each thread they are taken in waves: first all threads pack the wave's keys and values,
+/// then all take blocks of queries. A wave is as many units as there are threads, or what is small beside a model; so
+/// there is work for all threads although memory is bounded.
 template <index_t D, index_t group, bool causal, class F>
 void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const F& unit) {
   using Head = PackedHead<D>;
@@ -293,29 +297,42 @@ void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t key
   const int threads = sizes.threads;
   auto packed = ctx.template scratch<float, dynamic, dynamic>(wave, size);
   auto blocks = ctx.template scratch<float, dynamic, dynamic>(threads, FlashBlock<D>::size);
+  const auto pack = [&](const auto& u, index_t block, float* to) {
+    if (u.rows > 0 && block * attention_keys < u.keys) Head::pack(u.k, u.v, u.stride, u.keys, block, to);
+  };
+  const auto run = [&](const auto& u, index_t first, const float* keys_and_values) {
+    if (first >= u.rows) return;
+    FlashBlock<D> block(blocks.data() + omp_get_thread_num() * FlashBlock<D>::size);
+    const index_t count = std::min(sizes.block_rows, u.rows - first);
+    for (index_t row = first; row < first + count; ++row)
+      block.add(u.q + row / group * u.q_stride + row % group * D, u.limit + (causal ? row / group : 0));
+    block.run(Head{keys_and_values});
+    for (index_t row = first; row < first + count; ++row)
+      block.result(row - first, u.out + row / group * u.out_stride + row % group * D);
+  };
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for (index_t begin = 0; begin < units; begin += wave) {
-    const index_t here = std::min(wave, units - begin);
+  if (sizes.own_units) {
+    float* const own = packed.data() + omp_get_thread_num() * size;
 #pragma omp for schedule(dynamic)
-    for (index_t item = 0; item < here * key_blocks; ++item) {
-      const index_t i = item / key_blocks, block = item % key_blocks;
-      const auto u = unit(begin + i);
-      if (u.rows > 0 && block * attention_keys < u.keys)
-        Head::pack(u.k, u.v, u.stride, u.keys, block, packed.data() + i * size);
+    for (index_t i = 0; i < units; ++i) {
+      const auto u = unit(i);
+      for (index_t block = 0; block < key_blocks; ++block) pack(u, block, own);
+      for (index_t first = 0; first < u.rows; first += sizes.block_rows) run(u, first, own);
     }
-    // Later queries see more keys: the long pieces come first, so that the threads end together.
+  } else {
+    for (index_t begin = 0; begin < units; begin += wave) {
+      const index_t here = std::min(wave, units - begin);
 #pragma omp for schedule(dynamic)
-    for (index_t item = 0; item < here * query_blocks; ++item) {
-      const index_t i = item % here, first = (query_blocks - 1 - item / here) * sizes.block_rows;
-      const auto u = unit(begin + i);
-      if (first >= u.rows) continue;
-      FlashBlock<D> block(blocks.data() + omp_get_thread_num() * FlashBlock<D>::size);
-      const index_t count = std::min(sizes.block_rows, u.rows - first);
-      for (index_t row = first; row < first + count; ++row)
-        block.add(u.q + row / group * u.q_stride + row % group * D, u.limit + (causal ? row / group : 0));
-      block.run(Head{packed.data() + i * size});
-      for (index_t row = first; row < first + count; ++row)
-        block.result(row - first, u.out + row / group * u.out_stride + row % group * D);
+      for (index_t item = 0; item < here * key_blocks; ++item) {
+        const index_t i = item / key_blocks, block = item % key_blocks;
+        pack(unit(begin + i), block, packed.data() + i * size);
+      }
+      // Later queries see more keys: the long pieces come first, so that the threads end together.
+#pragma omp for schedule(dynamic)
+      for (index_t item = 0; item < here * query_blocks; ++item) {
+        const index_t i = item % here, first = (query_blocks - 1 - item / here) * sizes.block_rows;
+        run(unit(begin + i), first, packed.data() + i * size);
+      }
     }
   }
 }

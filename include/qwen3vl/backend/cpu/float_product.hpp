@@ -32,10 +32,12 @@ struct FloatRows {
 };
 
 /// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows], columns [depth][panel].
-/// Asks for as much at `next`, where a tile's next columns are, as it reads of x.
-template <int R>
-[[gnu::noinline, gnu::flatten]] void multiply_block(index_t depth, const float* x, const float* columns, bool first,
-                                                    float* sums, const float* next) {
+/// Asks for as much at `next`, where a tile's next columns are, as it reads of x. Columns that are not floats go to
+/// `wide` as floats, for the tiles that come after: beside the multiply-adds that costs nothing, while on its own it was
+/// 2.5 to 3.5 % of a product on Zen 4.
+template <int R, class W>
+[[gnu::noinline, gnu::flatten]] void multiply_block(index_t depth, const float* x, const W* columns, float* wide,
+                                                    bool first, float* sums, const float* next) {
   constexpr index_t panel = 2 * simd::width;
   Tile<R, 2> tile;
   if (first) {
@@ -45,19 +47,39 @@ template <int R>
   }
   for (index_t k = 0; k < depth; ++k) {
     ReadAhead::ask(next + k * tile_rows);
-    multiply_add(tile, 1, x + k * tile_rows, 1, 0, columns + k * panel, 0);
+    if constexpr (std::is_same_v<W, float>) {
+      multiply_add(tile, 1, x + k * tile_rows, 1, 0, columns + k * panel, 0);
+    } else {
+      simd::store(wide + k * panel, simd::load(columns + k * panel));
+      simd::store(wide + k * panel + simd::width, simd::load(columns + k * panel + simd::width));
+      multiply_add(tile, 1, x + k * tile_rows, 1, 0, wide + k * panel, 0);
+    }
   }
   tile.store(sums, panel);
 }
 
 /// The same for up to row_block rows in tiles, each with all `columns_of_x` columns.
-inline void multiply_rows(index_t depth, const float* x, index_t columns_of_x, index_t rows, const float* columns,
-                          bool first, float* sums, ReadAhead ahead) {
-  for (index_t row = 0; row < rows; row += tile_rows) {
+template <class W>
+void multiply_rows(index_t depth, const float* x, index_t columns_of_x, index_t rows, const W* columns, float* wide,
+                   bool first, float* sums, ReadAhead ahead) {
+  constexpr bool widen = !std::is_same_v<W, float>;
+  constexpr index_t panel = 2 * simd::width;
+  const float* floats = wide;
+  index_t row = 0;
+  if constexpr (!widen) {
+    floats = columns;
+  } else if (rows >= tile_rows) {
+    ahead();
+    multiply_block<tile_rows>(depth, x, columns, wide, first, sums, ahead.behind(x));
+    row = tile_rows;
+  } else {
+    for (index_t i = 0; i < depth * panel; i += simd::width) simd::store(wide + i, simd::load(columns + i));
+  }
+  for (; row < rows; row += tile_rows) {
     ahead();
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
       const float* const from = x + row * columns_of_x;
-      multiply_block<r>(depth, from, columns, first, sums + row * 2 * simd::width, ahead.behind(from));
+      multiply_block<r>(depth, from, floats, nullptr, first, sums + row * panel, ahead.behind(from));
     });
   }
 }
@@ -75,20 +97,12 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
   alignas(64) float wide[widen ? depth_block * panel : 1];
   const auto data = [&](PanelPart part) { return weight.panel_data(part.panel) + part.first * panel; };
   visit_panels(begin, end, K, depth_block, [&](PanelPart part, PanelPart next) {
-    const float* columns = nullptr;
-    if constexpr (widen) {
-      const auto* const from = data(part);
-      for (index_t i = 0; i < part.steps * panel; i += simd::width) simd::store(wide + i, simd::load(from + i));
-      columns = wide;
-    } else {
-      columns = data(part);
-    }
     float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
     const bool last = part.first + part.steps == K;
     ReadAhead ahead(data(next), next.steps * panel * static_cast<index_t>(sizeof(stored_t<W>)), rows);
     ahead.columns_move((next.first - part.first) * tile_rows);
     if (last) ahead.results(places_of(finish, part.panel));
-    multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, columns, part.first == 0, z, ahead);
+    multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, data(part), wide, part.first == 0, z, ahead);
     if (last)
       for (index_t row = 0; row < rows; ++row)
         finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);

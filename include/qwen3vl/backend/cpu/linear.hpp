@@ -53,24 +53,37 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
     return;
   }
 
-  constexpr index_t tile_rows = Rows::tile_rows;
-  const index_t block = rows_of_block<Rows>(rows);
-  auto packed = ctx.template scratch<Word, dynamic, Rows::words>(block);
+  const RowShares<Rows> shares(rows, threads);
+  const index_t block = shares.block;
+  auto packed = ctx.template scratch<Word, dynamic, Rows::words>(shares.packed_rows());
   auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
-  for (index_t row = 0; row < rows; row += block) {
-    const index_t count = std::min(block, rows - row);
-    const index_t tiles = (count + tile_rows - 1) / tile_rows;
+  const auto pack_tile = [&](index_t first, index_t count, Word* to) {
+    pack_rows<W, K>([&](index_t r) { return x.data() + (first + r) * K; }, std::min<index_t>(Rows::tile_rows, count),
+                    true, to);
+  };
 #pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-#pragma omp for schedule(static)
-      for (index_t tile = 0; tile < tiles; ++tile) {
-        const index_t first = tile * tile_rows;
-        pack_rows<W, K>([&](index_t r) { return x.data() + (row + first + r) * K; },
-                        std::min<index_t>(tile_rows, count - first), true, packed.data() + first * Rows::words);
+  {
+    const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
+    float* const own_sums = sums.data() + me * sums.row_size();
+    if (shares.own_rows) {
+      Word* const own = packed.data() + me * block * Rows::words;
+      const index_t end = rows * (me + 1) / team;
+      for (index_t row = rows * me / team; row < end; row += block) {
+        const index_t count = std::min(block, end - row);
+        for (index_t i = 0; i < count; i += Rows::tile_rows) pack_tile(row + i, count - i, own + i * Rows::words);
+        blocked_panels(weight, own, count, 0, Matrix::panels, own_sums,
+                       FinishRows{finish, y.data() + row * y_stride, y_stride});
       }
-      const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
-      blocked_panels(weight, packed.data(), count, Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
-                     sums.data() + me * sums.row_size(), FinishRows{finish, y.data() + row * y_stride, y_stride});
+    } else {
+      for (index_t row = 0; row < rows; row += block) {
+        const index_t count = std::min(block, rows - row);
+#pragma omp for schedule(static)
+        for (index_t i = 0; i < count; i += Rows::tile_rows)
+          pack_tile(row + i, count - i, packed.data() + i * Rows::words);
+        blocked_panels(weight, packed.data(), count, Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
+                       own_sums, FinishRows{finish, y.data() + row * y_stride, y_stride});
+#pragma omp barrier
+      }
     }
   }
 }

@@ -170,6 +170,29 @@ constexpr index_t sums_size(index_t rows) {
                                 : panel_group * std::min(Rows::row_block, whole_tiles<Rows>(rows)) * 2 * simd::width;
 }
 
+/// How linear() divides a product of more than `streaming_rows` rows among threads. If there are enough rows, each thread
+/// takes some of them, packs them for itself and goes through all weights: what one writes no other reads, and nobody
+/// waits. Otherwise all pack the rows together and each takes a part of the panels.
+///
+/// It matters where cores do not share a cache: between cores of two core complexes of a Zen 4 a line takes 170 ns each
+/// way instead of 30, and packing for one another was 16 % of a product with 1024 outputs there, 4 % within one complex.
+template <class Rows>
+struct RowShares {
+  /// Rows from which on a thread's own reading of all weights costs nothing: with so many it reads 2 GB/s at most.
+  static constexpr index_t enough = 128;
+
+  bool own_rows;
+  index_t block;  ///< rows that are packed at once, by each thread or by all
+  int threads;
+
+  RowShares(index_t rows, int threads)
+      : own_rows(rows >= threads * enough),
+        block(rows_of_block<Rows>(own_rows ? (rows + threads - 1) / threads : rows)),
+        threads(threads) {}
+
+  index_t packed_rows() const { return own_rows ? threads * block : block; }
+};
+
 /// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
 /// `sums` is memory of sums_size, for this thread alone.
 template <class W, index_t N, index_t K, Packing packing, class F>
