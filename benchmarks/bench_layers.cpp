@@ -114,8 +114,11 @@ void print_roof(const Roof& roof) {
   std::printf("  f32 multiply-adds   %8.1f / %.1f GFLOP/s\n", roof.fma_one * 1e-9, roof.fma_all * 1e-9);
   if (roof.bf16_all > 0) std::printf("  bf16 dot products          - / %.1f GFLOP/s\n", roof.bf16_all * 1e-9);
   if (roof.int8_all > 0) std::printf("  8-bit dot products         - / %.1f Gop/s\n", roof.int8_all * 1e-9);
-  std::printf("  memory reads        %8.1f / %.1f GB/s (over %.0f MiB)\n\n", roof.read_one * 1e-9, roof.read_all * 1e-9,
+  std::printf("  memory reads        %8.1f / %.1f GB/s (over %.0f MiB)\n", roof.read_one * 1e-9, roof.read_all * 1e-9,
               static_cast<double>(roof.buffer) / (1 << 20));
+  if (roof.line_round_trip > 0)
+    std::printf("  a line of the cache %8.0f ns to another thread and back\n", roof.line_round_trip * 1e9);
+  std::printf("\n");
   std::fflush(stdout);
 }
 

@@ -31,7 +31,8 @@ inline nlohmann::ordered_json to_json(const Roof& roof) {
           {"int8_dot_gops", roof.int8_all * 1e-9},
           {"read_gbytes_per_second_one_thread", roof.read_one * 1e-9},
           {"read_gbytes_per_second", roof.read_all * 1e-9},
-          {"read_buffer_bytes", roof.buffer}};
+          {"read_buffer_bytes", roof.buffer},
+          {"line_round_trip_nanoseconds", roof.line_round_trip * 1e9}};
 }
 
 }  // namespace qwen3vl::bench

@@ -89,6 +89,7 @@ class Comparison:
         roof = figures.pop("roof")
         figures["fma_gflops"], figures["read_gbytes_per_second"] = roof["fma_gflops"], roof["read_gbytes_per_second"]
         figures["int8_gops"] = roof["int8_dot_gops"]
+        figures["line_nanoseconds"] = roof["line_round_trip_nanoseconds"]
         return {key: value for key, value in figures.items() if isinstance(value, (int, float)) and value > 0}
 
     def ours_load(self):
@@ -297,6 +298,10 @@ class Comparison:
         if roof:
             yield (f"Roof, the best of all runs: {best['fma_gflops']:.1f} GFLOP/s of f32 multiply-adds, "
                    f"{best['int8_gops']:.1f} Gop/s of 8-bit dot products, {best['read_gbytes_per_second']:.1f} GB/s of memory reads.")
+            line = sorted(v for key in self.samples if key.endswith("/line_nanoseconds") for v in self.values(key))
+            if line:
+                yield (f"A line of the cache took {line[0]:.0f} to {line[-1]:.0f} ns to another thread and back "
+                       f"(median {statistics.median(line):.0f}).")
             yield ""
         yield "Weights are random and the same for all. Medians of runs in turn, in brackets the lowest and the highest. A ratio is the"
         yield "speed of this library divided by the peer's; where 'at most' is wanted, its time or memory divided by the peer's."

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <vector>
 
@@ -143,6 +144,35 @@ double run_read(const float* memory, std::size_t count) {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+/// Seconds that a line takes from one of two threads to the other and back, over `seconds`.
+double line_round_trip(double seconds) {
+  constexpr long stop = -1;
+  struct alignas(128) Line {
+    std::atomic<long> turn{0};
+  } line;
+  double each = 0.0;
+#pragma omp parallel num_threads(2)
+  if (omp_get_num_threads() == 2) {
+    if (omp_get_thread_num() == 0) {
+      const double start = now();
+      double passed = 0.0;
+      long trips = 0;
+      for (; passed < seconds; passed = now() - start)
+        for (const long end = trips + 100; trips < end; ++trips) {
+          line.turn.store(2 * trips + 1, std::memory_order_release);
+          while (line.turn.load(std::memory_order_acquire) != 2 * trips + 2) {
+          }
+        }
+      line.turn.store(stop, std::memory_order_release);
+      each = passed / static_cast<double>(trips);
+    } else {
+      for (long seen = 0; seen != stop; seen = line.turn.load(std::memory_order_acquire))
+        if (seen % 2 == 1) line.turn.store(seen + 1, std::memory_order_release);
+    }
+  }
+  return each;
+}
+
 /// The best rate of `run(thread, threads)`, which returns how much it did, over `seconds`.
 template <class F>
 double best_rate(int threads, double seconds, F&& run) {
@@ -217,6 +247,7 @@ Roof measure_roof(int threads, bool quick) {
   const auto read = [&](int me, int team) { return memory.read_part(me, team); };
   roof.read_one = best_rate(1, seconds, read);
   roof.read_all = best_rate(threads, 2 * seconds, read);
+  if (threads > 1) roof.line_round_trip = line_round_trip(seconds / 10);
   return roof;
 }
 

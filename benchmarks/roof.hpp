@@ -25,6 +25,9 @@ struct Roof {
   double read_one = 0.0;   ///< bytes per second read from memory, one thread
   double read_all = 0.0;   ///< all threads
   std::size_t buffer = 0;  ///< bytes that the reads went over
+  /// Seconds that a line of the cache takes to another thread and back; 0 with one thread. On virtual machines it tells
+  /// whether the processors share a last cache, which can change while a program runs.
+  double line_round_trip = 0.0;
 
   /// Operations per second of products, all threads.
   double products(Arithmetic arithmetic) const {

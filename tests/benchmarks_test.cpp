@@ -321,6 +321,7 @@ BOOST_AUTO_TEST_CASE(comparison_without_peers) {
                           "| vision tower, 1024x768, bf16 | ",
                           "| time to first token, 512x512 and a question, 8-bit | ",
                           "| map and pack the checkpoint, bf16 | ",
+                          "| the same, the first of each two runs | ",
                           "| load from a packed cache file, bf16 | ",
                           "| peak memory, 512x512 and a question, 8-bit | ",
                           "| tokenizer, one text, one thread | ",
