@@ -21,11 +21,12 @@
 namespace qwen3vl {
 namespace cpu_kernels {
 
-/// Keys in a block, and register tiles in a block of queries: with heads of 64 both take 300 to 500 KiB of the
+/// Keys in a block, and register tiles in a block of queries, at most: with heads of 64 they take 300 to 600 KiB of the
 /// second-level cache. More tiles read keys and values less often: on Zen 4, one core, 2048 keys, AVX2, 8, 16 and 32
-/// tiles do 75, 77 and 79 % of the multiply-adds; with AVX-512, 128 and 256 keys 80 and 82 %.
+/// tiles do 75, 77 and 79 % of the multiply-adds; with AVX-512, 128 and 256 keys 80 and 82 %. Two cores, 1024 keys,
+/// AVX-512: 16, 28 and 37 tiles 80, 81 and 79 %, and 75, 79 and 79 % while the last cache is far.
 inline constexpr index_t attention_keys = simd::registers == 32 ? 256 : 128;
-inline constexpr index_t attention_tiles = simd::registers == 32 ? 16 : 32;
+inline constexpr index_t attention_tiles = simd::registers == 32 ? 28 : 32;
 inline constexpr index_t attention_rows = attention_tiles * tile_rows;
 
 /// Keys and values of one head, packed for `FlashBlock`.
@@ -201,40 +202,61 @@ class FlashBlock {
   }
 
   QWEN3VL_KERNEL void softmax(index_t first) {
-    for (index_t row = 0; row < rows_; ++row)
-      if (furthest_[row / tile_rows] > first) softmax(row, first);
+    for (index_t tile = 0; tile < tiles(); ++tile)
+      if (furthest_[tile] > first) softmax(tile, first);
   }
 
-  /// Turns the scores of a row in the block from key `first` on into weights, of nothing where it does not see, and
-  /// rescales what was summed before.
-  QWEN3VL_INLINE void softmax(index_t row, index_t first) {
-    float* const scores = scores_ + row * attention_keys;
-    const index_t computed = std::min(attention_keys, furthest_[row / tile_rows] - first);
+  /// Turns the scores of a tile's rows in the block from key `first` on into weights, of nothing where a row does not
+  /// see, and rescales what was summed before. Each step is done for all rows before the next one: none waits for the
+  /// maximum of its row then.
+  QWEN3VL_INLINE void softmax(index_t tile, index_t first) {
+    constexpr index_t lanes = (tile_rows + simd::width - 1) / simd::width * simd::width;
+    const index_t begin = tile * tile_rows, rows = std::min<index_t>(tile_rows, rows_ - begin);
+    const index_t computed = std::min(attention_keys, furthest_[tile] - first);
     const index_t count = (computed + simd::width - 1) / simd::width * simd::width;
-    const index_t seen = std::clamp<index_t>(limit_[row] - first, 0, computed);
-    if (seen == 0) {
-      std::fill_n(scores, count, 0.0f);
-      return;
+    float* const tile_scores = scores_ + tile * score_size;
+    const auto seen = [&](index_t r) { return std::clamp<index_t>(limit_[begin + r] - first, 0, computed); };
+
+    alignas(64) float rescale[lanes] = {};  // first its logarithm: how far the maximum falls behind the new one
+    bool higher = false;
+    for (index_t r = 0; r < rows; ++r) {
+      float* const scores = tile_scores + r * attention_keys;
+      if (seen(r) == 0) {
+        std::fill_n(scores, count, 0.0f);
+        continue;
+      }
+      for (index_t i = seen(r); i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
+      simd::Floats highest = simd::load(scores);
+      for (index_t i = simd::width; i < count; i += simd::width) highest = simd::max(highest, simd::load(scores + i));
+      const float before = maximum_[begin + r];
+      maximum_[begin + r] = std::max(before, simd::largest(highest));
+      rescale[r] = before - maximum_[begin + r];
+      higher |= maximum_[begin + r] != before;
     }
-    for (index_t i = seen; i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-    simd::Floats highest = simd::load(scores);
-    for (index_t i = simd::width; i < count; i += simd::width) highest = simd::max(highest, simd::load(scores + i));
-    const float maximum = std::max(maximum_[row], simd::largest(highest));
-    simd::Floats total = simd::load(totals_ + row * simd::width);
-    if (maximum != maximum_[row]) {
-      const simd::Floats rescale = simd::splat(std::exp2(maximum_[row] - maximum));  // 0 on the first block
-      total *= rescale;
-      float* const sums = sums_ + row * Head::padded;
-      for (index_t d = 0; d < Head::padded; d += simd::width) simd::store(sums + d, simd::load(sums + d) * rescale);
-      maximum_[row] = maximum;
+    if (higher) {
+      for (index_t i = 0; i < lanes; i += simd::width)
+        simd::store(rescale + i, simd::exp2_negative(simd::load(rescale + i)));
+      for (index_t r = 0; r < rows; ++r) {
+        const simd::Floats factor = simd::splat(rescale[r]);
+        float* const total = totals_ + (begin + r) * simd::width;
+        simd::store(total, simd::load(total) * factor);
+        float* const sums = sums_ + (begin + r) * Head::padded;
+        for (index_t d = 0; d < Head::padded; d += simd::width) simd::store(sums + d, simd::load(sums + d) * factor);
+      }
     }
-    const simd::Floats shift = simd::splat(maximum);
-    for (index_t i = 0; i < count; i += simd::width) {
-      const simd::Floats weight = simd::exp2_negative(simd::load(scores + i) - shift);
-      simd::store(scores + i, weight);
-      total += weight;
+    for (index_t r = 0; r < rows; ++r) {
+      if (seen(r) == 0) continue;
+      float* const scores = tile_scores + r * attention_keys;
+      float* const sum = totals_ + (begin + r) * simd::width;
+      const simd::Floats shift = simd::splat(maximum_[begin + r]);
+      simd::Floats total = simd::load(sum);
+      for (index_t i = 0; i < count; i += simd::width) {
+        const simd::Floats weight = simd::exp2_negative(simd::load(scores + i) - shift);
+        simd::store(scores + i, weight);
+        total += weight;
+      }
+      simd::store(sum, total);
     }
-    simd::store(totals_ + row * simd::width, total);
   }
 };
 
@@ -274,19 +296,21 @@ struct FlashSizes {
   }
 
  private:
-  /// Smaller blocks where there are few for each thread, so that threads end together.
+  /// Smaller blocks where there are few for each thread, so that threads end together; all alike but the last.
   static index_t rows_of_block(int threads, index_t units, index_t rows) {
+    const index_t all = (rows + tile_rows - 1) / tile_rows;
     index_t tiles = attention_tiles;
-    while (tiles > 4 && units * ((rows + tiles * tile_rows - 1) / (tiles * tile_rows)) < 4 * threads) tiles /= 2;
-    return tiles * tile_rows;
+    while (tiles > 4 && units * ((all + tiles - 1) / tiles) < 4 * threads) tiles /= 2;
+    const index_t blocks = (all + tiles - 1) / tiles;
+    return (all + blocks - 1) / blocks * tile_rows;
   }
 };
 
 /// Attention of all units, unit(i) for i < units; a unit has at most `rows` rows and `keys` keys.
 ///
-/// Where there are few units for each thread they are taken in waves: first all threads pack the wave's keys and values,
-/// then all take blocks of queries. A wave is as many units as there are threads, or what is small beside a model; so
-/// there is work for all threads although memory is bounded.
+/// Where there are few units for each thread they are taken in waves: first all threads pack the wave's keys and
+/// values, then all take blocks of queries. A wave is as many units as there are threads, or what is small beside a
+/// model; so there is work for all threads although memory is bounded.
 template <index_t D, index_t group, bool causal, class F>
 void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const F& unit) {
   using Head = PackedHead<D>;

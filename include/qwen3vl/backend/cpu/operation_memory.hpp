@@ -28,11 +28,12 @@ struct OperationMemory<Cpu> {
     }
     const bool worth = rows * N * K > 65536;
     const index_t threads = worth ? std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels) : 1;
-    // The most that so many rows or fewer take: a shorter last piece may be of larger blocks (rows_of_block), and of rows
-    // that are packed together (RowShares).
+    // The most that so many rows or fewer take: a shorter last piece may be of larger blocks (rows_of_block), and of
+    // rows that are packed together (RowShares).
     const auto most = [](index_t count) { return std::min(Packed::row_block, whole_tiles<Packed>(count)); };
     const auto bytes = [&](index_t packed, index_t block) {
-      return scratch<typename Packed::Word>(packed * Packed::words) + scratch<float>(threads * sums_size<Packed>(block));
+      return scratch<typename Packed::Word>(packed * Packed::words) +
+             scratch<float>(threads * sums_size<Packed>(block));
     };
     const index_t together = most(std::min(rows, threads * RowShares<Packed>::enough - 1));
     const index_t own = rows < threads * RowShares<Packed>::enough ? 0 : most((rows + threads - 1) / threads);
