@@ -57,31 +57,25 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
   const index_t block = shares.block;
   auto packed = ctx.template scratch<Word, dynamic, Rows::words>(shares.packed_rows());
   auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
-  const auto pack_tile = [&](index_t first, index_t count, Word* to) {
-    pack_rows<W, K>([&](index_t r) { return x.data() + (first + r) * K; }, std::min<index_t>(Rows::tile_rows, count),
-                    true, to);
-  };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
+    // One loop for both ways of sharing: it is what compiling a model spends most of its time on.
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
-    float* const own_sums = sums.data() + me * sums.row_size();
-    if (shares.own_rows) {
-      Word* const own = packed.data() + me * block * Rows::words;
-      const index_t end = rows * (me + 1) / team;
-      for (index_t row = rows * me / team; row < end; row += block) {
-        const index_t count = std::min(block, end - row);
-        for (index_t i = 0; i < count; i += Rows::tile_rows) pack_tile(row + i, count - i, own + i * Rows::words);
-        blocked_panels(weight, own, count, 0, Matrix::panels, own_sums,
-                       FinishRows{finish, y.data() + row * y_stride, y_stride});
+    const bool own = shares.own_rows;
+    Word* const tiles = packed.data() + (own ? me * block * Rows::words : 0);
+    const index_t end = own ? rows * (me + 1) / team : rows;
+    for (index_t row = own ? rows * me / team : 0; row < end; row += block) {
+      const index_t count = std::min(block, end - row);
+      for (index_t i = own ? 0 : me * Rows::tile_rows; i < count; i += (own ? 1 : team) * Rows::tile_rows)
+        pack_rows<W, K>([&](index_t r) { return x.data() + (row + i + r) * K; },
+                        std::min<index_t>(Rows::tile_rows, count - i), true, tiles + i * Rows::words);
+      if (!own) {
+#pragma omp barrier
       }
-    } else {
-      for (index_t row = 0; row < rows; row += block) {
-        const index_t count = std::min(block, rows - row);
-#pragma omp for schedule(static)
-        for (index_t i = 0; i < count; i += Rows::tile_rows)
-          pack_tile(row + i, count - i, packed.data() + i * Rows::words);
-        blocked_panels(weight, packed.data(), count, Matrix::panels * me / team, Matrix::panels * (me + 1) / team,
-                       own_sums, FinishRows{finish, y.data() + row * y_stride, y_stride});
+      blocked_panels(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
+                     own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     FinishRows{finish, y.data() + row * y_stride, y_stride});
+      if (!own) {
 #pragma omp barrier
       }
     }
