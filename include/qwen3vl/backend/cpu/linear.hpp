@@ -59,7 +59,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
   auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    // One loop for both ways of sharing: it is what compiling a model spends most of its time on.
+    // One loop for both ways of sharing, so that the product is compiled once.
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
     const bool own = shares.own_rows;
     Word* const tiles = packed.data() + (own ? me * block * Rows::words : 0);
@@ -75,7 +75,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
       blocked_panels(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
                      own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
                      FinishRows{finish, y.data() + row * y_stride, y_stride});
-      if (!own) {
+      if (!own && row + block < rows) {  // the next rows go where these are read from
 #pragma omp barrier
       }
     }
