@@ -27,17 +27,14 @@ struct OperationMemory<Cpu> {
       return scratch<typename Packed::Word>(packed * Packed::words);
     }
     const bool worth = rows * N * K > 65536;
-    const index_t threads = worth ? std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels) : 1;
-    // The most that so many rows or fewer take: a shorter last piece may be of larger blocks (rows_of_block), and of
-    // rows that are packed together (RowShares).
-    const auto most = [](index_t count) { return std::min(Packed::row_block, whole_tiles<Packed>(count)); };
-    const auto bytes = [&](index_t packed, index_t block) {
-      return scratch<typename Packed::Word>(packed * Packed::words) +
-             scratch<float>(threads * sums_size<Packed>(block));
-    };
-    const index_t together = most(std::min(rows, threads * RowShares<Packed>::enough - 1));
-    const index_t own = rows < threads * RowShares<Packed>::enough ? 0 : most((rows + threads - 1) / threads);
-    return std::max(bytes(together, together), bytes(threads * own, own));
+    const int threads =
+        worth ? static_cast<int>(std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels)) : 1;
+    std::size_t bytes = 0;
+    RowShares<Packed>::for_most(rows, threads, [&](index_t packed_rows, index_t block) {
+      bytes = std::max(bytes, scratch<typename Packed::Word>(packed_rows * Packed::words) +
+                                  scratch<float>(threads * sums_size<Packed>(block)));
+    });
+    return bytes;
   }
 
   template <index_t H, index_t D>

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
 #include "qwen3vl/backend/cpu/block_product.hpp"
@@ -25,11 +24,7 @@ struct Finish {
 
   static QWEN3VL_INLINE Floats activate(Floats z) {
     if constexpr (std::is_same_v<E, epilogue::GeluTanh>) return simd::gelu_tanh(z);
-    if constexpr (std::is_same_v<E, epilogue::Gelu>) {
-      // Only the mergers use the exact GELU: the library's erf is fast enough there.
-      for (int i = 0; i < simd::width; ++i) z[i] = 0.5f * z[i] * std::erfc(z[i] * -0.70710678118654752440f);
-      return z;
-    }
+    if constexpr (std::is_same_v<E, epilogue::Gelu>) return simd::gelu(z);
     return z;
   }
 
@@ -187,11 +182,27 @@ struct RowShares {
   int threads;
 
   RowShares(index_t rows, int threads)
-      : own_rows(rows >= threads * enough),
-        block(rows_of_block<Rows>(own_rows ? (rows + threads - 1) / threads : rows)),
+      : own_rows(divides(rows, threads)),
+        block(rows_of_block<Rows>(own_rows ? of_a_thread(rows, threads) : rows)),
         threads(threads) {}
 
   index_t packed_rows() const { return own_rows ? threads * block : block; }
+
+  /// f(packed_rows, block) with bounds for all products of `rows` rows and fewer; twice if there are both ways of
+  /// sharing among them. Fewer rows than `rows` may be of larger blocks (rows_of_block).
+  template <class F>
+  static void for_most(index_t rows, int threads, const F& f) {
+    const auto most = [](index_t count) { return std::min(Rows::row_block, whole_tiles<Rows>(count)); };
+    const index_t together = most(std::min(rows, threads * enough - 1));
+    f(together, together);
+    if (!divides(rows, threads)) return;
+    const index_t own = most(of_a_thread(rows, threads));
+    f(threads * own, own);
+  }
+
+ private:
+  static bool divides(index_t rows, int threads) { return rows >= threads * enough; }
+  static index_t of_a_thread(index_t rows, int threads) { return (rows + threads - 1) / threads; }
 };
 
 /// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
