@@ -141,6 +141,14 @@ void linear_epilogues(Context<B>& ctx, index_t rows) {
   linear_case<B, W, 2 * N, K, epilogue::SwiGlu, A>(ctx, rows, rows % 2 == 0);
 }
 
+/// The two epilogues that read or write otherwise than the others: what depends on the shape alone is the same in all,
+/// and each is compiled anew for every shape.
+template <class B, class W, index_t N, index_t K>
+void linear_shapes(Context<B>& ctx, index_t rows) {
+  linear_case<B, W, N, K, epilogue::Add>(ctx, rows, true);
+  linear_case<B, W, 2 * N, K, epilogue::SwiGlu>(ctx, rows, rows % 2 == 0);
+}
+
 /// Rows around the edges of tiles (6 and 14), of the streamed path (4) and of a block.
 template <class B>
 void all_linear_cases(Context<B>& ctx) {
@@ -149,8 +157,8 @@ void all_linear_cases(Context<B>& ctx) {
     linear_epilogues<B, bf16, 64, 36>(ctx, rows);
     linear_epilogues<B, bf16_dot, 33, 37>(ctx, rows);
   }
-  for (const index_t rows : {1, 9, 127}) linear_epilogues<B, float, 1, 1>(ctx, rows);
-  for (const index_t rows : {1, 9}) linear_epilogues<B, bf16_dot, 1, 1>(ctx, rows);
+  for (const index_t rows : {1, 9, 127}) linear_shapes<B, float, 1, 1>(ctx, rows);
+  for (const index_t rows : {1, 9}) linear_shapes<B, bf16_dot, 1, 1>(ctx, rows);
   // Deeper than one block of columns, and a last panel of one row.
   for (const index_t rows : {1, 2, 5, 20, 240}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
   for (const index_t rows : {1, 2, 240}) linear_case<B, bf16_dot, 65, 1100, epilogue::Add>(ctx, rows, true);
@@ -158,12 +166,12 @@ void all_linear_cases(Context<B>& ctx) {
     linear_epilogues<B, q8, 33, 17>(ctx, rows);
     linear_epilogues<B, q4, 64, 36>(ctx, rows);
     // Two superblocks, the last of two blocks and not full; three, the last full.
-    linear_epilogues<B, q8, 24, 300>(ctx, rows);
-    linear_epilogues<B, q4, 37, 768>(ctx, rows);
+    linear_shapes<B, q8, 24, 300>(ctx, rows);
+    linear_shapes<B, q4, 37, 768>(ctx, rows);
   }
   for (const index_t rows : {1, 9, 127}) {
-    linear_epilogues<B, q8, 1, 1>(ctx, rows);
-    linear_epilogues<B, q4, 1, 1>(ctx, rows);
+    linear_shapes<B, q8, 1, 1>(ctx, rows);
+    linear_shapes<B, q4, 1, 1>(ctx, rows);
   }
   for (const index_t rows : {2, 240}) {
     linear_case<B, q8, 65, 1100, epilogue::Add>(ctx, rows, true);

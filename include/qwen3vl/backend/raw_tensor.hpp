@@ -1,4 +1,4 @@
-/// A stored tensor as a backend sees it while loading: bytes, type and shape, nothing about files.
+/// A stored tensor as a backend sees it while loading: bytes, type and shape, and where else the bytes are.
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,19 @@
 
 namespace qwen3vl {
 
+/// An open file, mapped from its first byte on to `begin`. Not owned.
+struct MappedFrom {
+  int descriptor = -1;  ///< below 0: there is none
+  const std::byte* begin = nullptr;
+};
+
 /// Row-major values of a floating dtype (f32, bf16, f16); `data` need not be aligned.
 struct RawTensor {
   DType dtype = DType::f32;
   const std::byte* data = nullptr;
   std::span<const index_t> shape;
+  /// What `data` is mapped from: reading it can cost less than touching the mapping.
+  MappedFrom file = {};
 
   index_t rows() const { return shape.empty() ? 1 : shape[0]; }
   index_t row_size() const {

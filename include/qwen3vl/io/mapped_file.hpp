@@ -40,9 +40,12 @@ class MappedFile {
     if (file.size_ > 0) {
       void* const data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
       const int error = errno;
-      ::close(descriptor);
-      if (data == MAP_FAILED) fail("cannot map ", path.string(), ": ", std::strerror(error));
+      if (data == MAP_FAILED) {
+        ::close(descriptor);
+        fail("cannot map ", path.string(), ": ", std::strerror(error));
+      }
       file.data_ = static_cast<const std::byte*>(data);
+      file.descriptor_ = descriptor;
       ::madvise(data, file.size_, MADV_SEQUENTIAL);  // weights are read once, in order
     } else {
       ::close(descriptor);
@@ -53,11 +56,13 @@ class MappedFile {
   MappedFile(MappedFile&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)),
+        descriptor_(std::exchange(other.descriptor_, -1)),
         path_(std::move(other.path_)),
         status_(other.status_) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(descriptor_, other.descriptor_);
     std::swap(path_, other.path_);
     std::swap(status_, other.status_);
     return *this;
@@ -66,9 +71,13 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile() {
     if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+    if (descriptor_ >= 0) ::close(descriptor_);
   }
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// The open file, for whom reading is better than touching; it has the same bytes at the same offsets. Not to be
+  /// closed. -1: the file is empty.
+  int descriptor() const { return descriptor_; }
 
   /// Whether the very file (not another one that has taken its name) was written into since it was opened.
   bool changed() const {
@@ -92,6 +101,7 @@ class MappedFile {
   MappedFile() = default;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  int descriptor_ = -1;
   std::filesystem::path path_;
   struct stat status_ {};
 };

@@ -136,6 +136,7 @@ class SafetensorsFile {
              " bytes of data");
     if (end - begin != size) broken(shown(name), " has ", end - begin, " bytes, its shape and dtype need ", size);
     tensor.bytes = data.subspan(begin, size);
+    tensor.file = {.descriptor = file_.descriptor(), .begin = file_.bytes().data()};
     return tensor;
   }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "qwen3vl/backend/host_tensor.hpp"
+#include "qwen3vl/backend/raw_tensor.hpp"
 #include "qwen3vl/error.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
 #include "qwen3vl/tensor/shape_text.hpp"
@@ -23,6 +24,7 @@ struct StoredTensor {
   DType dtype = DType::f32;
   std::vector<index_t> shape;
   std::span<const std::byte> bytes;
+  MappedFrom file = {};  ///< the file, while it is open
 };
 
 /// A host tensor as files take it: a view, which must not outlive the tensor.

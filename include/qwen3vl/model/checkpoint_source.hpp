@@ -27,7 +27,8 @@ class CheckpointSource {
   std::optional<RawTensor> find(const Part& part) const {
     const StoredTensor* const tensor = checkpoint_.find(prefix_ + part.name);
     if (tensor == nullptr) return std::nullopt;
-    return RawTensor{.dtype = tensor->dtype, .data = tensor->bytes.data(), .shape = tensor->shape};
+    return RawTensor{
+        .dtype = tensor->dtype, .data = tensor->bytes.data(), .shape = tensor->shape, .file = tensor->file};
   }
   void release(const Part& part) const { checkpoint_.release(prefix_ + part.name); }
   std::vector<std::string> names() const {

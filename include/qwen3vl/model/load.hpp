@@ -144,7 +144,7 @@ void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /
   const std::size_t bytes = static_cast<std::size_t>(shape[0] * shape[1]) * size_of(raw.dtype);
   for (index_t e = 0; e < E; ++e) {
     const std::byte* const data = raw.data + static_cast<std::size_t>(e) * bytes;
-    experts.load_expert(ctx, e, {.dtype = raw.dtype, .data = data, .shape = shape}, transposed);
+    experts.load_expert(ctx, e, {.dtype = raw.dtype, .data = data, .shape = shape, .file = raw.file}, transposed);
   }
 }
 

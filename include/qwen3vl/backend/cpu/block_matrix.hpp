@@ -9,6 +9,7 @@
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/block_rounding.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/cpu/stored_parts.hpp"
 
 namespace qwen3vl {
 
@@ -75,9 +76,15 @@ class CpuMatrix<W, N, K, packing> {
            " columns do not fit a matrix of ", N, " x ", K);
     visit_floating(raw.dtype, [&](auto stored) {
       using Stored = decltype(stored);
-      pack(ctx, first_row, first_row + raw.rows(), [&](index_t n, index_t k0, index_t columns, float* to) {
-        const std::byte* const row = raw.data + static_cast<std::size_t>((n - first_row) * K + k0) * sizeof(Stored);
-        for (index_t k = 0; k < columns; ++k) to[k * width] = load_float<Stored>(row, static_cast<std::size_t>(k));
+      constexpr std::size_t row_bytes = static_cast<std::size_t>(K) * sizeof(Stored);
+      const cpu_kernels::StoredParts parts(raw, ctx.backend().threads(), width * row_bytes);
+      pack(ctx, first_row, first_row + raw.rows(), [&](index_t begin, index_t end) {
+        const std::byte* const from = parts(static_cast<std::size_t>(begin - first_row) * row_bytes,
+                                            static_cast<std::size_t>(end - begin) * row_bytes);
+        return [from, begin](index_t n, index_t k0, index_t columns, float* to) {
+          const std::byte* const row = from + static_cast<std::size_t>((n - begin) * K + k0) * sizeof(Stored);
+          for (index_t k = 0; k < columns; ++k) to[k * width] = load_float<Stored>(row, static_cast<std::size_t>(k));
+        };
       });
     });
   }
@@ -88,9 +95,11 @@ class CpuMatrix<W, N, K, packing> {
       fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);
     visit_floating(raw.dtype, [&](auto stored) {
       using Stored = decltype(stored);
-      pack(ctx, 0, N, [&](index_t n, index_t k0, index_t columns, float* to) {
-        for (index_t k = 0; k < columns; ++k)
-          to[k * width] = load_float<Stored>(raw.data, static_cast<std::size_t>((k0 + k) * N + n));
+      pack(ctx, 0, N, [&](index_t, index_t) {
+        return [&](index_t n, index_t k0, index_t columns, float* to) {
+          for (index_t k = 0; k < columns; ++k)
+            to[k * width] = load_float<Stored>(raw.data, static_cast<std::size_t>((k0 + k) * N + n));
+        };
       });
     });
   }
@@ -133,9 +142,10 @@ class CpuMatrix<W, N, K, packing> {
     return {output / panel_outputs, lane / width, lane % width};
   }
 
-  /// read(n, k0, columns, to) puts `columns` weights of row n into one lane of a [columns, width] block.
-  template <class Read>
-  void pack(Context<Cpu>& ctx, index_t first_row, index_t end_row, const Read& read) {
+  /// rows(begin, end) gives the function for these rows: read(n, k0, columns, to) puts `columns` weights of row n into
+  /// one lane of a [columns, width] block.
+  template <class Rows>
+  void pack(Context<Cpu>& ctx, index_t first_row, index_t end_row, const Rows& rows) {
     constexpr index_t parts = N / outputs;  // gates and ups
     constexpr index_t strips = (outputs + width - 1) / width;
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
@@ -143,7 +153,7 @@ class CpuMatrix<W, N, K, packing> {
       const index_t part = i / strips, first_output = i % strips * width;
       const index_t begin = std::max(first_row, part * outputs + first_output);
       const index_t end = std::min(end_row, part * outputs + std::min(outputs, first_output + width));
-      if (begin < end) pack_strip(begin, end, read);
+      if (begin < end) pack_strip(begin, end, rows(begin, end));
     }
   }
 

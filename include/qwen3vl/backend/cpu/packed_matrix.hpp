@@ -13,6 +13,7 @@
 #include "qwen3vl/backend/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd.hpp"
+#include "qwen3vl/backend/cpu/stored_parts.hpp"
 #include "qwen3vl/backend/precision.hpp"
 
 namespace qwen3vl {
@@ -81,7 +82,7 @@ class CpuMatrix {
     if constexpr (packing == Packing::gate_up) {
       if (raw.rows() == N) {
         const index_t shape[] = {outputs, K};
-        RawTensor gates{.dtype = raw.dtype, .data = raw.data, .shape = shape}, ups = gates;
+        RawTensor gates{.dtype = raw.dtype, .data = raw.data, .shape = shape, .file = raw.file}, ups = gates;
         ups.data += static_cast<std::size_t>(outputs * K) * size_of(raw.dtype);
         return load_halves(ctx, gates, ups);
       }
@@ -102,11 +103,15 @@ class CpuMatrix {
       return;
     }
     constexpr index_t whole = outputs / panel_outputs;
+    constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(bf16);
+    const cpu_kernels::StoredParts gate_parts(gates, ctx.backend().threads(), panel_outputs * row);
+    const cpu_kernels::StoredParts up_parts(ups, ctx.backend().threads(), panel_outputs * row);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
     for (index_t p = 0; p < panels; ++p) {
       const index_t begin = p * panel_outputs, end = std::min(outputs, begin + panel_outputs);
-      const std::byte* const gate = gates.data + static_cast<std::size_t>(begin * K) * sizeof(bf16);
-      const std::byte* const up = ups.data + static_cast<std::size_t>(begin * K) * sizeof(bf16);
+      const auto first = static_cast<std::size_t>(begin) * row, count = static_cast<std::size_t>(end - begin) * row;
+      const std::byte* const gate = gate_parts(first, count);
+      const std::byte* const up = up_parts(first, count);
       if (p < whole) {
         pack_panel(gate, up, p);
       } else {
@@ -143,11 +148,14 @@ class CpuMatrix {
     constexpr index_t group = panel_outputs;
     const index_t last_row = first_row + raw.rows();
     const index_t first_group = first_row / group, groups = (last_row + group - 1) / group - first_group;
+    constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(Stored);
+    const cpu_kernels::StoredParts parts(raw, ctx.backend().threads(), group * row);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (raw.rows() * K > 65536)
     for (index_t g = 0; g < groups; ++g) {
       const index_t begin = std::max(first_row, (first_group + g) * group);
       const index_t end = std::min(last_row, (first_group + g + 1) * group);
-      const std::byte* const from = raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(Stored);
+      const std::byte* const from =
+          parts(static_cast<std::size_t>(begin - first_row) * row, static_cast<std::size_t>(end - begin) * row);
       if (packing == Packing::plain && packs_by_vectors<Stored> && end - begin == panel) {
         pack_panel(from, from + simd::width * K * static_cast<index_t>(sizeof(Stored)), first_group + g);
       } else {

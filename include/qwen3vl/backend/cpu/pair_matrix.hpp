@@ -78,21 +78,24 @@ class CpuMatrix<W, N, K, packing> {
       constexpr index_t group = panel_outputs;
       const index_t last_row = first_row + raw.rows();
       const index_t first_group = first_row / group, groups = (last_row + group - 1) / group - first_group;
+      constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(Stored);
+      const cpu_kernels::StoredParts parts(raw, ctx.backend().threads(), group * row);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (raw.rows() * K > 65536)
       for (index_t g = 0; g < groups; ++g) {
         const index_t begin = std::max(first_row, (first_group + g) * group);
         const index_t end = std::min(last_row, (first_group + g + 1) * group);
+        const std::byte* const from =
+            parts(static_cast<std::size_t>(begin - first_row) * row, static_cast<std::size_t>(end - begin) * row);
         // In short stretches of columns: reads and writes both stay within the cache.
         index_t done = 0;
         if constexpr (std::is_same_v<Stored, bf16>)
           if (end - begin == group && place(begin) + 2 * (group - 1) == place(end - 1))
-            done = pack_whole_blocks(raw.data + static_cast<std::size_t>((begin - first_row) * K) * sizeof(bf16),
-                                     data_ + place(begin));
+            done = pack_whole_blocks(from, data_ + place(begin));
         for (index_t k0 = done; k0 < K; k0 += block)
           for (index_t n = begin; n < end; ++n) {
             Stored values[block];
             const index_t columns = std::min(block, K - k0);
-            std::memcpy(values, raw.data + static_cast<std::size_t>((n - first_row) * K + k0) * sizeof(Stored),
+            std::memcpy(values, from + static_cast<std::size_t>((n - begin) * K + k0) * sizeof(Stored),
                         static_cast<std::size_t>(columns) * sizeof(Stored));
             bf16* const to = data_ + place(n) + k0 * panel;
             for (index_t k = 0; k < columns; ++k) to[k / 2 * 2 * panel + k % 2] = converted(values[k]);
