@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/backend/read_at.hpp"
 #include "qwen3vl/error.hpp"
 
 namespace qwen3vl {
@@ -59,11 +60,11 @@ class PackedFile {
       return std::nullopt;
     Header header{};
     const auto size = static_cast<std::uint64_t>(status.st_size);
-    if (!file.read_at(0, std::as_writable_bytes(std::span(&header, 1)))) return std::nullopt;
+    if (!read_at(file.descriptor_, 0, std::as_writable_bytes(std::span(&header, 1)))) return std::nullopt;
     if (header.magic != magic || header.identity_bytes != identity.size() || header.file_bytes != size)
       return std::nullopt;
     std::string stored(identity.size(), '\0');
-    if (!file.read_at(sizeof header, std::as_writable_bytes(std::span(stored))) || stored != identity)
+    if (!read_at(file.descriptor_, sizeof header, std::as_writable_bytes(std::span(stored))) || stored != identity)
       return std::nullopt;
     file.begin_ = data_offset(identity);
     file.size_ = size;
@@ -95,7 +96,7 @@ class PackedFile {
     for (std::int64_t i = 0; i < count; ++i) {
       const Block& one = blocks[static_cast<std::size_t>(i)];
       if (!complete) continue;
-      if (!read_at(one.offset, one.to)) complete = false;
+      if (!read_at(descriptor_, one.offset, one.to)) complete = false;
       done += one.to.size();
       if (progress && omp_get_thread_num() == 0) progress(done);
     }
@@ -145,17 +146,6 @@ class PackedFile {
   static std::uint64_t total_bytes(std::span<const std::span<std::byte>> pieces) {
     return std::accumulate(pieces.begin(), pieces.end(), std::uint64_t{0},
                            [](std::uint64_t sum, std::span<std::byte> piece) { return sum + piece.size(); });
-  }
-
-  bool read_at(std::uint64_t offset, std::span<std::byte> to) const {
-    while (!to.empty()) {
-      const ::ssize_t got = ::pread(descriptor_, to.data(), to.size(), static_cast<::off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return false;
-      to = to.subspan(static_cast<std::size_t>(got));
-      offset += static_cast<std::uint64_t>(got);
-    }
-    return true;
   }
 
   /// What starts that were killed while they wrote this file have left behind; a day is longer than any writing.

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <omp.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
 #include "qwen3vl/backend/raw_tensor.hpp"
+#include "qwen3vl/backend/read_at.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -31,14 +30,8 @@ class StoredParts {
     const std::byte* const mapped = raw_.data + first;
     if (!buffers_ || count > bytes_) return mapped;
     std::byte* const buffer = buffers_.get() + static_cast<std::size_t>(omp_get_thread_num()) * bytes_;
-    for (std::size_t done = 0; done < count;) {
-      const auto offset = static_cast<::off_t>(mapped + done - raw_.file.begin);
-      const ::ssize_t got = ::pread(raw_.file.descriptor, buffer + done, count - done, offset);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return mapped;
-      done += static_cast<std::size_t>(got);
-    }
-    return buffer;
+    const auto offset = static_cast<std::uint64_t>(mapped - raw_.file.begin);
+    return read_at(raw_.file.descriptor, offset, {buffer, count}) ? buffer : mapped;
   }
 
  private:
