@@ -134,7 +134,7 @@ void all_functions() {
     BOOST_TEST(simd::exp2_negative(simd::splat(x))[0] == 0x1p-126f);
   BOOST_TEST(simd::exp2_negative(simd::splat(0.0f))[0] == 1.0f);
   BOOST_TEST(std::isnan(simd::exp2_negative(simd::splat(std::numeric_limits<float>::quiet_NaN()))[0]));
-  BOOST_TEST(simd::exp(simd::splat(-1000.0f))[0] < 1.3e-38f);
+  BOOST_TEST(simd::exp(simd::splat(-1000.0f))[0] == 0.0f);
   BOOST_TEST(std::isinf(simd::exp(simd::splat(1000.0f))[0]));
   BOOST_TEST(std::isnan(simd::exp(simd::splat(std::numeric_limits<float>::quiet_NaN()))[0]));
 }

@@ -132,21 +132,21 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   check(ctx, output, expected, bound, what);
 }
 
+/// The two epilogues that read or write otherwise than the others: what depends on the shape alone is the same in all,
+/// and each is compiled anew for every shape.
 template <class B, class W, index_t N, index_t K, class A = activation_for<B, W>>
-void linear_epilogues(Context<B>& ctx, index_t rows) {
-  linear_case<B, W, N, K, epilogue::Store, A>(ctx, rows, false);
+void linear_shapes(Context<B>& ctx, index_t rows) {
   linear_case<B, W, N, K, epilogue::Add, A>(ctx, rows, true);
-  linear_case<B, W, N, K, epilogue::Gelu, A>(ctx, rows, true);
-  linear_case<B, W, N, K, epilogue::GeluTanh, A>(ctx, rows, false);
   linear_case<B, W, 2 * N, K, epilogue::SwiGlu, A>(ctx, rows, rows % 2 == 0);
 }
 
-/// The two epilogues that read or write otherwise than the others: what depends on the shape alone is the same in all,
-/// and each is compiled anew for every shape.
-template <class B, class W, index_t N, index_t K>
-void linear_shapes(Context<B>& ctx, index_t rows) {
-  linear_case<B, W, N, K, epilogue::Add>(ctx, rows, true);
-  linear_case<B, W, 2 * N, K, epilogue::SwiGlu>(ctx, rows, rows % 2 == 0);
+/// All epilogues.
+template <class B, class W, index_t N, index_t K, class A = activation_for<B, W>>
+void linear_epilogues(Context<B>& ctx, index_t rows) {
+  linear_shapes<B, W, N, K, A>(ctx, rows);
+  linear_case<B, W, N, K, epilogue::Store, A>(ctx, rows, false);
+  linear_case<B, W, N, K, epilogue::Gelu, A>(ctx, rows, true);
+  linear_case<B, W, N, K, epilogue::GeluTanh, A>(ctx, rows, false);
 }
 
 /// Rows around the edges of tiles (6 and 14), of the streamed path (4) and of a block.

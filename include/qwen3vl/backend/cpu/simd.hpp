@@ -190,11 +190,11 @@ QWEN3VL_INLINE float largest(Floats v) {
 /// Lane i of the result is the sum of the lanes of v[i], `width` vectors: a third of the shuffles of as many sums.
 QWEN3VL_INLINE Floats lane_sums(const Floats* v) { return detail::lane_sums<width / 2>(v); }
 
-/// e^x within 2 units in the last place for x in [-87, 88]; infinity above, e^-87.3 below, which vanishes beside 1 (the
-/// activations add it to that). NaN stays NaN. The range is reduced to |r| <= ln 2 / 2, where a polynomial of degree 6
-/// has a relative error below 1e-8 (Cephes' expf).
+/// e^x within 2 units in the last place for x in [-87, 88]; infinity above, 0 below -87.7. NaN stays NaN. The range is
+/// reduced to |r| <= ln 2 / 2, where a polynomial of degree 6 has a relative error below 1e-8 (Cephes' expf).
 QWEN3VL_INLINE Floats exp(Floats x) {
-  const Floats clamped = max(splat(-87.3f), min(splat(88.0f), x));  // in this order NaN passes
+  // In this order NaN passes. At -88 the exponent's bits are 0, and so is 2^n.
+  const Floats clamped = max(splat(-88.0f), min(splat(88.0f), x));
   // 1.5 * 2^23 plus the exponent's bias: added, it rounds to an integer, and the lowest bits are the exponent of 2^n.
   const Floats magic = splat(12582912.0f + 127.0f);
   const Floats shifted = clamped * 1.44269504088896341f + magic;
