@@ -23,8 +23,11 @@ namespace qwen3vl {
 /// that was written into. A file that is replaced by renaming another one to its name does no harm.
 class MappedFile {
  public:
+  /// Whether the file stays open beside its mapping, for descriptor(). Clips and the like need no descriptor each.
+  enum class Descriptor { closed, kept };
+
   /// Throws Error if the file cannot be opened or is not a regular file.
-  static MappedFile open(const std::filesystem::path& path) {
+  static MappedFile open(const std::filesystem::path& path, Descriptor wanted = Descriptor::closed) {
     // Non-blocking, for opening a pipe would otherwise wait for a writer; regular files do not care.
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) fail("cannot open ", path.string(), ": ", std::strerror(errno));
@@ -40,12 +43,11 @@ class MappedFile {
     if (file.size_ > 0) {
       void* const data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
       const int error = errno;
-      if (data == MAP_FAILED) {
-        ::close(descriptor);
-        fail("cannot map ", path.string(), ": ", std::strerror(error));
-      }
+      const bool kept = data != MAP_FAILED && wanted == Descriptor::kept;
+      if (!kept) ::close(descriptor);
+      if (data == MAP_FAILED) fail("cannot map ", path.string(), ": ", std::strerror(error));
       file.data_ = static_cast<const std::byte*>(data);
-      file.descriptor_ = descriptor;
+      if (kept) file.descriptor_ = descriptor;
       ::madvise(data, file.size_, MADV_SEQUENTIAL);  // weights are read once, in order
     } else {
       ::close(descriptor);
@@ -76,7 +78,7 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   /// The open file, for whom reading is better than touching; it has the same bytes at the same offsets. Not to be
-  /// closed. -1: the file is empty.
+  /// closed. -1 if it was not kept, or is empty.
   int descriptor() const { return descriptor_; }
 
   /// Whether the very file (not another one that has taken its name) was written into since it was opened.

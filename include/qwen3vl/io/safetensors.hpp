@@ -27,7 +27,7 @@ class SafetensorsFile {
  public:
   /// Maps and validates a file. Throws Error that names the file and the tensor.
   static SafetensorsFile open(const std::filesystem::path& path, const SafetensorsLimits& limits = {}) {
-    SafetensorsFile file(MappedFile::open(path), path.string());
+    SafetensorsFile file(MappedFile::open(path, MappedFile::Descriptor::kept), path.string());
     file.read_header(limits);
     return file;
   }
