@@ -11,9 +11,9 @@
 
 #include "command_line.hpp"
 #include "model_run.hpp"
-#include "qwen3vl/backend/cpu/instruction_set.hpp"
-#include "qwen3vl/backend/precision.hpp"
-#include "qwen3vl/io/chrome_trace.hpp"
+#include "qwen3vl/backend/contract/precision.hpp"
+#include "qwen3vl/backend/cpu/simd/instruction_set.hpp"
+#include "qwen3vl/trace/chrome_trace.hpp"
 
 namespace qwen3vl::bench {
 namespace {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/model/random_weights.hpp"
 
 using namespace qwen3vl;
 

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "command_line.hpp"
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/io/json_file.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
-#include "qwen3vl/processing/tokenizer.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 
 namespace qwen3vl::bench {
 namespace {

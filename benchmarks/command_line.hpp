@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 #include "roof.hpp"
 
 namespace qwen3vl::bench {

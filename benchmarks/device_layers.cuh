@@ -9,7 +9,7 @@
 #include "device_timer.cuh"
 #include "layer_work.hpp"
 #include "qwen3vl/backend/cuda.cuh"
-#include "qwen3vl/model/random_weights.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
 #include "random_tensors.hpp"
 

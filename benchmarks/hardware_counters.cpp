@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 
 #ifdef __linux__
 #include <linux/perf_event.h>

@@ -15,10 +15,10 @@
 #include "model_run.hpp"
 #include "picture_size.hpp"
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/model/pretrained.hpp"
-#include "qwen3vl/model/random_weights.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
 #include "random_tensors.hpp"
 #include QWEN3VL_VARIANT_HEADER
 

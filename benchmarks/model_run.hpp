@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/backend/trace.hpp"
 #include "qwen3vl/tensor/extents.hpp"
+#include "qwen3vl/trace/trace.hpp"
 
 namespace qwen3vl::bench {
 

@@ -16,7 +16,7 @@
 
 #include QWEN3VL_VARIANT_HEADER
 #include "golden_case.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 
 using namespace qwen3vl;

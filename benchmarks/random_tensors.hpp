@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/text/decoder_layer.hpp"

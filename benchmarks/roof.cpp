@@ -7,8 +7,8 @@
 #include <chrono>
 #include <vector>
 
-#include "qwen3vl/backend/cpu/simd.hpp"
-#include "qwen3vl/backend/cpu/tiles.hpp"
+#include "qwen3vl/backend/cpu/simd/simd.hpp"
+#include "qwen3vl/backend/cpu/simd/tiles.hpp"
 
 #ifdef __x86_64__
 #include <immintrin.h>

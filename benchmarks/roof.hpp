@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "qwen3vl/backend/cpu/cpu.hpp"
-#include "qwen3vl/backend/cpu/instruction_set.hpp"
+#include "qwen3vl/backend/cpu/simd/instruction_set.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl::bench {

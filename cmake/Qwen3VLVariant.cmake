@@ -4,7 +4,7 @@
 #   target <name>          an interface library; link it and
 #   #include <qwen3vl/variants/<name>.hpp>   which defines   qwen3vl::variants::<TypeName>
 # TypeName defaults to <name> with every character that C++ does not allow replaced by '_'.
-# With INSTANTIATE and any of F32, Bf16, Bf16Dot, Q8 and Q4 (the precisions of qwen3vl/backend/precision.hpp), the model is also
+# With INSTANTIATE and any of F32, Bf16, Bf16Dot, Q8 and Q4 (the precisions of qwen3vl/backend/contract/precision.hpp), the model is also
 # compiled once for each, into the library <name>_model, on the CPU backend; the header <qwen3vl/variants/<name>_model.hpp>
 # declares it extern, so that files which include it need not compile it again.
 #
@@ -222,7 +222,7 @@ template @type@;
 #pragma once
 
 #include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/variants/@arg_TARGET@.hpp"
 
 @externs@]] @ONLY)

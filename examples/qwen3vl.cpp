@@ -22,9 +22,9 @@
 #include "program/report.hpp"
 #include "program/signals.hpp"
 #include "program/trace_file.hpp"
-#include "qwen3vl/io/write_image.hpp"
-#include "qwen3vl/processing/draw_grounding.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
+#include "qwen3vl/processing/grounding/draw_grounding.hpp"
 #include QWEN3VL_VARIANT_HEADER
 
 #ifndef QWEN3VL_PRECISION

@@ -20,7 +20,7 @@
 #include "backend/row_cases.hpp"
 #endif
 #include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/backend/cpu/row_tiles.hpp"
+#include "qwen3vl/backend/cpu/products/row_tiles.hpp"
 
 using namespace qwen3vl;
 

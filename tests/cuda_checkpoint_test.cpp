@@ -11,8 +11,8 @@
 
 #include "qwen3vl/backend/cuda.cuh"
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/model/pretrained.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include QWEN3VL_VARIANT_HEADER
 

@@ -9,10 +9,10 @@
 
 #include "cuda_on_host/memory.hpp"
 #include "qwen3vl/backend/cuda/cuda.cuh"
-#include "qwen3vl/backend/cuda/instructions.cuh"
-#include "qwen3vl/backend/cuda/launch.cuh"
-#include "qwen3vl/backend/cuda/reduce.cuh"
-#include "qwen3vl/backend/cuda/vector.cuh"
+#include "qwen3vl/backend/cuda/primitives/instructions.cuh"
+#include "qwen3vl/backend/cuda/primitives/launch.cuh"
+#include "qwen3vl/backend/cuda/primitives/reduce.cuh"
+#include "qwen3vl/backend/cuda/primitives/vector.cuh"
 
 using namespace qwen3vl;
 using cuda::launch;

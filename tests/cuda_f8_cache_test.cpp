@@ -4,10 +4,10 @@
 #include <boost/test/unit_test.hpp>
 #include <limits>
 
-#include "qwen3vl/backend/cuda/attention.cuh"
-#include "qwen3vl/backend/cuda/copies.cuh"
-#include "qwen3vl/backend/cuda/kv_cache.cuh"
-#include "qwen3vl/backend/cuda/qk_norm_rope.cuh"
+#include "qwen3vl/backend/cuda/attention/attention.cuh"
+#include "qwen3vl/backend/cuda/attention/kv_cache.cuh"
+#include "qwen3vl/backend/cuda/attention/qk_norm_rope.cuh"
+#include "qwen3vl/backend/cuda/operations/copies.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/attention_cases.hpp"
 

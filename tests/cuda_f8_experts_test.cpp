@@ -3,10 +3,10 @@
 #define BOOST_TEST_MODULE cuda_f8_experts
 #include <boost/test/unit_test.hpp>
 
-#include "qwen3vl/backend/cuda/copies.cuh"
-#include "qwen3vl/backend/cuda/linear.cuh"
-#include "qwen3vl/backend/cuda/moe.cuh"
-#include "qwen3vl/backend/cuda/rows.cuh"
+#include "qwen3vl/backend/cuda/experts/moe.cuh"
+#include "qwen3vl/backend/cuda/operations/copies.cuh"
+#include "qwen3vl/backend/cuda/operations/rows.cuh"
+#include "qwen3vl/backend/cuda/products/linear.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/expert_cases.hpp"
 

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <limits>
 
-#include "qwen3vl/backend/cuda/copies.cuh"
-#include "qwen3vl/backend/cuda/linear.cuh"
 #include "qwen3vl/backend/cuda/operation_memory.cuh"
-#include "qwen3vl/backend/cuda/random.cuh"
-#include "qwen3vl/backend/cuda/rows.cuh"
+#include "qwen3vl/backend/cuda/operations/copies.cuh"
+#include "qwen3vl/backend/cuda/operations/random.cuh"
+#include "qwen3vl/backend/cuda/operations/rows.cuh"
+#include "qwen3vl/backend/cuda/products/linear.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/linear_cases.hpp"
 
@@ -54,7 +54,7 @@ BOOST_FIXTURE_TEST_CASE(unpacking, OnDevice) {
   Tensor<std::uint32_t, Cuda, dynamic> pairs(1024);
   cuda::launch(ctx, unpack_all, 1, 256, pairs.data());
   std::vector<std::uint32_t> got(1024);
-  Cuda::Memory::copy(got.data(), pairs.data(), 4096);
+  CudaMemory::copy(got.data(), pairs.data(), 4096);
   for (std::uint32_t code = 0; code < 256; ++code)
     for (int part = 0; part < 8; ++part) {
       const std::uint32_t codes[4] = {code, code ^ 0x80u, code ^ 1u, code}, used = codes[part % 4];

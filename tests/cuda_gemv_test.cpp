@@ -4,8 +4,8 @@
 #define BOOST_TEST_MODULE cuda_gemv
 #include <boost/test/unit_test.hpp>
 
-#include "qwen3vl/backend/cuda/copies.cuh"
-#include "qwen3vl/backend/cuda/linear.cuh"
+#include "qwen3vl/backend/cuda/operations/copies.cuh"
+#include "qwen3vl/backend/cuda/products/linear.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/linear_cases.hpp"
 

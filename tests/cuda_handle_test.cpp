@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/backend/cuda.cuh"
-#include "qwen3vl/backend/transfer.hpp"
 #ifdef QWEN3VL_CUDA_ON_HOST
 #include "cuda_on_host/memory.hpp"
 #endif

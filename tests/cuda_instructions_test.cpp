@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cuda_on_host/memory.hpp"
-#include "qwen3vl/backend/cuda/instructions.cuh"
-#include "qwen3vl/backend/cuda/launch.cuh"
+#include "qwen3vl/backend/cuda/primitives/instructions.cuh"
+#include "qwen3vl/backend/cuda/primitives/launch.cuh"
 
 using namespace qwen3vl;
 using cuda::launch;

@@ -24,7 +24,7 @@ void same_as_host() {
   const auto values = [&](auto& parameter) {
     if constexpr (requires { parameter.scales(); }) {  // all its bytes: codes and scales
       std::vector<std::uint8_t> bytes(parameter.bytes());
-      Cuda::Memory::copy(bytes.data(), parameter.data(), bytes.size());
+      CudaMemory::copy(bytes.data(), parameter.data(), bytes.size());
       return std::vector<float>(bytes.begin(), bytes.end());
     } else {
       using T = std::remove_cvref_t<decltype(*parameter.data())>;

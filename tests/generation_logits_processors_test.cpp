@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/generation/logits_processors.hpp"
-#include "qwen3vl/io/json_file.hpp"
-#include "qwen3vl/io/safetensors.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/generation/logits/logits_processors.hpp"
+#include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/json/json_file.hpp"
 
 namespace {
 

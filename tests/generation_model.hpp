@@ -12,7 +12,7 @@
 #include "qwen3vl/backend/cpu.hpp"
 #endif
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/model/random_weights.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 
 namespace generation_test {
 

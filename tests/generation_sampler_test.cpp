@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/generation/sampler.hpp"
 
 namespace {

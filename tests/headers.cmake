@@ -2,10 +2,10 @@
 file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
      "${PROJECT_SOURCE_DIR}/include/qwen3vl/*.hpp")
 if(NOT TARGET qwen3vl::video)
-  list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/libav_")
+  list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/video/libav_")
 endif()
 if(NOT TARGET qwen3vl::jpeg)
-  list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/turbojpeg_")
+  list(FILTER headers EXCLUDE REGEX "^qwen3vl/io/image/turbojpeg_")
 endif()
 set(units "")
 foreach(header IN LISTS headers)
@@ -50,18 +50,31 @@ if(QWEN3VL_CLANG)
   add_custom_target(headers_read_by_clang ALL DEPENDS ${stamps})
 endif()
 
+# Which room may include which.
+add_test(NAME rooms COMMAND ${CMAKE_COMMAND} "-DROOMS=${PROJECT_SOURCE_DIR}/docs/rooms.txt"
+                            "-DINCLUDE_DIR=${PROJECT_SOURCE_DIR}/include" -P "${CMAKE_CURRENT_SOURCE_DIR}/check_rooms.cmake")
+
 set(includes "-DINCLUDES=${PROJECT_SOURCE_DIR}/include,$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,$<COMMA>>")
 set(layer_headers ${headers})
-list(FILTER layer_headers INCLUDE REGEX "^qwen3vl/(tensor|backend|layers|vision|text|generation)/|^qwen3vl/config/(config|released|runtime_config|generation_config)\\.hpp|^qwen3vl/model/(inputs|rope_index|qwen3vl_model|for_conditional_generation)\\.hpp")
+list(FILTER layer_headers INCLUDE REGEX "^qwen3vl/(base|tensor|inputs|backend|layers|vision|text|model|generation)/|^qwen3vl/config/(config|released|runtime_config|generation_config)\\.hpp")
 list(JOIN layer_headers "," layer_headers)
+# Layers and models need no JSON, tokenizer or image library; text and pictures need neither OpenMP nor Eigen.
 add_test(NAME layers_include_nothing_above
          COMMAND ${CMAKE_COMMAND} "-DHEADERS=${layer_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
-                 "${includes}"
+                 "${includes}" "-DFORBIDDEN=nlohmann|pcre2|utf8proc|stb_image|qwen3vl/(processing|io|json)/"
+                 -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
+set(text_headers ${headers})
+list(FILTER text_headers INCLUDE REGEX "^qwen3vl/(json|inputs|config|processing|io)/")
+list(FILTER text_headers EXCLUDE REGEX "/(libav|turbojpeg)_")
+list(JOIN text_headers "," text_headers)
+add_test(NAME processing_includes_no_backend
+         COMMAND ${CMAKE_COMMAND} "-DHEADERS=${text_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
+                 "${includes}" "-DFORBIDDEN=/omp\\.h|Eigen/|qwen3vl/(backend|layers|vision|text|model|generation)/"
                  -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
 
 # qwen3vl.hpp brings every header, directly or not, but the readers that need a library of their own.
 set(all_headers ${headers})
-list(FILTER all_headers EXCLUDE REGEX "^qwen3vl/io/(libav|turbojpeg)_")
+list(FILTER all_headers EXCLUDE REGEX "^qwen3vl/io/(video/libav|image/turbojpeg)_")
 list(JOIN all_headers "," all_headers)
 add_test(NAME qwen3vl_hpp_brings_everything
          COMMAND ${CMAKE_COMMAND} "-DHEADERS=${all_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/checkpoint.hpp"
-#include "qwen3vl/io/write_safetensors.hpp"
+#include "qwen3vl/io/weights/checkpoint.hpp"
+#include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

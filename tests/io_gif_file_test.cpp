@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/video_file.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

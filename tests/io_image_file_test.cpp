@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

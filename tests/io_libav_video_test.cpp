@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "libav_writer.hpp"
-#include "qwen3vl/io/libav_video.hpp"
-#include "qwen3vl/io/video_file.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/io/video/libav_video.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "qwen3vl/io/npy.hpp"
-#include "qwen3vl/io/write_safetensors.hpp"
+#include "qwen3vl/io/weights/npy.hpp"
+#include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

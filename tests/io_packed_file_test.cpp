@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/packed_file.hpp"
+#include "qwen3vl/io/weights/packed_file.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

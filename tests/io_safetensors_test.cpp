@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/safetensors.hpp"
-#include "qwen3vl/io/write_safetensors.hpp"
+#include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

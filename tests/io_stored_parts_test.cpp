@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/backend/cpu/stored_parts.hpp"
-#include "qwen3vl/io/safetensors.hpp"
-#include "qwen3vl/io/write_safetensors.hpp"
+#include "qwen3vl/backend/cpu/weights/stored_parts.hpp"
+#include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "parity/golden_case.hpp"
-#include "qwen3vl/io/turbojpeg_image.hpp"
-#include "qwen3vl/processing/convert_rgb.hpp"
+#include "qwen3vl/io/image/turbojpeg_image.hpp"
+#include "qwen3vl/processing/image/convert_rgb.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/model/random_weights.hpp"
 
 namespace reference {
 

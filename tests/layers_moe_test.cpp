@@ -6,7 +6,7 @@
 
 #include "layer_reference.hpp"
 #include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/backend/host_tensor.hpp"
+#include "qwen3vl/tensor/host.hpp"
 #include "qwen3vl/text/decoder_layers.hpp"
 
 using namespace qwen3vl;

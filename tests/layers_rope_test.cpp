@@ -7,7 +7,7 @@
 #include <string>
 
 #include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/layers/rotary_embedding.hpp"
+#include "qwen3vl/text/rotary_embedding.hpp"
 
 using namespace qwen3vl;
 

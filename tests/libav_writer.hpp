@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/io/libav_input.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/video/libav_input.hpp"
 
 extern "C" {
 #include <libavutil/frame.h>

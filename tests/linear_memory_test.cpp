@@ -14,7 +14,7 @@
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/model/random_weights.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 
 using namespace qwen3vl;
 

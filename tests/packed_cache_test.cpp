@@ -2,7 +2,7 @@
 // noticed.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE packed_cache
-#include "qwen3vl/model/packed_cache.hpp"
+#include "qwen3vl/loading/packed_cache.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <chrono>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/variants/golden-shape-moe_small.hpp"
 #include "test_files.hpp"
 

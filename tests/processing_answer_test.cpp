@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "qwen3vl/processing/answer.hpp"
-#include "qwen3vl/processing/chat_format.hpp"
+#include "qwen3vl/processing/chat/answer.hpp"
+#include "qwen3vl/processing/chat/chat_format.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

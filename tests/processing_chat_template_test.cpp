@@ -8,7 +8,7 @@
 #include <random>
 #include <string>
 
-#include "qwen3vl/processing/chat_template.hpp"
+#include "qwen3vl/processing/chat/chat_template.hpp"
 
 using namespace qwen3vl;
 namespace fs = std::filesystem;

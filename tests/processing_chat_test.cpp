@@ -8,9 +8,9 @@
 #include <random>
 #include <string>
 
-#include "qwen3vl/processing/chat_format.hpp"
-#include "qwen3vl/processing/message.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/processing/chat/chat_format.hpp"
+#include "qwen3vl/processing/chat/message.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
 
 using namespace qwen3vl;
 using nlohmann::ordered_json;

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/write_image.hpp"
-#include "qwen3vl/processing/draw_grounding.hpp"
-#include "qwen3vl/processing/grounding.hpp"
+#include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/processing/grounding/draw_grounding.hpp"
+#include "qwen3vl/processing/grounding/grounding.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "parity/golden_case.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

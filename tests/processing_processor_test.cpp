@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/io/json_file.hpp"
-#include "qwen3vl/io/write_image.hpp"
-#include "qwen3vl/processing/json_text.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/json/json_text.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "test_files.hpp"
 

@@ -8,8 +8,8 @@
 #include <random>
 #include <string>
 
-#include "qwen3vl/processing/json_text.hpp"
-#include "qwen3vl/processing/python_json.hpp"
+#include "qwen3vl/json/json_text.hpp"
+#include "qwen3vl/json/python_json.hpp"
 
 using namespace qwen3vl;
 using nlohmann::ordered_json;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/processing/stop_strings.hpp"
-#include "qwen3vl/processing/thinking.hpp"
+#include "qwen3vl/generation/logits/thinking_budget.hpp"
+#include "qwen3vl/processing/tokenizer/stop_strings.hpp"
 
 using namespace qwen3vl;
 using Ids = std::vector<TokenId>;

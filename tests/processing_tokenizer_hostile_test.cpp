@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/processing/tokenizer.hpp"
+#include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 
 using nlohmann::json;
 using qwen3vl::Error;

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/processing/token_stream.hpp"
-#include "qwen3vl/processing/tokenizer.hpp"
+#include "qwen3vl/processing/tokenizer/token_stream.hpp"
+#include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 
 using qwen3vl::PaddingSide;
 using qwen3vl::TokenId;

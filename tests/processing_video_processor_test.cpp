@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "parity/golden_case.hpp"
-#include "qwen3vl/io/video_file.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

@@ -12,7 +12,7 @@
 #include "../examples/program/signals.hpp"
 #include "program_child.hpp"
 #include "program_run.hpp"
-#include "qwen3vl/io/mapped_file.hpp"
+#include "qwen3vl/base/mapped_file.hpp"
 
 using namespace qwen3vl::test;
 

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "program_run.hpp"
-#include "qwen3vl/io/gif_file.hpp"
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/io/write_image.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/io/video/gif_file.hpp"
 #include "trace_file.hpp"
 
 using namespace qwen3vl::test;

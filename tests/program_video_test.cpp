@@ -7,8 +7,8 @@
 
 #include "libav_writer.hpp"
 #include "program_run.hpp"
-#include "qwen3vl/io/frame_folder.hpp"
-#include "qwen3vl/processing/convert_rgb.hpp"
+#include "qwen3vl/io/video/frame_folder.hpp"
+#include "qwen3vl/processing/image/convert_rgb.hpp"
 
 using namespace qwen3vl::test;
 

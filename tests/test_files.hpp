@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 
 namespace qwen3vl::test {
 

@@ -9,10 +9,10 @@
 #include <thread>
 #include <vector>
 
-#include "qwen3vl/processing/answer.hpp"
-#include "qwen3vl/processing/grounding.hpp"
+#include "qwen3vl/processing/chat/answer.hpp"
+#include "qwen3vl/processing/grounding/grounding.hpp"
 #include "qwen3vl/processing/processor.hpp"
-#include "qwen3vl/processing/token_stream.hpp"
+#include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include "test_files.hpp"
 
 using namespace qwen3vl;

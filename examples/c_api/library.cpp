@@ -15,10 +15,10 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/c/qwen3vl.h"
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/model/pretrained.hpp"
-#include "qwen3vl/processing/answer.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
+#include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/processor.hpp"
-#include "qwen3vl/processing/token_stream.hpp"
+#include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include QWEN3VL_VARIANT_HEADER
 
 namespace {

@@ -13,9 +13,9 @@
 
 #include "backend.hpp"
 #include "limits.hpp"
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/generation/generate_types.hpp"
-#include "qwen3vl/io/write_image.hpp"
+#include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 
 namespace program {

@@ -17,9 +17,9 @@
 
 #include "answerer.hpp"
 #include "lines.hpp"
-#include "qwen3vl/io/json_file.hpp"
-#include "qwen3vl/processing/json_text.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/json/json_text.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
 #include "report.hpp"
 
 namespace program {

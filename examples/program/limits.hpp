@@ -10,10 +10,10 @@
 #include <system_error>
 #include <type_traits>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/io/safetensors.hpp"
-#include "qwen3vl/processing/json_text.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/json/json_text.hpp"
 #include "qwen3vl/processing/processor.hpp"
 
 namespace program {

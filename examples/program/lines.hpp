@@ -5,7 +5,7 @@
 #include <istream>
 #include <string>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 
 namespace program {
 

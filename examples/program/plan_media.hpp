@@ -12,11 +12,11 @@
 
 #include "arguments.hpp"
 #include "qwen3vl/config/config.hpp"
-#include "qwen3vl/io/video_file.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
-#include "qwen3vl/processing/video_sampling.hpp"
-#include "qwen3vl/vision/grid.hpp"
+#include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
+#include "qwen3vl/processing/video/video_sampling.hpp"
 #include "video_settings.hpp"
 
 namespace program {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <string>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 
 namespace program {
 

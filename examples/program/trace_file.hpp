@@ -4,9 +4,9 @@
 #include <string>
 
 #include "../../benchmarks/roof.hpp"
-#include "qwen3vl/backend/context.hpp"
+#include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
-#include "qwen3vl/io/chrome_trace.hpp"
+#include "qwen3vl/trace/chrome_trace.hpp"
 
 namespace program {
 

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "arguments.hpp"
-#include "qwen3vl/processing/video_options.hpp"
+#include "qwen3vl/processing/video/video_options.hpp"
 
 namespace program {
 

@@ -9,9 +9,9 @@
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/model/random_weights.hpp"
-#include "qwen3vl/tensor/token_id.hpp"
 #include "qwen3vl/text/text_model.hpp"
 
 using namespace qwen3vl;

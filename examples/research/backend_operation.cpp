@@ -8,8 +8,8 @@
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/layers/linear.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/model/random_weights.hpp"
 
 namespace qwen3vl {
 

@@ -9,9 +9,9 @@
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
-#include "qwen3vl/layers/rotary_embedding.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/model/random_weights.hpp"
+#include "qwen3vl/text/rotary_embedding.hpp"
 
 using namespace qwen3vl;
 using V = Qwen3VL_2B;

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <random>
 
-#include "qwen3vl/io/image_file.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
 
 enum Shape { circle, square, triangle, diamond };
 constexpr int shapes = 4;

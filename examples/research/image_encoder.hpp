@@ -8,9 +8,9 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/compare.hpp"
 #include "qwen3vl/config/config_json.hpp"
-#include "qwen3vl/model/checkpoint_source.hpp"
+#include "qwen3vl/loading/checkpoint_source.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
 
 template <qwen3vl::Variant V, class P>

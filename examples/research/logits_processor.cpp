@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/variants/tiny_shapes_model.hpp"  // the variant, compiled once in a library
 

@@ -8,10 +8,10 @@
 #include <filesystem>
 #include <string>
 
-#include "qwen3vl/io/npy.hpp"
-#include "qwen3vl/io/write_image.hpp"
-#include "qwen3vl/io/write_safetensors.hpp"
-#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/io/weights/npy.hpp"
+#include "qwen3vl/io/weights/write_safetensors.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/variants/tiny_shapes_model.hpp"  // the variant, compiled once in a library
 

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
-#include "qwen3vl/backend/ops.hpp"
 
 namespace operations {
 

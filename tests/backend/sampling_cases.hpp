@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "guarded.hpp"
-#include "qwen3vl/backend/cuda/copies.cuh"
+#include "qwen3vl/backend/contract/transfer.hpp"
+#include "qwen3vl/backend/cuda/decoding/sampling.cuh"
 #include "qwen3vl/backend/cuda/handle.cuh"
-#include "qwen3vl/backend/cuda/sampling.cuh"
-#include "qwen3vl/backend/transfer.hpp"
-#include "qwen3vl/generation/logits_warpers.hpp"
+#include "qwen3vl/backend/cuda/operations/copies.cuh"
+#include "qwen3vl/generation/logits/logits_warpers.hpp"
 
 namespace operations {
 

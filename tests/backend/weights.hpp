@@ -96,8 +96,8 @@ double sum_rounding(index_t rows) {
 }
 
 /// How far an activation of this row may be off when it meets weights of type W: for bf16_dot 2^-8 of itself. For
-/// blocks, backend/ops.hpp allows 2^-16 of the largest and 2^-10 of the mean magnitude of its 256 columns (the last
-/// ones may be fewer; the mean is of 256), and a few units in the last place.
+/// blocks, backend/contract/ops.hpp allows 2^-16 of the largest and 2^-10 of the mean magnitude of its 256 columns (the
+/// last ones may be fewer; the mean is of 256), and a few units in the last place.
 template <class W, class T>
 std::vector<double> activation_error(const T* x, index_t count) {
   std::vector<double> error(static_cast<std::size_t>(count), 0.0);

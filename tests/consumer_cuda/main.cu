@@ -4,8 +4,8 @@
 
 #include "qwen3vl/backend/cuda.cuh"
 #include "qwen3vl/layers/mlp.hpp"
+#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
-#include "qwen3vl/model/random_weights.hpp"
 #include "qwen3vl/variants/my-model.hpp"
 
 int main() {

@@ -1,5 +1,5 @@
-/// The functions of qwen3vl/backend/cuda/instructions.cuh on the host; see there for what they do. Layouts follow the
-/// PTX ISA (sections "ldmatrix", "Matrix Fragments for mma.m16n8k16" and "cp.async").
+/// The functions of qwen3vl/backend/cuda/primitives/instructions.cuh on the host; see there for what they do. Layouts
+/// follow the PTX ISA (sections "ldmatrix", "Matrix Fragments for mma.m16n8k16" and "cp.async").
 #pragma once
 
 #include <cmath>

@@ -9,11 +9,11 @@
 #include "qwen3vl/config/config_json.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/config/released.hpp"
-#include "qwen3vl/io/checkpoint.hpp"
-#include "qwen3vl/io/npy.hpp"
-#include "qwen3vl/io/packed_file.hpp"
-#include "qwen3vl/io/safetensors.hpp"
-#include "qwen3vl/layers/rotary_embedding.hpp"
+#include "qwen3vl/io/weights/checkpoint.hpp"
+#include "qwen3vl/io/weights/npy.hpp"
+#include "qwen3vl/io/weights/packed_file.hpp"
+#include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/text/rotary_embedding.hpp"
 #include "target.hpp"
 
 namespace fuzz {

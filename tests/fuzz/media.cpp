@@ -3,9 +3,9 @@
 #include <cmath>
 #include <vector>
 
-#include "qwen3vl/io/video_file.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
 #include "target.hpp"
 
 namespace fuzz {

@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 
 namespace fuzz {
 

@@ -8,15 +8,15 @@
 #include <vector>
 
 #include "program/lines.hpp"
-#include "qwen3vl/processing/answer.hpp"
-#include "qwen3vl/processing/chat_format.hpp"
-#include "qwen3vl/processing/chat_template.hpp"
-#include "qwen3vl/processing/grounding.hpp"
-#include "qwen3vl/processing/message_json.hpp"
+#include "qwen3vl/processing/chat/answer.hpp"
+#include "qwen3vl/processing/chat/chat_format.hpp"
+#include "qwen3vl/processing/chat/chat_template.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
+#include "qwen3vl/processing/chat/tools.hpp"
+#include "qwen3vl/processing/grounding/grounding.hpp"
 #include "qwen3vl/processing/processor.hpp"
-#include "qwen3vl/processing/token_stream.hpp"
-#include "qwen3vl/processing/tokenizer.hpp"
-#include "qwen3vl/processing/tools.hpp"
+#include "qwen3vl/processing/tokenizer/token_stream.hpp"
+#include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 #include "target.hpp"
 
 namespace fuzz {

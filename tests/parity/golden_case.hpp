@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/backend/host_tensor.hpp"
-#include "qwen3vl/io/safetensors.hpp"
-#include "qwen3vl/vision/grid.hpp"
+#include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/tensor/host.hpp"
 
 namespace parity {
 

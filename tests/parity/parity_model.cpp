@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "golden_case.hpp"
-#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/backend/contract/transfer.hpp"
 #ifdef QWEN3VL_BACKEND_HEADER
 #include QWEN3VL_BACKEND_HEADER
 #else
@@ -14,7 +14,7 @@
 #define QWEN3VL_BACKEND Cpu
 #endif
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/model/pretrained.hpp"
+#include "qwen3vl/loading/pretrained.hpp"
 #include QWEN3VL_VARIANT_HEADER
 
 #ifndef QWEN3VL_PRECISION

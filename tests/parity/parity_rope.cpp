@@ -8,7 +8,7 @@
 #include "golden_case.hpp"
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/config_json.hpp"
-#include "qwen3vl/layers/rotary_embedding.hpp"
+#include "qwen3vl/text/rotary_embedding.hpp"
 
 namespace parity {
 namespace {

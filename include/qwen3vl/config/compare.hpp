@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/config/fields.hpp"
-#include "qwen3vl/error.hpp"
 
 namespace qwen3vl {
 

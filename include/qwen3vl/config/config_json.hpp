@@ -13,7 +13,7 @@
 
 #include "qwen3vl/config/fields.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
-#include "qwen3vl/io/json_file.hpp"
+#include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
 

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/tensor/extents.hpp"
-#include "qwen3vl/tensor/token_id.hpp"
 
 namespace qwen3vl {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "qwen3vl/config/generation_config.hpp"
-#include "qwen3vl/io/json_file.hpp"
+#include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
 namespace detail {

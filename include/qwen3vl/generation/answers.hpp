@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/generation/generate_types.hpp"
-#include "qwen3vl/model/inputs.hpp"
+#include "qwen3vl/inputs/model_inputs.hpp"
 
 namespace qwen3vl::detail {
 

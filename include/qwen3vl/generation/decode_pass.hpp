@@ -1,4 +1,4 @@
-/// One more token for each of some sequences, on a backend that decodes by itself (backend/decoding.hpp): ids,
+/// One more token for each of some sequences, on a backend that decodes by itself (backend/contract/decoding.hpp): ids,
 /// positions and lengths stay there from pass to pass, the pass is recorded once for its shape and then repeated, and
 /// the host waits for one number per token.
 #pragma once
@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/backend/decoding.hpp"
+#include "qwen3vl/backend/contract/decoding.hpp"
 #include "qwen3vl/generation/sampler.hpp"
 #include "qwen3vl/layers/attention.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"

@@ -5,7 +5,7 @@
 #include <list>
 #include <utility>
 
-#include "qwen3vl/backend/context.hpp"
+#include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/generation/visual_units.hpp"
 
 namespace qwen3vl {

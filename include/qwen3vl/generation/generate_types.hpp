@@ -7,11 +7,11 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/host_tensor.hpp"
 #include "qwen3vl/config/generation_config.hpp"
-#include "qwen3vl/generation/logits_processors.hpp"
+#include "qwen3vl/generation/logits/logits_processors.hpp"
+#include "qwen3vl/generation/logits/thinking_budget.hpp"
 #include "qwen3vl/generation/sampler.hpp"
-#include "qwen3vl/generation/thinking_budget.hpp"
+#include "qwen3vl/tensor/host.hpp"
 
 namespace qwen3vl {
 
@@ -67,7 +67,7 @@ struct GenerateOptions {
   /// Called with every new token (eos too) of a row as it is chosen; false ends the row. Not with beam search.
   std::function<bool(index_t row, TokenId token)> streamer{};
   std::vector<LogitsProcessor> logits_processors{};    ///< the caller's own, after the configured ones
-  std::vector<StoppingCriterion> stopping_criteria{};  ///< see processing/stop_strings.hpp for stop strings
+  std::vector<StoppingCriterion> stopping_criteria{};  ///< see processing/tokenizer/stop_strings.hpp for stop strings
   std::optional<ThinkingBudget> thinking_budget{};     ///< comes after all other logits processors
   bool output_logits = false;                          ///< keep the raw logits of every step; not with beam search
   bool output_scores = false;                          ///< keep the chosen tokens' log-probabilities

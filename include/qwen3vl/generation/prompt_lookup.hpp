@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/tensor/extents.hpp"
-#include "qwen3vl/tensor/token_id.hpp"
 
 namespace qwen3vl {
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/generation/logits_processors.hpp"
+#include "qwen3vl/generation/logits/logits_processors.hpp"
 
 namespace qwen3vl {
 namespace detail {

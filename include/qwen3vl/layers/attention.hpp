@@ -8,7 +8,7 @@
 
 #include <string_view>
 
-#include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/contract/ops.hpp"
 
 namespace qwen3vl {
 namespace attention_policy {

@@ -1,7 +1,7 @@
 /// The token embedding; when the head is tied, the same matrix is the head.
 #pragma once
 
-#include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/config/config.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 

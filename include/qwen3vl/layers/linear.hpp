@@ -1,7 +1,7 @@
 /// y = x weight^T + bias (torch.nn.Linear), with an epilogue done while the result is at hand.
 #pragma once
 
-#include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 
 namespace qwen3vl {

@@ -1,7 +1,7 @@
 /// RMS norm of the text model and layer norm of the vision tower.
 #pragma once
 
-#include "qwen3vl/backend/ops.hpp"
+#include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 
 namespace qwen3vl {

@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/backend/raw_tensor.hpp"
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/tensor/raw_tensor.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
@@ -61,12 +61,12 @@ template <template <class, index_t, index_t, index_t, Packing> class Experts, cl
 constexpr ParameterShape parameter_shape(const Experts<W, E, N, K, packing>&) {
   return {N, K, false, E};
 }
-template <class B, index_t N>
-constexpr ParameterShape parameter_shape(const Tensor<float, B, N>&) {
+template <class M, index_t N>
+constexpr ParameterShape parameter_shape(const OwningTensor<float, M, N>&) {
   return {N, 1, true};
 }
-template <class B, index_t N, index_t K>
-constexpr ParameterShape parameter_shape(const Tensor<float, B, N, K>&) {
+template <class M, index_t N, index_t K>
+constexpr ParameterShape parameter_shape(const OwningTensor<float, M, N, K>&) {
   return {N, K, false};
 }
 

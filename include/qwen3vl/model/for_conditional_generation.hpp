@@ -3,7 +3,7 @@
 ///
 ///   using Model = qwen3vl::ForConditionalGeneration<qwen3vl::Qwen3VL_2B, qwen3vl::Cpu, qwen3vl::Bf16>;
 ///   qwen3vl::Cpu cpu;
-///   auto model = Model::from_pretrained("path/to/Qwen3-VL-2B-Instruct", cpu);   // model/pretrained.hpp
+///   auto model = Model::from_pretrained("path/to/Qwen3-VL-2B-Instruct", cpu);   // loading/pretrained.hpp
 ///   auto ids = model.generate(inputs, {.max_new_tokens = 128});                 // generation/generate.hpp
 #pragma once
 
@@ -55,7 +55,7 @@ class ForConditionalGeneration {
     model_.configure(*ctx_, config_);
   }
 
-  /// Loads a checkpoint folder in the layout of the Hub. Defined in model/pretrained.hpp, which reads files.
+  /// Loads a checkpoint folder in the layout of the Hub. Defined in loading/pretrained.hpp, which reads files.
   static ForConditionalGeneration from_pretrained(const std::filesystem::path& folder, B& backend,
                                                   const PretrainedOptions& options = {});
 

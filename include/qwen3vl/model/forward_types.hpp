@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/config/file_limits.hpp"
+#include "qwen3vl/base/file_limits.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
-#include "qwen3vl/model/inputs.hpp"
+#include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/model/rope_index.hpp"
 #include "qwen3vl/text/decoder_layer.hpp"

@@ -12,8 +12,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "qwen3vl/backend/ops.hpp"
-#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/backend/contract/ops.hpp"
+#include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 #include "qwen3vl/tensor/shape_text.hpp"
 
@@ -22,7 +22,7 @@ namespace qwen3vl {
 /// Called while weights load: bytes read so far, bytes in all.
 using LoadProgress = std::function<void(std::size_t done, std::size_t total)>;
 
-/// Where tensors come from: a checkpoint (model/pretrained.hpp), random numbers (model/random_weights.hpp), or the
+/// Where tensors come from: a checkpoint (loading/pretrained.hpp), random numbers (loading/random_weights.hpp), or the
 /// caller.
 template <class S>
 concept WeightSource = requires(S source, const Part& part) {
@@ -96,9 +96,9 @@ inline std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-template <class B, index_t... E>
-void allocate_parameter(Tensor<float, B, E...>& tensor) {
-  tensor = Tensor<float, B, E...>::zeros();
+template <class M, index_t... E>
+void allocate_parameter(OwningTensor<float, M, E...>& tensor) {
+  tensor = OwningTensor<float, M, E...>::zeros();
 }
 template <class Matrix>
 void allocate_parameter(Matrix& matrix) {
@@ -106,8 +106,8 @@ void allocate_parameter(Matrix& matrix) {
 }
 
 /// Gives f the memory of a parameter on the host, allocated if it was not.
-template <class B, index_t... E, class F>
-void visit_memory(Tensor<float, B, E...>& tensor, F&& f) {
+template <class M, index_t... E, class F>
+void visit_memory(OwningTensor<float, M, E...>& tensor, F&& f) {
   if (!tensor.allocated()) allocate_parameter(tensor);
   f(std::as_writable_bytes(tensor.view().span()));
 }
@@ -126,7 +126,7 @@ void load_part(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first
   visit_floating(raw.dtype, [&](auto type) {
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = load_float<decltype(type)>(raw.data, i);
   });
-  copy_from_host(ctx, View<const float, Cpu, dynamic>(values.data(), count),
+  copy_from_host(ctx, View<const float, Host, dynamic>(values.data(), count),
                  View<float, B, dynamic>(tensor.data() + first_row * tensor.row_size(), count));
 }
 template <class B, template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K,

@@ -1,6 +1,6 @@
 /// How much memory a call of generate() will take, from the variant's sizes and the lengths alone, before anything is
 /// loaded. Weights are read off the parameter list, the rest follows the layers' own tensors; what operations take
-/// inside is the backend's word (backend/operation_memory.hpp).
+/// inside is the backend's word (backend/contract/operation_memory.hpp).
 #pragma once
 
 #include <algorithm>
@@ -8,11 +8,11 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/decoding.hpp"
-#include "qwen3vl/backend/operation_memory.hpp"
+#include "qwen3vl/backend/contract/decoding.hpp"
+#include "qwen3vl/backend/contract/operation_memory.hpp"
+#include "qwen3vl/inputs/grid.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
-#include "qwen3vl/vision/grid.hpp"
 
 namespace qwen3vl {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/model/inputs.hpp"
+#include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/text/packing.hpp"
 #include "qwen3vl/text/padded_forward.hpp"
 #include "qwen3vl/text/text_model.hpp"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "qwen3vl/config/runtime_config.hpp"
-#include "qwen3vl/model/inputs.hpp"
+#include "qwen3vl/inputs/model_inputs.hpp"
 
 namespace qwen3vl {
 

@@ -9,14 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/io/video_file.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/processing/chat/message.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/media.hpp"
-#include "qwen3vl/processing/message.hpp"
 #include "qwen3vl/processing/processor_options.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
 
 namespace qwen3vl {
 

@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/processing/message.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/processing/chat/message.hpp"
 
 namespace qwen3vl {
 

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/processing/video_sampling.hpp"
-#include "qwen3vl/vision/grid.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/processing/video/video_sampling.hpp"
 
 namespace qwen3vl {
 

@@ -12,22 +12,22 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/io/video_file.hpp"
-#include "qwen3vl/model/inputs.hpp"
-#include "qwen3vl/processing/chat_format.hpp"
-#include "qwen3vl/processing/chat_template.hpp"
-#include "qwen3vl/processing/clean_up.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/inputs/model_inputs.hpp"
+#include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/processing/chat/chat_format.hpp"
+#include "qwen3vl/processing/chat/chat_template.hpp"
+#include "qwen3vl/processing/chat/message.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/load_media.hpp"
-#include "qwen3vl/processing/message.hpp"
-#include "qwen3vl/processing/padding.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 #include "qwen3vl/processing/processor_config.hpp"
 #include "qwen3vl/processing/processor_options.hpp"
-#include "qwen3vl/processing/tokenizer.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/processing/tokenizer/clean_up.hpp"
+#include "qwen3vl/processing/tokenizer/tokenizer.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
 
 namespace qwen3vl {
 
@@ -151,7 +151,7 @@ class Processor {
   }
 
   /// Each row of a matrix [B, S] as text.
-  std::vector<std::string> batch_decode(View<const TokenId, Cpu, dynamic, dynamic> rows,
+  std::vector<std::string> batch_decode(View<const TokenId, Host, dynamic, dynamic> rows,
                                         const DecodeOptions& options = {}) const {
     std::vector<std::string> texts;
     for (index_t i = 0; i < rows.rows(); ++i) texts.push_back(decode(rows[i].span(), options));

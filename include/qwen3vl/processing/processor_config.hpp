@@ -7,11 +7,11 @@
 #include <optional>
 #include <string>
 
-#include "qwen3vl/error.hpp"
-#include "qwen3vl/io/json_file.hpp"
-#include "qwen3vl/processing/json_text.hpp"
-#include "qwen3vl/processing/padding.hpp"
-#include "qwen3vl/tensor/token_id.hpp"
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/json/json_text.hpp"
 
 namespace qwen3vl {
 

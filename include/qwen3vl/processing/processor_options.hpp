@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <optional>
 
-#include "qwen3vl/io/image_file.hpp"
-#include "qwen3vl/processing/image_processor.hpp"
-#include "qwen3vl/processing/padding.hpp"
+#include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
-#include "qwen3vl/processing/video_processor.hpp"
+#include "qwen3vl/processing/video/video_processor.hpp"
 
 namespace qwen3vl {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "qwen3vl/tensor/host_device.hpp"
+#include "qwen3vl/base/host_device.hpp"
 
 namespace qwen3vl {
 

@@ -8,8 +8,8 @@
 namespace qwen3vl {
 
 /// A rank-1 or rank-2 view as an `Eigen::Map` (row-major). Static extents become Eigen's compile-time sizes.
-template <class T, class B, index_t... E>
-requires(B::is_host && (sizeof...(E) == 1 || sizeof...(E) == 2)) auto as_eigen(const TensorView<T, B, E...>& view) {
+template <class T, class M, index_t... E>
+requires(M::is_host && (sizeof...(E) == 1 || sizeof...(E) == 2)) auto as_eigen(const TensorView<T, M, E...>& view) {
   using Value = std::remove_const_t<T>;
   constexpr auto sizes = Extents<E...>::static_extents;
   constexpr auto eigen_size = [](index_t extent) {
@@ -27,12 +27,12 @@ requires(B::is_host && (sizeof...(E) == 1 || sizeof...(E) == 2)) auto as_eigen(c
   }
 }
 
-template <class T, class B, index_t... E>
-auto as_eigen(Tensor<T, B, E...>& tensor) {
+template <class T, class M, index_t... E>
+auto as_eigen(OwningTensor<T, M, E...>& tensor) {
   return as_eigen(tensor.view());
 }
-template <class T, class B, index_t... E>
-auto as_eigen(const Tensor<T, B, E...>& tensor) {
+template <class T, class M, index_t... E>
+auto as_eigen(const OwningTensor<T, M, E...>& tensor) {
   return as_eigen(tensor.view());
 }
 

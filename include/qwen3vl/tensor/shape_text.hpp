@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl::detail {

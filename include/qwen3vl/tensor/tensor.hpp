@@ -9,27 +9,46 @@
 #include <type_traits>
 #include <utility>
 
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl {
 
-/// A backend's memory: where a tensor lives. `B::is_host` says whether the CPU may dereference it.
-template <class B>
+/// Where a tensor lives: `Host` (tensor/host.hpp), or a device's memory. `is_host` says whether the CPU may dereference
+/// it. Two backends that compute in the same memory share their tensors.
+template <class M>
 concept MemorySpace = requires(void* pointer, std::size_t bytes) {
-  { B::is_host } -> std::convertible_to<bool>;
-  { B::Memory::allocate(bytes) } -> std::same_as<void*>;  // 64-byte aligned, not initialised
-  B::Memory::deallocate(pointer, bytes);
-  B::Memory::fill_zero(pointer, bytes);
+  { M::is_host } -> std::convertible_to<bool>;
+  { M::allocate(bytes) } -> std::same_as<void*>;  // 64-byte aligned, not initialised
+  M::deallocate(pointer, bytes);
+  M::fill_zero(pointer, bytes);
 };
 
-/// A non-owning, row-major look at `T`s in the memory of backend `B`.
-template <class T, class B, index_t... E>
+namespace detail {
+
+template <class B>
+struct MemoryOf {
+  using type = B;
+};
+template <class B>
+requires requires { typename B::Memory; }
+struct MemoryOf<B> {
+  using type = typename B::Memory;
+};
+
+}  // namespace detail
+
+/// The memory space of B: of a backend its `Memory`, of a memory space itself.
+template <class B>
+using memory_t = typename detail::MemoryOf<B>::type;
+
+/// A non-owning, row-major look at `T`s in memory space `M`.
+template <class T, class M, index_t... E>
 class TensorView {
  public:
   using value_type = std::remove_const_t<T>;
   using element_type = T;
-  using backend_type = B;
+  using memory_type = M;
   using extents_type = Extents<E...>;
   static constexpr std::size_t rank = sizeof...(E);
 
@@ -46,7 +65,7 @@ class TensorView {
   /// From a view whose static extents agree (a static extent may become dynamic, T may become const T).
   template <class U, index_t... F>
   requires(std::is_convertible_v<U (*)[], T (*)[]>&& detail::extents_convertible<
-           Extents<F...>, Extents<E...>>) constexpr TensorView(const TensorView<U, B, F...>&
+           Extents<F...>, Extents<E...>>) constexpr TensorView(const TensorView<U, M, F...>&
                                                                    other)  // NOLINT(google-explicit-constructor):
                                                                            // a widening
       : data_(other.data()), extents_(detail::convert_extents<extents_type>(other.extents())) {}
@@ -57,7 +76,7 @@ class TensorView {
   requires(std::is_same_v<std::remove_const_t<U>, value_type> &&
            !(std::is_convertible_v<U (*)[], T (*)[]> &&
              detail::extents_convertible<Extents<F...>,
-                                         Extents<E...>>)) constexpr TensorView(const TensorView<U, B, F...>& other) =
+                                         Extents<E...>>)) constexpr TensorView(const TensorView<U, M, F...>& other) =
       delete;  // NOLINT(google-explicit-constructor)
 
   constexpr T* data() const { return data_; }
@@ -71,7 +90,7 @@ class TensorView {
 
   /// One element; host memory only.
   template <class... Indexes>
-  requires(B::is_host && sizeof...(Indexes) == rank) constexpr T& operator()(Indexes... indexes) const {
+  requires(M::is_host && sizeof...(Indexes) == rank) constexpr T& operator()(Indexes... indexes) const {
     index_t offset = 0;
     std::size_t i = 0;
     ((offset = offset * extents_.extent(i++) + static_cast<index_t>(indexes)), ...);
@@ -90,14 +109,14 @@ class TensorView {
 
   /// The same elements under other extents. The number of elements must agree: checked, for it is cheap beside any use.
   template <index_t... F, class... Sizes>
-  constexpr TensorView<T, B, F...> reshape(Sizes... sizes) const {
-    TensorView<T, B, F...> view(data_, sizes...);
+  constexpr TensorView<T, M, F...> reshape(Sizes... sizes) const {
+    TensorView<T, M, F...> view(data_, sizes...);
     if (view.size() != size()) fail("reshape from ", size(), " to ", view.size(), " elements");
     return view;
   }
 
   /// All elements; host memory only.
-  constexpr std::span<T> span() const requires(B::is_host) { return {data_, static_cast<std::size_t>(size())}; }
+  constexpr std::span<T> span() const requires(M::is_host) { return {data_, static_cast<std::size_t>(size())}; }
 
  private:
   template <class... Sizes>
@@ -110,7 +129,7 @@ class TensorView {
   }
   template <index_t First, index_t... Rest>
   constexpr auto drop_first(index_t i, std::type_identity<Extents<First, Rest...>>) const {
-    using Result = TensorView<T, B, Rest...>;
+    using Result = TensorView<T, M, Rest...>;
     typename Result::extents_type rest;
     std::size_t slot = 0;
     for (std::size_t j = 1; j < rank; ++j)
@@ -119,7 +138,7 @@ class TensorView {
   }
   template <index_t First, index_t... Rest>
   constexpr auto slice_rows(index_t first, index_t count, std::type_identity<Extents<First, Rest...>>) const {
-    using Result = TensorView<T, B, dynamic, Rest...>;
+    using Result = TensorView<T, M, dynamic, Rest...>;
     typename Result::extents_type sizes;
     sizes.set_dynamic(0, count);
     std::size_t slot = 1;
@@ -132,43 +151,44 @@ class TensorView {
   extents_type extents_{};
 };
 
+/// A view of what backend (or memory space) B holds.
 template <class T, class B, index_t... E>
-using View = TensorView<T, B, E...>;
+using View = TensorView<T, memory_t<B>, E...>;
 
 /// A tensor that owns its memory; zero after construction (but for uninitialized()), movable, not copyable (copies are
 /// explicit: `copy`).
-template <class T, class B, index_t... E>
-class Tensor {
-  static_assert(MemorySpace<B>, "the second argument of Tensor is a backend, such as qwen3vl::Cpu");
+template <class T, class M, index_t... E>
+class OwningTensor {
+  static_assert(MemorySpace<M>, "the second argument of Tensor is a backend or a memory space, such as qwen3vl::Cpu");
   static_assert(std::is_trivially_copyable_v<T> && !std::is_const_v<T>, "tensors hold plain numbers");
 
  public:
   using value_type = T;
-  using backend_type = B;
+  using memory_type = M;
   using extents_type = Extents<E...>;
   static constexpr std::size_t rank = sizeof...(E);
 
   /// Empty (no memory) until assigned.
-  Tensor() = default;
+  OwningTensor() = default;
 
   /// Allocates with the dynamic extents, in order. A fully static tensor is made by `Tensor::zeros()`.
   template <class... Sizes>
-  requires(sizeof...(Sizes) == extents_type::rank_dynamic && sizeof...(Sizes) > 0) explicit Tensor(Sizes... sizes)
+  requires(sizeof...(Sizes) == extents_type::rank_dynamic && sizeof...(Sizes) > 0) explicit OwningTensor(Sizes... sizes)
       : extents_(static_cast<index_t>(sizes)...) {
     allocate();
   }
 
   template <class... Sizes>
-  static Tensor zeros(Sizes... sizes) {
-    Tensor tensor;
+  static OwningTensor zeros(Sizes... sizes) {
+    OwningTensor tensor;
     if constexpr (sizeof...(Sizes) > 0) tensor.extents_ = extents_type(static_cast<index_t>(sizes)...);
     tensor.allocate();
     return tensor;
   }
 
   /// Allocates with extents that are at hand, static or not.
-  static Tensor of(const extents_type& extents) {
-    Tensor tensor;
+  static OwningTensor of(const extents_type& extents) {
+    OwningTensor tensor;
     tensor.extents_ = extents;
     tensor.allocate();
     return tensor;
@@ -176,24 +196,24 @@ class Tensor {
 
   /// As the constructor, but what is in it is not known, and its memory is not touched: whoever writes first does that.
   template <class... Sizes>
-  requires(sizeof...(Sizes) == extents_type::rank_dynamic) static Tensor uninitialized(Sizes... sizes) {
-    Tensor tensor;
+  requires(sizeof...(Sizes) == extents_type::rank_dynamic) static OwningTensor uninitialized(Sizes... sizes) {
+    OwningTensor tensor;
     if constexpr (sizeof...(Sizes) > 0) tensor.extents_ = extents_type(static_cast<index_t>(sizes)...);
     tensor.take_memory();
     return tensor;
   }
 
-  Tensor(Tensor&& other) noexcept
+  OwningTensor(OwningTensor&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), extents_(std::exchange(other.extents_, extents_type{})) {}
-  Tensor& operator=(Tensor&& other) noexcept {
+  OwningTensor& operator=(OwningTensor&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(extents_, other.extents_);
     return *this;
   }
-  Tensor(const Tensor&) = delete;
-  Tensor& operator=(const Tensor&) = delete;
-  ~Tensor() {
-    if (data_ != nullptr) B::Memory::deallocate(data_, bytes());
+  OwningTensor(const OwningTensor&) = delete;
+  OwningTensor& operator=(const OwningTensor&) = delete;
+  ~OwningTensor() {
+    if (data_ != nullptr) M::deallocate(data_, bytes());
   }
 
   T* data() { return data_; }
@@ -208,18 +228,18 @@ class Tensor {
   bool empty() const { return data_ == nullptr || size() == 0; }
   std::size_t bytes() const { return static_cast<std::size_t>(size()) * sizeof(T); }
 
-  TensorView<T, B, E...> view() { return {data_, extents_}; }
-  TensorView<const T, B, E...> view() const { return {data_, extents_}; }
+  TensorView<T, M, E...> view() { return {data_, extents_}; }
+  TensorView<const T, M, E...> view() const { return {data_, extents_}; }
 
   /// To any view that view() converts to.
   template <class U, index_t... F>
-  requires(std::is_convertible_v<TensorView<T, B, E...>, TensorView<U, B, F...>>)
-  operator TensorView<U, B, F...>() {  // NOLINT(google-explicit-constructor): a tensor is its own widest view
+  requires(std::is_convertible_v<TensorView<T, M, E...>, TensorView<U, M, F...>>)
+  operator TensorView<U, M, F...>() {  // NOLINT(google-explicit-constructor): a tensor is its own widest view
     return view();
   }
   template <class U, index_t... F>
-  requires(std::is_convertible_v<TensorView<const T, B, E...>, TensorView<const U, B, F...>>)
-  operator TensorView<const U, B, F...>() const {  // NOLINT(google-explicit-constructor)
+  requires(std::is_convertible_v<TensorView<const T, M, E...>, TensorView<const U, M, F...>>)
+  operator TensorView<const U, M, F...>() const {  // NOLINT(google-explicit-constructor)
     return view();
   }
 
@@ -241,7 +261,7 @@ class Tensor {
  private:
   void allocate() {
     const std::size_t total = take_memory();
-    B::Memory::fill_zero(data_, total);
+    M::fill_zero(data_, total);
   }
   /// Returns how many bytes it took.
   std::size_t take_memory() {
@@ -251,12 +271,16 @@ class Tensor {
     for (std::size_t i = 0; i < rank; ++i)
       if (__builtin_mul_overflow(total, static_cast<std::size_t>(extent(i)), &total))
         fail("a tensor of more bytes than can be counted");
-    data_ = static_cast<T*>(B::Memory::allocate(total));
+    data_ = static_cast<T*>(M::allocate(total));
     return total;
   }
 
   T* data_ = nullptr;
   extents_type extents_{};
 };
+
+/// A tensor in the memory of backend (or memory space) B.
+template <class T, class B, index_t... E>
+using Tensor = OwningTensor<T, memory_t<B>, E...>;
 
 }  // namespace qwen3vl

@@ -74,12 +74,12 @@ class Workspace {
     if (next >= chunks_.size() || chunks_[next].size < bytes) {
       while (chunks_.size() > next) free_last();
       const std::size_t size = std::max(bytes, used_ == 0 ? peak_ : std::size_t{0});
-      chunks_.push_back({static_cast<std::byte*>(B::Memory::allocate(size)), size, 0});
+      chunks_.push_back({static_cast<std::byte*>(memory_t<B>::allocate(size)), size, 0});
     }
     current_ = next;
   }
   void free_last() {
-    B::Memory::deallocate(chunks_.back().data, chunks_.back().size);
+    memory_t<B>::deallocate(chunks_.back().data, chunks_.back().size);
     chunks_.pop_back();
     if (chunks_.empty()) current_ = 0;
   }
@@ -92,11 +92,11 @@ class Workspace {
 
 /// A view of workspace memory that gives the memory back at the end of its scope.
 template <class T, class B, index_t... E>
-class Scratch : public TensorView<T, B, E...> {
+class Scratch : public View<T, B, E...> {
  public:
   Scratch(Workspace<B>& workspace, const Extents<E...>& extents)
-      : TensorView<T, B, E...>(static_cast<T*>(workspace.push(static_cast<std::size_t>(extents.size()) * sizeof(T))),
-                               extents),
+      : View<T, B, E...>(static_cast<T*>(workspace.push(static_cast<std::size_t>(extents.size()) * sizeof(T))),
+                         extents),
         workspace_(workspace) {}
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

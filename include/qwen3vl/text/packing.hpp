@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/host_tensor.hpp"
-#include "qwen3vl/backend/segments.hpp"
+#include "qwen3vl/tensor/host.hpp"
+#include "qwen3vl/tensor/segments.hpp"
 
 namespace qwen3vl {
 

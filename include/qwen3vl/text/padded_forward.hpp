@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "qwen3vl/tensor/token_id.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/text/packing.hpp"
 #include "qwen3vl/text/text_model.hpp"
 
@@ -44,7 +44,7 @@ std::vector<HostCube<float>> to_host(Context<B>& ctx, const std::vector<Weights>
   for (const Weights& weights : of_layer) {
     host.emplace_back(weights.extent(0), weights.extent(1), weights.extent(2));
     copy_to_host(ctx, View<const float, B, dynamic>(weights.data(), weights.size()),
-                 View<float, Cpu, dynamic>(host.back().data(), host.back().size()));
+                 View<float, Host, dynamic>(host.back().data(), host.back().size()));
   }
   return host;
 }

@@ -7,11 +7,11 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/layers/embedding.hpp"
-#include "qwen3vl/layers/rotary_embedding.hpp"
 #include "qwen3vl/text/decoder_layers.hpp"
+#include "qwen3vl/text/rotary_embedding.hpp"
 
 namespace qwen3vl {
 

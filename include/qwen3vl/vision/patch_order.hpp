@@ -3,8 +3,8 @@
 
 #include <span>
 
+#include "qwen3vl/inputs/grid.hpp"
 #include "qwen3vl/tensor/extents.hpp"
-#include "qwen3vl/vision/grid.hpp"
 
 namespace qwen3vl {
 

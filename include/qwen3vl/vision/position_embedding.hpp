@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/ops.hpp"
-#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/backend/contract/ops.hpp"
+#include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/config/config.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 #include "qwen3vl/vision/patch_order.hpp"

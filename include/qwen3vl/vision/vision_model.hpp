@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/transfer.hpp"
+#include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/vision/patch_embed.hpp"
 #include "qwen3vl/vision/patch_merger.hpp"
 #include "qwen3vl/vision/position_embedding.hpp"
@@ -64,7 +64,7 @@ class VisionModel {
 
   /// pixel_values [patches, patch_dim] of all pictures, as the image processor cuts them; one grid for each.
   /// Throws Error where the two disagree.
-  Output forward(Context<B>& ctx, View<const float, Cpu, dynamic, dynamic> pixel_values,
+  Output forward(Context<B>& ctx, View<const float, Host, dynamic, dynamic> pixel_values,
                  std::span<const GridThw> grid_thw, bool output_hidden_states = false,
                  bool output_attentions = false) const {
     const index_t patches = check(pixel_values, grid_thw);
@@ -113,7 +113,7 @@ class VisionModel {
   }
 
  private:
-  static index_t check(View<const float, Cpu, dynamic, dynamic> pixel_values, std::span<const GridThw> grid_thw) {
+  static index_t check(View<const float, Host, dynamic, dynamic> pixel_values, std::span<const GridThw> grid_thw) {
     constexpr index_t merge = vision.spatial_merge_size;
     index_t patches = 0;
     for (std::size_t i = 0; i < grid_thw.size(); ++i) {
@@ -134,9 +134,9 @@ class VisionModel {
     return patches;
   }
 
-  void embed(Context<B>& ctx, View<const float, Cpu, dynamic, dynamic> pixel_values, std::span<const GridThw> grid_thw,
+  void embed(Context<B>& ctx, View<const float, Host, dynamic, dynamic> pixel_values, std::span<const GridThw> grid_thw,
              View<A, B, dynamic, hidden> x) const {
-    const View<const float, Cpu, dynamic, vision.patch_dim()> host(pixel_values.data(), pixel_values.rows());
+    const View<const float, Host, dynamic, vision.patch_dim()> host(pixel_values.data(), pixel_values.rows());
     if constexpr (B::is_host && std::is_same_v<A, float>) {
       patch_embed_(ctx, View<const A, B, dynamic, vision.patch_dim()>(host.data(), host.rows()), x);
     } else {

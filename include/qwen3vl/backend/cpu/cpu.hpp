@@ -5,16 +5,14 @@
 #include <omp.h>
 
 #include <cstddef>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 
-#include "qwen3vl/backend/cpu/instruction_set.hpp"
-#include "qwen3vl/backend/cpu/tile_permission.hpp"
-#include "qwen3vl/backend/raw_tensor.hpp"
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/backend/cpu/simd/instruction_set.hpp"
+#include "qwen3vl/backend/cpu/simd/tile_permission.hpp"
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/tensor/extents.hpp"
-#include "qwen3vl/tensor/huge_pages.hpp"
+#include "qwen3vl/tensor/host.hpp"
+#include "qwen3vl/tensor/raw_tensor.hpp"
 
 namespace qwen3vl {
 
@@ -29,6 +27,7 @@ class CpuKvCache;
 class Cpu {
  public:
   static constexpr bool is_host = true;
+  using Memory = Host;
 
   /// Activations are f32 whatever the weights are.
   template <class P>
@@ -61,24 +60,6 @@ class Cpu {
     if (threads < 0) fail("a backend of ", threads, " threads; give 1 or more, or 0 for all processors");
     threads_ = threads == 0 ? omp_get_max_threads() : threads;
   }
-
-  /// Host memory, aligned for vector loads.
-  struct Memory {
-    static constexpr std::size_t alignment = 64;
-
-    static void* allocate(std::size_t bytes) {
-      const bool huge = bytes >= 2 * huge_page;  // otherwise products miss the TLB, too
-      void* memory = nullptr;
-      if (posix_memalign(&memory, huge ? huge_page : alignment, bytes < alignment ? alignment : bytes) != 0)
-        fail("out of memory: ", bytes, " bytes are not to be had");
-      if (huge) prefer_huge_pages(memory, bytes);
-      return memory;
-    }
-    static void deallocate(void* memory, std::size_t /*bytes*/) { std::free(memory); }
-    static void fill_zero(void* memory, std::size_t bytes) {
-      if (bytes != 0) std::memset(memory, 0, bytes);
-    }
-  };
 
  private:
   int threads_ = 1;

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "qwen3vl/backend/cpu/attention.hpp"
-#include "qwen3vl/backend/cpu/causal_attention.hpp"
-#include "qwen3vl/backend/cpu/decode_attention.hpp"
-#include "qwen3vl/backend/cpu/kv_cache.hpp"
-#include "qwen3vl/backend/cpu/product.hpp"
-#include "qwen3vl/backend/operation_memory.hpp"
+#include "qwen3vl/backend/contract/operation_memory.hpp"
+#include "qwen3vl/backend/cpu/attention/attention.hpp"
+#include "qwen3vl/backend/cpu/attention/causal_attention.hpp"
+#include "qwen3vl/backend/cpu/attention/decode_attention.hpp"
+#include "qwen3vl/backend/cpu/attention/kv_cache.hpp"
+#include "qwen3vl/backend/cpu/products/product.hpp"
 #include "qwen3vl/tensor/workspace.hpp"
 
 namespace qwen3vl {

@@ -10,13 +10,13 @@
 #include <string_view>
 #include <type_traits>
 
-#include "qwen3vl/backend/context.hpp"
-#include "qwen3vl/backend/cuda/instructions.cuh"
-#include "qwen3vl/backend/cuda/launch.cuh"
-#include "qwen3vl/backend/raw_tensor.hpp"
-#include "qwen3vl/error.hpp"
+#include "qwen3vl/backend/contract/context.hpp"
+#include "qwen3vl/backend/cuda/primitives/instructions.cuh"
+#include "qwen3vl/backend/cuda/primitives/launch.cuh"
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
 #include "qwen3vl/tensor/extents.hpp"
+#include "qwen3vl/tensor/raw_tensor.hpp"
 
 namespace qwen3vl {
 
@@ -35,11 +35,48 @@ template <class T>
 class Mailbox;
 }  // namespace cuda
 
+/// Device memory, of the device that the calling thread uses; 256-byte aligned.
+struct CudaMemory {
+  static constexpr bool is_host = false;
+
+  static void* allocate(std::size_t bytes) {
+    void* memory = nullptr;
+    if (bytes == 0) bytes = 1;  // like malloc, a pointer of its own
+    const cudaError_t result = cudaMalloc(&memory, bytes);
+    if (result == cudaErrorMemoryAllocation) {
+      static_cast<void>(cudaGetLastError());
+      std::size_t available = 0, total = 0;
+      cuda::check(cudaMemGetInfo(&available, &total), "asking how much device memory is free");
+      throw OutOfMemory(concat("out of device memory: ", bytes, " bytes more are needed, ", available, " of ", total,
+                               " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision"));
+    }
+    cuda::check(result, "allocating ", bytes, " bytes of device memory");
+    return memory;
+  }
+  /// Any bytes, to or from the host or within the device, after everything that was started, and done when it
+  /// returns: cudaMemcpy alone does not wait until bytes have reached the device, and our streams do not wait for it.
+  /// For tests and tools; models use copy_to_host and copy_from_host.
+  static void copy(void* to, const void* from, std::size_t bytes) {
+    cuda::check(cudaDeviceSynchronize(), "waiting for the device");
+    cuda::check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying ", bytes, " bytes");
+    cuda::check(cudaStreamSynchronize(nullptr), "copying ", bytes, " bytes");
+  }
+  /// Waits for what uses it, as cudaFree does.
+  static void deallocate(void* memory, std::size_t /*bytes*/) { static_cast<void>(cudaFree(memory)); }
+  /// Done when it returns, for whichever stream comes next.
+  static void fill_zero(void* memory, std::size_t bytes) {
+    if (bytes == 0) return;
+    cuda::check(cudaMemset(memory, 0, bytes), "clearing ", bytes, " bytes of device memory");
+    cuda::check(cudaStreamSynchronize(nullptr), "clearing ", bytes, " bytes of device memory");
+  }
+};
+
 /// Handle of one CUDA device. All operations of a handle run on its stream, in the order in which they are called, and
 /// return before they are done; `copy_to_host`, `copy_from_host` and `synchronize` wait. One thread at a time uses it.
 class Cuda {
  public:
   static constexpr bool is_host = false;
+  using Memory = CudaMemory;
 
   /// Activations are f32 for f32 weights and bf16 for all others; sums are f32 always.
   template <class P>
@@ -87,41 +124,6 @@ class Cuda {
   cuda::GemmPlans& gemm_plans() const { return *gemm_plans_; }
   /// Pinned host memory through which data goes to the device and back.
   cuda::Staging& staging() const { return *staging_; }
-
-  /// Device memory, of the device that the calling thread uses; 256-byte aligned.
-  struct Memory {
-    static void* allocate(std::size_t bytes) {
-      void* memory = nullptr;
-      if (bytes == 0) bytes = 1;  // like malloc, a pointer of its own
-      const cudaError_t result = cudaMalloc(&memory, bytes);
-      if (result == cudaErrorMemoryAllocation) {
-        static_cast<void>(cudaGetLastError());
-        std::size_t available = 0, total = 0;
-        cuda::check(cudaMemGetInfo(&available, &total), "asking how much device memory is free");
-        throw OutOfMemory(
-            concat("out of device memory: ", bytes, " bytes more are needed, ", available, " of ", total,
-                   " are free. Use a smaller model, fewer or shorter sequences, or a narrower precision"));
-      }
-      cuda::check(result, "allocating ", bytes, " bytes of device memory");
-      return memory;
-    }
-    /// Any bytes, to or from the host or within the device, after everything that was started, and done when it
-    /// returns: cudaMemcpy alone does not wait until bytes have reached the device, and our streams do not wait for it.
-    /// For tests and tools; models use copy_to_host and copy_from_host.
-    static void copy(void* to, const void* from, std::size_t bytes) {
-      cuda::check(cudaDeviceSynchronize(), "waiting for the device");
-      cuda::check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying ", bytes, " bytes");
-      cuda::check(cudaStreamSynchronize(nullptr), "copying ", bytes, " bytes");
-    }
-    /// Waits for what uses it, as cudaFree does.
-    static void deallocate(void* memory, std::size_t /*bytes*/) { static_cast<void>(cudaFree(memory)); }
-    /// Done when it returns, for whichever stream comes next.
-    static void fill_zero(void* memory, std::size_t bytes) {
-      if (bytes == 0) return;
-      cuda::check(cudaMemset(memory, 0, bytes), "clearing ", bytes, " bytes of device memory");
-      cuda::check(cudaStreamSynchronize(nullptr), "clearing ", bytes, " bytes of device memory");
-    }
-  };
 
  private:
   int device_;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
-#include "qwen3vl/backend/cuda/gemm.cuh"
-#include "qwen3vl/backend/cuda/staging.cuh"
+#include "qwen3vl/backend/cuda/primitives/staging.cuh"
+#include "qwen3vl/backend/cuda/products/gemm.cuh"
 
 namespace qwen3vl {
 

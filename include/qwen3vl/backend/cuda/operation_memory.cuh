@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "qwen3vl/backend/cuda/attention.cuh"
-#include "qwen3vl/backend/cuda/kv_cache.cuh"
-#include "qwen3vl/backend/cuda/linear.cuh"
-#include "qwen3vl/backend/cuda/moe.cuh"
-#include "qwen3vl/backend/cuda/pieces.cuh"
-#include "qwen3vl/backend/cuda/staging.cuh"
-#include "qwen3vl/backend/operation_memory.hpp"
+#include "qwen3vl/backend/contract/operation_memory.hpp"
+#include "qwen3vl/backend/cuda/attention/attention.cuh"
+#include "qwen3vl/backend/cuda/attention/kv_cache.cuh"
+#include "qwen3vl/backend/cuda/attention/pieces.cuh"
+#include "qwen3vl/backend/cuda/experts/moe.cuh"
+#include "qwen3vl/backend/cuda/primitives/staging.cuh"
+#include "qwen3vl/backend/cuda/products/linear.cuh"
 #include "qwen3vl/tensor/workspace.hpp"
 
 namespace qwen3vl {

@@ -1,0 +1,219 @@
+/// The mixture of experts on the CPU: choosing experts, and their feed-forwards over tokens grouped by expert.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "qwen3vl/backend/contract/ops.hpp"
+#include "qwen3vl/backend/contract/traced_calls.hpp"
+#include "qwen3vl/backend/cpu/products/product.hpp"
+
+namespace qwen3vl {
+
+/// E weight matrices of one shape, each packed like any other.
+template <class W, index_t E, index_t N, index_t K, Packing packing>
+class CpuExperts {
+ public:
+  using Matrix = CpuMatrix<W, N, K, packing>;
+
+  CpuExperts() : experts_(static_cast<std::size_t>(E)) {}
+
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(E) * Matrix::bytes(); }
+  bool allocated() const { return experts_.front().allocated(); }
+  void allocate() {
+    for (Matrix& expert : experts_) expert.allocate();
+  }
+  template <class F>
+  void visit_memory(F&& f) {
+    for (Matrix& expert : experts_) expert.visit_memory(f);
+  }
+  /// Expert e from [N, K], or from [K, N] if `transposed`.
+  void load_expert(Context<Cpu>& ctx, index_t e, const RawTensor& raw, bool transposed) {
+    Matrix& expert = experts_[static_cast<std::size_t>(e)];
+    if (transposed) {
+      expert.load_transposed(ctx, raw);
+    } else {
+      expert.load_rows(ctx, 0, raw);
+    }
+  }
+  const Matrix& operator[](index_t e) const { return experts_[static_cast<std::size_t>(e)]; }
+
+ private:
+  std::vector<Matrix> experts_;
+};
+
+/// See backend/contract/ops.hpp.
+template <index_t E, index_t TopK>
+void route(Context<Cpu>& ctx, View<const float, Cpu, dynamic, E> logits, View<std::int32_t, Cpu, dynamic, TopK> experts,
+           View<float, Cpu, dynamic, TopK> weights) {
+  static_assert(TopK <= E, "more experts are chosen than there are");
+  const index_t tokens = logits.rows();
+  const TraceScope scope(ctx.trace(), [&] { return traced::route(tokens, E); });
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (tokens * E > 16384)
+  for (index_t t = 0; t < tokens; ++t) {
+    const float* const x = &logits(t, 0);
+    const float largest = *std::max_element(x, x + E);
+    float probability[E];
+    float sum = 0.0f;
+    for (index_t e = 0; e < E; ++e) sum += probability[e] = std::exp(x[e] - largest);
+    bool taken[E] = {};
+    float chosen_sum = 0.0f;
+    for (index_t j = 0; j < TopK; ++j) {
+      // Comparisons with NaN are false: even then TopK different experts are chosen.
+      index_t best = -1;
+      for (index_t e = 0; e < E; ++e)
+        if (!taken[e] && (best < 0 || probability[e] > probability[best])) best = e;
+      taken[best] = true;
+      experts(t, j) = static_cast<std::int32_t>(best);
+      weights(t, j) = probability[best] / sum;
+      chosen_sum += weights(t, j);
+    }
+    for (index_t j = 0; j < TopK; ++j) weights(t, j) /= chosen_sum;
+  }
+}
+
+namespace cpu_kernels {
+
+/// The tokens of one expert that has any: slots [begin, begin + rows) of the grouped order.
+struct ExpertGroup {
+  index_t expert;
+  index_t begin;
+  index_t rows;
+  index_t place;  // first row in buffers whose groups are packed
+
+  /// A product reads its rows packed by tiles, unless it streams.
+  bool packed() const { return rows > streaming_rows; }
+};
+
+/// One (token, choice) of the routing.
+struct ExpertSlot {
+  std::int32_t token;
+  float weight;
+};
+
+/// Tokens by expert, in ascending order of both, so that a token's sum over its experts has one order however it is
+/// batched.
+struct ExpertPlan {
+  std::vector<ExpertGroup> groups;
+  std::vector<ExpertSlot> slots;
+  index_t packed_rows = 0;
+  std::vector<std::int32_t> tiles;  // group of each tile of rows, for sharing the packing among threads
+
+  /// `tile`: rows of a tile of the products, for x and for what is between them.
+  template <index_t TopK>
+  ExpertPlan(index_t expert_count, index_t tile, View<const std::int32_t, Cpu, dynamic, TopK> experts,
+             View<const float, Cpu, dynamic, TopK> weights)
+      : slots(static_cast<std::size_t>(experts.size())) {
+    std::vector<index_t> next(static_cast<std::size_t>(expert_count) + 1, 0);
+    for (const std::int32_t e : experts.span()) ++next[static_cast<std::size_t>(e) + 1];
+    for (index_t e = 0; e < expert_count; ++e) {
+      const auto i = static_cast<std::size_t>(e);
+      const index_t rows = next[i + 1];
+      next[i + 1] += next[i];
+      if (rows == 0) continue;
+      const ExpertGroup group{.expert = e, .begin = next[i], .rows = rows, .place = packed_rows};
+      const index_t group_tiles = (rows + tile - 1) / tile;
+      tiles.insert(tiles.end(), static_cast<std::size_t>(group_tiles), static_cast<std::int32_t>(groups.size()));
+      packed_rows += group.packed() ? group_tiles * tile : rows;
+      groups.push_back(group);
+    }
+    for (index_t t = 0; t < experts.rows(); ++t)
+      for (index_t j = 0; j < TopK; ++j)
+        slots[static_cast<std::size_t>(next[static_cast<std::size_t>(experts(t, j))]++)] = {
+            .token = static_cast<std::int32_t>(t), .weight = weights(t, j)};
+  }
+
+  /// Rows of the largest group.
+  index_t most_rows() const {
+    index_t most = 0;
+    for (const ExpertGroup& group : groups) most = std::max(most, group.rows);
+    return most;
+  }
+
+  /// Copies the rows of tile `i` to where products read them; source(slot) is a row [K].
+  template <class W, index_t K, class Source>
+  void pack_tile(std::size_t i, const Source& source, typename PackedRows<W, K>::Word* packed) const {
+    const auto g = static_cast<std::size_t>(tiles[i]);
+    const ExpertGroup& group = groups[g];
+    const auto first_of_group = std::lower_bound(tiles.begin(), tiles.end(), tiles[i]) - tiles.begin();
+    constexpr index_t tile_rows = PackedRows<W, K>::tile_rows;
+    const index_t first = (static_cast<index_t>(i) - first_of_group) * tile_rows;
+    pack_rows<W, K>([&](index_t r) { return source(group.begin + first + r); },
+                    std::min<index_t>(tile_rows, group.rows - first), group.packed(),
+                    packed + (group.place + first) * PackedRows<W, K>::words);
+  }
+};
+
+}  // namespace cpu_kernels
+
+/// See backend/contract/ops.hpp. Each thread takes a share of every expert's outputs, so that the work is even however
+/// the tokens fall, and nobody else writes its part of y.
+template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>
+void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, D>> x,
+                std::type_identity_t<View<const std::int32_t, Cpu, dynamic, TopK>> experts,
+                std::type_identity_t<View<const float, Cpu, dynamic, TopK>> weights,
+                const CpuExperts<W, E, N, D, Packing::gate_up>& gate_up,
+                const CpuExperts<W, E, D, I, Packing::plain>& down,
+                std::type_identity_t<View<float, Cpu, dynamic, D>> y) {
+  static_assert(N == 2 * I, "an expert has as many gates as ups");
+  using namespace cpu_kernels;
+  if (x.rows() == 0) return;
+  const TraceScope scope(ctx.trace(), [&] {
+    return traced::expert_mlp(
+        traced::type_name<W>(), x.rows(), E, D, I, experts.span(),
+        CpuMatrix<W, N, D, Packing::gate_up>::bytes() + CpuMatrix<W, D, I, Packing::plain>::bytes());
+  });
+  using RowsX = PackedRows<W, D>;
+  using RowsActivated = PackedRows<W, I>;
+  const ExpertPlan plan(E, RowsX::tile_rows, experts, weights);
+  auto packed_x = ctx.template scratch<typename RowsX::Word, dynamic, RowsX::words>(plan.packed_rows);
+  auto activated = ctx.template scratch<float, dynamic, I>(static_cast<index_t>(plan.slots.size()));  // [slots, I]
+  auto packed_activated =
+      ctx.template scratch<typename RowsActivated::Word, dynamic, RowsActivated::words>(plan.packed_rows);
+  using GateUp = CpuMatrix<W, N, D, Packing::gate_up>;
+  using Down = CpuMatrix<W, D, I, Packing::plain>;
+  const Finish<W, N, D, Packing::gate_up, epilogue::SwiGlu> swiglu{nullptr};
+  const Finish<W, D, I, Packing::plain, epilogue::Add> add{nullptr};
+  const auto tiles = static_cast<index_t>(plan.tiles.size());
+  const bool worth = static_cast<index_t>(plan.slots.size()) * D * I > 65536;
+  const int threads = worth ? ctx.backend().threads() : 1;
+  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<RowsX>(plan.most_rows()));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < tiles; ++i)
+      plan.pack_tile<W, D>(
+          static_cast<std::size_t>(i),
+          [&](index_t slot) { return x.data() + plan.slots[static_cast<std::size_t>(slot)].token * D; },
+          packed_x.data());
+    constexpr index_t gate_panels = GateUp::panels;
+    for (const ExpertGroup& group : plan.groups)
+      panels_of_rows(gate_up[group.expert], packed_x.data() + group.place * RowsX::words, group.rows,
+                     gate_panels * me / team, gate_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     [&](index_t p, Floats z0, Floats z1, index_t row) {
+                       swiglu(p, z0, z1, activated.data() + (group.begin + row) * I);
+                     });
+#pragma omp barrier
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < tiles; ++i)
+      plan.pack_tile<W, I>(
+          static_cast<std::size_t>(i), [&](index_t slot) { return activated.data() + slot * I; },
+          packed_activated.data());
+    constexpr index_t down_panels = Down::panels;
+    for (const ExpertGroup& group : plan.groups)
+      panels_of_rows(down[group.expert], packed_activated.data() + group.place * RowsActivated::words, group.rows,
+                     down_panels * me / team, down_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     [&](index_t p, Floats z0, Floats z1, index_t row) {
+                       const ExpertSlot& slot = plan.slots[static_cast<std::size_t>(group.begin + row)];
+                       const Floats weight = simd::splat(slot.weight);
+                       add(p, z0 * weight, z1 * weight, y.data() + slot.token * D);
+                     });
+  }
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,85 @@
+/// linear() on the CPU.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "qwen3vl/backend/contract/ops.hpp"
+#include "qwen3vl/backend/contract/traced_calls.hpp"
+#include "qwen3vl/backend/cpu/products/product.hpp"
+
+namespace qwen3vl {
+
+/// See backend/contract/ops.hpp. A row's result does not depend on the other rows, to the last bit.
+template <class W, index_t N, index_t K, Packing packing, class E>
+void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, K>> x,
+            const CpuMatrix<W, N, K, packing>& weight, std::type_identity_t<View<const float, Cpu, N>> bias,
+            std::type_identity_t<View<float, Cpu, dynamic, epilogue::width<E, N>>> y, E) {
+  static_assert((packing == Packing::gate_up) == std::is_same_v<E, epilogue::SwiGlu>,
+                "epilogue::SwiGlu goes with Packing::gate_up, the others with Packing::plain");
+  using namespace cpu_kernels;
+  using Matrix = CpuMatrix<W, N, K, packing>;
+  constexpr index_t y_stride = epilogue::width<E, N>;
+  const Finish<W, N, K, packing, E> finish{bias.data()};
+  const index_t rows = x.rows();
+  const TraceScope scope(ctx.trace(), [&] {
+    return traced::linear(traced::type_name<W>(), rows, N, K, y_stride, std::is_same_v<E, epilogue::Add>,
+                          weight.bytes());
+  });
+  // Below about 2^16 multiply-adds a thread costs more than it brings.
+  const bool worth = rows * N * K > 65536;
+  const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), Matrix::panels)) : 1;
+  if (rows == 0) return;
+
+  using Rows = PackedRows<W, K>;
+  using Word = typename Rows::Word;
+
+  if (rows <= streaming_rows) {
+    // Float rows are read as they are; others are few enough to be rounded by one thread.
+    auto rounded = ctx.template scratch<Word, dynamic, Rows::words>(std::is_same_v<Word, float> ? 0 : rows);
+    const Word* packed = nullptr;
+    if constexpr (std::is_same_v<Word, float>) {
+      packed = x.data();
+    } else {
+      pack_rows<W, K>([&](index_t r) { return x.data() + r * K; }, rows, false, rounded.data());
+      packed = rounded.data();
+    }
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+      const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
+      panels_of_rows(weight, packed, rows, Matrix::panels * me / team, Matrix::panels * (me + 1) / team, nullptr,
+                     FinishRows{finish, y.data(), y_stride});
+    }
+    return;
+  }
+
+  const RowShares<Rows> shares(rows, threads);
+  const index_t block = shares.block;
+  auto packed = ctx.template scratch<Word, dynamic, Rows::words>(shares.packed_rows());
+  auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    // One loop for both ways of sharing, so that the product is compiled once.
+    const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
+    const bool own = shares.own_rows;
+    Word* const tiles = packed.data() + (own ? me * block * Rows::words : 0);
+    const index_t end = own ? rows * (me + 1) / team : rows;
+    for (index_t row = own ? rows * me / team : 0; row < end; row += block) {
+      const index_t count = std::min(block, end - row);
+      for (index_t i = own ? 0 : me * Rows::tile_rows; i < count; i += (own ? 1 : team) * Rows::tile_rows)
+        pack_rows<W, K>([&](index_t r) { return x.data() + (row + i + r) * K; },
+                        std::min<index_t>(Rows::tile_rows, count - i), true, tiles + i * Rows::words);
+      if (!own) {
+#pragma omp barrier
+      }
+      blocked_panels(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
+                     own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     FinishRows{finish, y.data() + row * y_stride, y_stride});
+      if (!own && row + block < rows) {  // the next rows go where these are read from
+#pragma omp barrier
+      }
+    }
+  }
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,374 @@
+/// Products of rows with block weights on the CPU. Activations are rounded to 16-bit integers, a scale for each row and
+/// superblock of 256 columns; sums over a superblock are exact 32-bit integers, so they are the same in any order and
+/// on every instruction set; the sums of superblocks are added in float, in the order of the columns.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "qwen3vl/backend/cpu/products/microkernel.hpp"
+#include "qwen3vl/backend/cpu/products/row_tiles.hpp"
+#include "qwen3vl/backend/cpu/simd/tiles.hpp"
+#include "qwen3vl/backend/cpu/weights/block_matrix.hpp"
+
+namespace qwen3vl::cpu_kernels {
+
+/// Rows of activations as the products of block weights read them, in 32-bit words. A row is
+///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
+///   scales [superblocks]   bits of floats
+///   sums [blocks]          of the integers of a block; only of rows that are not in tiles, as nothing else needs them
+/// and a tile of rows has the same with a last extent of tile_rows; where the processor has tiles, see put_bytes.
+template <BlockWeight W, index_t K>
+struct BlockRows {
+  static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
+  static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
+  static constexpr index_t pairs = blocks * block_columns / 2;
+  /// With tiles: steps of 64 columns, and those of a whole superblock.
+  static constexpr index_t step_columns = 2 * block_columns, steps = (blocks + 1) / 2,
+                           superblock_steps = superblock_columns / step_columns;
+  static constexpr index_t words =
+      std::max(pairs + superblocks + blocks, simd::has_tiles ? steps* block_columns + superblocks : 0);
+
+  /// The largest allowed sum of |integer| in a superblock: with it no 32-bit sum overflows, whatever the weights. The
+  /// 256 are for rounding up.
+  static constexpr float largest_sum =
+      static_cast<float>(std::numeric_limits<std::int32_t>::max() / BlockFormat<W>::largest_weight - 256) * 0.9999f;
+
+  using Word = std::int32_t;
+  static constexpr int tile_rows = simd::has_tiles ? 16 : cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
+
+  /// Row x [K].
+  [[gnu::flatten]] static void put(const float* x, std::int32_t* to) {
+    Rounded rounded;
+    for (index_t s = 0; s < superblocks; ++s) {
+      to[pairs + s] = std::bit_cast<std::int32_t>(round_columns(x, s, rounded));
+      const index_t columns = columns_of(s);
+      std::memcpy(to + s * superblock_columns / 2, rounded.words, static_cast<std::size_t>(columns / 2) * sizeof *to);
+      std::int32_t* const sums = to + pairs + superblocks + s * superblock_blocks;
+      for (index_t k = 0; k < columns; k += block_columns)
+        sums[k / block_columns] = sum_of_block(rounded.words + k / 2);
+    }
+  }
+  template <class Source>
+  [[gnu::flatten]] static void put_tile(const Source& source, index_t count, std::int32_t* tile) {
+#if QWEN3VL_HAS_TILES
+    Rounded rounded;
+    for (index_t r = 0; r < count; ++r)
+      for (index_t s = 0; s < superblocks; ++s) {
+        const float scale = round_columns(source(r), s, rounded);
+        put_bytes(s, scale, rounded.words, columns_of(s), tile, r);
+      }
+#else
+    Rounded rounded[tile_rows];
+    for (index_t s = 0; s < superblocks; ++s) {
+      for (index_t r = 0; r < count; ++r)
+        tile[(pairs + s) * tile_rows + r] = std::bit_cast<std::int32_t>(round_columns(source(r), s, rounded[r]));
+      put_in_tile(
+          columns_of(s) / 2, count, [&](index_t r) { return rounded[r].words; },
+          tile + s * superblock_columns / 2 * tile_rows);
+    }
+#endif
+  }
+
+ private:
+  /// The integers of a superblock, in pairs; behind them zeros, for tiles.
+  struct alignas(64) Rounded {
+    std::int32_t words[(superblock_columns + block_columns) / 2];
+  };
+
+  /// Columns of a superblock, whole blocks.
+  static constexpr index_t columns_of(index_t s) {
+    return std::min(superblock_columns, blocks * block_columns - s * superblock_columns);
+  }
+
+  /// Rounds superblock s of row x; columns that are not there are zeros. Returns the scale.
+  static QWEN3VL_INLINE float round_columns(const float* x, index_t s, Rounded& to) {
+    const index_t first = s * superblock_columns, columns = std::min(superblock_columns, K - first);
+    const index_t padded = columns_of(s);
+    float copy[superblock_columns];
+    const float* from = x + first;
+    if (padded != columns) {
+      std::copy_n(from, columns, copy);
+      std::fill(copy + columns, copy + padded, 0.0f);
+      from = copy;
+    }
+    std::fill_n(to.words + padded / 2, block_columns / 2, 0);
+    return round_superblock(from, padded, to.words);
+  }
+
+#if QWEN3VL_HAS_TILES
+  /// The integers' low and high bytes as rows of the processor's tiles of 64 columns: a tile of rows is
+  /// [steps][low, high][16 rows][64 bytes] and scales [superblocks][16 rows].
+  static QWEN3VL_INLINE void put_bytes(index_t s, float scale, const std::int32_t* rounded, index_t columns,
+                                       std::int32_t* tile, index_t row) {
+    using simd::tile_words;
+    tile[steps * 2 * tile_words + s * tile_rows + row] = std::bit_cast<std::int32_t>(scale);
+    std::int32_t* to = tile + s * superblock_steps * 2 * tile_words + row * simd::tile_size;
+    for (index_t k = 0; k < columns; k += step_columns, to += 2 * tile_words) {
+      const simd::BytePair bytes =
+          simd::quads(simd::load_shorts(rounded + k / 2), simd::load_shorts(rounded + k / 2 + 16));
+      std::memcpy(to, &bytes.low, sizeof bytes.low);
+      std::memcpy(to + tile_words, &bytes.high, sizeof bytes.high);
+    }
+  }
+#endif
+
+  /// Integers whose multiples of the returned scale are x: as large as 16 bits and `largest_sum` allow. An outlier
+  /// makes the steps of its 256 columns larger only where 16 bits do not reach it. The order of sums is the same
+  /// whatever the width of vectors, so that the integers are the same on every instruction set.
+  static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int32_t* rounded) {
+    constexpr int lanes = 16, vectors = lanes / simd::width;
+    Floats sums[vectors] = {}, largest[vectors] = {};
+    for (index_t k = 0; k < columns; k += lanes)
+      simd::unroll<vectors>([&](auto v) {
+        const Floats value = simd::load(x + k + v * simd::width), magnitude = simd::max(value, -value);
+        sums[v] += magnitude;
+        largest[v] = simd::max(largest[v], magnitude);
+      });
+    float lane_sums[lanes], lane_largest[lanes];
+    std::memcpy(lane_sums, sums, sizeof sums);
+    std::memcpy(lane_largest, largest, sizeof largest);
+    for (int step = lanes / 2; step > 0; step /= 2)
+      for (int i = 0; i < step; ++i) {
+        lane_sums[i] += lane_sums[i + step];
+        lane_largest[i] = std::max(lane_largest[i], lane_largest[i + step]);
+      }
+    const float sum = lane_sums[0];
+    if (!(sum <= std::numeric_limits<float>::max()) || sum == 0.0f) {
+      // Zeros; or something that is no finite number, and then nor is the result.
+      std::fill_n(rounded, columns / 2, 0);
+      return sum == 0.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    }
+    const float factor = std::min(1e30f, std::min(32767.0f / lane_largest[0], largest_sum / sum));
+    for (index_t k = 0; k < columns; k += simd::width) {
+      const auto n = __builtin_convertvector(simd::to_nearest(simd::load(x + k) * factor), simd::HalfShorts);
+      std::memcpy(rounded + k / 2, &n, sizeof n);
+    }
+    return 1.0f / factor;
+  }
+
+  static QWEN3VL_INLINE std::int32_t sum_of_block(const std::int32_t* pairs_of_block) {
+    Ints sums = {};
+    for (index_t k = 0; k < block_columns / 2; k += simd::width)
+      sums = simd::dot_pairs(sums, simd::load_shorts(pairs_of_block + k), simd::splat_pair(0x00010001));
+    std::int32_t total = 0;
+    for (int i = 0; i < simd::width; ++i) total += sums[i];
+    return total;
+  }
+};
+
+/// Adds one superblock to a row's sum. Both kernels use it, so that they round alike.
+QWEN3VL_INLINE Floats add_superblock(Floats sum, Ints integers, Floats weight_scale, std::int32_t row_scale) {
+  return sum + simd::to_floats(integers) * (weight_scale * simd::splat(std::bit_cast<float>(row_scale)));
+}
+
+/// What the inner loops need to know of a matrix: they are compiled once for each type of weights, not for each shape.
+struct BlockDepth {
+  index_t superblocks, last_blocks;  ///< blocks of the last superblock
+  index_t row_words;                 ///< of BlockRows
+  index_t pairs;
+
+  constexpr index_t blocks_of(index_t s) const { return s + 1 < superblocks ? superblock_blocks : last_blocks; }
+};
+template <BlockWeight W, index_t K>
+constexpr BlockDepth depth_of() {
+  using Rows = BlockRows<W, K>;
+  return {Rows::superblocks, Rows::blocks - (Rows::superblocks - 1) * superblock_blocks, Rows::words, Rows::pairs};
+}
+
+/// A superblock of a panel with its steps multiplied in: [pairs][2][width][2] 16-bit numbers.
+template <BlockWeight W>
+QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int16_t* to) {
+  using Layout = StripLayout<W>;
+  using Format = BlockFormat<W>;
+  for (index_t b = 0; b < blocks; ++b)
+    for (index_t strip = 0; strip < 2; ++strip) {
+      const BlockFactors f = Layout::factors(superblock, b, strip);
+      const Shorts step = simd::both_halves(f.step), offset = simd::both_halves(f.offset);
+      std::int16_t* const out = to + b * block_columns * 2 * simd::width + strip * 2 * simd::width;
+      for (index_t v = 0; v < Layout::vectors; ++v) {
+        const Shorts word = simd::load_shorts(superblock + Layout::words(blocks, b, v, strip));
+        simd::unroll<Format::per_word>([&](auto i) {
+          Shorts pair = Format::template pair<i>(word) * step;
+          if constexpr (Format::has_offset) pair += offset;
+          std::memcpy(out + (v * Format::per_word + i) * 4 * simd::width, &pair, sizeof pair);
+        });
+      }
+    }
+}
+
+#if !QWEN3VL_HAS_TILES
+/// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows. x [depth][tile_rows],
+/// wide from `expand`. Asks for as much at `next`, where a tile's next columns are, as it reads of x.
+template <int R>
+[[gnu::noinline, gnu::flatten]] void multiply_superblock(index_t depth, const std::int32_t* x, const std::int16_t* wide,
+                                                         const std::int32_t* row_scales, Floats scale0, Floats scale1,
+                                                         bool first, float* sums, const std::int32_t* next) {
+  constexpr index_t vector = 2 * simd::width;
+  Ints integers[R][2];
+  simd::unroll<R>([&](auto r) { integers[r][0] = integers[r][1] = Ints{}; });
+  for (index_t k = 0; k < depth; ++k) {
+    ReadAhead::ask(next + k * tile_rows);
+    const Shorts w0 = simd::load_shorts(wide + k * 2 * vector), w1 = simd::load_shorts(wide + (k * 2 + 1) * vector);
+    simd::unroll<R>([&](auto r) {
+      const Shorts pair = simd::splat_pair(x[k * tile_rows + r]);
+      integers[r][0] = simd::dot_pairs(integers[r][0], pair, w0);
+      integers[r][1] = simd::dot_pairs(integers[r][1], pair, w1);
+    });
+  }
+  simd::unroll<R>([&](auto r) {
+    float* const to = sums + r * vector;
+    const Floats z0 = first ? Floats{} : simd::load(to), z1 = first ? Floats{} : simd::load(to + simd::width);
+    simd::store(to, add_superblock(z0, integers[r][0], scale0, row_scales[r]));
+    simd::store(to + simd::width, add_superblock(z1, integers[r][1], scale1, row_scales[r]));
+  });
+}
+
+/// The same for superblock s of one panel and up to row_block rows in tiles. The weights are expanded once for them.
+template <BlockWeight W>
+[[gnu::noinline, gnu::flatten]] void multiply_rows(const std::byte* panel, const BlockDepth& depth, index_t s,
+                                                   const std::int32_t* packed, index_t rows, float* sums,
+                                                   ReadAhead ahead) {
+  using Layout = StripLayout<W>;
+  alignas(64) std::int16_t wide[superblock_columns * 2 * simd::width];
+  const index_t blocks = depth.blocks_of(s);
+  const std::byte* const superblock = panel + s * Layout::bytes(superblock_blocks);
+  expand<W>(superblock, blocks, wide);
+  const Floats scale0 = Layout::scale(superblock, 0), scale1 = Layout::scale(superblock, 1);
+  for (index_t row = 0; row < rows; row += tile_rows) {
+    const std::int32_t* const tile = packed + row * depth.row_words;
+    ahead();
+    with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
+      const std::int32_t* const from = tile + s * (superblock_columns / 2) * tile_rows;
+      multiply_superblock<r>(blocks * block_columns / 2, from, wide, tile + (depth.pairs + s) * tile_rows, scale0,
+                             scale1, s == 0, sums + row * 2 * simd::width, ahead.behind(from));
+    });
+  }
+}
+
+/// Panels [begin, end) for up to row_block rows in tiles; finish(panel, z0, z1, row) takes the sums, which wait in
+/// `sums` [panel_group][rows][panel]: superblocks are the outer loop, as blocks of columns are in float_product.hpp.
+template <BlockWeight W, index_t N, index_t K, Packing packing, class F>
+void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
+                    index_t end, float* sums, const F& finish) {
+  constexpr BlockDepth depth = depth_of<W, K>();
+  constexpr index_t panel = 2 * simd::width;
+  visit_panels(begin, end, depth.superblocks, 1, [&](PanelPart part, PanelPart next) {
+    const index_t p = part.panel, s = part.first;
+    float* const z = sums + (p - begin) % panel_group * rows * panel;
+    const bool last = s + 1 == depth.superblocks;
+    ReadAhead ahead(weight.panel_data(next.panel, next.first), StripLayout<W>::bytes(depth.blocks_of(next.first)),
+                    rows);
+    ahead.columns_move((next.first - s) * (superblock_columns / 2) * tile_rows);
+    if (last) ahead.results(places_of(finish, p));
+    multiply_rows<W>(weight.panel_data(p), depth, s, packed, rows, z, ahead);
+    if (last)
+      for (index_t row = 0; row < rows; ++row)
+        finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+  });
+}
+
+#endif
+
+/// How far ahead of their use weights are asked for, into the second-level cache. Far enough for memory, near enough
+/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. GB/s of
+/// one core of a Zen 4 with AVX-512, q4 and q8: 256 to 1536 bytes 33 and 32, 2048 bytes 18 and 31, a superblock (4736
+/// and 8832) 13 and 21, not at all 33 and 34; a superblock into the first level 32 and 27. With AVX2 q4 takes 25 in any
+/// case, q8 27 to 34. On Zen 5 one core reads 23 of q4 with 512 bytes, 31 with 1024, 33 to 34 with 1536 and with 4096;
+/// not at all takes a third off.
+inline constexpr index_t weights_ahead = 1536;
+
+/// C strips of a superblock, from strip `first` on, for R rows, whose words are `row_words` apart. Here blocks are
+/// multiplied by their steps after their sums: fewer operations, and the same integers.
+template <int R, int C, BlockWeight W>
+QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t blocks, index_t first, const std::int32_t* x,
+                                      const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
+  using Layout = StripLayout<W>;
+  using Format = BlockFormat<W>;
+  constexpr bool apart = R == 1 && Format::sums > 1;
+  constexpr int parts = apart ? Format::sums : 1;
+  simd::unroll<C>([&](auto c) { simd::unroll<R>([&](auto r) { totals[c][r] = UInts{}; }); });
+  for (index_t b = 0; b < blocks; ++b) {
+    Ints sums[C][R][parts] = {};
+    // Not unrolled: GCC would do all multiplications first, and keep their results in memory.
+#pragma GCC unroll 1
+    for (index_t v = 0; v < Layout::vectors; ++v) {
+      Shorts words[C];
+      simd::unroll<C>([&](auto c) {
+        const std::byte* const from = superblock + Layout::words(blocks, b, v, first + c);
+        words[c] = simd::load_shorts(from);
+        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // line by line
+      });
+      simd::unroll<Format::per_word>([&](auto i) {
+        Shorts pairs[C];
+        simd::unroll<C>([&](auto c) {
+          if constexpr (apart) {
+            pairs[c] = Format::template summand<i>(words[c]);
+          } else {
+            pairs[c] = Format::template pair<i>(words[c]);
+          }
+        });
+        simd::unroll<R>([&](auto r) {
+          const Shorts pair = simd::splat_pair(x[r * row_words + b * (block_columns / 2) + v * Format::per_word + i]);
+          simd::unroll<C>([&](auto c) {
+            Ints& sum = sums[c][r][i % parts];
+            sum = simd::dot_pairs(sum, pair, pairs[c]);
+          });
+        });
+      });
+    }
+    simd::unroll<C>([&](auto c) {
+      const BlockFactors f = Layout::factors(superblock, b, first + c);
+      simd::unroll<R>([&](auto r) {
+        Ints sum = sums[c][r][0];
+        if constexpr (apart) sum = Format::total(sums[c][r]);
+        totals[c][r] += reinterpret_cast<UInts>(sum) * reinterpret_cast<UInts>(f.step);
+        if constexpr (Format::has_offset)
+          totals[c][r] += reinterpret_cast<UInts>(f.offset) * simd::splat_int(block_sums[r * row_words + b]);
+      });
+    });
+  }
+}
+
+/// One panel for R rows that are not in tiles, weights read once.
+template <int R, BlockWeight W>
+[[gnu::noinline, gnu::flatten]] void stream_panel(const std::byte* panel, const BlockDepth& depth,
+                                                  const std::int32_t* rows, Floats (&z)[2][R]) {
+  using Layout = StripLayout<W>;
+  constexpr int together = R <= 2 ? 2 : 1;  // strips at once, as registers allow
+  simd::unroll<R>([&](auto r) { z[0][r] = z[1][r] = Floats{}; });
+  for (index_t s = 0; s < depth.superblocks; ++s) {
+    const index_t blocks = depth.blocks_of(s);
+    const std::byte* const superblock = panel + s * Layout::bytes(superblock_blocks);
+    for (index_t half = 0; half < 2; half += together) {
+      UInts totals[together][R];
+      stream_superblock<R, together, W>(superblock, blocks, half, rows + s * (superblock_columns / 2),
+                                        rows + depth.pairs + depth.superblocks + s * superblock_blocks, depth.row_words,
+                                        totals);
+      simd::unroll<together>([&](auto c) {
+        const Floats scale = Layout::scale(superblock, half + c);
+        simd::unroll<R>([&](auto r) {
+          Floats& sum = z[half + c][r];
+          sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale,
+                               rows[r * depth.row_words + depth.pairs + s]);
+        });
+      });
+    }
+  }
+}
+
+/// Panels [begin, end) for R rows that are not in tiles.
+template <int R, BlockWeight W, index_t N, index_t K, Packing packing, class F>
+void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* rows, index_t begin, index_t end,
+                     const F& finish) {
+  constexpr BlockDepth depth = depth_of<W, K>();
+  for (index_t p = begin; p < end; ++p) {
+    Floats z[2][R];
+    stream_panel<R, W>(weight.panel_data(p), depth, rows, z);
+    for (index_t r = 0; r < R; ++r) finish(p, z[0][r], z[1][r], r);
+  }
+}
+
+}  // namespace qwen3vl::cpu_kernels

@@ -1,0 +1,94 @@
+/// The weights of a mixture of experts on the device: E matrices of one shape, one after another.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/backend/cuda/products/matrix.cuh"
+
+namespace qwen3vl {
+namespace cuda {
+
+inline constexpr int transpose_tile = 32, transpose_rows = 8;
+
+template <class W>
+struct TransposeShared {
+  W tile[transpose_tile][transpose_tile + 1];  // one column more, so that columns lie in different banks
+};
+
+/// to [columns, rows] = from [rows, columns] transposed, a tile per block. Limited by memory; used when loading.
+template <class W>
+__global__ void __launch_bounds__(transpose_tile* transpose_rows)
+    transpose_kernel(const W* from, W* to, std::int64_t rows, std::int64_t columns) {
+  auto& tile = shared_memory<TransposeShared<W>>().tile;
+  const int x = static_cast<int>(threadIdx.x) % transpose_tile, y = static_cast<int>(threadIdx.x) / transpose_tile;
+  const std::int64_t tiles = ceil_div(columns, transpose_tile);
+  const std::int64_t row = blockIdx.x / tiles * transpose_tile, column = blockIdx.x % tiles * transpose_tile;
+#pragma unroll
+  for (int i = y; i < transpose_tile; i += transpose_rows)
+    if (row + i < rows && column + x < columns) tile[i][x] = from[(row + i) * columns + column + x];
+  __syncthreads();
+#pragma unroll
+  for (int i = y; i < transpose_tile; i += transpose_rows)
+    if (column + i < columns && row + x < rows) to[(column + i) * rows + row + x] = tile[x][i];
+}
+
+}  // namespace cuda
+
+/// E matrices of N rows (outputs) and K columns (inputs), row-major, weights of type W (float or bf16; fp8:
+/// f8_experts.cuh). With Packing::gate_up the gates are the first half of the rows of each and the ups the second.
+template <class W, index_t E, index_t N, index_t K, Packing packing>
+class CudaExperts {
+  static_assert(E >= 1 && (std::is_same_v<W, float> || std::is_same_v<W, bf16>),
+                "weights on the device are float, bf16 or fp8");
+  static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
+
+ public:
+  CudaExperts() = default;
+  CudaExperts(CudaExperts&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  CudaExperts& operator=(CudaExperts&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  CudaExperts(const CudaExperts&) = delete;
+  CudaExperts& operator=(const CudaExperts&) = delete;
+  ~CudaExperts() {
+    if (data_ != nullptr) CudaMemory::deallocate(data_, bytes());
+  }
+
+  static constexpr std::size_t bytes() {
+    return static_cast<std::size_t>(E) * static_cast<std::size_t>(N) * static_cast<std::size_t>(K) * sizeof(W);
+  }
+  bool allocated() const { return data_ != nullptr; }
+  void allocate() {
+    if (data_ == nullptr) data_ = static_cast<W*>(CudaMemory::allocate(bytes()));
+  }
+
+  /// [E, N, K] on the device.
+  const W* data() const { return data_; }
+  W* data() { return data_; }
+
+  /// Converts and copies expert e from [N, K], or from [K, N] if `transposed` (as the Hub has them: the device then
+  /// transposes). `raw` has been read when this returns.
+  void load_expert(Context<Cuda>& ctx, index_t e, const RawTensor& raw, bool transposed) {
+    if (e < 0 || e >= E) fail("expert ", e, " of ", E);
+    const index_t rows = transposed ? K : N, columns = transposed ? N : K;
+    if (raw.rows() != rows || raw.row_size() != columns)
+      fail("expert ", e, " is stored as ", raw.rows(), " x ", raw.row_size(), ", not as ", rows, " x ", columns);
+    W* const to = data_ + e * N * K;
+    if (!transposed) return cuda::upload_weights(ctx, raw, 0, N * K, to);
+    auto stored = ctx.template scratch<W, K, N>();
+    cuda::upload_weights(ctx, raw, 0, N * K, stored.data());
+    const index_t tiles = cuda::ceil_div(K, cuda::transpose_tile) * cuda::ceil_div(N, cuda::transpose_tile);
+    cuda::launch<cuda::TransposeShared<W>>(ctx, cuda::transpose_kernel<W>, cuda::blocks_for(tiles, 1),
+                                           cuda::transpose_tile * cuda::transpose_rows, stored.data(), to, K, N);
+  }
+
+ private:
+  W* data_ = nullptr;
+};
+
+}  // namespace qwen3vl

@@ -1,0 +1,104 @@
+/// A weight matrix in e4m3 on the device: row-major [N, K], then an f32 scale for each row.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "qwen3vl/backend/contract/precision.hpp"
+#include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/backend/cuda/products/f8_rounding.cuh"
+#include "qwen3vl/backend/cuda/products/matrix.cuh"
+
+namespace qwen3vl {
+namespace cuda {
+
+/// E4m3 numbers and their scales in one allocation.
+template <std::size_t Rows, std::size_t Columns>
+class F8Memory {
+ public:
+  F8Memory() = default;
+  F8Memory(F8Memory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  F8Memory& operator=(F8Memory&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  F8Memory(const F8Memory&) = delete;
+  F8Memory& operator=(const F8Memory&) = delete;
+  ~F8Memory() {
+    if (data_ != nullptr) CudaMemory::deallocate(data_, bytes());
+  }
+
+  static constexpr std::size_t bytes() { return Rows * Columns + Rows * sizeof(float); }
+  bool allocated() const { return data_ != nullptr; }
+  void allocate() {
+    if (data_ == nullptr) data_ = static_cast<f8_e4m3*>(CudaMemory::allocate(bytes()));
+  }
+
+  /// [Rows, Columns], and [Rows].
+  const f8_e4m3* data() const { return data_; }
+  f8_e4m3* data() { return data_; }
+  const float* scales() const { return reinterpret_cast<const float*>(data_ + Rows * Columns); }
+  float* scales() { return reinterpret_cast<float*>(data_ + Rows * Columns); }
+
+ private:
+  static_assert(Columns % 16 == 0, "fp8 weights are read 16 at a time: rows are multiples of 16 columns");
+  f8_e4m3* data_ = nullptr;
+};
+
+/// Numbers that were stored as `Stored` go to the device as they are, unless they are f16.
+template <class Stored>
+using f8_source_t = std::conditional_t<std::is_same_v<Stored, bf16>, bf16, float>;
+
+/// Rows that are rounded together: what they take on the device as they were stored is at most 1 MiB, if one row is.
+constexpr index_t f8_loaded_rows(index_t rows, index_t columns, std::size_t stored_bytes) {
+  const auto most = static_cast<index_t>((std::size_t{1} << 20) / stored_bytes) / columns;
+  return std::clamp<index_t>(most, 1, std::max<index_t>(rows, 1));
+}
+
+/// FP8 products are instructions of sm_89.
+inline void require_fp8(const Cuda& cuda) {
+  if (cuda.architecture() < 89)
+    fail("fp8 weights need a device of compute capability 8.9 or later; device ", cuda.device(), " is of ",
+         cuda.architecture() / 10, ".", cuda.architecture() % 10, ": use bf16 weights");
+}
+
+/// Rounds `raw`, [rows, columns], to e4m3. It has been read when this returns.
+template <bool paired>
+void load_f8_rows(Context<Cuda>& ctx, const RawTensor& raw, index_t rows, index_t columns, f8_e4m3* to, float* scales) {
+  require_fp8(ctx.backend());
+  visit_floating(raw.dtype, [&](auto kind) {
+    using Source = f8_source_t<decltype(kind)>;
+    const index_t most = f8_loaded_rows(rows, columns, sizeof(Source));
+    auto stored = ctx.template scratch<Source, dynamic, dynamic>(most, columns);
+    for (index_t first = 0; first < rows; first += most) {
+      const index_t count = std::min(most, rows - first);
+      upload_weights(ctx, raw, first * columns, count * columns, stored.data());
+      round_weights<paired>(ctx, StoredRows<Source>{stored.data(), columns, 1}, count, static_cast<int>(columns),
+                            to + first * columns, scales + first);
+    }
+  });
+}
+
+}  // namespace cuda
+
+/// N rows (outputs) of K columns (inputs) in e4m3, each row with a scale.
+template <index_t N, index_t K, Packing packing>
+class CudaMatrix<fp8, N, K, packing> : public cuda::F8Memory<N, K> {
+  static_assert(N % 16 == 0 && K % 16 == 0, "fp8 products are of multiples of 16 rows and columns (cuBLASLt)");
+  static_assert(packing == Packing::plain || N % 32 == 0, "gate_up needs as many gates as ups");
+
+ public:
+  /// Rounds and copies rows [first_row, first_row + raw.rows()). `raw` has been read when this returns. Throws Error on
+  /// a device without FP8 products.
+  void load_rows(Context<Cuda>& ctx, index_t first_row, const RawTensor& raw) {
+    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
+      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
+           " columns do not fit a matrix of ", N, " x ", K);
+    cuda::load_f8_rows<false>(ctx, raw, raw.rows(), K, this->data() + first_row * K, this->scales() + first_row);
+  }
+};
+
+}  // namespace qwen3vl

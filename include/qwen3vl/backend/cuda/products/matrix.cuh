@@ -1,0 +1,85 @@
+/// A weight matrix on the device: row-major [N, K], as the Hub stores it. cuBLASLt and the kernels of this folder read
+/// it as it is; with Packing::gate_up the gates are the first half of the rows and the ups the second.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "qwen3vl/backend/contract/context.hpp"
+#include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/backend/cuda/primitives/staging.cuh"
+#include "qwen3vl/tensor/raw_tensor.hpp"
+
+namespace qwen3vl {
+
+namespace cuda {
+
+/// Copies `count` values of a file, beginning with number `first`, to the device as W.
+template <class W>
+void upload_weights(Context<Cuda>& ctx, const RawTensor& raw, index_t first, index_t count, W* to) {
+  visit_floating(raw.dtype, [&](auto kind) {
+    using Stored = decltype(kind);
+    const std::byte* const from = raw.data + static_cast<std::size_t>(first) * sizeof(Stored);
+    ctx.backend().staging().upload(ctx.backend().stream(), to, static_cast<std::size_t>(count) * sizeof(W),
+                                   [&](std::byte* pinned, std::size_t offset, std::size_t bytes) {
+                                     const std::size_t before = offset / sizeof(W);
+                                     in_parts(bytes / sizeof(W), [&](std::size_t begin, std::size_t end) {
+                                       if constexpr (std::is_same_v<Stored, W>) {
+                                         std::memcpy(pinned + begin * sizeof(W), from + (before + begin) * sizeof(W),
+                                                     (end - begin) * sizeof(W));
+                                       } else {
+                                         auto* const target = reinterpret_cast<W*>(pinned);
+                                         for (std::size_t i = begin; i < end; ++i)
+                                           target[i] = static_cast<W>(load_float<Stored>(from, before + i));
+                                       }
+                                     });
+                                   });
+  });
+}
+
+}  // namespace cuda
+
+/// N rows (outputs) of K columns (inputs), weights of type W (float or bf16; fp8: f8_matrix.cuh).
+template <class W, index_t N, index_t K, Packing packing>
+class CudaMatrix {
+  static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16>, "weights on the device are float, bf16 or fp8");
+  static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
+
+ public:
+  CudaMatrix() = default;
+  CudaMatrix(CudaMatrix&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  CudaMatrix& operator=(CudaMatrix&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  CudaMatrix(const CudaMatrix&) = delete;
+  CudaMatrix& operator=(const CudaMatrix&) = delete;
+  ~CudaMatrix() {
+    if (data_ != nullptr) CudaMemory::deallocate(data_, bytes());
+  }
+
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(N) * static_cast<std::size_t>(K) * sizeof(W); }
+  bool allocated() const { return data_ != nullptr; }
+  void allocate() {
+    if (data_ == nullptr) data_ = static_cast<W*>(CudaMemory::allocate(bytes()));
+  }
+
+  /// [N, K] on the device.
+  const W* data() const { return data_; }
+  W* data() { return data_; }
+
+  /// Converts and copies rows [first_row, first_row + raw.rows()). `raw` has been read when this returns.
+  void load_rows(Context<Cuda>& ctx, index_t first_row, const RawTensor& raw) {
+    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
+      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
+           " columns do not fit a matrix of ", N, " x ", K);
+    cuda::upload_weights(ctx, raw, 0, raw.rows() * K, data_ + first_row * K);
+  }
+
+ private:
+  W* data_ = nullptr;
+};
+
+}  // namespace qwen3vl

@@ -1,0 +1,31 @@
+/// What a processor gives and a model takes: one batch of prompts with their pictures.
+/// Plain host data in the form transformers' users know (padded rows and an attention mask).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
+#include "qwen3vl/tensor/host.hpp"
+
+namespace qwen3vl {
+
+/// `mm_token_type_ids`: what a token stands for.
+enum TokenType : std::uint8_t { text_token = 0, image_token = 1, video_token = 2 };
+
+/// The inputs of `ForConditionalGeneration`. B rows (prompts) of S tokens, left- or right-padded.
+struct ModelInputs {
+  HostMatrix<TokenId> input_ids;               ///< [B, S]
+  HostMatrix<std::uint8_t> attention_mask;     ///< [B, S], 0 where padded; empty means all 1
+  HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty means: from image and video token ids
+  HostMatrix<float> pixel_values;              ///< [patches of all pictures, patch_dim]; empty without pictures
+  std::vector<GridThw> image_grid_thw;         ///< pictures in the order of their tokens, row by row
+  HostMatrix<float> pixel_values_videos;       ///< [patches of all clips, patch_dim]
+  std::vector<GridThw> video_grid_thw;
+
+  index_t batch_size() const { return input_ids.empty() ? 0 : input_ids.rows(); }
+  index_t length() const { return input_ids.empty() ? 0 : input_ids.extent(1); }
+};
+
+}  // namespace qwen3vl

@@ -1,0 +1,98 @@
+/// A folder of numbered pictures as a clip.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/io/video/frame_source.hpp"
+#include "qwen3vl/json/json_file.hpp"
+
+namespace qwen3vl {
+
+/// Pictures of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded when asked
+/// for. Its frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller knows it.
+class FrameFolder {
+ public:
+  /// Throws Error for a folder without numbered PNG or JPEG files, or with two of one number.
+  explicit FrameFolder(const std::filesystem::path& folder, std::optional<double> fps = std::nullopt,
+                       const ImageLimits& limits = {})
+      : limits_(limits) {
+    std::error_code error;
+    const std::filesystem::directory_iterator entries(folder, error);
+    if (error) fail("cannot read the folder ", folder.string(), ": ", error.message());
+    std::vector<std::pair<std::uint64_t, std::filesystem::path>> numbered;
+    for (const auto& entry : entries) {
+      const auto number = picture_number(entry.path());
+      if (number) numbered.emplace_back(*number, entry.path());
+    }
+    if (numbered.empty())
+      fail(folder.string(), " has no numbered pictures (such as 0001.png); wanted the frames of a clip");
+    std::sort(numbered.begin(), numbered.end());
+    for (std::size_t i = 1; i < numbered.size(); ++i)
+      if (numbered[i].first == numbered[i - 1].first)
+        fail(numbered[i - 1].second.string(), " and ", numbered[i].second.filename().string(),
+             " have the same number; which frame comes first?");
+    for (auto& [number, path] : numbered) files_.push_back(std::move(path));
+    metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()),
+                 .fps = fps ? fps : fps_of(folder),
+                 .video_backend = "folder"};
+  }
+
+  /// Frames from these files, in this order.
+  explicit FrameFolder(std::vector<std::filesystem::path> files, std::optional<double> fps = std::nullopt,
+                       const ImageLimits& limits = {})
+      : files_(std::move(files)), limits_(limits) {
+    if (files_.empty()) fail("a clip of no pictures");
+    metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()), .fps = fps, .video_backend = "folder"};
+  }
+
+  const VideoMetadata& metadata() const { return metadata_; }
+
+  const Image& frame(std::int64_t index) {
+    if (index < 0 || index >= metadata_.total_num_frames)
+      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+    if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_);
+    decoded_ = index;
+    return frame_;
+  }
+
+ private:
+  /// The last number in the name of a PNG or JPEG file.
+  static std::optional<std::uint64_t> picture_number(const std::filesystem::path& path) {
+    std::string extension = path.extension().string();
+    std::transform(extension.begin(), extension.end(), extension.begin(),
+                   [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
+    if (extension != ".png" && extension != ".jpg" && extension != ".jpeg") return std::nullopt;
+    const std::string name = path.stem().string();
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    const auto end = std::find_if(name.rbegin(), name.rend(), is_digit);
+    const auto begin = std::find_if_not(end, name.rend(), is_digit);
+    if (end == name.rend() || begin - end > 18) return std::nullopt;
+    return std::stoull(std::string(begin.base(), end.base()));
+  }
+
+  static std::optional<double> fps_of(const std::filesystem::path& folder) {
+    const std::filesystem::path file = folder / "clip.json";
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored)) return std::nullopt;
+    const nlohmann::json json = read_json_file(file);
+    const auto fps = json.is_object() ? json.find("fps") : json.end();
+    if (fps == json.end() || fps->is_null()) return std::nullopt;
+    if (!fps->is_number() || !(fps->get<double>() > 0.0)) fail(file.string(), ": fps is not a positive number");
+    return fps->get<double>();
+  }
+
+  std::vector<std::filesystem::path> files_;
+  ImageLimits limits_;
+  VideoMetadata metadata_;
+  Image frame_;
+  std::int64_t decoded_ = -1;
+};
+
+}  // namespace qwen3vl

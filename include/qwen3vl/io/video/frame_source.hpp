@@ -1,0 +1,100 @@
+/// Where a clip's frames come from: one at a time, in order, so that only those that are wanted are ever kept.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/io/image/image_file.hpp"
+
+namespace qwen3vl {
+
+/// What is known of a clip before any frame is decoded (transformers' VideoMetadata).
+struct VideoMetadata {
+  std::int64_t total_num_frames = 0;
+  std::optional<double> fps{};  ///< frames per second; unknown counts as 24 where a number is needed
+  int height = 0;               ///< pixels; 0: not known before a frame is decoded
+  int width = 0;
+  std::string video_backend{};  ///< what decodes: "folder", "gif", "libav", "memory"
+  /// If the source hands out a sample of a longer clip: which frames of it. Else empty, for all of them.
+  std::vector<std::int64_t> frames_indices{};
+
+  /// How many frames the source hands out.
+  std::int64_t available_frames() const {
+    return frames_indices.empty() ? total_num_frames : static_cast<std::int64_t>(frames_indices.size());
+  }
+};
+
+/// A frame source hands out frames whose indices, from call to call, do not descend; the same index twice gives the
+/// same frame twice. Frames in between are skipped, by decoding them where the format needs it. Throws Error for frames
+/// that cannot be decoded and indices out of range.
+template <class S>
+concept FrameSource = requires(S& source, std::int64_t index) {
+  { source.metadata() } -> std::convertible_to<const VideoMetadata&>;
+  { source.frame(index) } -> std::convertible_to<Image>;
+};
+
+/// Frames in memory; for tests, cameras and users who decode by themselves.
+class MemoryFrames {
+ public:
+  explicit MemoryFrames(std::vector<Image> frames, std::optional<double> fps = std::nullopt)
+      : MemoryFrames(std::move(frames), VideoMetadata{.fps = fps}) {}
+
+  /// With metadata of the caller's; what it leaves at 0 is filled in. Throws Error where it contradicts the frames.
+  MemoryFrames(std::vector<Image> frames, VideoMetadata metadata)
+      : frames_(std::move(frames)), metadata_(std::move(metadata)) {
+    if (frames_.empty()) fail("a clip has no frames");
+    const auto count = static_cast<std::int64_t>(frames_.size());
+    if (metadata_.total_num_frames == 0) metadata_.total_num_frames = count;
+    if (metadata_.available_frames() != count)
+      fail("a clip of ", count, " frames whose metadata is of ", metadata_.available_frames());
+    metadata_.height = frames_.front().height;
+    metadata_.width = frames_.front().width;
+    if (metadata_.video_backend.empty()) metadata_.video_backend = "memory";
+  }
+
+  const VideoMetadata& metadata() const { return metadata_; }
+  const Image& frame(std::int64_t index) const {
+    if (index < 0 || index >= metadata_.available_frames())
+      fail("frame ", index, " of a clip of ", metadata_.available_frames(), " frames");
+    return frames_[static_cast<std::size_t>(index)];
+  }
+
+ private:
+  std::vector<Image> frames_;
+  VideoMetadata metadata_;
+};
+
+/// Any frame source, so that processors need not be templates. Moves only.
+class Video {
+ public:
+  template <FrameSource S>
+  requires(!std::same_as<S, Video>) Video(S source)  // NOLINT(google-explicit-constructor): a frame source is a video
+      : source_(std::make_unique<Holder<S>>(std::move(source))) {}
+
+  const VideoMetadata& metadata() const { return source_->metadata(); }
+  /// See FrameSource.
+  Image frame(std::int64_t index) { return source_->frame(index); }
+
+ private:
+  struct Base {
+    virtual ~Base() = default;
+    virtual const VideoMetadata& metadata() const = 0;
+    virtual Image frame(std::int64_t index) = 0;
+  };
+  template <class S>
+  struct Holder final : Base {
+    explicit Holder(S held) : source(std::move(held)) {}
+    const VideoMetadata& metadata() const override { return source.metadata(); }
+    Image frame(std::int64_t index) override { return source.frame(index); }
+    S source;
+  };
+  std::unique_ptr<Base> source_;
+};
+
+}  // namespace qwen3vl

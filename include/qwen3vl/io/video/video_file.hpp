@@ -1,0 +1,42 @@
+/// A clip from whatever a path names.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "qwen3vl/base/mapped_file.hpp"
+#include "qwen3vl/io/video/frame_folder.hpp"
+#include "qwen3vl/io/video/frame_source.hpp"
+#include "qwen3vl/io/video/gif_file.hpp"
+#include "qwen3vl/io/video/video_opener.hpp"
+
+// Set by the CMake target qwen3vl::video. It only brings in the header that plugs libav in; see video_opener.hpp for
+// why nothing below may depend on it.
+#if defined(QWEN3VL_HAVE_LIBAV) && QWEN3VL_HAVE_LIBAV
+#include "qwen3vl/io/video/libav_video.hpp"
+#endif
+
+namespace qwen3vl {
+
+struct VideoFileOptions {
+  std::optional<double> fps{};  ///< frame rate of the source, if it does not say or is wrong
+  ImageLimits limits{};         ///< of each frame
+};
+
+/// Opens a folder of numbered pictures, an animated GIF or, where a decoder is plugged in (video_opener), a video file.
+/// Throws Error for everything else.
+inline Video open_video(const std::filesystem::path& path, const VideoFileOptions& options = {}) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return FrameFolder(path, options.fps, options.limits);
+  if (!std::filesystem::exists(path, ignored)) fail("cannot open ", path.string(), ": there is no such file or folder");
+  MappedFile file = MappedFile::open(path);
+  if (is_gif(file.bytes())) return GifFile(std::move(file), path.string(), options.fps, options.limits);
+  if (const VideoOpener open = video_opener) return open(std::move(file), path.string(), options.fps, options.limits);
+  fail(path.string(),
+       " is neither a folder of numbered pictures nor a GIF; for video files, link the CMake target qwen3vl::video "
+       "(needs FFmpeg's libraries: apt-get install libavformat-dev libavcodec-dev libavutil-dev libswscale-dev)");
+}
+
+}  // namespace qwen3vl

@@ -1,0 +1,182 @@
+/// Reading conversations from JSON in the layout of transformers (and of the OpenAI-style variants it accepts).
+/// Every error names its place, as in "messages[2].content[0].text: ...".
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/json/json_text.hpp"
+#include "qwen3vl/processing/chat/message.hpp"
+
+namespace qwen3vl {
+
+namespace detail::message_json {
+
+using Json = nlohmann::ordered_json;
+
+/// The value of `key`, or null where it is missing or JSON's null: transformers treats both alike.
+inline const Json* find_value(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+/// A string; anything else is an error at `place`.
+inline const std::string& expect_string(const Json& value, const std::string& place) {
+  if (!value.is_string()) fail(place, ": must be a string, is ", value.type_name());
+  return value.get_ref<const std::string&>();
+}
+
+/// Where a picture or clip lies: a string, or OpenAI's {"url": ...}. Lists of strings go to `frames`, if that is given.
+inline void read_source(const Json& value, const std::string& place, std::string& source,
+                        std::vector<std::string>* frames) {
+  if (value.is_object()) {
+    const Json* url = find_value(value, "url");
+    if (url == nullptr) fail(place, ": has no \"url\"");
+    source = expect_string(*url, place + ".url");
+  } else if (value.is_array() && frames != nullptr) {
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      frames->push_back(expect_string(value[i], concat(place, "[", i, "]")));
+    }
+  } else {
+    source = expect_string(value, place);
+  }
+}
+
+/// What qwen-vl-utils takes beside a clip.
+inline void read_clip_options(const Json& value, const std::string& place, ContentPart& part) {
+  const auto number = [&](const char* key) -> std::optional<double> {
+    const Json* const found = find_value(value, key);
+    if (found == nullptr) return std::nullopt;
+    if (!found->is_number() || !(found->get<double>() > 0.0)) fail(place, ".", key, ": must be a positive number");
+    return found->get<double>();
+  };
+  part.fps = number("fps");
+  for (const char* key : {"num_frames", "nframes"}) {
+    const auto frames = number(key);
+    if (!frames) continue;
+    if (*frames < 1.0 || *frames > 1e9) fail(place, ".", key, ": must be a number of frames");
+    part.num_frames = static_cast<std::int64_t>(*frames);
+    break;
+  }
+  if (part.fps && part.num_frames) fail(place, ": fps and num_frames exclude each other; give one");
+  part.source_fps = number("sample_fps");
+  if (!part.source_fps) part.source_fps = number("raw_fps");
+}
+
+inline ContentPart read_part(const Json& value, const std::string& place) {
+  if (!value.is_object()) fail(place, ": must be an object such as {\"type\": \"text\", ...}, is ", value.type_name());
+  const Json* type = find_value(value, "type");
+  const std::string type_name = type == nullptr ? "" : expect_string(*type, place + ".type");
+
+  ContentPart part;
+  part.kind = ContentPart::Kind::other;
+  if (const Json* words = find_value(value, "text")) part.text = expect_string(*words, place + ".text");
+  // The chat formats' own order of tests: the mere presence of a key decides, pictures before clips before text.
+  if (type_name == "image" || value.contains("image") || value.contains("image_url")) {
+    part.kind = ContentPart::Kind::image;
+  } else if (type_name == "video" || value.contains("video")) {
+    part.kind = ContentPart::Kind::video;
+  } else if (part.text) {
+    part.kind = ContentPart::Kind::text;
+  } else if (type_name == "text") {
+    fail(place, ": a part of type text needs a \"text\"");
+  }
+  if (part.kind == ContentPart::Kind::image) {
+    for (const char* key : {"image", "image_url", "url", "path"}) {
+      if (const Json* source = find_value(value, key)) {
+        read_source(*source, place + "." + key, part.source, nullptr);
+        break;
+      }
+    }
+  } else if (part.kind == ContentPart::Kind::video) {
+    for (const char* key : {"video", "url", "path"}) {
+      if (const Json* source = find_value(value, key)) {
+        read_source(*source, place + "." + key, part.source, &part.frames);
+        break;
+      }
+    }
+    read_clip_options(value, place, part);
+  }
+  return part;
+}
+
+inline Message::Content read_content(const Json& message, const std::string& place) {
+  const Json* value = find_value(message, "content");
+  if (value == nullptr) return {};
+  if (value->is_string()) return value->get<std::string>();
+  if (!value->is_array()) fail(place, ".content: must be a string or a list of parts, is ", value->type_name());
+  std::vector<ContentPart> parts;
+  for (std::size_t i = 0; i < value->size(); ++i) {
+    parts.push_back(read_part((*value)[i], concat(place, ".content[", i, "]")));
+  }
+  return parts;
+}
+
+inline ToolCall read_tool_call(const Json& value, const std::string& place) {
+  if (!value.is_object()) fail(place, ": must be an object, is ", value.type_name());
+  // Two layouts are in use: OpenAI's {"type": "function", "function": {...}} and the bare function.
+  const Json* call = find_value(value, "function");
+  const std::string call_place = call == nullptr ? place : place + ".function";
+  if (call == nullptr) call = &value;
+  if (!call->is_object()) fail(call_place, ": must be an object, is ", call->type_name());
+  const Json* name = find_value(*call, "name");
+  if (name == nullptr) fail(call_place, ": has no \"name\"");
+  const auto arguments = call->find("arguments");
+  if (arguments == call->end()) fail(call_place, ": has no \"arguments\"");
+  return {expect_string(*name, call_place + ".name"), *arguments};
+}
+
+inline Message read_message(const Json& value, const std::string& place) {
+  if (!value.is_object()) fail(place, ": must be an object with a role and a content, is ", value.type_name());
+  Message message;
+  const Json* role = find_value(value, "role");
+  if (role == nullptr) fail(place, ": has no \"role\"");
+  message.role = expect_string(*role, place + ".role");
+  message.content = read_content(value, place);
+  if (const Json* calls = find_value(value, "tool_calls")) {
+    if (!calls->is_array()) fail(place, ".tool_calls: must be a list, is ", calls->type_name());
+    for (std::size_t i = 0; i < calls->size(); ++i) {
+      message.tool_calls.push_back(read_tool_call((*calls)[i], concat(place, ".tool_calls[", i, "]")));
+    }
+  }
+  // Servers disagree on the name; transformers accepts all three.
+  for (const char* key : {"reasoning_content", "reasoning", "thinking"}) {
+    if (const Json* reasoning = find_value(value, key)) {
+      message.reasoning_content = expect_string(*reasoning, place + "." + key);
+      break;
+    }
+  }
+  return message;
+}
+
+}  // namespace detail::message_json
+
+/// Reads a list of messages, or an object with such a list as `messages`. Throws Error naming the place of a fault.
+template <std::same_as<nlohmann::ordered_json> Json>
+Conversation messages_from_json(const Json& value) {
+  if (value.is_object()) {
+    const auto* list = detail::message_json::find_value(value, "messages");
+    if (list == nullptr) fail("messages: an object without \"messages\" is no conversation");
+    if (!list->is_array()) fail("messages: must be a list of messages, is ", list->type_name());
+    return messages_from_json(*list);
+  }
+  if (!value.is_array()) fail("messages: must be a list of messages, is ", value.type_name());
+  Conversation messages;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    messages.push_back(detail::message_json::read_message(value[i], concat("messages[", i, "]")));
+  }
+  return messages;
+}
+
+/// The same from JSON text.
+inline Conversation messages_from_json(std::string_view text, const MessageLimits& limits = {}) {
+  return messages_from_json(parse_ordered_json(text, "messages", limits));
+}
+
+}  // namespace qwen3vl

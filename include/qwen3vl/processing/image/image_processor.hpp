@@ -1,0 +1,103 @@
+/// Pictures to patches (Qwen2VLImageProcessor, which Qwen3-VL uses): resize, rescale, normalise, cut.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/processing/image/convert_rgb.hpp"
+#include "qwen3vl/processing/image/image_options.hpp"
+#include "qwen3vl/processing/image/patches.hpp"
+#include "qwen3vl/processing/image/preprocessor_files.hpp"
+#include "qwen3vl/processing/image/resize.hpp"
+#include "qwen3vl/tensor/host.hpp"
+
+namespace qwen3vl {
+
+/// What the vision tower takes.
+struct ImageFeatures {
+  HostMatrix<float> pixel_values;       ///< [patches of all pictures, channels * temporal * patch * patch]
+  std::vector<GridThw> image_grid_thw;  ///< one for each picture
+};
+
+class ImageProcessor {
+ public:
+  /// Throws Error for options that make no sense.
+  explicit ImageProcessor(const ImageProcessorOptions& options = {}) : options_(options) { options_.validate(); }
+
+  /// Reads `folder`/processor_config.json, as transformers 5 saves it, or preprocessor_config.json.
+  static ImageProcessor from_pretrained(const std::filesystem::path& folder) {
+    const auto read = read_preprocessor_settings(folder, "image_processor", {"preprocessor_config.json"});
+    return ImageProcessor(image_processor_options_from_json(read.json, read.where));
+  }
+
+  const ImageProcessorOptions& options() const { return options_; }
+  std::int64_t merge_size() const { return options_.merge_size; }
+
+  /// The size in pixels that a picture is resized to. Throws Error for extreme shapes.
+  PictureSize resized_size(std::int64_t height, std::int64_t width) const {
+    const std::int64_t factor = options_.patch_size * options_.merge_size;
+    if (options_.do_resize) return smart_resize(height, width, factor, options_.shortest_edge, options_.longest_edge);
+    if (height % factor != 0 || width % factor != 0)
+      fail("a picture of ", height, " x ", width,
+           " pixels is not resized (do_resize is false), but its sides must be multiples of ", factor);
+    return {height, width};
+  }
+
+  /// Patches that a picture of this size becomes (get_number_of_image_patches).
+  std::int64_t number_of_patches(std::int64_t height, std::int64_t width) const {
+    const PictureSize size = resized_size(height, width);
+    return (size.height / options_.patch_size) * (size.width / options_.patch_size);
+  }
+
+  /// All pictures, in order. Throws Error for a picture that cannot be used, by its place in the list.
+  ImageFeatures operator()(std::span<const Image> images) const {
+    ImageFeatures features;
+    std::vector<Image> resized;
+    index_t patches = 0, channels = 0;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      try {
+        images[i].check();
+        const PictureSize size = resized_size(images[i].height, images[i].width);
+        const bool convert = options_.do_convert_rgb && images[i].channels != 3;
+        const Image converted = convert ? convert_to_rgb(images[i]) : Image{};
+        const Image& source = convert ? converted : images[i];
+        resized.push_back(resize(source, size, options_.resample, options_.backend));
+      } catch (const Error& error) {
+        fail("image ", i, ": ", error.what());
+      }
+      if (i > 0 && resized[i].channels != channels)
+        fail("image ", i, " has ", resized[i].channels, " channels, those before it ", channels,
+             "; turn on do_convert_rgb");
+      channels = resized[i].channels;
+      const auto statistics = static_cast<index_t>(options_.image_mean.size());
+      if (options_.do_normalize && statistics != 1 && statistics < channels)
+        fail("image ", i, " has ", channels, " channels, image_mean and image_std ", statistics);
+      features.image_grid_thw.push_back(
+          {1, resized[i].height / options_.patch_size, resized[i].width / options_.patch_size});
+      patches += features.image_grid_thw.back().patches();
+    }
+    if (images.empty()) return features;
+    features.pixel_values =
+        HostMatrix<float>(patches, channels * options_.temporal_patch_size * options_.patch_size * options_.patch_size);
+    const PatchCutter cutter(options_, static_cast<int>(channels));
+    float* to = features.pixel_values.data();
+    // A still picture is repeated along time.
+    for (const Image& image : resized)
+      to = cutter(std::vector<const Image*>(static_cast<std::size_t>(options_.temporal_patch_size), &image), to);
+    return features;
+  }
+
+ private:
+  ImageProcessorOptions options_;
+};
+
+}  // namespace qwen3vl

@@ -1,0 +1,94 @@
+/// Unicode normalisation form C by utf8proc, in time linear in the text.
+#pragma once
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qwen3vl/base/utf8.hpp"
+
+namespace qwen3vl {
+
+namespace detail {
+
+/// True for characters that NFC keeps and that never combine with what stands before them (NFC_Quick_Check=Yes and
+/// combining class 0), so that text may be cut in front of them. Not all such characters, but those of most text.
+inline bool nfc_inert(char32_t c) {
+  return c < 0x300 || (c >= 0x400 && c <= 0x482) || (c >= 0x2010 && c <= 0x2027) || (c >= 0x3001 && c <= 0x3029) ||
+         (c >= 0x3031 && c <= 0x3098) || (c >= 0x30A0 && c <= 0x30FF) || (c >= 0x3400 && c <= 0x9FFF) ||
+         (c >= 0xAC00 && c <= 0xD7A3) || (c >= 0xFF01 && c <= 0xFF60) || (c >= 0x1F300 && c <= 0x1F6FF);
+}
+
+/// Appends the NFC of `text` (valid UTF-8). Not utf8proc_map: that one sorts combining marks by insertion, which is
+/// quadratic on a long run of them.
+inline void append_nfc_segment(std::string& out, std::string_view text) {
+  constexpr auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  std::vector<utf8proc_int32_t> characters;
+  characters.reserve(text.size());
+  int boundary = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const utf8::Step step = utf8::decode(text.substr(i));
+    i += step.length;
+    utf8proc_int32_t parts[32];  // the longest canonical decomposition has 4 characters
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(step.code_point), parts, 32, options, &boundary);
+    if (count > 0 && count <= 32) {
+      characters.insert(characters.end(), parts, parts + count);
+    } else {
+      characters.push_back(static_cast<utf8proc_int32_t>(step.code_point));
+    }
+  }
+  const auto combining_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  for (auto begin = characters.begin(); begin != characters.end();) {
+    begin = std::find_if(begin, characters.end(), combining_class);
+    const auto end = std::find_if_not(begin, characters.end(), combining_class);
+    if (end - begin > 1) {
+      std::stable_sort(begin, end, [&](auto a, auto b) { return combining_class(a) < combining_class(b); });
+    }
+    begin = end;
+  }
+  const auto length =
+      utf8proc_normalize_utf32(characters.data(), static_cast<utf8proc_ssize_t>(characters.size()), options);
+  for (utf8proc_ssize_t i = 0; i < length; ++i) utf8::append(out, static_cast<char32_t>(characters[i]));
+}
+
+}  // namespace detail
+
+/// The NFC of `text`, which must be valid UTF-8. Returns `text` itself when it is seen to be in that form already;
+/// else the result lies in `buffer`. By the Unicode version of utf8proc (14 in 2.8); the reference's tables are of
+/// Unicode 9, so that it does not reorder about a hundred combining marks that are newer.
+inline std::string_view nfc(std::string_view text, std::string& buffer) {
+  std::size_t i = utf8::ascii_prefix(text);
+  std::size_t last = i == 0 ? 0 : i - 1;  // start of the last inert character
+  std::size_t copied = 0;
+  bool changed = false;
+  while (i < text.size()) {
+    utf8::Step step = utf8::decode(text.substr(i));
+    if (detail::nfc_inert(step.code_point)) {
+      last = i;
+      i += step.length;
+      continue;
+    }
+    // A segment for utf8proc: the inert character before, and all that may combine with it.
+    std::size_t end = i + step.length;
+    while (end < text.size()) {
+      step = utf8::decode(text.substr(end));
+      if (detail::nfc_inert(step.code_point)) break;
+      end += step.length;
+    }
+    if (!changed) buffer.clear();
+    changed = true;
+    buffer.append(text.substr(copied, last - copied));
+    detail::append_nfc_segment(buffer, text.substr(last, end - last));
+    copied = last = i = end;
+  }
+  if (!changed) return text;
+  buffer.append(text.substr(copied));
+  return buffer;
+}
+
+}  // namespace qwen3vl

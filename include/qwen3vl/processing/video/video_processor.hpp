@@ -1,0 +1,196 @@
+/// Clips to patches (Qwen3VLVideoProcessor): sample frames, resize, rescale, normalise, cut.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/io/video/frame_source.hpp"
+#include "qwen3vl/processing/image/convert_rgb.hpp"
+#include "qwen3vl/processing/image/patches.hpp"
+#include "qwen3vl/processing/image/preprocessor_files.hpp"
+#include "qwen3vl/processing/image/smart_resize.hpp"
+#include "qwen3vl/processing/video/video_options.hpp"
+#include "qwen3vl/processing/video/video_sampling.hpp"
+#include "qwen3vl/tensor/host.hpp"
+
+namespace qwen3vl {
+
+/// One clip as patches.
+struct VideoPatches {
+  HostMatrix<float> pixel_values_videos;     ///< [patches, channels * temporal * patch * patch]
+  GridThw grid;                              ///< frames / temporal_patch_size, rows, columns
+  std::vector<std::int64_t> frames_indices;  ///< the frames taken, by their place in the clip as recorded
+  std::vector<double> timestamps;            ///< seconds of each temporal patch
+};
+
+/// All clips of a call.
+struct VideoFeatures {
+  HostMatrix<float> pixel_values_videos;  ///< [patches of all clips, channels * temporal * patch * patch]
+  std::vector<GridThw> video_grid_thw;    ///< one for each clip
+  std::vector<std::vector<std::int64_t>> frames_indices;
+  std::vector<std::vector<double>> timestamps;
+};
+
+/// Told of a clip's frames: those done and those that are taken in all. May throw Cancelled.
+using VideoProgress = std::function<void(std::int64_t done, std::int64_t total)>;
+
+class VideoProcessor {
+ public:
+  /// Of all frames of a clip together, as resized. More than size["longest_edge"] can be set to.
+  static constexpr std::int64_t most_pixels = std::int64_t{1} << 31;
+
+  /// Throws Error for options that make no sense, except `fps` beside `num_frames`, which is told where frames are
+  /// sampled.
+  explicit VideoProcessor(const VideoProcessorOptions& options = {}) : options_(options) {
+    options_.ImageProcessorOptions::validate();
+  }
+
+  /// Reads `folder`/processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
+  /// pictures' preprocessor_config.json, in this order, which is transformers'.
+  static VideoProcessor from_pretrained(const std::filesystem::path& folder) {
+    const auto read = read_preprocessor_settings(folder, "video_processor",
+                                                 {"video_preprocessor_config.json", "preprocessor_config.json"});
+    return VideoProcessor(video_processor_options_from_json(read.json, read.where));
+  }
+
+  const VideoProcessorOptions& options() const { return options_; }
+
+  /// The frames of a clip that are taken. Throws Error.
+  std::vector<std::int64_t> frames_of(const VideoMetadata& metadata) const {
+    if (options_.do_sample_frames) {
+      if (!metadata.frames_indices.empty())
+        fail("the clip is already a sample of ", metadata.frames_indices.size(),
+             " frames; set do_sample_frames to false");
+      return sample_frames(metadata, options_);
+    }
+    const std::int64_t count = metadata.available_frames();
+    if (count < 1 || count > VideoProcessorOptions::max_countable)
+      fail("all ", count, " frames of a clip are to be taken, but at least 1 and at most ",
+           VideoProcessorOptions::max_countable, " can be; set do_sample_frames to true");
+    std::vector<std::int64_t> indices(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) indices[static_cast<std::size_t>(i)] = i;
+    return indices;
+  }
+
+  /// The size in pixels that `num_frames` frames are resized to. Throws Error for extreme shapes.
+  PictureSize resized_size(std::int64_t num_frames, std::int64_t height, std::int64_t width) const {
+    const std::int64_t factor = options_.patch_size * options_.merge_size;
+    if (!options_.do_resize) {
+      if (height % factor != 0 || width % factor != 0)
+        fail("frames of ", height, " x ", width,
+             " pixels are not resized (do_resize is false), but their sides must be multiples of ", factor);
+      return {height, width};
+    }
+    std::int64_t max_pixels = options_.longest_edge;
+    if (options_.cap_pixels_per_frame) {
+      const auto least = static_cast<std::int64_t>(static_cast<double>(options_.shortest_edge) * 1.05);
+      max_pixels = std::max(std::min(768 * factor * factor, options_.longest_edge / num_frames), least) * num_frames;
+    }
+    return smart_resize_video(num_frames, height, width, options_.temporal_patch_size, factor, options_.shortest_edge,
+                              max_pixels);
+  }
+
+  /// One clip. Frames are read one at a time; those of one temporal patch are in memory together, resized. Throws
+  /// Error for clips that cannot be decoded and frames of different sizes. `progress` is told of each frame.
+  VideoPatches operator()(Video& video, const VideoProgress& progress = {}) const {
+    const std::vector<std::int64_t> indices = frames_of(video.metadata());
+    const auto count = static_cast<std::int64_t>(indices.size()), temporal = options_.temporal_patch_size;
+    VideoPatches patches;
+    PictureSize source, target;
+    std::vector<Image> group;
+    std::vector<const Image*> frames;
+    std::optional<PatchCutter> cutter;
+    float* to = nullptr;
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (progress) progress(i, count);
+      const Image frame = decoded(video, indices[static_cast<std::size_t>(i)]);
+      if (i == 0) {
+        source = {frame.height, frame.width};
+        target = resized_size(count, frame.height, frame.width);
+        check_size(count, target);
+        patches.grid = {(count + temporal - 1) / temporal, target.height / options_.patch_size,
+                        target.width / options_.patch_size};
+        check_channels(frame.channels);
+        patches.pixel_values_videos = HostMatrix<float>(
+            patches.grid.patches(), frame.channels * temporal * options_.patch_size * options_.patch_size);
+        to = patches.pixel_values_videos.data();
+        cutter.emplace(options_, frame.channels);
+        group.resize(static_cast<std::size_t>(temporal));
+      } else if (PictureSize{frame.height, frame.width} != source || frame.channels != group.front().channels) {
+        fail("frame ", indices[static_cast<std::size_t>(i)], " is of ", frame.height, " x ", frame.width, " x ",
+             frame.channels, ", the first of ", source.height, " x ", source.width, " x ", group.front().channels,
+             "; the frames of a clip must be alike");
+      }
+      Image& resized = group[static_cast<std::size_t>(i % temporal)];
+      resized = resize(frame, target, options_.resample, options_.backend);
+      frames.push_back(&resized);
+      // The last frame stands for those that are missing to a full patch.
+      if (i + 1 == count) frames.resize(static_cast<std::size_t>(temporal), &resized);
+      if (static_cast<std::int64_t>(frames.size()) < temporal) continue;
+      to = (*cutter)(frames, to);
+      frames.clear();
+    }
+    if (progress) progress(count, count);
+    const std::vector<std::int64_t>& recorded = video.metadata().frames_indices;
+    for (const std::int64_t i : indices)
+      patches.frames_indices.push_back(recorded.empty() ? i : recorded[static_cast<std::size_t>(i)]);
+    patches.timestamps = video_timestamps(patches.frames_indices, frames_per_second(video.metadata()), temporal);
+    return patches;
+  }
+
+ private:
+  Image decoded(Video& video, std::int64_t index) const {
+    Image frame = video.frame(index);
+    frame.check();
+    return options_.do_convert_rgb && frame.channels != 3 ? convert_to_rgb(frame) : frame;
+  }
+
+  /// The budget bounds the pixels of all frames, but not where each side is enlarged to a patch or nothing is resized.
+  static void check_size(std::int64_t count, const PictureSize& size) {
+    const double pixels =
+        static_cast<double>(count) * static_cast<double>(size.height) * static_cast<double>(size.width);
+    if (pixels > static_cast<double>(most_pixels))
+      fail(count, " frames of ", size.height, " x ", size.width, " are more than ", most_pixels,
+           " pixels; take fewer frames");
+  }
+
+  void check_channels(int channels) const {
+    const auto statistics = static_cast<int>(options_.image_mean.size());
+    if (options_.do_normalize && statistics != 1 && statistics < channels)
+      fail("frames have ", channels, " channels, image_mean and image_std ", statistics);
+  }
+
+  VideoProcessorOptions options_;
+};
+
+/// Puts clips together, in order.
+inline VideoFeatures join(std::vector<VideoPatches> clips) {
+  VideoFeatures all;
+  if (clips.empty()) return all;
+  index_t patches = 0;
+  for (const VideoPatches& clip : clips) patches += clip.grid.patches();
+  const index_t values = clips.front().pixel_values_videos.extent(1);
+  all.pixel_values_videos = HostMatrix<float>(patches, values);
+  float* to = all.pixel_values_videos.data();
+  for (VideoPatches& clip : clips) {
+    if (clip.pixel_values_videos.extent(1) != values)
+      fail("clips of different channels or patch sizes: ", clip.pixel_values_videos.extent(1), " and ", values,
+           " values per patch");
+    to = std::ranges::copy(clip.pixel_values_videos.span(), to).out;
+    clip.pixel_values_videos = {};  // both copies are never whole in memory
+    all.video_grid_thw.push_back(clip.grid);
+    all.frames_indices.push_back(std::move(clip.frames_indices));
+    all.timestamps.push_back(std::move(clip.timestamps));
+  }
+  return all;
+}
+
+}  // namespace qwen3vl
