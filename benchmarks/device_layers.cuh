@@ -69,7 +69,7 @@ class DeviceLayers {
   Tensor<float, Cuda, dynamic, D> angles(index_t rows, float value) {
     Tensor<float, Cuda, dynamic, D> tensor(rows);
     const std::vector<float> host(static_cast<std::size_t>(rows * D), value);
-    copy_from_host(ctx_, View<const float, Cpu, dynamic>(host.data(), rows * D),
+    copy_from_host(ctx_, View<const float, Host, dynamic>(host.data(), rows * D),
                    View<float, Cuda, dynamic>(tensor.data(), rows * D));
     return tensor;
   }

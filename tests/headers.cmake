@@ -65,7 +65,7 @@ add_test(NAME layers_include_nothing_above
                  -P "${CMAKE_CURRENT_SOURCE_DIR}/check_includes.cmake")
 set(text_headers ${headers})
 list(FILTER text_headers INCLUDE REGEX "^qwen3vl/(json|inputs|config|processing|io)/")
-list(FILTER text_headers EXCLUDE REGEX "/(libav|turbojpeg)_")
+list(FILTER text_headers EXCLUDE REGEX "/(libav|turbojpeg)_|/packed_file\\.hpp")  # packed weights are read in parallel
 list(JOIN text_headers "," text_headers)
 add_test(NAME processing_includes_no_backend
          COMMAND ${CMAKE_COMMAND} "-DHEADERS=${text_headers}" "-DCOMPILER=${CMAKE_CXX_COMPILER}"
