@@ -1,5 +1,5 @@
-/// The scratch memory of the CPU's operations, as they take it: tests/linear_memory_test.cpp holds both to the same
-/// byte.
+/// The scratch memory of the CPU's operations, as they take it: tests/backend/linear_memory_test.cpp holds both to the
+/// same byte.
 #pragma once
 
 #include <algorithm>

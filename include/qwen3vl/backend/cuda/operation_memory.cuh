@@ -1,6 +1,6 @@
-/// The device memory that CUDA's operations and cache take, as they take it: tests/cuda_memory_plan_test.cpp holds a
-/// plan against what the emulated device gave. Besides, CUDA itself has a context and the kernels' code there, some
-/// hundred MB, and cudaMalloc rounds what is larger than a megabyte up to two.
+/// The device memory that CUDA's operations and cache take, as they take it: tests/cuda/model/cuda_memory_plan_test.cpp
+/// holds a plan against what the emulated device gave. Besides, CUDA itself has a context and the kernels' code there,
+/// some hundred MB, and cudaMalloc rounds what is larger than a megabyte up to two.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 /// The device's instructions that C++ has no words for, one inline function each. This is the only header that differs
-/// between the device and the host: there, tests/cuda_on_host/ has the same functions, exactly emulated.
+/// between the device and the host: there, tests/cuda/on_host/ has the same functions, exactly emulated.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,7 +9,7 @@
 #include "qwen3vl/tensor/dtype.hpp"
 
 #if defined(QWEN3VL_CUDA_ON_HOST)
-#include <cuda_instructions_on_host.hpp>  // of tests/cuda_on_host/
+#include <cuda_instructions_on_host.hpp>  // of tests/cuda/on_host/
 #else
 
 namespace qwen3vl::cuda {

@@ -13,7 +13,7 @@
 ///     }
 ///     launch_early<ThingShared<T, D>>(ctx, thing_kernel<T, D>, blocks, 256, x.data(), y.data(), rows);
 ///
-/// The tests run the very same sources on the host (tests/cuda_on_host/), where every access of a kernel is checked.
+/// The tests run the very same sources on the host (tests/cuda/on_host/), where every access of a kernel is checked.
 /// For that, kernels use no `__shared__` variables and no memcpy, copy by assignment, and give barriers no branches of
 /// their own.
 #pragma once
@@ -62,7 +62,7 @@ template <class Shared>
 __device__ __forceinline__ Shared& shared_memory() {
   static_assert(std::is_trivially_destructible_v<Shared> && alignof(Shared) <= 1024);
 #if defined(QWEN3VL_NOTE_SHARED_MEMORY) && defined(__CUDA_ARCH__)
-  // A comment in the PTX, from which tests/check_cuda_kernels.sh computes occupancy.
+  // A comment in the PTX, from which tests/cuda/kernels/check_cuda_kernels.sh computes occupancy.
   asm volatile("// shared_memory %0;" ::"n"(sizeof(Shared)));
 #endif
   extern __shared__ __align__(1024) unsigned char qwen3vl_shared_bytes[];

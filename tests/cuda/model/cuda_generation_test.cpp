@@ -1,0 +1,227 @@
+// generate() on a backend that decodes by itself, run on the host: repeated recordings give the CPU's tokens, and the
+// host gets nothing but ids, one wait for each.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE cuda_generation
+#include <boost/test/unit_test.hpp>
+
+#include "cuda/on_host/counters.hpp"
+#include "cuda/on_host/memory.hpp"
+#include "qwen3vl/backend/cuda.cuh"
+#include "support/generation_model.hpp"
+
+using namespace generation_test;
+using cuda_on_host::Counters;
+
+namespace {
+
+ModelInputs two_prompts() {
+  Prompt picture, words;
+  picture.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
+  words.text({20, 21, 22, 23, 24});
+  return inputs_of({picture, words});
+}
+
+/// What happened on the device since `before`.
+Counters since(const Counters& before) {
+  const Counters now = cuda_on_host::counters();
+  return {.launches = now.launches - before.launches,
+          .graphs_made = now.graphs_made - before.graphs_made,
+          .graphs_started = now.graphs_started - before.graphs_started,
+          .waits = now.waits - before.waits,
+          .bytes_to_host = now.bytes_to_host - before.bytes_to_host,
+          .bytes_to_device = now.bytes_to_device - before.bytes_to_device};
+}
+
+template <class Model>
+Counters counted(Model& model, const ModelInputs& inputs, GenerateOptions options, index_t tokens,
+                 std::vector<std::vector<TokenId>>& ids) {
+  const Counters before = cuda_on_host::counters();
+  options.max_new_tokens = tokens;
+  ids = model.generate(inputs, options).new_tokens;
+  return since(before);
+}
+
+template <class V>
+void same_as_cpu() {
+  Cpu cpu(1);
+  Cuda cuda;
+  auto expected_model = random_model<V>(cpu, 7);
+  auto model = random_model<V>(cuda, 7);
+  const ModelInputs inputs = two_prompts();
+  const GenerateOptions greedy{.do_sample = false, .eos_token_id = std::vector<TokenId>{}};
+  std::vector<std::vector<TokenId>> few, many;
+  counted(model, inputs, greedy, 6, few);  // scratch memory of the prompt grows
+  const Counters short_run = counted(model, inputs, greedy, 6, few),
+                 long_run = counted(model, inputs, greedy, 16, many);
+  GenerateOptions same = greedy;
+  same.max_new_tokens = 16;
+  BOOST_TEST((many == expected_model.generate(inputs, same).new_tokens));
+  // The first token comes from the prefill, the second from a pass that prepares, all others from the recording.
+  BOOST_TEST(short_run.graphs_made == 1u);
+  BOOST_TEST(short_run.graphs_started == 4u);
+  BOOST_TEST(long_run.graphs_made == 1u);
+  BOOST_TEST(long_run.graphs_started == 14u);
+  // Ten tokens more: each is one start, one wait and two ids for the host, and no kernel is started by itself.
+  BOOST_TEST(long_run.launches == short_run.launches);
+  BOOST_TEST(long_run.waits - short_run.waits == 10u);
+  BOOST_TEST(long_run.bytes_to_host - short_run.bytes_to_host == 10u * 2u * sizeof(TokenId));
+  BOOST_TEST(long_run.bytes_to_device - short_run.bytes_to_device == 10u * 2u * sizeof(double));
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(greedy_dense) { same_as_cpu<Dense>(); }
+BOOST_AUTO_TEST_CASE(greedy_mixture_of_experts) { same_as_cpu<Moe>(); }
+
+// Rows end at different times (an eos token, a streamer, a length limit), several answers share a prompt, and the cache
+// outgrows its table: every change of shape is recorded anew.
+BOOST_AUTO_TEST_CASE(shapes_change) {
+  Cpu cpu(1);
+  Cuda cuda;
+  auto expected_model = random_model<Dense>(cpu, 11);
+  auto model = random_model<Dense>(cuda, 11);
+  const ModelInputs inputs = two_prompts();
+  const auto run = [&](auto& any, std::optional<index_t> copies) {
+    GenerateOptions options{
+        .max_new_tokens = 9, .do_sample = copies.has_value(), .eos_token_id = std::vector<TokenId>{}};
+    options.num_return_sequences = copies;
+    options.seed = 3;
+    options.streamer = [count = index_t{0}](index_t row, TokenId) mutable { return row != 1 || ++count < 4; };
+    return any.generate(inputs, options);
+  };
+  for (const std::optional<index_t> copies : {std::optional<index_t>{}, std::optional<index_t>{3}}) {
+    const Counters before = cuda_on_host::counters();
+    const GenerateOutput got = run(model, copies), expected = run(expected_model, copies);
+    BOOST_TEST((got.new_tokens == expected.new_tokens));
+    BOOST_TEST((got.finish_reasons == expected.finish_reasons));
+    BOOST_TEST(got.new_tokens[1].size() == 4u);
+    BOOST_TEST(since(before).graphs_made == 2u);  // with all rows, and without the one that was cancelled
+  }
+
+  // 500 tokens before: the table of pages is for 512.
+  Prompt long_prompt;
+  long_prompt.text(some_text(500, 1));
+  const ModelInputs long_inputs = inputs_of({long_prompt});
+  const GenerateOptions greedy{.max_new_tokens = 20, .do_sample = false, .eos_token_id = std::vector<TokenId>{}};
+  const Counters before = cuda_on_host::counters();
+  const auto got = model.generate(long_inputs, greedy).new_tokens;
+  BOOST_TEST(since(before).graphs_made == 2u);
+  BOOST_TEST(since(before).graphs_started == 17u);  // 19 tokens, two of them by passes that prepare
+  BOOST_TEST((got == expected_model.generate(long_inputs, greedy).new_tokens));
+}
+
+// The random numbers are those of Sampler, so tokens are those of the CPU, whatever is kept.
+BOOST_AUTO_TEST_CASE(sampled) {
+  Cpu cpu(1);
+  Cuda cuda;
+  auto expected_model = random_model<Dense>(cpu, 5);
+  auto model = random_model<Dense>(cuda, 5);
+  const ModelInputs inputs = two_prompts();
+  std::vector<TokenId> all;
+  for (const std::uint64_t seed : {1u, 2u, 3u}) {
+    GenerateOptions options{.max_new_tokens = 12, .do_sample = true, .eos_token_id = std::vector<TokenId>{}};
+    options.seed = seed;
+    options.temperature = 1.5f;
+    if (seed == 2) options.top_k = 7;
+    if (seed == 3) {
+      options.top_p = 0.8f;
+      options.min_p = 0.05f;
+    }
+    const Counters before = cuda_on_host::counters();
+    const auto got = model.generate(inputs, options).new_tokens;
+    BOOST_TEST(since(before).graphs_started == 10u);
+    BOOST_TEST((got == expected_model.generate(inputs, options).new_tokens));
+    for (const auto& row : got) all.insert(all.end(), row.begin(), row.end());
+  }
+  std::ranges::sort(all);
+  BOOST_TEST((std::ranges::unique(all).begin() - all.begin()) > 20);  // not one token over and over
+}
+
+// A conversation that goes on: the cache keeps what passes on the device have appended.
+BOOST_AUTO_TEST_CASE(prompt_cache) {
+  Cuda cuda;
+  auto model = random_model<Dense>(cuda, 9);
+  PromptCache<decltype(model)> cache;
+  Prompt prompt;
+  prompt.text(some_text(20, 4));
+  const GenerateOptions options{.max_new_tokens = 8, .do_sample = false, .eos_token_id = std::vector<TokenId>{}};
+  for (int turn = 0; turn < 3; ++turn) {
+    const ModelInputs inputs = inputs_of({prompt});
+    const GenerateOutput got = model.generate(inputs, options, &cache);
+    BOOST_TEST((got.new_tokens == model.generate(inputs, options).new_tokens));
+    BOOST_TEST(cache.length() == inputs.length() + 7);
+    if (turn > 0) BOOST_TEST(got.timings.computed_tokens == 4);  // the last token, and what was asked then
+    prompt.text(got.new_tokens[0]).text({1, 2, 3});
+  }
+}
+
+// What needs logits on the host gets them there.
+BOOST_AUTO_TEST_CASE(processors_on_the_host) {
+  Cpu cpu(1);
+  Cuda cuda;
+  auto expected_model = random_model<Dense>(cpu, 5);
+  auto model = random_model<Dense>(cuda, 5);
+  const ModelInputs inputs = two_prompts();
+  const auto same = [&](const char* what, auto&& change) {
+    GenerateOptions options{.max_new_tokens = 5, .do_sample = false, .eos_token_id = std::vector<TokenId>{}};
+    change(options);
+    const Counters before = cuda_on_host::counters();
+    BOOST_TEST((model.generate(inputs, options).new_tokens == expected_model.generate(inputs, options).new_tokens),
+               what);
+    BOOST_TEST(since(before).graphs_started == 0u, what);
+  };
+  same("repetition penalty", [](GenerateOptions& options) { options.repetition_penalty = 1.3f; });
+  same("own processor", [](GenerateOptions& options) {
+    options.logits_processors.emplace_back([](std::span<const TokenId> ids, std::span<float> scores) {
+      scores[static_cast<std::size_t>(ids.back())] = -1e9f;
+    });
+  });
+  same("scores", [](GenerateOptions& options) { options.output_scores = true; });
+  same("beams", [](GenerateOptions& options) { options.num_beams = 2; });
+  same("prompt lookup", [](GenerateOptions& options) { options.prompt_lookup_num_tokens = 3; });
+}
+
+// Weights that do not fit are told before any is allocated.
+BOOST_AUTO_TEST_CASE(weights_without_room) {
+  Cuda cuda;
+  const auto bytes = [&] {
+    const std::size_t before = cuda_on_host::allocated_device_memory();
+    const auto model = random_model<Dense>(cuda, 5);
+    return cuda_on_host::allocated_device_memory() - before;
+  }();
+  const std::size_t before = cuda_on_host::allocated_device_memory();
+  cuda_on_host::set_device_memory(before + bytes / 2);
+  BOOST_CHECK_EXCEPTION(random_model<Dense>(cuda, 5), Error, [](const Error& error) {
+    BOOST_TEST_MESSAGE(error.what());
+    return std::string_view(error.what()).find("out of device memory: the weights need ") != std::string_view::npos;
+  });
+  BOOST_TEST(cuda_on_host::allocated_device_memory() == before);
+  cuda_on_host::set_device_memory(std::size_t{64} << 30);
+  BOOST_TEST(cuda.free_bytes() + before == std::size_t{64} << 30);
+}
+
+// Broken weights are told as on the CPU, from the prompt's logits and from a later pass's.
+BOOST_AUTO_TEST_CASE(broken_scores_are_told) {
+  Cuda cuda;
+  auto model = random_model<Dense>(cuda, 5);
+  const ModelInputs inputs = two_prompts();
+  model.parameters([&](auto& parameter, const Parts& parts) {
+    if constexpr (
+        requires { parameter.view().span(); } || requires { parameter.rows(); }) {
+      if (parts.front().name != "model.language_model.norm.weight") return;
+      const std::vector<float> infinite(static_cast<std::size_t>(parameter.size()),
+                                        std::numeric_limits<float>::quiet_NaN());
+      copy_from_host(model.context(), View<const float, Host, dynamic>(infinite.data(), parameter.size()),
+                     View<float, Cuda, dynamic>(parameter.data(), parameter.size()));
+    }
+  });
+  const auto told = [](const Error& error) {
+    return std::string_view(error.what()).find("the score of token 0 is") != std::string_view::npos;
+  };
+  BOOST_CHECK_EXCEPTION(model.generate(inputs, {.max_new_tokens = 3, .do_sample = false}), Error, told);
+  typename decltype(model)::Cache cache(1);
+  DecodePass<decltype(model)> pass(model, cache, 1);
+  pass.begin(std::vector<DecodeRow>{{.sequence = 0, .token = 3, .positions = {0, 0, 0}}}, {});
+  BOOST_CHECK_EXCEPTION(pass(std::vector<double>{0.0}), Error, told);
+  BOOST_CHECK_THROW(pass.begin({}, {}), Error);
+}

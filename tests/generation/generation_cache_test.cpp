@@ -1,0 +1,167 @@
+// The prompt cache in conversations with pictures and clips: the answers of a fresh computation, and nothing computed
+// that need not be.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE generation_cache
+#include <boost/test/unit_test.hpp>
+#include <string>
+
+#include "support/generation_model.hpp"
+
+using namespace generation_test;
+
+namespace {
+
+using Model = ForConditionalGeneration<Dense, Cpu, F32>;
+
+constexpr Picture cat{{1, 4, 6}, 1}, dog{{1, 4, 6}, 2}, wide{{1, 2, 8}, 3};
+constexpr Picture walk{{3, 2, 4}, 4}, run{{2, 4, 4}, 5};
+
+struct Fixture {
+  Cpu cpu{1};
+  Model model = random_model<Dense>(cpu, 5);
+  PromptCache<Model> cache;
+
+  /// Computes an answer with the cache and without; returns the timings of the former.
+  GenerationTimings turn(const Prompt& prompt, index_t chunk = 512) {
+    const ModelInputs inputs = inputs_of({prompt});
+    const GenerateOptions options{.max_new_tokens = 5, .output_logits = true, .prefill_chunk = chunk};
+    const auto fresh = model.generate(inputs, options);
+    const auto cached = model.generate(inputs, options, &cache);
+    BOOST_TEST(cached.new_tokens == fresh.new_tokens);
+    BOOST_TEST(difference(cached.logits.span(), fresh.logits.span()) < 1e-5);
+    BOOST_TEST(cache.length() == static_cast<index_t>(prompt.ids.size()) + 4);
+    BOOST_TEST(cached.timings.prompt_tokens == static_cast<index_t>(prompt.ids.size()));
+    answer = cached.new_tokens[0];
+    return cached.timings;
+  }
+  std::vector<TokenId> answer;
+};
+
+index_t patches(std::initializer_list<Picture> pictures) {
+  index_t sum = 0;
+  for (const Picture& picture : pictures) sum += picture.grid.patches();
+  return sum;
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(pictures_and_clips_over_several_turns, Fixture) {
+  for (const index_t chunk : {512, 3}) {
+    cache.clear();
+    Prompt prompt = Prompt().text({5, 6}).video(walk).text({7, 8});
+    auto timings = turn(prompt, chunk);
+    BOOST_TEST(timings.computed_tokens == static_cast<index_t>(prompt.ids.size()));
+    BOOST_TEST(timings.computed_patches == patches({walk}));
+
+    prompt.text(answer).text({9}).image(cat).text({10});
+    std::size_t before = prompt.ids.size();
+    timings = turn(prompt, chunk);  // the last token of an answer is not in the cache
+    BOOST_TEST(timings.computed_tokens == 1 + 1 + 2 + 6 + 1);
+    BOOST_TEST(timings.computed_patches == patches({cat}));
+
+    prompt.text(answer).text({11, 12}).image(dog).video(run).text({13});
+    timings = turn(prompt, chunk);
+    BOOST_TEST(timings.computed_tokens == static_cast<index_t>(prompt.ids.size() - before) - 4);
+    BOOST_TEST(timings.computed_patches == patches({dog, run}));
+
+    before = prompt.ids.size();
+    prompt.text(answer).text({14, 15, 16});
+    timings = turn(prompt, chunk);
+    BOOST_TEST(timings.computed_tokens == static_cast<index_t>(prompt.ids.size() - before) - 4);
+    BOOST_TEST(timings.computed_patches == 0);
+
+    timings = turn(prompt, chunk);  // the very same again
+    BOOST_TEST(timings.computed_tokens == 1);
+    BOOST_TEST(timings.computed_patches == 0);
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(a_changed_beginning_keeps_the_pictures, Fixture) {
+  turn(Prompt().text({5, 6}).image(cat).text({7}).video(walk).text({8}));
+  // Another system prompt: all tokens again, no picture again.
+  Prompt changed = Prompt().text({5, 9, 6}).image(cat).text({7}).video(walk).text({8});
+  auto timings = turn(changed);
+  BOOST_TEST(timings.computed_tokens == static_cast<index_t>(changed.ids.size()) - 1);
+  BOOST_TEST(timings.computed_patches == 0);
+  // The pictures in another order, one of them twice, and a new one.
+  changed = Prompt().text({5}).video(walk).image(dog).image(cat).text({8}).image(dog);
+  changed.text({4});
+  timings = turn(changed);
+  BOOST_TEST(timings.computed_patches == patches({dog}));
+  // The same picture twice in one prompt is computed once.
+  cache.clear();
+  BOOST_TEST(cache.features().size() == 0u);
+  timings = turn(Prompt().image(wide).text({3}).image(wide).text({3}));
+  BOOST_TEST(timings.computed_patches == patches({wide}));
+}
+
+BOOST_FIXTURE_TEST_CASE(another_picture_with_the_same_tokens_is_another_picture, Fixture) {
+  Prompt prompt = Prompt().text({5}).image(cat).text({6, 7});
+  turn(prompt);
+  const auto of_cat = answer;
+  prompt = Prompt().text({5}).image(dog).text({6, 7});
+  const auto timings = turn(prompt);
+  BOOST_TEST(timings.computed_tokens == static_cast<index_t>(prompt.ids.size()) - 2);  // from the picture on
+  BOOST_TEST(timings.computed_patches == patches({dog}));
+  // Of a clip, only the groups of frames that changed go through the tower; tokens are computed from the first of them.
+  cache.clear();
+  const auto clip = [](unsigned last) {
+    ModelInputs inputs = inputs_of({Prompt().text({5}).video(walk).text({6, 7})});
+    const std::vector<float> other = pixels_of({{1, 2, 4}, last});
+    std::ranges::copy(other, inputs.pixel_values_videos.data() + 16 * patch_dim);
+    return inputs;
+  };
+  const GenerateOptions options{.max_new_tokens = 3, .output_logits = true};
+  model.generate(clip(100), options, &cache);
+  const auto cached = model.generate(clip(101), options, &cache);
+  BOOST_TEST(cached.timings.computed_patches == 8);
+  BOOST_TEST(cached.timings.computed_tokens == 2 + 1 + 2);  // of the last group, its end, and text
+  BOOST_TEST(difference(cached.logits.span(), model.generate(clip(101), options).logits.span()) < 1e-5);
+  BOOST_TEST(difference(cached.logits.span(), model.generate(clip(100), options).logits.span()) > 1e-4);
+}
+
+BOOST_FIXTURE_TEST_CASE(features_stay_within_their_limit, Fixture) {
+  const std::size_t of_cat =
+      static_cast<std::size_t>(cat.grid.tokens(2)) * 32 * sizeof(float) * 2;  // and one DeepStack
+  cache = PromptCache<Model>(2 * of_cat + 100);
+  turn(Prompt().image(cat).text({1}));
+  BOOST_TEST(cache.features().bytes() == of_cat);
+  turn(Prompt().image(dog).text({2}));
+  BOOST_TEST(cache.features().size() == 2u);
+  BOOST_TEST(turn(Prompt().text({9}).image(cat).text({1})).computed_patches == 0);  // used again: dog is the oldest
+  turn(Prompt().text({8}).image({{1, 4, 6}, 30}).text({2}));
+  BOOST_TEST(cache.features().size() == 2u);
+  BOOST_TEST(cache.features().bytes() <= 2 * of_cat + 100);
+  BOOST_TEST(turn(Prompt().text({7}).image(cat).text({1})).computed_patches == 0);
+  BOOST_TEST(turn(Prompt().text({6}).image(dog).text({1})).computed_patches == patches({dog}));
+  // None are kept, or one is too large: it works all the same.
+  for (const std::size_t limit : {std::size_t{0}, std::size_t{10}}) {
+    cache = PromptCache<Model>(limit);
+    BOOST_TEST(turn(Prompt().text({1}).image(cat).text({1})).computed_patches == patches({cat}));
+    BOOST_TEST(turn(Prompt().text({2}).image(cat).text({1})).computed_patches == patches({cat}));
+    BOOST_TEST(cache.features().bytes() == 0u);
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(wrong_inputs_leave_a_usable_cache, Fixture) {
+  const Prompt prompt = Prompt().text({5}).image(cat).video(walk).text({6, 7});
+  turn(prompt);
+  ModelInputs broken = inputs_of({Prompt(prompt).image(dog).text({3})});
+  broken.pixel_values = HostMatrix<float>(30, patch_dim);
+  BOOST_CHECK_THROW(model.generate(broken, {.max_new_tokens = 2}, &cache), Error);
+  broken = inputs_of({Prompt(prompt).image(dog).text({3})});
+  broken.image_grid_thw[1] = {1, std::int64_t{1} << 40, std::int64_t{1} << 40};
+  BOOST_CHECK_THROW(model.generate(broken, {.max_new_tokens = 2}, &cache), Error);
+  broken = inputs_of({Prompt(prompt).image(dog).text({3})});
+  broken.video_grid_thw[0].t = 2;
+  BOOST_CHECK_THROW(model.generate(broken, {.max_new_tokens = 2}, &cache), Error);
+  broken = inputs_of({prompt, prompt});
+  BOOST_CHECK_THROW(model.generate(broken, {.max_new_tokens = 2}, &cache), Error);
+  // A processor that throws in the middle of an answer.
+  GenerateOptions throwing{.max_new_tokens = 4};
+  throwing.logits_processors.push_back([&](std::span<const TokenId> ids, std::span<float>) {
+    if (ids.size() > prompt.ids.size() + 4) fail("enough");
+  });
+  BOOST_CHECK_THROW(model.generate(inputs_of({Prompt(prompt).image(dog).text({3})}), throwing, &cache), Error);
+  turn(Prompt(prompt).image(dog).text({3, 4}));
+}

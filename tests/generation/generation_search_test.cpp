@@ -1,0 +1,521 @@
+// Beam search against a plain one that computes every sequence from its beginning, several answers to a prompt, and
+// prompt lookup against the search without it.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE generation_search
+#include <boost/test/unit_test.hpp>
+#include <map>
+#include <string>
+
+#include "support/generation_model.hpp"
+
+using namespace generation_test;
+
+namespace {
+
+using Model = ForConditionalGeneration<Dense, Cpu, F32>;
+using Ids = std::vector<TokenId>;
+
+struct Fixture {
+  Cpu cpu{1};
+};
+
+const std::vector<Prompt>& prompts() {
+  static const std::vector<Prompt> all{
+      Prompt().text(some_text(5, 1)).image({{1, 4, 6}, 1}).text(some_text(3, 2)),
+      Prompt().text(some_text(11, 3)),
+      Prompt().video({{2, 2, 4}, 4}).text(some_text(2, 5)).image({{1, 2, 2}, 6}).text({7}),
+  };
+  return all;
+}
+
+// _beam_search of transformers, tensor by tensor, for one prompt: nothing is cached, finished and running sequences are
+// told apart by scores of -1e9 alone.
+struct Reference {
+  std::vector<Ids> sequences;  // new tokens
+  std::vector<float> scores;
+  bool stopped_early = false;
+};
+
+std::vector<std::size_t> top(const std::vector<float>& values, std::size_t k) {
+  std::vector<std::size_t> order(values.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return values[a] > values[b]; });
+  order.resize(k);
+  return order;
+}
+
+Reference reference_search(Model& model, const Prompt& prompt, const GenerationConfig& config) {
+  std::map<Ids, std::vector<float>> known;
+  const auto log_probabilities = [&](const Ids& generated) {
+    auto& row = known[generated];
+    if (!row.empty()) return row;
+    Prompt longer = prompt;
+    longer.text(generated);
+    const ModelOutput output = model.forward(inputs_of({longer}), {.logits_to_keep = 1});
+    row.assign(output.logits.span().begin(), output.logits.span().end());
+    double sum = 0.0;
+    for (const float logit : row) sum += std::exp(static_cast<double>(logit));
+    for (float& logit : row) logit -= static_cast<float>(std::log(sum));
+    if (config.repetition_penalty != 1.0f) {
+      for (TokenId id = 0; id < 64; ++id)
+        if (std::ranges::find(longer.ids, id) != longer.ids.end())
+          row[static_cast<std::size_t>(id)] *= config.repetition_penalty;
+    }
+    return row;
+  };
+  const auto beams = static_cast<std::size_t>(config.num_beams);
+  const std::size_t keep = std::max<std::size_t>(2, 1 + config.eos_token_id.size()) * beams;
+  const auto limit = static_cast<std::size_t>(*config.max_new_tokens);
+  const bool early = config.early_stopping == EarlyStopping::yes, never = config.early_stopping == EarlyStopping::never;
+  std::vector<Ids> running(beams), sequences(beams);
+  std::vector<float> running_scores(beams, -1e9f), scores(beams, -1e9f);
+  running_scores[0] = 0.0f;
+  std::vector<bool> sent(beams, false);
+  bool improvable = true;
+  const auto all_sent = [&] { return std::ranges::find(sent, false) == sent.end(); };
+  const auto power = [&](std::size_t length) {
+    return static_cast<float>(std::pow(static_cast<double>(length), static_cast<double>(config.length_penalty)));
+  };
+  for (std::size_t length = 0;; ++length) {
+    std::vector<float> accumulated;
+    for (std::size_t j = 0; j < beams; ++j)
+      for (const float value : log_probabilities(running[j])) accumulated.push_back(value + running_scores[j]);
+    const auto chosen = top(accumulated, keep);
+    std::vector<Ids> next(keep);
+    std::vector<float> next_scores(keep), running_key(keep), finished_key(keep);
+    std::vector<bool> hits(keep), just(keep);
+    for (std::size_t i = 0; i < keep; ++i) {
+      next[i] = running[chosen[i] / 64];
+      next[i].push_back(static_cast<TokenId>(chosen[i] % 64));
+      next_scores[i] = accumulated[chosen[i]];
+      hits[i] = std::ranges::find(config.eos_token_id, next[i].back()) != config.eos_token_id.end() ||
+                next[i].size() >= limit;
+      running_key[i] = next_scores[i] + (hits[i] ? -1e9f : 0.0f);
+      just[i] = hits[i] && i < beams;
+      finished_key[i] = next_scores[i] / power(length + 1) + (all_sent() && early ? -1e9f : 0.0f) +
+                        (improvable ? 0.0f : -1e9f) + (just[i] ? 0.0f : -1e9f);
+    }
+    std::vector<Ids> new_running, merged = sequences, new_sequences;
+    std::vector<float> new_running_scores, merged_scores = scores, new_scores;
+    std::vector<bool> merged_sent = sent, new_sent;
+    for (const std::size_t i : top(running_key, beams)) {
+      new_running.push_back(next[i]);
+      new_running_scores.push_back(running_key[i]);
+    }
+    merged.insert(merged.end(), next.begin(), next.end());
+    merged_scores.insert(merged_scores.end(), finished_key.begin(), finished_key.end());
+    merged_sent.insert(merged_sent.end(), just.begin(), just.end());
+    for (const std::size_t i : top(merged_scores, beams)) {
+      new_sequences.push_back(merged[i]);
+      new_scores.push_back(merged_scores[i]);
+      new_sent.push_back(merged_sent[i]);
+    }
+    running = new_running;
+    running_scores = new_running_scores;
+    sequences = new_sequences;
+    scores = new_scores;
+    sent = new_sent;
+    const std::size_t best_length = never && config.length_penalty > 0.0f ? limit : length + 1;
+    float worst = 1e30f;
+    for (std::size_t j = 0; j < beams; ++j)
+      worst = std::min(worst, sent[j] ? *std::ranges::min_element(scores) : -1e9f);
+    improvable = improvable && running_scores[0] / power(best_length) > worst;
+    const bool all_hit = std::ranges::find(hits, false) == hits.end();
+    if (improvable && !(all_sent() && early) && !all_hit) continue;
+    Reference result;
+    result.stopped_early = !all_hit;
+    const auto count = static_cast<std::size_t>(config.num_return_sequences);
+    result.sequences.assign(sequences.begin(), sequences.begin() + static_cast<std::ptrdiff_t>(count));
+    result.scores.assign(scores.begin(), scores.begin() + static_cast<std::ptrdiff_t>(count));
+    return result;
+  }
+}
+
+struct Setting {
+  index_t beams;
+  float length_penalty;
+  EarlyStopping early_stopping;
+  Ids eos;
+  index_t returned;
+  float repetition_penalty;
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(beams_are_those_of_a_plain_search, Fixture) {
+  using enum EarlyStopping;
+  const Ids some{3, 6, 11, 17, 21, 26, 29, 33, 38, 40, 44, 49, 52, 58}, one{9};
+  int early = 0, searches = 0;
+  for (const std::uint64_t seed : {1u, 2u, 3u}) {
+    Model model = random_model<Dense>(cpu, seed);
+    for (const Setting& setting : {Setting{2, 1.0f, no, {}, 1, 1.0f}, Setting{3, 1.0f, no, some, 3, 1.0f},
+                                   Setting{3, 1.0f, yes, some, 2, 1.0f}, Setting{3, 1.0f, never, some, 3, 1.0f},
+                                   Setting{4, 2.0f, no, some, 4, 1.0f}, Setting{4, 2.0f, never, some, 4, 1.0f},
+                                   Setting{2, 0.0f, never, one, 2, 1.3f}, Setting{5, -1.0f, no, some, 5, 1.0f},
+                                   Setting{3, -0.5f, yes, one, 1, 1.4f}, Setting{7, 0.7f, no, some, 6, 1.2f}}) {
+      GenerationConfig config;
+      config.max_new_tokens = 9;
+      config.num_beams = setting.beams;
+      config.length_penalty = setting.length_penalty;
+      config.early_stopping = setting.early_stopping;
+      config.eos_token_id = setting.eos;
+      config.num_return_sequences = setting.returned;
+      config.repetition_penalty = setting.repetition_penalty;
+      config.pad_token_id = 0;
+      model.set_generation_config(config);
+      std::vector<Reference> expected;
+      for (const Prompt& prompt : prompts()) {
+        expected.push_back(reference_search(model, prompt, config));
+        early += expected.back().stopped_early;
+        ++searches;
+      }
+      for (const bool left : {true, false}) {
+        const auto output =
+            model.generate(inputs_of(prompts(), left), {.output_scores = true, .prefill_chunk = left ? 512 : 4});
+        std::size_t row = 0;
+        for (std::size_t b = 0; b < prompts().size(); ++b)
+          for (std::size_t j = 0; j < expected[b].sequences.size(); ++j, ++row) {
+            BOOST_TEST_CONTEXT("seed " << seed << ", " << setting.beams << " beams, prompt " << b << ", answer " << j) {
+              const Ids& ids = output.new_tokens.at(row);
+              BOOST_TEST(ids == expected[b].sequences[j], boost::test_tools::per_element());
+              BOOST_TEST(std::abs(output.sequences_scores.at(row) - expected[b].scores[j]) <
+                         1e-4f * std::max(1.0f, std::abs(expected[b].scores[j])));
+              float sum = 0.0f;
+              for (const float score : output.transition_scores.at(row)) sum += score;
+              BOOST_TEST(output.transition_scores[row].size() == ids.size());
+              BOOST_TEST(std::abs(sum / std::pow(static_cast<float>(ids.size()), setting.length_penalty) -
+                                  expected[b].scores[j]) < 1e-3f * std::max(1.0f, std::abs(expected[b].scores[j])));
+              const bool eos = std::ranges::find(config.eos_token_id, ids.back()) != config.eos_token_id.end();
+              BOOST_TEST((output.finish_reasons.at(row) == (eos ? FinishReason::stop : FinishReason::length)));
+              // Prompt, answer and padding in one row.
+              const auto length = inputs_of(prompts(), left).length();
+              for (index_t i = length; i < output.sequences.extent(1); ++i) {
+                const auto at = static_cast<std::size_t>(i - length);
+                BOOST_REQUIRE(output.sequences(static_cast<index_t>(row), i) == (at < ids.size() ? ids[at] : 0));
+              }
+            }
+          }
+        BOOST_TEST(output.new_tokens.size() == row);
+        BOOST_TEST(output.timings.computed_tokens == output.timings.prompt_tokens);
+      }
+    }
+  }
+  BOOST_TEST(early > searches / 8);  // or the stopping rules were not tested
+  BOOST_TEST(early < searches);
+}
+
+BOOST_FIXTURE_TEST_CASE(beam_sampling, Fixture) {
+  Model model = random_model<Dense>(cpu, 4, 0.2f);
+  GenerateOptions options{.max_new_tokens = 8,
+                          .do_sample = true,
+                          .temperature = 1.5f,
+                          .top_k = 5,
+                          .num_beams = 3,
+                          .num_return_sequences = 3,
+                          .eos_token_id = Ids{3, 17},
+                          .seed = 5,
+                          .output_scores = true};
+  const auto first = model.generate(inputs_of(prompts()), options);
+  BOOST_TEST(model.generate(inputs_of(prompts()), options).new_tokens == first.new_tokens);
+  options.seed = 6;
+  BOOST_TEST(model.generate(inputs_of(prompts()), options).new_tokens != first.new_tokens);
+  // Scores are those of the sequences: log-probabilities over the temperature, summed up.
+  for (std::size_t row = 0; row < first.new_tokens.size(); ++row) {
+    const Ids& ids = first.new_tokens[row];
+    Prompt prompt = prompts()[row / 3];
+    double sum = 0.0;
+    for (const TokenId id : ids) {
+      const auto logits = model.forward(inputs_of({prompt}), {.logits_to_keep = 1}).logits;
+      double exponentials = 0.0;
+      for (const float logit : logits.span()) exponentials += std::exp(static_cast<double>(logit));
+      const double logit = static_cast<double>(logits.span()[static_cast<std::size_t>(id)]);
+      sum += (logit - std::log(exponentials)) / 1.5;
+      const auto better = std::ranges::count_if(
+          logits.span(), [&](float other) { return other > logits.span()[static_cast<std::size_t>(id)]; });
+      BOOST_TEST(better < 5);
+      prompt.text({id});
+    }
+    BOOST_TEST(std::abs(static_cast<double>(first.sequences_scores[row]) - sum / static_cast<double>(ids.size())) <
+               1e-4);
+    if (row % 3 != 0) BOOST_TEST(first.sequences_scores[row] <= first.sequences_scores[row - 1]);
+  }
+  // With the best candidates all but certain, beam sampling is beam search.
+  const GenerateOptions plain{.max_new_tokens = 8, .num_beams = 3, .num_return_sequences = 3};
+  GenerateOptions cold = plain;
+  cold.do_sample = true;
+  cold.temperature = 1e-4f;
+  cold.top_k = 0;
+  cold.seed = 1;
+  BOOST_TEST(model.generate(inputs_of(prompts()), cold).new_tokens ==
+             model.generate(inputs_of(prompts()), plain).new_tokens);
+}
+
+BOOST_FIXTURE_TEST_CASE(beams_with_processors_criteria_and_a_cache, Fixture) {
+  Model model = random_model<Dense>(cpu, 2);
+  // A processor that leaves one token: beams that do not exist must not come alive.
+  GenerateOptions options{.max_new_tokens = 6, .num_beams = 3, .num_return_sequences = 2};
+  options.logits_processors.push_back([](std::span<const TokenId> ids, std::span<float> scores) {
+    if (ids.size() > 12) return;
+    std::ranges::fill(scores, removed_score);
+    scores[5] = 0.0f;
+  });
+  const auto forced = model.generate(inputs_of({prompts()[1]}), options);
+  for (const Ids& ids : forced.new_tokens) BOOST_TEST((ids[0] == 5 && ids[1] == 5));
+  BOOST_TEST(forced.new_tokens[0] != forced.new_tokens[1]);
+  BOOST_TEST(forced.sequences_scores[1] > -1e6f);
+  // A criterion ends candidates as eos does.
+  const GenerateOptions with_eos{
+      .max_new_tokens = 9, .num_beams = 3, .num_return_sequences = 3, .eos_token_id = Ids{3, 17}};
+  GenerateOptions with_criterion = with_eos;
+  with_criterion.eos_token_id = Ids{17, 17};  // as many candidates
+  with_criterion.stopping_criteria.push_back([](index_t, std::span<const TokenId> ids) { return ids.back() == 3; });
+  const auto a = model.generate(inputs_of(prompts()), with_eos),
+             b = model.generate(inputs_of(prompts()), with_criterion);
+  BOOST_TEST(a.new_tokens == b.new_tokens);
+  for (std::size_t row = 0; row < b.new_tokens.size(); ++row)
+    if (b.new_tokens[row].back() == 3) BOOST_TEST((b.finish_reasons[row] == FinishReason::stop_criterion));
+  // All candidates end at once: the answers are the best of them.
+  GenerateOptions all_end{.max_new_tokens = 9, .num_beams = 3, .num_return_sequences = 3};
+  all_end.stopping_criteria.push_back([](index_t, std::span<const TokenId> ids) { return ids.size() == 2; });
+  for (const Ids& ids : model.generate(inputs_of(prompts()), all_end).new_tokens) BOOST_TEST(ids.size() == 2u);
+  // A prompt cache holds the prompt afterwards, and gives the same answer.
+  PromptCache<Model> cache;
+  const auto one = model.generate(inputs_of({prompts()[0]}), with_eos, &cache);
+  BOOST_TEST(cache.length() == static_cast<index_t>(prompts()[0].ids.size()));
+  const auto again = model.generate(inputs_of({prompts()[0]}), with_eos, &cache);
+  BOOST_TEST(again.timings.computed_tokens == 1);
+  BOOST_TEST(one.new_tokens == again.new_tokens);
+  for (std::size_t j = 0; j < 3; ++j) BOOST_TEST(one.new_tokens[j] == a.new_tokens[j]);
+}
+
+BOOST_FIXTURE_TEST_CASE(several_sampled_answers, Fixture) {
+  Model model = random_model<Dense>(cpu, 6, 0.2f);
+  const GenerateOptions options{.max_new_tokens = 10, .do_sample = true, .eos_token_id = Ids{3, 17, 40}, .seed = 3};
+  GenerateOptions several = options;
+  several.num_return_sequences = 4;
+  several.output_scores = true;
+  several.output_logits = true;
+  std::vector<std::pair<index_t, TokenId>> streamed;
+  several.streamer = [&](index_t row, TokenId token) {
+    streamed.emplace_back(row, token);
+    return true;
+  };
+  // The same as so many equal prompts, which are computed once.
+  std::vector<Prompt> repeated;
+  for (const Prompt& prompt : prompts()) repeated.insert(repeated.end(), 4, prompt);
+  const auto expected = model.generate(inputs_of(repeated), options);
+  const auto output = model.generate(inputs_of(prompts()), several);
+  BOOST_TEST(output.new_tokens == expected.new_tokens);
+  BOOST_TEST(output.new_tokens[0] != output.new_tokens[1]);
+  BOOST_TEST(std::ranges::equal(output.sequences.span(), expected.sequences.span()));
+  BOOST_TEST(output.timings.computed_tokens * 4 == expected.timings.computed_tokens);
+  for (std::size_t row = 0; row < output.new_tokens.size(); ++row) {
+    Ids of_row;
+    for (const auto& [r, token] : streamed)
+      if (r == static_cast<index_t>(row)) of_row.push_back(token);
+    BOOST_TEST(of_row == output.new_tokens[row]);
+    float sum = 0.0f;
+    for (std::size_t step = 0; step < of_row.size(); ++step) {
+      const auto logits = output.logits[static_cast<index_t>(row)][static_cast<index_t>(step)].span();
+      double exponentials = 0.0;
+      for (const float logit : logits) exponentials += std::exp(static_cast<double>(logit));
+      const double score = static_cast<double>(logits[static_cast<std::size_t>(of_row[step])]) - std::log(exponentials);
+      BOOST_TEST(std::abs(static_cast<double>(output.transition_scores[row][step]) - score) < 1e-4);
+      sum += output.transition_scores[row][step];
+    }
+    BOOST_TEST(std::abs(output.sequences_scores[row] - sum) < 1e-4f);
+  }
+  BOOST_CHECK_THROW(model.generate(inputs_of(prompts()), {.num_return_sequences = 2}), Error);
+  BOOST_CHECK_THROW(model.generate(inputs_of(prompts()), {.num_beams = 2, .num_return_sequences = 3}), Error);
+  BOOST_CHECK_THROW(model.generate(inputs_of(prompts()), {.num_beams = 2, .output_logits = true}), Error);
+  BOOST_CHECK_THROW(
+      model.generate(inputs_of(prompts()), {.num_beams = 2, .streamer = [](index_t, TokenId) { return true; }}), Error);
+}
+
+BOOST_FIXTURE_TEST_CASE(lengths_and_penalties, Fixture) {
+  Model model = random_model<Dense>(cpu, 1);
+  const ModelInputs inputs = inputs_of(prompts());
+  const auto free = model.generate(inputs, {.max_new_tokens = 12});
+  // eos: what each row says first, third and fifth.
+  const Ids eos{free.new_tokens[0][0], free.new_tokens[1][2], free.new_tokens[2][4]};
+  const auto stopped = model.generate(inputs, {.max_new_tokens = 12, .eos_token_id = eos});
+  BOOST_TEST(stopped.new_tokens[0].size() == 1u);
+  for (const bool by_length : {false, true}) {
+    GenerateOptions options{.max_new_tokens = 12, .eos_token_id = eos};
+    if (by_length) {
+      options.min_length = inputs.length() + 6;
+    } else {
+      options.min_new_tokens = 6;
+      options.min_length = 1000;  // min_new_tokens goes first
+    }
+    const auto output = model.generate(inputs, options);
+    for (const Ids& ids : output.new_tokens) {
+      BOOST_TEST(ids.size() >= 7u);
+      for (std::size_t i = 0; i < 6; ++i) BOOST_TEST((std::ranges::find(eos, ids[i]) == eos.end()));
+    }
+  }
+  BOOST_TEST(model.generate(inputs, {.max_length = inputs.length() + 5}).new_tokens[0].size() == 5u);
+  BOOST_TEST(model.generate(inputs, {.max_new_tokens = 4, .max_length = 1}).new_tokens[0].size() == 4u);
+  BOOST_CHECK_THROW(model.generate(inputs, {.max_length = inputs.length()}), Error);
+  // A presence penalty this strong allows each token once.
+  const auto varied =
+      model.generate(inputs, {.max_new_tokens = 12, .presence_penalty = 2.0f, .frequency_penalty = 2.0f});
+  BOOST_TEST(varied.new_tokens != free.new_tokens);
+  for (std::size_t row = 0; row < 3; ++row)
+    BOOST_TEST(varied.new_tokens[row].front() == free.new_tokens[row].front());  // the prompt does not count
+}
+
+BOOST_FIXTURE_TEST_CASE(thinking_budgets, Fixture) {
+  Model model = random_model<Dense>(cpu, 1);
+  Prompt prompt = prompts()[0];
+  prompt.text({20, 7});  // <think> and a newline
+  const auto free = model.generate(inputs_of({prompt}), {.max_new_tokens = 12}).new_tokens[0];
+  BOOST_REQUIRE(std::ranges::find(free, 21) == free.end());
+  const ThinkingBudget budget{.max_tokens = 4, .begin_token = 20, .end_token = 21, .closing = {7, 21, 8}};
+  for (const index_t lookup : {0, 5})
+    for (const index_t beams : {1, 3}) {
+      if (lookup > 0 && beams > 1) continue;
+      const auto output = model.generate(inputs_of({prompt}), {.max_new_tokens = 12,
+                                                               .num_beams = beams,
+                                                               .num_return_sequences = beams,
+                                                               .prompt_lookup_num_tokens = lookup,
+                                                               .thinking_budget = budget});
+      for (const Ids& ids : output.new_tokens) {
+        BOOST_REQUIRE(ids.size() == 12u);
+        BOOST_TEST((ids[4] == 7 && ids[5] == 21 && ids[6] == 8));
+        if (beams == 1) BOOST_TEST(std::equal(ids.begin(), ids.begin() + 4, free.begin()));
+      }
+    }
+  // What follows is what the model says behind the closed reasoning.
+  const auto output = model.generate(inputs_of({prompt}), {.max_new_tokens = 12, .thinking_budget = budget});
+  prompt.text({output.new_tokens[0].begin(), output.new_tokens[0].begin() + 7});
+  const auto rest = model.generate(inputs_of({prompt}), {.max_new_tokens = 5}).new_tokens[0];
+  BOOST_TEST(std::equal(rest.begin(), rest.end(), output.new_tokens[0].begin() + 7));
+  BOOST_CHECK_THROW(
+      model.generate(
+          inputs_of({prompt}),
+          {.thinking_budget = ThinkingBudget{.max_tokens = 4, .begin_token = 20, .end_token = 21, .closing = {}}}),
+      Error);
+}
+
+template <class V>
+void lookup_equals_plain(Cpu& cpu) {
+  auto model = random_model<V>(cpu, 3);
+  const Ids phrase = some_text(6, 9);
+  std::vector<Prompt> repetitive = prompts();
+  repetitive[1].text(phrase).text(phrase).text({phrase[0], phrase[1]});
+  index_t passes = 0, plain_passes = 0, early = 0;
+  for (const float penalty : {1.0f, 1.2f})
+    for (const bool sample : {false, true})
+      for (const std::size_t rows : {std::size_t{1}, std::size_t{3}})
+        for (std::size_t first = 0; first + rows <= 3; ++first)
+          for (const Ids& eos : {Ids{}, Ids{3, 11, 23, 38, 45, 51}}) {
+            GenerateOptions options{.max_new_tokens = 40,
+                                    .do_sample = sample,
+                                    .temperature = 0.3f,
+                                    .repetition_penalty = penalty,
+                                    .eos_token_id = eos,
+                                    .seed = 4,
+                                    .output_logits = true};
+            const std::vector<Prompt> batch(repetitive.begin() + static_cast<std::ptrdiff_t>(first),
+                                            repetitive.begin() + static_cast<std::ptrdiff_t>(first + rows));
+            const auto plain = model.generate(inputs_of(batch), options);
+            options.prompt_lookup_num_tokens = 7;
+            const auto lookup = model.generate(inputs_of(batch), options);
+            BOOST_TEST(lookup.new_tokens == plain.new_tokens);
+            BOOST_TEST((lookup.finish_reasons == plain.finish_reasons));
+            BOOST_TEST(difference(lookup.logits.span(), plain.logits.span()) < 1e-4);
+            BOOST_TEST(lookup.timings.decode_passes <= plain.timings.decode_passes);
+            if (!sample && penalty == 1.0f) {
+              passes += lookup.timings.decode_passes;
+              plain_passes += plain.timings.decode_passes;
+            }
+            early += static_cast<index_t>(std::ranges::count(plain.finish_reasons, FinishReason::stop));
+          }
+  BOOST_TEST(passes < plain_passes * 9 / 10);
+  BOOST_TEST(early > 0);
+}
+
+BOOST_FIXTURE_TEST_CASE(prompt_lookup_changes_nothing_dense, Fixture) { lookup_equals_plain<Dense>(cpu); }
+BOOST_FIXTURE_TEST_CASE(prompt_lookup_changes_nothing_experts, Fixture) { lookup_equals_plain<Moe>(cpu); }
+
+BOOST_FIXTURE_TEST_CASE(prompt_lookup_and_a_cache, Fixture) {
+  Model model = random_model<Dense>(cpu, 3);
+  PromptCache<Model> cache;
+  Prompt prompt = prompts()[0];
+  for (int turn = 0; turn < 3; ++turn) {
+    const auto plain = model.generate(inputs_of({prompt}), {.max_new_tokens = 30});
+    const auto lookup =
+        model.generate(inputs_of({prompt}), {.max_new_tokens = 30, .prompt_lookup_num_tokens = 5}, &cache);
+    BOOST_TEST(lookup.new_tokens == plain.new_tokens);
+    BOOST_TEST(cache.length() == static_cast<index_t>(prompt.ids.size()) + 29);
+    BOOST_TEST(cache.cache().length(0) == cache.length());
+    prompt.text(plain.new_tokens[0]).text(some_text(4, static_cast<unsigned>(turn)));
+  }
+  BOOST_CHECK_THROW(model.generate(inputs_of({prompt}), {.num_beams = 2, .prompt_lookup_num_tokens = 5}), Error);
+}
+
+BOOST_AUTO_TEST_CASE(lookup_candidates) {
+  const auto found = [](const Ids& ids, index_t most, index_t ngram) {
+    return prompt_lookup_candidates(ids, most, ngram);
+  };
+  BOOST_TEST(found({1, 2, 3, 4, 1, 2}, 3, 2) == (Ids{3, 4, 1}));
+  BOOST_TEST(found({1, 2, 3, 1, 2, 4, 1, 2}, 2, 2) == (Ids{4, 1}));  // the last occurrence
+  BOOST_TEST(found({9, 2, 3, 8, 2, 4, 9, 2}, 2, 2) == (Ids{3, 8}));  // the longest n-gram first
+  BOOST_TEST(found({9, 2, 3, 8, 2, 4, 7, 2}, 2, 2) == (Ids{4, 7}));  // else a shorter one
+  BOOST_TEST(found({5, 5, 5}, 4, 2) == (Ids{5}));                    // up to the end only
+  BOOST_TEST(found({1, 2, 3}, 4, 2).empty());
+  BOOST_TEST(found({1}, 4, 2).empty());
+  BOOST_TEST(found({}, 4, 2).empty());
+  BOOST_TEST(found({1, 1}, 0, 2).empty());
+  BOOST_TEST(found({1, 2, 1}, -1, 2).empty());
+  BOOST_TEST(found({1, 2, 1}, 3, 1000) == (Ids{2, 1}));
+}
+
+BOOST_FIXTURE_TEST_CASE(reordered_sequences, Fixture) {
+  // Contents are told apart by their length and first key; what is shared is not touched.
+  using Cache = CpuKvCache<float, 1, 1, 4>;
+  std::mt19937 generator(1);
+  for (int round = 0; round < 200; ++round) {
+    Cache cache(7);  // five in the middle
+    const auto write = [&](index_t s, index_t i, float value) { cache.layer(0).keys(s, 0)[i * 4] = value; };
+    std::vector<index_t> lengths;
+    for (index_t s = 0; s < 7; ++s) lengths.push_back(3 + static_cast<index_t>(generator() % 100));
+    cache.prepare(lengths);
+    cache.commit();
+    for (index_t s = 0; s < 7; ++s)
+      for (index_t i = 0; i < lengths[static_cast<std::size_t>(s)]; ++i)
+        write(s, i, static_cast<float>(i < 3 ? -i : s * 1000 + i));
+    std::vector<index_t> sources;
+    for (int i = 0; i < 5; ++i) sources.push_back(static_cast<index_t>(generator() % 5));
+    std::vector<float*> memory;
+    for (index_t s = 0; s < 7; ++s) memory.push_back(cache.layer(0).keys(s, 0));
+    detail::reorder_sequences(cache, 1, sources, 3);
+    // Each sequence that goes on keeps its memory, in its own place if it goes on there.
+    for (index_t source = 0; source < 5; ++source) {
+      if (std::ranges::find(sources, source) == sources.end()) continue;
+      float* const own = memory[static_cast<std::size_t>(1 + source)];
+      index_t at = 0;
+      while (cache.layer(0).keys(at, 0) != own) ++at;
+      BOOST_REQUIRE(sources[static_cast<std::size_t>(at - 1)] == source);
+      if (sources[static_cast<std::size_t>(source)] == source) BOOST_REQUIRE(at == source + 1);
+    }
+    for (index_t s = 0; s < 7; ++s) {
+      const index_t from = s == 0 || s == 6 ? s : 1 + sources[static_cast<std::size_t>(s - 1)];
+      BOOST_REQUIRE(cache.length(s) == lengths[static_cast<std::size_t>(from)]);
+      for (index_t i = 0; i < cache.length(s); ++i)
+        BOOST_REQUIRE(cache.layer(0).keys(s, 0)[i * 4] == static_cast<float>(i < 3 ? -i : from * 1000 + i));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(best_of_many_scores) {
+  std::mt19937 generator(2);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<float> scores(1 + generator() % 200);
+    for (float& score : scores)
+      score = generator() % 5 == 0 ? removed_score : static_cast<float>(generator() % 20);  // ties
+    const std::size_t count = 1 + generator() % scores.size();
+    BOOST_TEST(detail::best_scores(scores, count) == top(scores, count));
+  }
+}

@@ -1,0 +1,203 @@
+// The sparse feed-forward block against its double-precision twin, and the two layouts in which experts are stored.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE layers_moe
+#include <boost/test/unit_test.hpp>
+#include <numeric>
+
+#include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/tensor/host.hpp"
+#include "qwen3vl/text/decoder_layers.hpp"
+#include "support/layer_reference.hpp"
+
+using namespace qwen3vl;
+namespace ref = reference;
+
+namespace {
+
+constexpr ModelConfig config_of(int hidden, int inner, int layers) {
+  return {.vision = {.depth = 1,
+                     .hidden_size = 24,
+                     .intermediate_size = 20,
+                     .num_heads = 2,
+                     .out_hidden_size = hidden,
+                     .num_position_embeddings = 9,
+                     .deepstack_visual_indexes = {0}},
+          .text = {.vocab_size = 41,
+                   .hidden_size = hidden,
+                   .intermediate_size = 36,
+                   .num_hidden_layers = layers,
+                   .num_attention_heads = 2,
+                   .num_key_value_heads = 1,
+                   .head_dim = 8,
+                   .mrope_section = {2, 1, 1},
+                   .moe = {.num_experts = 5,
+                           .num_experts_per_tok = 2,
+                           .moe_intermediate_size = inner,
+                           .decoder_sparse_step = 2,
+                           .mlp_only_layers = {3}}}};
+}
+struct Odd {
+  static constexpr ModelConfig config = config_of(52, 19, 6);
+};
+// One of an expert's two matrices is square in each of these.
+struct SquareGateUp {
+  static constexpr ModelConfig config = config_of(52, 26, 2);
+};
+struct SquareDown {
+  static constexpr ModelConfig config = config_of(52, 52, 2);
+};
+static_assert(Variant<Odd> && Variant<SquareGateUp> && Variant<SquareDown>);
+
+// Sums of at most 52 products through three products in a row; see layers_text_test.
+constexpr double tolerance = 1e-5;
+
+// Stored as the Hub does: expert e maps x [K] to x W[e], W [E, K, N].
+ref::Row times_expert(const ref::Row& stored, std::size_t e, const ref::Row& x, std::size_t outputs) {
+  ref::Row y(outputs);
+  for (std::size_t k = 0; k < x.size(); ++k)
+    for (std::size_t n = 0; n < outputs; ++n) y[n] += x[k] * stored[(e * x.size() + k) * outputs + n];
+  return y;
+}
+
+template <class V>
+ref::Rows moe(const ref::Weights& w, const ref::Rows& x) {
+  constexpr MoeConfig config = V::config.text.moe;
+  constexpr auto inner = static_cast<std::size_t>(config.moe_intermediate_size);
+  ref::Rows y;
+  const ref::Rows logits = ref::linear(x, w["gate.weight"]);
+  for (std::size_t t = 0; t < x.size(); ++t) {
+    std::vector<std::size_t> order(logits[t].size());
+    std::iota(order.begin(), order.end(), 0u);
+    std::ranges::sort(order, [&](auto a, auto b) { return logits[t][a] > logits[t][b]; });
+    order.resize(static_cast<std::size_t>(config.num_experts_per_tok));
+    double sum = 0.0;
+    for (const std::size_t e : order) sum += std::exp(logits[t][e]);
+    ref::Row row(x[t].size());
+    for (const std::size_t e : order) {
+      const ref::Row both = times_expert(w["experts.gate_up_proj"], e, x[t], 2 * inner);
+      ref::Row activated(inner);
+      for (std::size_t i = 0; i < inner; ++i) activated[i] = ref::silu(both[i]) * both[inner + i];
+      const ref::Row out = times_expert(w["experts.down_proj"], e, activated, row.size());
+      for (std::size_t d = 0; d < row.size(); ++d) row[d] += std::exp(logits[t][e]) / sum * out[d];
+    }
+    y.push_back(row);
+  }
+  return y;
+}
+
+/// The same weights with the last two axes of the experts exchanged, as transformers 5 saves them.
+class TransposedExperts {
+ public:
+  explicit TransposedExperts(std::string only = "") : only_(std::move(only)) {}
+  std::optional<RawTensor> find(const Part& part) {
+    auto raw = *random_.find(part);
+    if (raw.shape.size() != 3 || (!only_.empty() && part.name != only_)) return raw;
+    const index_t experts = raw.shape[0], k = raw.shape[1], n = raw.shape[2];
+    values_.resize(static_cast<std::size_t>(experts * k * n));
+    for (index_t e = 0; e < experts; ++e)
+      for (index_t i = 0; i < k; ++i)
+        for (index_t j = 0; j < n; ++j)
+          values_[static_cast<std::size_t>((e * n + j) * k + i)] =
+              load_float<float>(raw.data, static_cast<std::size_t>((e * k + i) * n + j));
+    shape_ = {experts, n, k};
+    return RawTensor{.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(values_.data()), .shape = shape_};
+  }
+  void release(const Part&) {}
+  std::vector<std::string> names() const { return {}; }
+
+ private:
+  ref::AllRandom random_;
+  std::string only_;
+  std::vector<float> values_;
+  std::vector<index_t> shape_;
+};
+
+template <class V>
+struct Run {
+  static constexpr index_t hidden = V::config.text.hidden_size;
+  Cpu cpu{2};
+  Context<Cpu> ctx{cpu};
+  SparseMoeBlock<V, Cpu, F32> block;
+  ref::Weights weights = ref::randomize(ctx, block);
+  HostTensor<float, dynamic, hidden> x{23};
+  ref::Rows exact;
+
+  Run() {
+    ref::Rows rows;
+    for (index_t t = 0; t < 23; ++t) {
+      auto& row = rows.emplace_back();
+      for (index_t i = 0; i < hidden; ++i) {
+        x(t, i) = std::sin(static_cast<float>(t * hidden + i) * 1.7f);
+        row.push_back(static_cast<double>(x(t, i)));
+      }
+    }
+    exact = moe<V>(weights, rows);
+  }
+
+  void check(const std::string& what) {
+    HostTensor<float, dynamic, hidden> y(23);
+    index_t seen = 0;
+    block(ctx, x, y, [&](const auto& logits) { seen = logits.rows(); });
+    BOOST_TEST(seen == 23);
+    double error = 0.0, scale = 0.0;
+    for (index_t t = 0; t < 23; ++t)
+      for (index_t i = 0; i < hidden; ++i) {
+        const double wanted = exact[static_cast<std::size_t>(t)][static_cast<std::size_t>(i)];
+        error = std::max(error, std::abs(static_cast<double>(y(t, i)) - wanted));
+        scale = std::max(scale, std::abs(wanted));
+      }
+    BOOST_TEST(scale > 0.0);
+    BOOST_TEST(error <= tolerance * scale, what << ": off by " << error / scale);
+  }
+};
+
+template <class V>
+void check_layouts(const std::string& what) {
+  Run<V> run;
+  run.check(what + ", as on the Hub");
+  load_parameters(run.ctx, run.block, TransposedExperts(), "transposed experts");
+  run.check(what + ", as transformers 5 saves it");
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(both_layouts_of_experts) { check_layouts<Odd>("odd sizes"); }
+
+// transformers takes a square tensor for its own layout; here the tensors that are not square tell.
+BOOST_AUTO_TEST_CASE(square_experts_are_not_misread) {
+  check_layouts<SquareGateUp>("square gate_up_proj");
+  check_layouts<SquareDown>("square down_proj");
+}
+
+BOOST_AUTO_TEST_CASE(wrong_shapes_are_named) {
+  struct Wrong : ref::AllRandom {
+    std::optional<RawTensor> find(const Part& part) {
+      Part other = part;
+      if (part.name == "experts.down_proj") other.shape = {5, 20, 52};
+      shape = other.shape;
+      auto raw = *ref::AllRandom::find(other);
+      raw.shape = shape;
+      return raw;
+    }
+    std::vector<index_t> shape;
+  };
+  Cpu cpu(1);
+  Context<Cpu> ctx(cpu);
+  SparseMoeBlock<Odd, Cpu, F32> block;
+  BOOST_CHECK_EXCEPTION(load_parameters(ctx, block, Wrong{}, "a test"), Error, [](const Error& error) {
+    return std::string(error.what()).find("experts.down_proj is [5, 20, 52], wanted [5, 19, 52]") != std::string::npos;
+  });
+}
+
+// decoder_sparse_step 2 and mlp_only_layers {3}: of six layers, 1 and 5 have experts.
+BOOST_AUTO_TEST_CASE(dense_and_sparse_layers_are_where_the_config_says) {
+  DecoderLayers<Odd, Cpu, F32> layers;
+  std::string kinds;
+  layers.parameters([&](auto&, const Parts& parts) {
+    for (const Part& part : parts) {
+      if (part.name.ends_with("mlp.gate.weight")) kinds += part.name.substr(0, 9) + "sparse ";
+      if (part.name.ends_with("mlp.down_proj.weight")) kinds += part.name.substr(0, 9) + "dense ";
+    }
+  });
+  BOOST_TEST(kinds == "layers.0.dense layers.1.sparse layers.2.dense layers.3.dense layers.4.dense layers.5.sparse ");
+}

@@ -1,0 +1,481 @@
+// The processor against the reference: placeholders, token types, padding, conversations of the small trained model.
+#define BOOST_TEST_DYN_LINK
+#define BOOST_TEST_MODULE processing_processor
+#include <boost/test/unit_test.hpp>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/json/json_text.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
+#include "qwen3vl/processing/processor.hpp"
+#include "support/test_files.hpp"
+
+using namespace qwen3vl;
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+namespace {
+
+bool mentions(const Error& error, const std::string& what) {
+  const bool found = std::strstr(error.what(), what.c_str()) != nullptr;
+  if (!found) BOOST_TEST_MESSAGE("message was: " << error.what());
+  return found;
+}
+
+#define CHECK_FAILS(expression, what) \
+  BOOST_CHECK_EXCEPTION(expression, Error, [&](const Error& e) { return mentions(e, what); })
+
+const fs::path tiny_shapes = QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes";
+
+const ordered_json& golden() {
+  static const ordered_json table = parse_ordered_json(
+      read_text_file(QWEN3VL_TEST_DATA "/golden/cases/processing/processor.json", max_json_bytes), "processor.json");
+  return table;
+}
+
+// The official vocabulary with the picture settings of the golden cases.
+const Processor& official() {
+  static const Processor processor = [] {
+    const test::TemporaryFolder folder;
+    fs::create_symlink(QWEN3VL_TEST_DATA "/assets/qwen3-tokenizer/tokenizer.json", folder / "tokenizer.json");
+    ordered_json settings = golden()["image_settings"];
+    settings["size"] = golden()["image_size"];
+    folder.write("preprocessor_config.json", settings.dump());
+    ordered_json video_settings = golden()["video_settings"];
+    video_settings["size"] = golden()["video_size"];
+    folder.write("video_preprocessor_config.json", video_settings.dump());
+    return Processor::from_pretrained(folder.path());
+  }();
+  return processor;
+}
+
+const Processor& tiny() {
+  static const Processor processor = Processor::from_pretrained(tiny_shapes);
+  return processor;
+}
+
+Image plain_image(int height, int width) {
+  Image image;
+  image.height = height;
+  image.width = width;
+  image.channels = 3;
+  image.pixels.assign(static_cast<std::size_t>(height) * width * 3, 127);
+  return image;
+}
+
+template <class T>
+ordered_json to_json(const HostMatrix<T>& matrix) {
+  ordered_json rows = ordered_json::array();
+  for (index_t i = 0; i < matrix.rows(); ++i) {
+    ordered_json row = ordered_json::array();
+    for (const T value : matrix[i].span()) row.push_back(static_cast<int>(value));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+ordered_json to_json(const std::vector<GridThw>& grids) {
+  if (grids.empty()) return nullptr;
+  ordered_json rows = ordered_json::array();
+  for (const GridThw& grid : grids) rows.push_back({grid.t, grid.h, grid.w});
+  return rows;
+}
+
+}  // namespace
+
+void check_inputs(const ModelInputs& inputs, const ordered_json& expected) {
+  BOOST_CHECK_EQUAL(to_json(inputs.input_ids), expected["input_ids"]);
+  BOOST_CHECK_EQUAL(to_json(inputs.attention_mask), expected["attention_mask"]);
+  BOOST_CHECK_EQUAL(to_json(inputs.mm_token_type_ids), expected["mm_token_type_ids"]);
+}
+
+// Clips of plain frames with the metadata of a case.
+std::vector<Video> golden_videos(const ordered_json& row) {
+  std::vector<Video> videos;
+  for (std::size_t i = 0; i < row["videos_thw"].size(); ++i) {
+    const auto size = row["videos_thw"][i].get<std::vector<int>>();
+    const ordered_json given = row["video_metadata"].is_null() ? ordered_json::object() : row["video_metadata"][i];
+    VideoMetadata metadata{.total_num_frames = given.value("total_num_frames", std::int64_t{size[0]})};
+    if (given.contains("fps") && !given["fps"].is_null()) metadata.fps = given["fps"].get<double>();
+    if (given.contains("frames_indices"))
+      metadata.frames_indices = given["frames_indices"].get<std::vector<std::int64_t>>();
+    std::vector<Image> frames(static_cast<std::size_t>(size[0]), plain_image(size[1], size[2]));
+    videos.emplace_back(MemoryFrames(std::move(frames), metadata));
+  }
+  return videos;
+}
+
+BOOST_AUTO_TEST_CASE(golden_batches) {
+  int checked = 0, with_videos = 0;
+  for (const ordered_json& row : golden()["cases"]) {
+    const std::string name = row["name"].get<std::string>();
+    ++checked;
+    BOOST_TEST_CONTEXT(name) {
+      const auto texts = row["text"].get<std::vector<std::string>>();
+      std::vector<Image> images;
+      if (!row["images_hw"].is_null()) {
+        for (const auto& size : row["images_hw"]) images.push_back(plain_image(size[0].get<int>(), size[1].get<int>()));
+      }
+      std::vector<Video> videos;
+      if (!row["videos_thw"].is_null()) videos = golden_videos(row);
+      with_videos += videos.empty() ? 0 : 1;
+      ProcessorOptions options;
+      options.padding_side = row["padding_side"] == "left" ? PaddingSide::left : PaddingSide::right;
+      ordered_json video_options = row["options"];
+      video_options.erase("padding");
+      options.videos = video_processor_options_from_json(nlohmann::json(video_options), "options",
+                                                         official().video_processor().options());
+      if (!row["error"].is_null()) {
+        const std::string error = row["error"].get<std::string>();
+        CHECK_FAILS(official()(texts, images, options, videos), error.substr(error.find(": ") + 2));
+        continue;
+      }
+      const ModelInputs inputs = official()(texts, images, options, videos);
+      check_inputs(inputs, row);
+      BOOST_CHECK_EQUAL(to_json(inputs.image_grid_thw), row["image_grid_thw"]);
+      BOOST_CHECK_EQUAL(to_json(inputs.video_grid_thw), row["video_grid_thw"]);
+      index_t patches = 0;
+      for (const GridThw& grid : inputs.image_grid_thw) patches += grid.patches();
+      BOOST_CHECK_EQUAL(inputs.pixel_values.empty() ? 0 : inputs.pixel_values.rows(), patches);
+      const auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, 2);
+      if (videos.empty()) {
+        BOOST_CHECK_EQUAL(ordered_json(expanded), row["expanded_text"]);
+        continue;
+      }
+      std::vector<VideoPatches> clips;
+      for (Video& video : videos) clips.push_back(VideoProcessor(*options.videos)(video));
+      const VideoFeatures features = join(std::move(clips));
+      const auto expand = [&](VideoPrompt form) {
+        return ordered_json(expand_video_placeholders(expanded, features.video_grid_thw, features.timestamps, 2, form));
+      };
+      BOOST_CHECK_EQUAL(expand(VideoPrompt::keep_outer_pair), row["expanded_text"]);
+      if (row.contains("frames_indices")) {
+        // The reference appends the repeated last frame to the caller's own list.
+        auto indices = features.frames_indices;
+        for (std::size_t i = 0; i < indices.size(); ++i)
+          if (indices[i].size() % 2 == 1 && videos[i].metadata().frames_indices.size() == indices[i].size())
+            indices[i].push_back(indices[i].back());
+        BOOST_CHECK_EQUAL(ordered_json(indices), row["frames_indices"]);
+      }
+      BOOST_CHECK_EQUAL(features.pixel_values_videos.rows(), inputs.pixel_values_videos.rows());
+      if (!row.contains("without_outer_pair")) continue;
+      options.video_prompt = VideoPrompt::without_outer_pair;
+      BOOST_CHECK_EQUAL(expand(VideoPrompt::without_outer_pair), row["without_outer_pair"]["expanded_text"]);
+      check_inputs(official()(texts, images, options, videos), row["without_outer_pair"]);
+    }
+  }
+  BOOST_CHECK_GE(checked, 20);
+  BOOST_CHECK_GE(with_videos, 10);
+}
+
+BOOST_AUTO_TEST_CASE(conversations_of_the_small_trained_model) {
+  const ordered_json table =
+      parse_ordered_json(read_text_file(tiny_shapes / "expected/cases.json", max_json_bytes), "cases.json");
+  // The clips were described from all of their frames.
+  ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  here.videos = tiny().video_processor().options();
+  here.videos->do_sample_frames = false;
+  int checked = 0;
+  for (const ordered_json& row : table["cases"]) {
+    const std::string name = row["name"].get<std::string>();
+    const Conversation messages = messages_from_json(row["messages"]);
+    const ChatTemplateOptions options{.add_generation_prompt = true, .enable_thinking = name.ends_with(" thinking")};
+    BOOST_TEST_CONTEXT(name) {
+      BOOST_CHECK_EQUAL(tiny().render_chat_template(messages, options), row["prompt"].get<std::string>());
+      ++checked;
+      const ModelInputs inputs = tiny().apply_chat_template(messages, options, here);
+      BOOST_CHECK_EQUAL(to_json(inputs.input_ids)[0], row["prompt_ids"]);
+      if (row.contains("video_grid_thw")) BOOST_CHECK_EQUAL(to_json(inputs.video_grid_thw), row["video_grid_thw"]);
+      if (row.contains("image_grid_thw")) {
+        BOOST_CHECK_EQUAL(to_json(inputs.image_grid_thw), row["image_grid_thw"]);
+      } else {
+        BOOST_CHECK(inputs.image_grid_thw.empty());
+        BOOST_CHECK(inputs.pixel_values.empty());
+      }
+      // The answer back to text, with and without the token that ends it.
+      const auto ids = row["ids"].get<std::vector<TokenId>>();
+      BOOST_CHECK_EQUAL(tiny().decode(ids), row["raw_text"].get<std::string>());
+      const std::vector<std::vector<TokenId>> generated = {ids, ids};
+      const auto answers = tiny().post_process_image_text_to_text(generated);
+      BOOST_REQUIRE_EQUAL(answers.size(), 2U);
+      BOOST_CHECK_EQUAL(answers[1], row["text"].get<std::string>());
+    }
+  }
+  BOOST_CHECK_EQUAL(checked, 47);
+}
+
+BOOST_AUTO_TEST_CASE(batches_of_conversations) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const std::vector<Conversation> batch = {{user("Hello!")}, {user({image("images/01.png"), text("What?")})}};
+  const ModelInputs both = tiny().apply_chat_template(batch, {.add_generation_prompt = true}, here);
+  BOOST_REQUIRE_EQUAL(both.batch_size(), 2);
+  BOOST_CHECK_EQUAL(both.image_grid_thw.size(), 1U);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const ModelInputs one = tiny().apply_chat_template(batch[i], {.add_generation_prompt = true}, here);
+    BOOST_REQUIRE_EQUAL(one.batch_size(), 1);
+    const index_t padding = both.length() - one.length();  // on the left by default
+    for (index_t j = 0; j < both.length(); ++j) {
+      const auto row = static_cast<index_t>(i);
+      BOOST_CHECK_EQUAL(both.attention_mask(row, j), j < padding ? 0 : 1);
+      BOOST_CHECK_EQUAL(both.input_ids(row, j), j < padding ? tiny().pad_token_id() : one.input_ids(0, j - padding));
+    }
+  }
+  CHECK_FAILS(tiny().apply_chat_template(std::vector<Conversation>{{user("a")}, {user({image("none.png")})}}, {}, here),
+              "conversation 1: messages[0].content[0]: ");
+}
+
+BOOST_AUTO_TEST_CASE(batches_of_pictures_and_clips) {
+  ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  here.videos = tiny().video_processor().options();
+  here.videos->do_sample_frames = false;
+  const std::vector<Conversation> batch = {
+      {user("Hello!")},
+      {user({video("clips/01"), image("images/01.png"), text("What?"), image("images/02.png")})},
+      {user({image("images/03.png"), text("And?")}), assistant("Yes."), user({video("clips/02"), video("clips/03")})},
+      {user({video("clips/03")})}};
+  const ChatTemplateOptions prompt{.add_generation_prompt = true};
+  const ModelInputs all = tiny().apply_chat_template(batch, prompt, here);
+  BOOST_REQUIRE_EQUAL(all.batch_size(), 4);
+  std::vector<GridThw> images, videos;
+  std::vector<float> pixels, video_pixels;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const ModelInputs one = tiny().apply_chat_template(batch[i], prompt, here);
+    const auto row = static_cast<index_t>(i);
+    const index_t padding = all.length() - one.length();
+    for (index_t j = 0; j < all.length(); ++j) {
+      BOOST_REQUIRE_EQUAL(all.attention_mask(row, j), j < padding ? 0 : 1);
+      BOOST_REQUIRE_EQUAL(all.input_ids(row, j), j < padding ? tiny().pad_token_id() : one.input_ids(0, j - padding));
+      BOOST_REQUIRE_EQUAL(all.mm_token_type_ids(row, j), j < padding ? 0 : one.mm_token_type_ids(0, j - padding));
+    }
+    const auto count = [&](int type) { return std::ranges::count(one.mm_token_type_ids.span(), type); };
+    index_t image_tokens = 0, video_tokens = 0;
+    for (const GridThw& grid : one.image_grid_thw) image_tokens += grid.tokens(2);
+    for (const GridThw& grid : one.video_grid_thw) video_tokens += grid.tokens(2);
+    BOOST_CHECK_EQUAL(count(1), image_tokens);
+    BOOST_CHECK_EQUAL(count(2), video_tokens);
+    images.insert(images.end(), one.image_grid_thw.begin(), one.image_grid_thw.end());
+    videos.insert(videos.end(), one.video_grid_thw.begin(), one.video_grid_thw.end());
+    pixels.insert(pixels.end(), one.pixel_values.span().begin(), one.pixel_values.span().end());
+    video_pixels.insert(video_pixels.end(), one.pixel_values_videos.span().begin(),
+                        one.pixel_values_videos.span().end());
+  }
+  BOOST_CHECK_EQUAL(images.size(), 3U);
+  BOOST_CHECK_EQUAL(videos.size(), 4U);
+  BOOST_CHECK(all.image_grid_thw == images);
+  BOOST_CHECK(all.video_grid_thw == videos);
+  BOOST_CHECK(std::ranges::equal(all.pixel_values.span(), pixels));
+  BOOST_CHECK(std::ranges::equal(all.pixel_values_videos.span(), video_pixels));
+}
+
+BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const auto ask = [&](const std::string& part) {
+    return tiny().apply_chat_template(
+        messages_from_json(concat(R"([{"role": "user", "content": [{"type": "video", )", part, "}]}]")), {}, here);
+  };
+  const auto written = [&](const ModelInputs& inputs) { return tiny().decode(inputs.input_ids[0].span()); };
+  // Eight frames at four per second: two seconds.
+  for (const char* four :
+       {R"("video": "clips/01")", R"("path": "clips/01", "fps": 2)", R"("url": "clips/01", "fps": 1.9)",
+        R"("video": "clips/01", "num_frames": 4)", R"("video": "clips/01", "nframes": 3)"}) {
+    const ModelInputs inputs = ask(four);
+    BOOST_REQUIRE_EQUAL(inputs.video_grid_thw.size(), 1U);
+    BOOST_CHECK_MESSAGE(inputs.video_grid_thw[0].t == 2, four);
+  }
+  BOOST_CHECK_EQUAL(ask(R"("video": "clips/01", "fps": 4)").video_grid_thw[0].t, 4);
+  BOOST_CHECK_EQUAL(ask(R"("video": "clips/01", "num_frames": 6)").video_grid_thw[0].t, 3);
+  // Said to be of two frames per second, the clip lasts four seconds, and two per second are all of its frames.
+  const ModelInputs slow = ask(R"("video": "clips/01", "raw_fps": 2)");
+  BOOST_CHECK_EQUAL(slow.video_grid_thw[0].t, 4);
+  BOOST_CHECK_NE(written(slow).find("<3.2 seconds>"), std::string::npos);
+  // A list of pictures is taken as it is.
+  const ModelInputs list =
+      ask(R"("video": ["clips/01/00.png", "clips/01/02.png", "clips/01/05.png"], "sample_fps": 0.5)");
+  BOOST_CHECK_EQUAL(list.video_grid_thw[0].t, 2);
+  BOOST_CHECK_NE(written(list).find("<1.0 seconds>"), std::string::npos);
+  BOOST_CHECK_NE(written(list).find("<4.0 seconds>"), std::string::npos);  // the last frame, repeated
+  const ModelInputs unknown = ask(R"("video": ["clips/01/00.png", "clips/01/02.png"])");
+  BOOST_CHECK_NE(written(unknown).find("<0.0 seconds>"), std::string::npos);  // the mean of 0 and 1/24
+  CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "images/none.png"])"), "none.png");
+  CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "http://a/b.png"])"), "is not fetched from the network");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps: must be a positive number");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and num_frames exclude each other");
+  CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "num_frames is 100000");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1e300)"), "fps is 1e+300");
+  // A GIF, and clips beside the messages.
+  const ModelInputs gif =
+      tiny().apply_chat_template(Conversation{user({video(QWEN3VL_TEST_DATA "/assets/gif/full_table_smooth.gif")})});
+  BOOST_CHECK_EQUAL(gif.video_grid_thw[0].t, 1);
+  std::vector<Video> beside;
+  beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
+  const Conversation by_hand = {user({video()})};
+  const ModelInputs handed = tiny().apply_chat_template(by_hand, {}, {}, {}, beside);
+  BOOST_CHECK_EQUAL(written(handed), written(ask(R"("video": "clips/01")")));
+  beside.clear();
+  beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q")}, {}, {}, {}, beside),
+              "1 clips were handed over beside the messages for which no part asks");
+}
+
+BOOST_AUTO_TEST_CASE(limits_can_be_changed_and_are_named) {
+  ProcessorOptions options{.media_directory = tiny_shapes / "expected"};
+  const Conversation picture = {user({image("images/01.png"), text("What is this?")})};
+  const auto tokens = static_cast<std::size_t>(tiny().apply_chat_template(picture, {}, options).length());
+  options.max_tokens = tokens;
+  BOOST_TEST(tiny().apply_chat_template(picture, {}, options).length() == static_cast<index_t>(tokens));
+  options.max_tokens = tokens - 1;
+  CHECK_FAILS(
+      tiny().apply_chat_template(picture, {}, options),
+      concat("the prompt has ", tokens, " tokens, over the limit of ", tokens - 1, " (ProcessorOptions::max_tokens)"));
+  options.max_tokens = 10;  // fewer than the picture alone has: told before its placeholders are written out
+  CHECK_FAILS(tiny().apply_chat_template(std::vector<Conversation>{{user("a")}, picture}, {}, options),
+              "prompt 1 has ");
+  const Conversation clip = {user({video("clips/01"), text("?")})};
+  CHECK_FAILS(tiny().apply_chat_template(clip, {}, options), "(ProcessorOptions::max_tokens)");
+
+  options.max_tokens = 1 << 20;
+  options.limits.max_pixels = 100;
+  CHECK_FAILS(tiny().apply_chat_template(picture, {}, options),
+              "over the limit of 100 pixels (ImageLimits::max_pixels)");
+  CHECK_FAILS(tiny().apply_chat_template(clip, {}, options), "(ImageLimits::max_pixels)");
+  CHECK_FAILS(
+      tiny().apply_chat_template(Conversation{user({video(QWEN3VL_TEST_DATA "/assets/gif/plain.gif")})}, {}, options),
+      "(ImageLimits::max_pixels)");
+
+  const std::string messages = R"([{"role": "user", "content": "x"}])";
+  BOOST_TEST(messages_from_json(messages, {.max_bytes = messages.size(), .max_depth = 2}).size() == 1u);
+  CHECK_FAILS(messages_from_json(messages, {.max_bytes = 9}), "at most 9 are read (MessageLimits::max_bytes)");
+  CHECK_FAILS(messages_from_json(messages, {.max_depth = 1}), "is nested deeper than 1 (MessageLimits::max_depth)");
+}
+
+BOOST_AUTO_TEST_CASE(errors_about_media_name_the_file) {
+  const std::string still = QWEN3VL_TEST_DATA "/assets/gif/one_frame.gif";
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video(still)})}),
+              "messages[0].content[0]: " + still + ": t:1 must be larger than temporal_factor:2");
+  ContentPart list = video();
+  list.frames = {"images/01.png"};
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("x"), user({text("y"), list})}, {}, here),
+              "messages[1].content[1]: the list of pictures that begins with ");
+  // A picture of this shape is refused before its pixels are touched, by the name of its file.
+  const test::TemporaryFolder folder;
+  write_image(folder / "thin.png",
+              {.height = 1, .width = 201, .channels = 3, .pixels = std::vector<std::uint8_t>(603)});
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({image((folder / "thin.png").string())})}),
+              "thin.png: absolute aspect ratio must be smaller than 200");
+  // Beside the messages, there is no name to tell.
+  std::vector<Video> beside;
+  beside.push_back(open_video(still));
+  CHECK_FAILS(tiny()(std::string("<|vision_start|><|video_pad|><|vision_end|>"), {}, {}, beside),
+              "video 0: t:1 must be");
+}
+
+BOOST_AUTO_TEST_CASE(pictures_beside_the_messages) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const Image first = load_image(tiny_shapes / "expected/images/01.png");
+  const Conversation by_path = {user({image("images/01.png"), text("What?")})};
+  const Conversation by_hand = {user({image(), text("What?")})};
+  const ModelInputs a = tiny().apply_chat_template(by_path, {}, here);
+  const ModelInputs b = tiny().apply_chat_template(by_hand, {}, {}, std::span(&first, 1));
+  BOOST_CHECK_EQUAL(to_json(a.input_ids), to_json(b.input_ids));
+  BOOST_REQUIRE_EQUAL(a.pixel_values.size(), b.pixel_values.size());
+  BOOST_CHECK(std::equal(a.pixel_values.span().begin(), a.pixel_values.span().end(), b.pixel_values.span().begin()));
+  CHECK_FAILS(tiny().apply_chat_template(by_hand), "messages[0].content[0]: names no file");
+  CHECK_FAILS(tiny().apply_chat_template(by_path, {}, here, std::span(&first, 1)), "for which no part asks");
+}
+
+BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
+  const ProcessorOptions here{.media_directory = tiny_shapes};
+  const auto ask = [&](const char* source) {
+    return tiny().apply_chat_template(Conversation{system_prompt("s"), user({text("a"), image(source)})}, {}, here);
+  };
+  CHECK_FAILS(ask("missing.png"), "messages[1].content[1]: ");
+  CHECK_FAILS(ask("missing.png"), "missing.png");
+  CHECK_FAILS(ask("config.json"), "messages[1].content[1]: ");
+  CHECK_FAILS(ask("https://example.org/a.png"), "is not fetched from the network");
+  CHECK_FAILS(ask("data:image/png;base64,AAAA"), "data addresses are not read");
+  CHECK_FAILS(ask("file://"), "names no file");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
+              "messages[0].content[0]: cannot open a.mp4");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no clip was handed over");
+  // Instruct writes no pictures for the assistant, so one there has no placeholder; transformers reports it like this.
+  const std::string picture = (tiny_shapes / "expected/images/01.png").string();
+  Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q"), shown}),
+              "Found total 0 <|image_pad|> tokens and 1 images");
+}
+
+BOOST_AUTO_TEST_CASE(chat_formats_of_checkpoints) {
+  CHECK_FAILS(official().render_chat_template({user("q")}), "no chat template in");
+  const Processor forced = Processor::from_pretrained(tiny_shapes, ChatFormat{.kind = ChatFormat::Kind::thinking});
+  BOOST_CHECK_EQUAL(forced.render_chat_template({user("q")}, {.add_generation_prompt = true}),
+                    "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n");
+  BOOST_CHECK(tiny().chat_format().has_thinking_switch);
+}
+
+BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
+  const test::TemporaryFolder folder;
+  for (const char* name : {"tokenizer.json", "preprocessor_config.json"}) {
+    fs::create_symlink(tiny_shapes / name, folder / name);
+  }
+  const std::vector<std::string> texts = {"Hello!", "Hello! Hello!"};
+  BOOST_CHECK_EQUAL(Processor::from_pretrained(folder.path())(texts).attention_mask(0, 0), 0);  // left
+
+  folder.write("tokenizer_config.json", R"({"padding_side": "right", "pad_token": {"content": "<|im_end|>"}})");
+  const Processor right = Processor::from_pretrained(folder.path());
+  const ModelInputs inputs = right(texts);
+  BOOST_CHECK_EQUAL(inputs.attention_mask(0, 0), 1);
+  BOOST_CHECK_EQUAL(inputs.input_ids(0, inputs.length() - 1), *right.tokenizer().token_to_id("<|im_end|>"));
+
+  folder.write("tokenizer_config.json", R"({"padding_side": "up"})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "padding_side must be left or right");
+  folder.write("tokenizer_config.json", R"({"pad_token": 3})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "pad_token must be a string");
+  folder.write("tokenizer_config.json", R"({"pad_token": "<nothing>"})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "is not in the vocabulary");
+  folder.write("tokenizer_config.json", "{}");
+  folder.write("config.json", R"({"image_token_id": 7})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "config.json gives <|image_pad|> the id 7, the tokenizer 640");
+  folder.write("config.json", R"({"image_token_id": -1})");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "image_token_id must be a token's number");
+  folder.write("config.json", "{}");
+  fs::remove(folder / "tokenizer.json");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "tokenizer.json");
+}
+
+BOOST_AUTO_TEST_CASE(texts_that_make_no_batch) {
+  CHECK_FAILS(tiny()(std::vector<std::string>{}), "no text was given");
+  CHECK_FAILS(tiny()(""), "every text of the batch is empty");
+  CHECK_FAILS(tiny()("<|video_pad|>"), "Found 1 <|video_pad|> tokens in the text but no videos were passed.");
+}
+
+BOOST_AUTO_TEST_CASE(decoding_options) {
+  const auto ids = tiny().tokenizer().encode("Yes , it is n't .<|im_end|>");
+  BOOST_CHECK_EQUAL(tiny().decode(ids), "Yes , it is n't .<|im_end|>");
+  BOOST_CHECK_EQUAL(tiny().decode(ids, {.skip_special_tokens = true}), "Yes , it is n't .");
+  BOOST_CHECK_EQUAL(tiny().decode(ids, {.skip_special_tokens = true, .clean_up_tokenization_spaces = true}),
+                    "Yes, it isn't.");
+  HostMatrix<TokenId> matrix(2, 1);
+  matrix(0, 0) = matrix(1, 0) = ids.back();
+  BOOST_CHECK_EQUAL(tiny().batch_decode(matrix)[1], "<|im_end|>");
+  BOOST_CHECK_EQUAL(tiny().post_process_image_text_to_text(matrix)[1], "");
+  BOOST_CHECK_EQUAL(clean_up_tokenization("a ? b ! ' c 've . d 's 're 'm"), "a? b!'c've. d's're'm");
+}
+
+BOOST_AUTO_TEST_CASE(grids_that_cannot_be_tokens) {
+  const std::vector<std::string> one = {"<|image_pad|>"};
+  const auto expand = [&](GridThw grid, std::int64_t merge) {
+    return expand_image_placeholders(one, std::span(&grid, 1), merge);
+  };
+  BOOST_CHECK_EQUAL(expand({1, 4, 4}, 2)[0].size(), 4 * image_placeholder.size());
+  CHECK_FAILS(expand({1, 4, 4}, 0), "cannot become tokens");
+  CHECK_FAILS(expand({0, 4, 4}, 2), "cannot become tokens");
+  CHECK_FAILS(expand({1, -4, 4}, 2), "cannot become tokens");
+  CHECK_FAILS(expand({std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40}, 2), "cannot become tokens");
+}
