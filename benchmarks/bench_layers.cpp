@@ -1,5 +1,5 @@
 // bench-layers-<variant>: every layer of a variant, with its speed in GFLOP/s and GB/s and as percent of what this
-// machine can do at all, which is measured first. Weights are random. See docs/benchmarking.md.
+// machine can do at all, which is measured first. Weights are random. See docs/performance/method.md.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // bench-layers-<variant>-cuda: every layer of a variant on a GPU, with its share of the memory's bandwidth and of the
-// tensor cores' peak, which are measured first. Weights are random. See docs/benchmarking.md.
+// tensor cores' peak, which are measured first. Weights are random. See docs/performance/method.md.
 #include <algorithm>
 #include <cstdio>
 #include <exception>

@@ -1,5 +1,5 @@
 // bench-model-<variant>: whole runs of a model: loading, vision tower, prefill, time to the first token, decoding
-// behind a context, peak memory. With a checkpoint or with random weights. See docs/benchmarking.md.
+// behind a context, peak memory. With a checkpoint or with random weights. See docs/performance/method.md.
 #include <omp.h>
 
 #include <algorithm>
