@@ -94,7 +94,7 @@ void run_all(const Arguments& arguments, Options... options) {
 using CsvReporter = benchmark::CSVReporter;
 #pragma GCC diagnostic pop
 
-/// Picture sizes in patches.
+/// Image sizes in patches.
 std::vector<GridThw> grids_of(const std::vector<std::string>& images) {
   constexpr VisionConfig vision = QWEN3VL_VARIANT_TYPE::config.vision;
   constexpr int unit = vision.patch_size * vision.spatial_merge_size;
@@ -138,7 +138,7 @@ void run(int argc, char** argv) {
   app.add_option("--context", layers.contexts, "Cached tokens of decode steps (default: 512,4096,16384)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--image", arguments.images, "Picture sizes (default: 512x512,1024x768)")->delimiter(',');
+  app.add_option("--image", arguments.images, "Image sizes (default: 512x512,1024x768)")->delimiter(',');
   app.add_option("--svg", arguments.svg, "Also draw a roofline plot into FILE")->type_name("FILE");
   app.add_option("--repetitions", arguments.repetitions,
                  "Measure each so often, and print mean, median and deviation, too (default: 1)")

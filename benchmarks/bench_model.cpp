@@ -116,7 +116,7 @@ void print(const nlohmann::ordered_json& json) {
   std::printf("loading                %9.2f s, %.2f GB of weights\n", number("load_seconds"),
               number("weight_bytes") * 1e-9);
   if (number("image_tokens") > 0) {
-    std::printf("picture to patches     %9.3f s\n", number("processing_seconds"));
+    std::printf("image to patches       %9.3f s\n", number("processing_seconds"));
     std::printf("vision tower           %9.3f s, %.1f GFLOP/s", number("vision_seconds"), number("vision_gflops"));
     percent("vision_percent_of_fma_peak");
     spread("vision_seconds");
@@ -195,7 +195,7 @@ void run(int argc, char** argv) {
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--sequences", options.sequences, "Sequences to decode together, each behind its own context")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--image", options.image, "Put a picture before the prompt: a file, or a size of random pixels")
+  app.add_option("--image", options.image, "Put an image before the prompt: a file, or a size of random pixels")
       ->type_name("WxH|FILE");
   app.add_option("--threads", options.threads, "Threads (default: all processors)")->check(CLI::Range(1, 4096));
   app.add_option("--runs", options.runs,

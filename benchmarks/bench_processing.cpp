@@ -1,5 +1,5 @@
-// bench-processing: the tokenizer on a text and the image processor on a picture, one thread each.
-//   bench-processing --tokenizer tokenizer.json --image picture.jpg [--text FILE] [--json]
+// bench-processing: the tokenizer on a text and the image processor on an image, one thread each.
+//   bench-processing --tokenizer tokenizer.json --image image.jpg [--text FILE] [--json]
 #include <omp.h>
 
 #include <algorithm>

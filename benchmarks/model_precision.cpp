@@ -56,7 +56,7 @@ struct Costs {
   double token_operations = 0.0;  // decoder layers
   double head_operations = 0.0;
   double patch_operations = 0.0;   // patch embedding and blocks
-  double merged_operations = 0.0;  // all mergers, for one picture token
+  double merged_operations = 0.0;  // all mergers, for one image token
 
   explicit Costs(Model& model) {
     const std::string head = V::config.tie_word_embeddings ? "model.language_model.embed_tokens." : "lm_head.";
@@ -200,7 +200,7 @@ class Run {
     return ImageProcessor(options);
   }
 
-  /// Random words, and before them the picture between its marks.
+  /// Random words, and before them the image between its marks.
   ModelInputs inputs(ImageFeatures features) const {
     const SpecialTokens& special = model_.config().tokens;
     std::vector<TokenId> ids;

@@ -14,7 +14,7 @@ namespace qwen3vl::bench {
 struct RunOptions {
   std::string model;            ///< checkpoint folder; empty: random weights
   std::string packed_cache;     ///< folder of packed weights (PretrainedOptions::packed_cache), or empty
-  index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the picture
+  index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the image
   index_t decode_tokens = 32;
   index_t context = 0;        ///< tokens in the cache before decoding; 0: as many as the prompt
   std::string image;          ///< a file, a size such as 512x512 (random pixels), or empty
@@ -35,15 +35,15 @@ struct RunResult {
   index_t parameters = 0;
   double weight_bytes = 0.0;  ///< as kept in memory
 
-  index_t prompt_tokens = 0;  ///< with those of the picture
+  index_t prompt_tokens = 0;  ///< with those of the image
   index_t image_tokens = 0;
-  double processing_seconds = 0.0;  ///< picture file to patches, the first time
+  double processing_seconds = 0.0;  ///< image file to patches, the first time
   double vision_seconds = 0.0;      ///< median of the runs after the first
   double vision_operations = 0.0;
   double prefill_seconds = 0.0;  ///< median of the runs after the first, with the first new token
   std::vector<double> all_vision_seconds, all_prefill_seconds, all_decode_seconds;  ///< of each run
   double prefill_operations = 0.0;
-  /// Decoding of the picture, vision tower, prefill and choice of the first token: the first time after loading, with
+  /// Decoding of the image, vision tower, prefill and choice of the first token: the first time after loading, with
   /// nothing warmed up.
   double time_to_first_token_seconds = 0.0;
 

@@ -156,7 +156,7 @@ Summary compare(const Result& result, const Result& reference, const std::vector
 std::vector<Case> read_cases(const std::filesystem::path& model, const std::filesystem::path& expected) {
   const Processor processor = Processor::from_pretrained(model);
   const auto table = parse_ordered_json(read_text_file(expected / "cases.json", max_json_bytes), "cases.json");
-  // The clips were described from all of their frames.
+  // The videos were described from all of their frames.
   ProcessorOptions options{.media_directory = expected};
   options.videos = processor.video_processor().options();
   options.videos->do_sample_frames = false;

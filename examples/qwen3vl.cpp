@@ -1,4 +1,4 @@
-// qwen3vl-<variant>: describes pictures and clips and chats, with the model specialised for one variant at compile
+// qwen3vl-<variant>: describes images and videos and chats, with the model specialised for one variant at compile
 // time. The variant comes from the build (examples/CMakeLists.txt); everything else is the same for all. program/ has
 // the parts: the command line, the model with its processor, the chat, batches, and how answers are printed.
 #include <unistd.h>
@@ -93,7 +93,7 @@ class Program {
     if (!arguments_.draw.empty()) canvas = only_picture(messages, folder, images);
     const Result result = std::move(answerer_(std::span(&messages, 1), folder, images, watcher()).front());
     if (!canvas) return finish(result);
-    // The answer first: it must not get lost if the picture cannot be written.
+    // The answer first: it must not get lost if the image cannot be written.
     const auto objects = parse_grounding(result.answers.front().parsed.text, canvas->height, canvas->width);
     finish(result, {{"grounding", grounding_to_json(objects)}});
     write_image(arguments_.draw, draw_grounding(*canvas, objects));
@@ -101,11 +101,11 @@ class Program {
       std::fprintf(stderr, "%s: %zu boxes and points drawn\n", arguments_.draw.c_str(), objects.size());
   }
 
-  /// The picture that --draw draws into.
+  /// The image that --draw draws into.
   Image only_picture(const Conversation& messages, const std::filesystem::path& folder,
                      std::span<const Image> images) const {
     const auto parts = find_media(messages, ContentPart::Kind::image);
-    if (parts.size() != 1) fail("--draw needs one picture; the conversation has ", parts.size());
+    if (parts.size() != 1) fail("--draw needs one image; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();
     if (!part->source.empty()) return load_image(media_path(part->source, folder, place), arguments_.limits.images);
     if (images.empty()) fail(place, ": names no file");

@@ -104,7 +104,7 @@ class Answerer {
                                    .videos = videos_,
                                    .video_prompt = arguments_.video_prompt,
                                    .video_progress =
-                                       [bar = ProgressBar("reading the clip")](auto done, auto total) mutable {
+                                       [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
                                          Interruptible::check();
                                          bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
                                        },
@@ -136,7 +136,7 @@ class Answerer {
       Interruptible::check();
       if (total > generate.prefill_chunk) bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
     };
-    if (!inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty()) ProgressBar("looking at the pictures").note();
+    if (!inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty()) ProgressBar("looking at the images").note();
     const GenerateOutput output = model_.generate(inputs, generate, cache);
     if (watched) watcher(stream.flush());
 

@@ -19,7 +19,7 @@
 
 namespace program {
 
-/// A question with `pictures` pictures, which are handed over beside it, and clips before it.
+/// A question with `images` images, which are handed over beside it, and videos before it.
 inline Message question(const std::string& words, std::size_t pictures, const std::vector<std::string>& videos,
                         const Arguments& arguments) {
   std::vector<ContentPart> parts(pictures, image());
@@ -94,12 +94,12 @@ class Chat {
     if (!line.starts_with("/video ")) return false;
     const std::string file = line.substr(7);
     open_video(file,
-               {.fps = arguments_.source_fps, .limits = arguments_.limits.images});  // what is no clip is said now
+               {.fps = arguments_.source_fps, .limits = arguments_.limits.images});  // what is no video is said now
     videos_.push_back(file);
     return true;
   }
 
-  /// A turn that fails is taken back, with its pictures and clips: one of them may be the reason.
+  /// A turn that fails is taken back, with its images and videos: one of them may be the reason.
   Result turn(const std::string& line, const Watcher& watcher) {
     messages_.push_back(question(line, waiting_, std::exchange(videos_, {}), arguments_));
     const std::size_t pictures = std::exchange(waiting_, 0);

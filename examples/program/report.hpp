@@ -85,7 +85,7 @@ inline void print_stats(const Result& result, double load_seconds) {
   const GenerationTimings& t = result.timings;
   std::fprintf(
       stderr,
-      "[%lld prompt tokens (%lld of pictures, %lld of clips, %lld computed), %lld new | load %.2f s, vision %.3f s, "
+      "[%lld prompt tokens (%lld of images, %lld of videos, %lld computed), %lld new | load %.2f s, vision %.3f s, "
       "prefill %.0f tokens/s, decode %.0f tokens/s | peak memory %.0f MB]\n",
       static_cast<long long>(result.prompt_tokens), static_cast<long long>(result.image_tokens),
       static_cast<long long>(result.video_tokens), static_cast<long long>(t.computed_tokens),

@@ -1,4 +1,4 @@
-// Pictures for the examples, drawn here: one shape of one colour on a noisy ground.
+// Images for the examples, drawn here: one shape of one colour on a noisy ground.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // A linear probe: what can be read linearly from the vision features?   linear_probe CHECKPOINT
-// A ridge regression from the mean feature of a picture to its shape, and one to its colour, fitted on drawn pictures
+// A ridge regression from the mean feature of an image to its shape, and one to its colour, fitted on drawn images
 // and tried on others. The mean colour of the pixels is probed in the same way, for comparison.
 #include <cstdio>
 #include <vector>
@@ -13,8 +13,8 @@ using Encoder = ImageEncoder<variants::TinyShapes, Bf16>;
 using Rows = std::vector<std::vector<double>>;
 
 struct Examples {
-  Rows features, pixels;           // of each picture; the last value is 1
-  std::vector<int> shape, colour;  // of each picture
+  Rows features, pixels;           // of each image; the last value is 1
+  std::vector<int> shape, colour;  // of each image
 };
 
 Examples make(Encoder& encoder, int count, unsigned seed) {

@@ -165,10 +165,10 @@ BOOST_AUTO_TEST_CASE(folders_are_clips) {
   const Image third = load_image(clips / "01" / "03.png");
   BOOST_TEST((video.frame(3).pixels == third.pixels));
   BOOST_TEST((video.frame(3).pixels == third.pixels));
-  CHECK_FAILS(video.frame(8), "frame 8 of a clip of 8 frames");
+  CHECK_FAILS(video.frame(8), "frame 8 of a video of 8 frames");
 
   const test::TemporaryFolder folder;
-  CHECK_FAILS(open_video(folder.path()), "has no numbered pictures");
+  CHECK_FAILS(open_video(folder.path()), "has no numbered images");
   CHECK_FAILS(open_video(folder / "none"), "there is no such file or folder");
   for (const char* name : {"shot 10.png", "shot 9.png", "shot 008.png", "notes.txt", "cover.png"})
     fs::copy(clips / "01" / "00.png", folder / name);
@@ -214,7 +214,7 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
   CHECK_FAILS(usual(mixed), "frame 1 is of 32 x 64 x 3, the first of 32 x 32 x 3");
   Video still = clip(1);
   CHECK_FAILS(usual(still), "t:1 must be larger than temporal_factor:2");
-  CHECK_FAILS(MemoryFrames({}), "a clip has no frames");
+  CHECK_FAILS(MemoryFrames({}), "a video has no frames");
   CHECK_FAILS(MemoryFrames({frame(8, 8)}, VideoMetadata{.total_num_frames = 5}), "metadata is of 5");
   for (const double fps :
        {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {

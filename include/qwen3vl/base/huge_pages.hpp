@@ -1,4 +1,4 @@
-/// Huge pages for large blocks of host memory: weights, caches, pictures.
+/// Huge pages for large blocks of host memory: weights, caches, images.
 #pragma once
 
 #include <sys/mman.h>

@@ -23,7 +23,7 @@ namespace qwen3vl {
 /// that was written into. A file that is replaced by renaming another one to its name does no harm.
 class MappedFile {
  public:
-  /// Whether the file stays open beside its mapping, for descriptor(). Clips and the like need no descriptor each.
+  /// Whether the file stays open beside its mapping, for descriptor(). Videos and the like need no descriptor each.
   enum class Descriptor { closed, kept };
 
   /// Throws Error if the file cannot be opened or is not a regular file.

@@ -1,4 +1,4 @@
-/// Where each sequence (or picture, or frame) of a packed batch begins and ends.
+/// Where each sequence (or image, or frame) of a packed batch begins and ends.
 #pragma once
 
 #include <algorithm>

@@ -19,7 +19,7 @@ namespace qwen3vl {
 template <Variant V, Backend B, class P>
 struct DeepStackInput {
   using A = activation_t<B, P>;
-  View<const std::int32_t, B, dynamic> index;                                   ///< rows of pictures, [n]
+  View<const std::int32_t, B, dynamic> index;                                   ///< rows of images, [n]
   std::vector<View<const A, B, dynamic, V::config.text.hidden_size>> features;  ///< [n, hidden_size] each
 };
 

@@ -1,4 +1,4 @@
-/// The vision tower: pixels of any number of pictures in, one row per text token out, with DeepStack features
+/// The vision tower: pixels of any number of images in, one row per text token out, with DeepStack features
 /// (Qwen3VLVisionModel). Usable alone, as an image encoder.
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace qwen3vl {
 
-/// What the tower computes. Pictures follow one another in the order of `grid_thw`.
+/// What the tower computes. Images follow one another in the order of `grid_thw`.
 template <Variant V, Backend B, class P>
 struct VisionOutput {
   static constexpr std::size_t taps = V::config.vision.deepstack_visual_indexes.size();
@@ -62,7 +62,7 @@ class VisionModel {
   const PatchEmbed<V, B, P>& patch_embed() const { return patch_embed_; }
   const VisionPositionEmbedding<V, B, P>& pos_embed() const { return pos_embed_; }
 
-  /// pixel_values [patches, patch_dim] of all pictures, as the image processor cuts them; one grid for each.
+  /// pixel_values [patches, patch_dim] of all images, as the image processor cuts them; one grid for each.
   /// Throws Error where the two disagree.
   Output forward(Context<B>& ctx, View<const float, Host, dynamic, dynamic> pixel_values,
                  std::span<const GridThw> grid_thw, bool output_hidden_states = false,
@@ -130,7 +130,7 @@ class VisionModel {
       fail("pixel_values has ", pixel_values.rows(), " patches, grid_thw says ", patches);
     if (patches > 0 && pixel_values.extent(1) != vision.patch_dim())
       fail("pixel_values has ", pixel_values.extent(1), " values per patch, this model takes ", vision.patch_dim(),
-           " (channels * temporal_patch_size * patch_size^2); is the processor another model's, or the picture gray?");
+           " (channels * temporal_patch_size * patch_size^2); is the processor another model's, or the image gray?");
     return patches;
   }
 

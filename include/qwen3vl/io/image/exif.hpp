@@ -1,4 +1,4 @@
-/// The orientation of a picture as its camera noted it (EXIF tag 0x0112).
+/// The orientation of an image as its camera noted it (EXIF tag 0x0112).
 #pragma once
 
 #include <cstddef>

@@ -12,7 +12,7 @@ namespace qwen3vl {
 /// past its tables for, and tables that the file never defined, which it takes from memory as it finds it.
 class JpegCheck {
  public:
-  /// `max_scans`: each scan costs the time of the whole picture, but ten bytes of the file.
+  /// `max_scans`: each scan costs the time of the whole image, but ten bytes of the file.
   JpegCheck(std::span<const std::byte> file, std::size_t max_scans) : file_(file), max_scans_(max_scans) {}
 
   /// What is wrong, or nullptr. Files that are no JPEG, or are broken in another way, pass: they are for the decoder to

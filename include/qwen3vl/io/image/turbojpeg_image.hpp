@@ -34,7 +34,7 @@ inline std::optional<Image> decode_by_turbojpeg(std::span<const std::byte> file,
   image.resize_pixels();
   if (tjDecompress2(decoder.get(), bytes, size, image.pixels.data(), width, 0, height, gray ? TJPF_GRAY : TJPF_RGB,
                     0) != 0) {
-    // Warnings leave a picture, as in Pillow, which like this one refuses only a file that ends too early.
+    // Warnings leave an image, as in Pillow, which like this one refuses only a file that ends too early.
     const std::string_view problem = tjGetErrorStr2(decoder.get());
     if (tjGetErrorCode(decoder.get()) != TJERR_WARNING || problem.find("Premature end") != std::string_view::npos)
       fail(name, " is damaged: ", problem);

@@ -1,4 +1,4 @@
-/// Pictures to PNG and JPEG files, by stb_image_write.
+/// Images to PNG and JPEG files, by stb_image_write.
 #pragma once
 
 #include <cassert>
@@ -31,17 +31,17 @@ namespace qwen3vl::stb {
 
 namespace qwen3vl {
 
-/// Whether pictures of this name are PNGs, by its end; JPEGs otherwise. Throws Error for names that are neither.
+/// Whether images of this name are PNGs, by its end; JPEGs otherwise. Throws Error for names that are neither.
 inline bool check_image_name(const std::filesystem::path& path) {
   std::string extension = path.extension().string();
   for (char& c : extension) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   const bool png = extension == ".png";
   if (!png && extension != ".jpg" && extension != ".jpeg")
-    fail("cannot write ", path.string(), ": pictures are written as .png, .jpg or .jpeg");
+    fail("cannot write ", path.string(), ": images are written as .png, .jpg or .jpeg");
   return png;
 }
 
-/// Writes a picture; the name's end (.png, .jpg, .jpeg) says how. JPEG keeps no transparency. Throws Error that names
+/// Writes an image; the name's end (.png, .jpg, .jpeg) says how. JPEG keeps no transparency. Throws Error that names
 /// the file.
 inline void write_image(const std::filesystem::path& path, const Image& image, int jpeg_quality = 95) {
   image.check();
@@ -60,7 +60,7 @@ inline void write_image(const std::filesystem::path& path, const Image& image, i
                                                      image.pixels.data(), image.width * image.channels)
                        : stb::stbi_write_jpg_to_func(append, &bytes, image.width, image.height, image.channels,
                                                      image.pixels.data(), jpeg_quality);
-  if (done == 0) fail("cannot write ", path.string(), ": the picture could not be encoded");
+  if (done == 0) fail("cannot write ", path.string(), ": the image could not be encoded");
   std::ofstream stream(path, std::ios::binary);
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();

@@ -1,4 +1,4 @@
-/// A folder of numbered pictures as a clip.
+/// A folder of numbered images as a video.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace qwen3vl {
 
-/// Pictures of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded when asked
+/// Images of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded when asked
 /// for. Its frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller knows it.
 class FrameFolder {
  public:
@@ -32,7 +32,7 @@ class FrameFolder {
       if (number) numbered.emplace_back(*number, entry.path());
     }
     if (numbered.empty())
-      fail(folder.string(), " has no numbered pictures (such as 0001.png); wanted the frames of a clip");
+      fail(folder.string(), " has no numbered images (such as 0001.png); wanted the frames of a video");
     std::sort(numbered.begin(), numbered.end());
     for (std::size_t i = 1; i < numbered.size(); ++i)
       if (numbered[i].first == numbered[i - 1].first)
@@ -48,7 +48,7 @@ class FrameFolder {
   explicit FrameFolder(std::vector<std::filesystem::path> files, std::optional<double> fps = std::nullopt,
                        const ImageLimits& limits = {})
       : files_(std::move(files)), limits_(limits) {
-    if (files_.empty()) fail("a clip of no pictures");
+    if (files_.empty()) fail("a video of no images");
     metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()), .fps = fps, .video_backend = "folder"};
   }
 
@@ -56,7 +56,7 @@ class FrameFolder {
 
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_);
     decoded_ = index;
     return frame_;

@@ -1,4 +1,4 @@
-/// Where a clip's frames come from: one at a time, in order, so that only those that are wanted are ever kept.
+/// Where a video's frames come from: one at a time, in order, so that only those that are wanted are ever kept.
 #pragma once
 
 #include <concepts>
@@ -14,14 +14,14 @@
 
 namespace qwen3vl {
 
-/// What is known of a clip before any frame is decoded (transformers' VideoMetadata).
+/// What is known of a video before any frame is decoded (transformers' VideoMetadata).
 struct VideoMetadata {
   std::int64_t total_num_frames = 0;
   std::optional<double> fps{};  ///< frames per second; unknown counts as 24 where a number is needed
   int height = 0;               ///< pixels; 0: not known before a frame is decoded
   int width = 0;
   std::string video_backend{};  ///< what decodes: "folder", "gif", "libav", "memory"
-  /// If the source hands out a sample of a longer clip: which frames of it. Else empty, for all of them.
+  /// If the source hands out a sample of a longer video: which frames of it. Else empty, for all of them.
   std::vector<std::int64_t> frames_indices{};
 
   /// How many frames the source hands out.
@@ -48,11 +48,11 @@ class MemoryFrames {
   /// With metadata of the caller's; what it leaves at 0 is filled in. Throws Error where it contradicts the frames.
   MemoryFrames(std::vector<Image> frames, VideoMetadata metadata)
       : frames_(std::move(frames)), metadata_(std::move(metadata)) {
-    if (frames_.empty()) fail("a clip has no frames");
+    if (frames_.empty()) fail("a video has no frames");
     const auto count = static_cast<std::int64_t>(frames_.size());
     if (metadata_.total_num_frames == 0) metadata_.total_num_frames = count;
     if (metadata_.available_frames() != count)
-      fail("a clip of ", count, " frames whose metadata is of ", metadata_.available_frames());
+      fail("a video of ", count, " frames whose metadata is of ", metadata_.available_frames());
     metadata_.height = frames_.front().height;
     metadata_.width = frames_.front().width;
     if (metadata_.video_backend.empty()) metadata_.video_backend = "memory";
@@ -61,7 +61,7 @@ class MemoryFrames {
   const VideoMetadata& metadata() const { return metadata_; }
   const Image& frame(std::int64_t index) const {
     if (index < 0 || index >= metadata_.available_frames())
-      fail("frame ", index, " of a clip of ", metadata_.available_frames(), " frames");
+      fail("frame ", index, " of a video of ", metadata_.available_frames(), " frames");
     return frames_[static_cast<std::size_t>(index)];
   }
 

@@ -1,4 +1,4 @@
-/// An animated GIF as a clip. Frames are composed as FFmpeg does it, whose decoder the reference's libraries use.
+/// An animated GIF as a video. Frames are composed as FFmpeg does it, whose decoder the reference's libraries use.
 /// Not stb_image's reader: that one decodes all frames at once, and the released versions have open memory errors.
 #pragma once
 
@@ -27,7 +27,7 @@ inline bool is_gif(std::span<const std::byte> file) {
   return start == "GIF87a" || start == "GIF89a";
 }
 
-/// The frames of a GIF as RGB, transparency over white. One picture is in memory, that of the frame asked for last;
+/// The frames of a GIF as RGB, transparency over white. One image is in memory, that of the frame asked for last;
 /// later frames are painted over it, an earlier one begins anew. The frame rate is FFmpeg's: from the mean delay in
 /// whole hundredths of a second, 0 counting as 10; unknown if no frame has a delay.
 class GifFile {
@@ -50,7 +50,7 @@ class GifFile {
 
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index < painted_) painted_ = -1;
     while (painted_ < index) {
       const std::int64_t next = painted_ + 1;
@@ -69,7 +69,7 @@ class GifFile {
     std::uint16_t left, top, width, height;
   };
 
-  /// A frame's place in the picture and in the file.
+  /// A frame's place in the image and in the file.
   struct Frame : Rect {
     std::size_t palette, data, data_size;  // in the file: the palette, the blocks of codes
     std::uint16_t colours;
@@ -105,8 +105,8 @@ class GifFile {
   void scan(std::optional<double> fps, const ImageLimits& limits) {
     const std::size_t width = number(6), height = number(8);
     if (width < 1 || height < 1 || width > limits.max_pixels / height)
-      fail(name_, " is a clip of ", width, " x ", height, ", which is nothing or over the limit of ", limits.max_pixels,
-           " pixels (ImageLimits::max_pixels)");
+      fail(name_, " is a video of ", width, " x ", height, ", which is nothing or over the limit of ",
+           limits.max_pixels, " pixels (ImageLimits::max_pixels)");
     const auto table_size = [](int flags) { return flags & 0x80 ? std::size_t{2} << (flags & 7) : std::size_t{0}; };
     const std::size_t colours = table_size(byte(10)), palette = 13;
     std::size_t at = palette + colours * 3;
@@ -183,7 +183,7 @@ class GifFile {
     fill(whole, frames_[0].transparent < 0 && background_ ? *background_ : white);
   }
 
-  /// The part of a frame that lies in the picture; frames may stick out.
+  /// The part of a frame that lies in the image; frames may stick out.
   int visible_width(const Rect& frame) const { return std::clamp(canvas_.width - frame.left, 0, int{frame.width}); }
   int visible_height(const Rect& frame) const { return std::clamp(canvas_.height - frame.top, 0, int{frame.height}); }
 

@@ -136,7 +136,7 @@ class LibavInput {
     if (av_match_name(kind->name, refused_formats) != 0)
       fail(name_, " is a list of other files (", kind->name, "), which are not opened; give the video file itself");
     if (std::string_view(kind->name).ends_with("_pipe"))
-      fail(name_, " is a picture (", kind->name, "), not a video; give a folder of numbered pictures");
+      fail(name_, " is an image (", kind->name, "), not a video; give a folder of numbered images");
     return kind;
   }
 

@@ -1,4 +1,4 @@
-/// Frames of libav as RGB pictures. Needs libswscale and libavutil.
+/// Frames of libav as RGB images. Needs libswscale and libavutil.
 #pragma once
 
 #include <cmath>
@@ -28,7 +28,7 @@ class LibavConverter {
     prepare(frame);
     Image image{.height = frame.height, .width = frame.width, .channels = 3, .pixels = {}};
     const std::size_t row = image.offset(0, frame.width), stride = (row + 127) / 64 * 64;
-    // swscale's vector code may write behind the end of a row, so that it does not get the picture's own pixels.
+    // swscale's vector code may write behind the end of a row, so that it does not get the image's own pixels.
     rows_.resize(stride * static_cast<std::size_t>(frame.height) + 64);
     std::uint8_t* const to[4] = {rows_.data(), nullptr, nullptr, nullptr};
     const int strides[4] = {static_cast<int>(stride), 0, 0, 0};

@@ -1,4 +1,4 @@
-/// Any video file as a clip, through libav (FFmpeg's libraries). Including this header also lets open_video read video
+/// Video files through libav (FFmpeg's libraries). Including this header also lets open_video read video
 /// files. Needs libavformat, libavcodec, libavutil and libswscale: the CMake target qwen3vl::video.
 #pragma once
 
@@ -35,7 +35,7 @@ namespace qwen3vl {
 /// The file is the only one read: those that it names are not opened, nor is the network.
 class LibavVideo {
  public:
-  /// Of `limits`, only max_pixels and max_frames count: films are larger than pictures. Throws Error that names the
+  /// Of `limits`, only max_pixels and max_frames count: films are larger than images. Throws Error that names the
   /// file and says what is wrong.
   explicit LibavVideo(const std::filesystem::path& path, std::optional<double> fps = std::nullopt,
                       const ImageLimits& limits = {})
@@ -66,7 +66,7 @@ class LibavVideo {
 
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index == shown_) return image_;
     const detail::LibavSilence silence;
     const bool ready = std::exchange(current_, false);  // begin anew if this one cannot be decoded
@@ -96,7 +96,7 @@ class LibavVideo {
     const auto width = parameters.width, height = parameters.height;
     if (width < 1 || height < 1 ||
         static_cast<std::size_t>(width) > limits_.max_pixels / static_cast<std::size_t>(height))
-      fail(name_, " is a clip of ", width, " x ", height, ", which is nothing or over the limit of ",
+      fail(name_, " is a video of ", width, " x ", height, ", which is nothing or over the limit of ",
            limits_.max_pixels, " pixels (ImageLimits::max_pixels)");
     const AVCodec* const decoder = avcodec_find_decoder(parameters.codec_id);
     if (decoder == nullptr)
@@ -176,7 +176,7 @@ class LibavVideo {
   }
 
   /// Whether each packet of a sound file is one frame. Not so where there are packets that are not shown (VP8, packed
-  /// MPEG-4) or that are half a picture.
+  /// MPEG-4) or that are half an image.
   static bool one_frame_each(const AVCodecParameters& parameters) {
     const AVCodecDescriptor* const codec = avcodec_descriptor_get(parameters.codec_id);
     if (codec != nullptr && (codec->props & AV_CODEC_PROP_INTRA_ONLY) != 0) return true;

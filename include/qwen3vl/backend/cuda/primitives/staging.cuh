@@ -13,7 +13,7 @@
 namespace qwen3vl::cuda {
 
 /// f(begin, end) for parts of [0, count), which are done by all threads where there are many: one core alone converts a
-/// picture's pixels, or copies weights, several times slower than PCI Express takes them.
+/// image's pixels, or copies weights, several times slower than PCI Express takes them.
 template <class F>
 void in_parts(std::size_t count, F&& f) {
   constexpr std::size_t part = std::size_t{1} << 16;
