@@ -19,7 +19,7 @@ question=${2:-Describe this image.}
 echo "Building $build/examples/qwen3vl-$model (about a minute the first time) ..."
 cmake --build "$build" --target qwen3vl-$model >/dev/null
 echo
-echo "image:  $picture"
+echo "image:   $picture"
 echo "prompt:  $question"
 echo -n "answer:  "
 exec "$build/examples/qwen3vl-$model" --model "$checkpoint" --image "$picture" --prompt "$question" --stats

@@ -15,7 +15,7 @@
 
 namespace qwen3vl {
 
-/// Where each patch looks into the table: four rows and their weights.
+/// For each patch, four rows of the table and their weights.
 struct InterpolationCorners {
   std::vector<std::int32_t> indices;  ///< [patches, 4]
   std::vector<float> weights;         ///< [patches, 4]
