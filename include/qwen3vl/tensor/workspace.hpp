@@ -9,7 +9,7 @@
 
 namespace qwen3vl {
 
-/// A stack of memory of backend B. Memory is given back in the reverse order, as C++ scopes do by themselves.
+/// A stack of memory of backend B. Memory is returned in reverse order, as C++ scopes do.
 template <class B>
 class Workspace {
  public:
@@ -31,7 +31,7 @@ class Workspace {
     return memory;
   }
 
-  /// Takes back the newest `push`.
+  /// Releases the latest `push`.
   void pop(std::size_t bytes) {
     bytes = rounded(bytes);
     used_ -= bytes;
@@ -39,14 +39,14 @@ class Workspace {
     while (current_ > 0 && chunks_[current_].used == 0) --current_;
   }
 
-  /// What `bytes` take here.
+  /// The size that `bytes` take here, with alignment.
   static constexpr std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
-  /// The most bytes that were in use at once.
+  /// The peak number of bytes in use.
   std::size_t peak_bytes() const { return peak_; }
 
-  /// After growing in pieces becomes one chunk of the peak, so that the same use again allocates nothing. Else the next
-  /// push does it. Nothing may be in use.
+  /// If it has grown in several chunks, replaces them by one of the peak size, so that the same use again allocates
+  /// nothing. Otherwise the next push does so. Nothing may be in use.
   void settle() {
     if (chunks_.size() <= 1) return;
     release();
@@ -85,12 +85,12 @@ class Workspace {
   }
 
   std::vector<Chunk> chunks_;
-  std::size_t current_ = 0;  // the chunk that the newest push came from
+  std::size_t current_ = 0;  // the chunk of the latest push
   std::size_t used_ = 0;
   std::size_t peak_ = 0;
 };
 
-/// A view of workspace memory that gives the memory back at the end of its scope.
+/// A view of workspace memory that is released at the end of its scope.
 template <class T, class B, index_t... E>
 class Scratch : public View<T, B, E...> {
  public:
