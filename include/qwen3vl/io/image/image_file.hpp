@@ -24,8 +24,8 @@
 #include "qwen3vl/io/image/stb_memory.hpp"
 
 // stb_image as internal functions of each translation unit that includes this header, in a namespace of their own, so
-// that a program may also use stb_image itself. Only PNG and JPEG are compiled in: its other readers are the ones with
-// open bugs. The standard headers that it includes are included first, outside of the namespace.
+// that a program may also use stb_image itself. Only PNG and JPEG are compiled in: the open bugs are in its other
+// readers. The standard headers it needs are included first, outside the namespace.
 #include <cassert>
 #include <climits>
 #include <cmath>
@@ -50,7 +50,7 @@
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-// Where coded data end early stb_image shifts zeros by more than 31 bits, which gives zeros: nothing to stop for.
+// Where coded data end early, stb_image shifts zeros by more than 31 bits; the result is zero and harmless.
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("shift-exponent"))), apply_to = function)
 #endif
@@ -69,7 +69,7 @@ namespace qwen3vl::stb {
 
 namespace qwen3vl {
 
-/// An image of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row by row, channels together: [height, width,
+/// An image of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row-major, channels interleaved: [height, width,
 /// channels].
 struct Image {
   int height = 0;
@@ -81,32 +81,32 @@ struct Image {
     return (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) *
            static_cast<std::size_t>(channels);
   }
-  /// Takes memory for as many pixels as height, width and channels say, without any yet.
+  /// Reserves memory for the pixels of height, width and channels.
   void reserve_pixels() {
     pixels.reserve(offset(height, 0));
     if (pixels.empty()) prefer_huge_pages(pixels.data(), pixels.capacity());
   }
-  /// As many pixels as height, width and channels say; new ones are 0.
+  /// Resizes the pixels to height, width and channels; new ones are 0.
   void resize_pixels() {
     reserve_pixels();
     pixels.resize(offset(height, 0));
   }
-  /// Throws Error if the sizes and the pixels disagree.
+  /// Throws Error if sizes and pixels disagree.
   void check() const {
     if (height < 1 || width < 1 || channels < 1 || channels > 4 || pixels.size() != offset(height, 0))
       fail("an image of ", height, " x ", width, " x ", channels, " with ", pixels.size(), " bytes of pixels");
   }
 };
 
-/// What is accepted of images and videos. A small file can hold an enormous image, so the header is asked before
-/// anything is decoded. Errors name the limit.
+/// Limits of images and videos. A small file can hold an enormous image, so the header is checked before anything is
+/// decoded. Errors name the limit.
 struct ImageLimits {
-  std::size_t max_pixels = 178'956'970;  ///< where Pillow stops, too
+  std::size_t max_pixels = 178'956'970;  ///< as in Pillow
   std::size_t max_file_bytes = std::size_t{1} << 30;
   std::size_t max_scans = 100;                    ///< of a JPEG; progressive ones have about ten
   std::size_t max_frames = std::size_t{1} << 21;  ///< of a video; 19 hours at 30 frames a second
-  /// Pixels of all frames of a GIF together. A few bytes can stand for thousands of pixels, so that the size of the
-  /// file says nothing about the time to decode it.
+  /// Pixels of all frames of a GIF together. A few bytes can encode thousands of pixels, so the file's size does not
+  /// bound the time to decode it.
   std::uint64_t max_clip_pixels = std::uint64_t{1} << 36;
 };
 

@@ -15,11 +15,11 @@
 
 namespace qwen3vl {
 
-/// Images of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded when asked
-/// for. Its frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller knows it.
+/// The images of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded on demand.
+/// The frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller gives it.
 class FrameFolder {
  public:
-  /// Throws Error for a folder without numbered PNG or JPEG files, or with two of one number.
+  /// Throws Error for a folder without numbered PNG or JPEG files, or with duplicate numbers.
   explicit FrameFolder(const std::filesystem::path& folder, std::optional<double> fps = std::nullopt,
                        const ImageLimits& limits = {})
       : limits_(limits) {

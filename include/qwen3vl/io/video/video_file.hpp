@@ -1,4 +1,4 @@
-/// A video from whatever a path names.
+/// Opens a video from a path.
 #pragma once
 
 #include <filesystem>
@@ -21,7 +21,7 @@
 namespace qwen3vl {
 
 struct VideoFileOptions {
-  std::optional<double> fps{};  ///< frame rate of the source, if it does not say or is wrong
+  std::optional<double> fps{};  ///< frame rate of the source, if it has none or a wrong one
   ImageLimits limits{};         ///< of each frame
 };
 
