@@ -42,12 +42,12 @@ std::uint32_t common_alignment(const Pointers*... pointers) {
 }
 
 /// The algorithms of one handle. The first product of a shape asks cuBLASLt's heuristic (some 10 us, on the host); with
-/// a tuning file it times what the heuristic proposes instead, and the best is remembered in that file.
+/// a tuning file it times the heuristic's proposals and stores the best in that file.
 class GemmPlans {
  public:
-  /// What cuBLASLt recommends for Hopper; enough for others.
+  /// cuBLASLt's recommendation for Hopper; enough for others.
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
-  /// Shapes beyond this many (prompts of many lengths) are forgotten and asked for again.
+  /// With more shapes than this (prompts of many lengths), plans are discarded and requested again.
   static constexpr std::size_t most_plans = 4096;
 
   GemmPlans() = default;
@@ -57,8 +57,8 @@ class GemmPlans {
     if (workspace_ != nullptr) CudaMemory::deallocate(workspace_, workspace_bytes);
   }
 
-  /// Time algorithms at the first use of a shape, and keep the fastest in `file` (one line per shape). What the file
-  /// already has, from the same kind of device and version of cuBLASLt, is used without timing.
+  /// Time algorithms at the first use of a shape, and keep the fastest in `file` (one line per shape). Entries of the
+  /// same kind of device and version of cuBLASLt are used without timing.
   void tune(const std::filesystem::path& file, int device) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, device), "asking for the name of device ", device);
@@ -67,7 +67,7 @@ class GemmPlans {
     tuned_.clear();
     std::ifstream in(file);
     std::string line;
-    if (!in || !std::getline(in, line) || line != origin_) return;  // none yet, or made elsewhere
+    if (!in || !std::getline(in, line) || line != origin_) return;  // none yet, or from another device
     while (std::getline(in, line)) read_tuned(line);
   }
   /// Shapes with a plan, and those whose algorithm was timed or read from the tuning file.
@@ -170,7 +170,7 @@ class GemmPlans {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  /// The proposal that takes the least time of five runs, on a result of its own so that y is not touched.
+  /// The proposal that takes the least time of five runs, with an output of its own, so that y does not change.
   int fastest(cublasLtHandle_t blas, cudaStream_t stream, Plan& plan, const GemmShape& s,
               const cublasLtMatmulHeuristicResult_t* proposals, int count, const void* x, const void* w) {
     const std::size_t bytes = static_cast<std::size_t>(s.rows * s.n) * (s.bf16_result ? 2 : 4);
@@ -201,7 +201,7 @@ class GemmPlans {
     return best;
   }
 
-  /// Adds a line to the tuning file; a new file begins with where it comes from.
+  /// Adds a line to the tuning file; a new file begins with its origin.
   void remember(const GemmShape& s, const cublasLtMatmulAlgo_t& algorithm) {
     const bool fresh = tuned_.empty();
     tuned_[s] = algorithm;
