@@ -78,7 +78,7 @@ nlohmann::ordered_json to_json(const RunResult& r) {
         {"decode_seconds", r.all_decode_seconds}}}};
 }
 
-/// Percent of the roof: of f32 multiply-adds for products; for decoding, of memory reads in turn with its steps.
+/// Percent of the roof: of f32 multiply-adds for products; for decoding, of memory reads that alternate with its steps.
 void add_percents(nlohmann::ordered_json& json, const RunResult& result, const Roof& roof) {
   json["roof"] = bench::to_json(roof);
   json["prefill_percent_of_fma_peak"] = json["prefill_gflops"].get<double>() * 1e11 / roof.fma_all;

@@ -24,7 +24,7 @@ constexpr const char* program_name = "bench-processing";
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// The least of several runs: everything else is the machine's other work.
+/// The minimum of several runs: the rest is other work on the machine.
 template <class F>
 double best_of(int runs, F&& call) {
   double best = std::numeric_limits<double>::infinity();

@@ -16,7 +16,7 @@
 
 namespace program {
 
-/// What the kernel could give a new program, or nothing where it does not say; on a device, what nobody holds of it.
+/// The memory available to a new program, if the kernel says so; on a device, its free memory.
 template <class Backend>
 std::optional<std::size_t> available_memory(const Backend& backend) {
   if constexpr (!Backend::is_host) return backend.free_bytes();

@@ -33,7 +33,7 @@ int main(int argc, char** argv) try {
   Cpu cpu;
   ImageEncoder<variants::TinyShapes, Bf16> encoder(argv[1], cpu);
   auto vectors = encoder(pictures);
-  // What all images share says nothing; of the rest, only the direction counts.
+  // The mean over all images carries no information; of the rest, only the direction matters.
   for (index_t d = 0; d < vectors.extent(1); ++d) {
     float mean = 0.0f;
     for (index_t i = 0; i < vectors.rows(); ++i) mean += vectors(i, d) / static_cast<float>(vectors.rows());

@@ -1,6 +1,6 @@
-// A linear probe: what can be read linearly from the vision features?   linear_probe CHECKPOINT
-// A ridge regression from the mean feature of an image to its shape, and one to its colour, fitted on drawn images
-// and tried on others. The mean colour of the pixels is probed in the same way, for comparison.
+// A linear probe: what can be read linearly from the vision features?   linear_probe CHECKPOINT A ridge regression from
+// the mean feature of an image to its shape, and one to its colour, fitted on some drawn images and tested on others.
+// The mean colour of the pixels is probed in the same way, for comparison.
 #include <cstdio>
 #include <vector>
 
@@ -67,7 +67,7 @@ std::vector<double> fit(const Rows& x, const std::vector<double>& y, double ridg
   return w;
 }
 
-// Share of right answers on `test`: one regression for each class, the highest one counts.
+// Accuracy on `test`: one regression per class, the highest wins.
 double accuracy(const Rows& train, const std::vector<int>& labels, const Rows& test, const std::vector<int>& truth,
                 int classes) {
   std::vector<double> best(test.size(), -1e300);

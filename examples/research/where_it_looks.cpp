@@ -1,5 +1,5 @@
 // Where does the model look? Hidden states and attention maps of one forward pass, and an image of them:
-//   where_it_looks CHECKPOINT PICTURE QUESTION BEGINNING OUT.png
+//   where_it_looks CHECKPOINT IMAGE QUESTION BEGINNING OUT.png
 // BEGINNING is the answer's beginning ("The heart is"): the maps are those of its last token, at the moment when the
 // next word is chosen. Bright is where it looks. Everything also goes to OUT.npy and OUT.safetensors, for Python.
 #include <algorithm>
@@ -19,7 +19,7 @@ using namespace qwen3vl;
 using Model = ForConditionalGeneration<variants::TinyShapes, Cpu, Bf16>;
 
 int main(int argc, char** argv) try {
-  if (argc != 6) fail("usage: where_it_looks CHECKPOINT PICTURE QUESTION BEGINNING OUT.png");
+  if (argc != 6) fail("usage: where_it_looks CHECKPOINT IMAGE QUESTION BEGINNING OUT.png");
   const std::filesystem::path folder = argv[1], out = argv[5];
   Cpu cpu;
   auto model = Model::from_pretrained(folder, cpu);
