@@ -304,7 +304,7 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   BOOST_CHECK_NE(written(unknown).find("<0.0 seconds>"), std::string::npos);  // the mean of 0 and 1/24
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "images/none.png"])"), "none.png");
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "http://a/b.png"])"), "is not fetched from the network");
-  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps: must be a positive number");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps is 0, wanted a positive number");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and num_frames exclude each other");
   CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "num_frames is 100000");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1e300)"), "fps is 1e+300");

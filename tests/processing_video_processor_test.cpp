@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(folders_are_clips) {
   CHECK_FAILS(open_video(folder.path()), "have the same number");
   folder.write("clip.json", R"({"fps": 0})");
   fs::remove(folder / "other 9.png");
-  CHECK_FAILS(open_video(folder.path()), "fps is not a positive number");
+  CHECK_FAILS(open_video(folder.path()), "fps is 0, wanted a number > 0");
 }
 
 BOOST_AUTO_TEST_CASE(frames_are_read_once_in_order_and_only_if_taken) {
