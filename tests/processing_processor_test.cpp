@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(golden_batches) {
       options.padding_side = row["padding_side"] == "left" ? PaddingSide::left : PaddingSide::right;
       ordered_json video_options = row["options"];
       video_options.erase("padding");
-      options.videos = video_processor_options_from_json(nlohmann::json(video_options), "options",
+      options.videos = video_processor_options_from_json({nlohmann::json(video_options), "options"},
                                                          official().video_processor().options());
       if (!row["error"].is_null()) {
         const std::string error = row["error"].get<std::string>();
@@ -434,16 +434,16 @@ BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
   BOOST_CHECK_EQUAL(inputs.input_ids(0, inputs.length() - 1), *right.tokenizer().token_to_id("<|im_end|>"));
 
   folder.write("tokenizer_config.json", R"({"padding_side": "up"})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path()), "padding_side must be left or right");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "padding_side is \"up\", wanted left or right");
   folder.write("tokenizer_config.json", R"({"pad_token": 3})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path()), "pad_token must be a string");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "pad_token is 3, wanted a string");
   folder.write("tokenizer_config.json", R"({"pad_token": "<nothing>"})");
   CHECK_FAILS(Processor::from_pretrained(folder.path()), "is not in the vocabulary");
   folder.write("tokenizer_config.json", "{}");
   folder.write("config.json", R"({"image_token_id": 7})");
   CHECK_FAILS(Processor::from_pretrained(folder.path()), "config.json gives <|image_pad|> the id 7, the tokenizer 640");
   folder.write("config.json", R"({"image_token_id": -1})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path()), "image_token_id must be a token's number");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "image_token_id is -1, wanted an integer from 0");
   folder.write("config.json", "{}");
   fs::remove(folder / "tokenizer.json");
   CHECK_FAILS(Processor::from_pretrained(folder.path()), "tokenizer.json");

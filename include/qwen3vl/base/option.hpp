@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "qwen3vl/base/error.hpp"
 
@@ -21,11 +22,12 @@ struct Range {
   constexpr bool has(double value) const { return value >= lowest && value <= highest; }
   constexpr bool is_open() const { return highest == unlimited; }
 
-  /// "from 0 to 1", ">= 1", "> 0" or "finite".
+  /// "from 0 to 1", ">= 1", "> 0" (and "<= 9") or "finite".
   std::string text() const {
+    const bool above_zero = lowest == std::numeric_limits<float>::min();
+    if (above_zero) return is_open() ? "> 0" : concat("> 0 and <= ", number(highest));
     if (!is_open()) return concat("from ", number(lowest), " to ", number(highest));
-    if (lowest == -unlimited) return "finite";
-    return lowest == std::numeric_limits<float>::min() ? "> 0" : concat(">= ", number(lowest));
+    return lowest == -unlimited ? "finite" : concat(">= ", number(lowest));
   }
 
  private:
@@ -46,11 +48,15 @@ struct Option {
   std::string_view help{};
 };
 
-/// Throws Error if `value` is not in the option's range.
-template <class Number>
-void check_option(const Option& option, Number value) {
-  if (!option.range.has(static_cast<double>(value)))
-    fail(option.name, " is ", value, "; it must be ", option.range.text());
+/// Throws Error if `value` is a number, or an optional with one, outside of the option's range.
+template <class T>
+void check_option(const Option& option, const T& value) {
+  if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+    if (!option.range.has(static_cast<double>(value)))
+      fail(option.name, " is ", value, "; it must be ", option.range.text());
+  } else if constexpr (requires { value.has_value(); }) {
+    if (value) check_option(option, *value);
+  }
 }
 
 }  // namespace qwen3vl

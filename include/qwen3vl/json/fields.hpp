@@ -71,7 +71,7 @@ class JsonFields {
   }
 
   template <std::integral T>
-  void read(std::string_view name, T& value, Range range) const {
+  requires(!std::same_as<T, bool>) void read(std::string_view name, T& value, Range range) const {
     if (const nlohmann::json* const found = find(name)) value = static_cast<T>(integer(name, *found, range));
   }
 
@@ -117,6 +117,16 @@ class JsonFields {
         !std::all_of(found->begin(), found->end(), is_number))
       wrong(name, concat("a list of ", least, " to ", most, " numbers"));
     values = found->get<std::vector<double>>();
+  }
+
+  /// The field of an option, by its name and range.
+  template <class T>
+  void read(const Option& option, T& value) const {
+    if constexpr (requires { read(option.name, value, option.range); }) {
+      read(option.name, value, option.range);
+    } else {
+      read(option.name, value);
+    }
   }
 
   /// A string that must be there.

@@ -58,10 +58,7 @@ class Tokenizer {
 
   /// Reads tokenizer.json and, where there is one, tokenizer_config.json in a checkpoint's folder.
   static Tokenizer from_pretrained(const std::filesystem::path& folder) {
-    const auto config = folder / "tokenizer_config.json";
-    std::error_code ignored;
-    return Tokenizer(TokenizerFile::read(folder / "tokenizer.json"),
-                     std::filesystem::exists(config, ignored) ? TokenizerSettings::read(config) : TokenizerSettings());
+    return Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), TokenizerSettings::from_pretrained(folder));
   }
 
   /// From files read before.
@@ -214,7 +211,7 @@ class Tokenizer {
       std::string buffer;
       tables->normalized.add(tables->nfc ? nfc(token.content, buffer) : token.content, token);
     }
-    tables->padding_side = settings.padding_side;
+    tables->padding_side = settings.padding_side.value_or(PaddingSide::right);  // as in transformers
     tables->eos = named(*tables, settings.eos_token, settings.explicit_eos, "eos_token", settings.path);
     tables->pad = named(*tables, settings.pad_token, settings.explicit_pad, "pad_token", settings.path);
     return tables;

@@ -39,14 +39,22 @@ TokenId added_token_id(Number id, const std::string& where) {
   return static_cast<TokenId>(id);
 }
 
-/// Special tokens and padding. The defaults are those of Qwen2Tokenizer.
+/// Special tokens, padding and the chat template. The defaults are those of Qwen2Tokenizer.
 struct TokenizerSettings {
   std::string path = "the defaults of Qwen2Tokenizer";  ///< for messages
   bool explicit_eos = false, explicit_pad = false;      ///< given by the file, so they must exist
   std::optional<std::string> eos_token = "<|endoftext|>";
   std::optional<std::string> pad_token = "<|endoftext|>";
-  PaddingSide padding_side = PaddingSide::right;
-  std::vector<AddedToken> added_tokens;  ///< `added_tokens_decoder`
+  std::optional<PaddingSide> padding_side;  ///< if the file says
+  std::vector<AddedToken> added_tokens;     ///< `added_tokens_decoder`
+  nlohmann::json chat_template;             ///< as it is in the file; null if there is none
+
+  /// The tokenizer_config.json of a checkpoint's folder, or the defaults if there is none. Throws Error.
+  static TokenizerSettings from_pretrained(const std::filesystem::path& folder) {
+    const auto path = folder / "tokenizer_config.json";
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored) ? read(path) : TokenizerSettings();
+  }
 
   /// Reads a tokenizer_config.json. Throws Error naming the field at fault.
   static TokenizerSettings read(const std::filesystem::path& path) {
@@ -60,6 +68,7 @@ struct TokenizerSettings {
       if (*side != "left" && *side != "right") fields.wrong("padding_side", "left or right");
       settings.padding_side = *side == "left" ? PaddingSide::left : PaddingSide::right;
     }
+    if (const nlohmann::json* const source = fields.find("chat_template")) settings.chat_template = *source;
     if (fields.boolean("split_special_tokens", false)) fields.wrong("split_special_tokens", "false");
     if (const nlohmann::json* const list = fields.find("added_tokens_decoder")) {
       if (!list->is_object()) fields.wrong("added_tokens_decoder", "an object");
