@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "option_table.hpp"
 #include "parity/golden_case.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
@@ -270,4 +271,12 @@ BOOST_AUTO_TEST_CASE(settings_come_from_the_first_file_that_has_them) {
   CHECK_FAILS(patch(), "processor_config.json: image_processor.patch_size is 0");
   folder.write("processor_config.json", "[]");
   CHECK_FAILS(patch(), "processor_config.json is not a JSON object");
+}
+
+BOOST_AUTO_TEST_CASE(docs_have_every_option) {
+  const auto check = [](const Option& option, const auto& member) { test::check_row(option, member); };
+  const ImageProcessorOptions images;
+  for_each_image_option(check, images);
+  const VideoProcessorOptions videos;
+  for_each_video_option(check, videos);
 }
