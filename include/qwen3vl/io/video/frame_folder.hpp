@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "qwen3vl/io/video/frame_source.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
@@ -82,10 +83,9 @@ class FrameFolder {
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored)) return std::nullopt;
     const nlohmann::json json = read_json_file(file);
-    const auto fps = json.is_object() ? json.find("fps") : json.end();
-    if (fps == json.end() || fps->is_null()) return std::nullopt;
-    if (!fps->is_number() || !(fps->get<double>() > 0.0)) fail(file.string(), ": fps is not a positive number");
-    return fps->get<double>();
+    std::optional<double> fps;
+    if (json.is_object()) JsonFields(json, file.string()).read("fps", fps, above_zero);
+    return fps;
   }
 
   std::vector<std::filesystem::path> files_;
