@@ -156,7 +156,7 @@ template <class T, class B, index_t... E>
 using View = TensorView<T, memory_t<B>, E...>;
 
 /// A tensor that owns its memory: zero after construction (except by uninitialized()), movable, not copyable (`copy` is
-/// explicit).
+/// explicit). Whatever owns memory of a space holds it in one of these.
 template <class T, class M, index_t... E>
 class OwningTensor {
   static_assert(MemorySpace<M>, "the second argument of Tensor is a backend or a memory space, such as qwen3vl::Cpu");

@@ -16,7 +16,6 @@ class Workspace {
   Workspace() = default;
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
-  ~Workspace() { release(); }
 
   /// `bytes` of uninitialised memory, 64-byte aligned.
   void* push(std::size_t bytes) {
@@ -24,7 +23,7 @@ class Workspace {
     if (used_ == 0 && chunks_.size() > 1) release();
     if (chunks_.empty() || room() < bytes) next_chunk(bytes);
     Chunk& chunk = chunks_[current_];
-    void* const memory = chunk.data + chunk.used;
+    void* const memory = chunk.memory.data() + chunk.used;
     chunk.used += bytes;
     used_ += bytes;
     peak_ = std::max(peak_, used_);
@@ -55,33 +54,29 @@ class Workspace {
 
   /// Frees everything; nothing may be in use.
   void release() {
-    while (!chunks_.empty()) free_last();
+    chunks_.clear();
+    current_ = 0;
   }
 
  private:
   struct Chunk {
-    std::byte* data;
-    std::size_t size;
-    std::size_t used;
+    Tensor<std::byte, B, dynamic> memory;
+    std::size_t used = 0;
+    std::size_t size() const { return memory.bytes(); }
   };
   static constexpr std::size_t alignment = 64;
 
-  std::size_t room() const { return chunks_[current_].size - chunks_[current_].used; }
+  std::size_t room() const { return chunks_[current_].size() - chunks_[current_].used; }
 
   /// Moves on to a chunk with room for `bytes`; empty chunks behind the current one are kept for this.
   void next_chunk(std::size_t bytes) {
     const std::size_t next = chunks_.empty() ? 0 : current_ + 1;
-    if (next >= chunks_.size() || chunks_[next].size < bytes) {
-      while (chunks_.size() > next) free_last();
+    if (next >= chunks_.size() || chunks_[next].size() < bytes) {
+      while (chunks_.size() > next) chunks_.pop_back();
       const std::size_t size = std::max(bytes, used_ == 0 ? peak_ : std::size_t{0});
-      chunks_.push_back({static_cast<std::byte*>(memory_t<B>::allocate(size)), size, 0});
+      chunks_.push_back({Tensor<std::byte, B, dynamic>::uninitialized(size)});
     }
     current_ = next;
-  }
-  void free_last() {
-    memory_t<B>::deallocate(chunks_.back().data, chunks_.back().size);
-    chunks_.pop_back();
-    if (chunks_.empty()) current_ = 0;
   }
 
   std::vector<Chunk> chunks_;

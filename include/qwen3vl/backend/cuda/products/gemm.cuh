@@ -14,6 +14,7 @@
 #include <string>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl::cuda {
 
@@ -50,13 +51,6 @@ class GemmPlans {
   /// With more shapes than this (prompts of many lengths), plans are discarded and requested again.
   static constexpr std::size_t most_plans = 4096;
 
-  GemmPlans() = default;
-  GemmPlans(const GemmPlans&) = delete;
-  GemmPlans& operator=(const GemmPlans&) = delete;
-  ~GemmPlans() {
-    if (workspace_ != nullptr) CudaMemory::deallocate(workspace_, workspace_bytes);
-  }
-
   /// Time algorithms at the first use of a shape, and keep the fastest in `file` (one line per shape). Entries of the
   /// same kind of device and version of cuBLASLt are used without timing.
   void tune(const std::filesystem::path& file, int device) {
@@ -77,7 +71,7 @@ class GemmPlans {
   /// y = epilogue(x w^T); `bias` is read with shape.bias only.
   void run(cublasLtHandle_t blas, cudaStream_t stream, const GemmShape& shape, const void* x, const void* w,
            const void* bias, void* y) {
-    if (workspace_ == nullptr) workspace_ = CudaMemory::allocate(workspace_bytes);
+    if (!workspace_.allocated()) workspace_ = decltype(workspace_)::uninitialized();
     Plan& plan = find(blas, stream, shape, x, w, bias);
     plan.set_bias(bias);
     check(multiply(blas, stream, plan, plan.algorithm, x, w, shape.add, y), "a product");
@@ -117,7 +111,7 @@ class GemmPlans {
                           const void* x, const void* w, bool add, void* y) {
     const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
     return cublasLtMatmul(blas, &plan.product, &alpha, w, &plan.w, x, &plan.x, &beta, y, &plan.y, y, &plan.y,
-                          &algorithm, workspace_, workspace_bytes, stream);
+                          &algorithm, workspace_.data(), workspace_bytes, stream);
   }
 
   Plan& find(cublasLtHandle_t blas, cudaStream_t stream, const GemmShape& shape, const void* x, const void* w,
@@ -173,8 +167,8 @@ class GemmPlans {
   /// The proposal that takes the least time of five runs, with an output of its own, so that y does not change.
   int fastest(cublasLtHandle_t blas, cudaStream_t stream, Plan& plan, const GemmShape& s,
               const cublasLtMatmulHeuristicResult_t* proposals, int count, const void* x, const void* w) {
-    const std::size_t bytes = static_cast<std::size_t>(s.rows * s.n) * (s.bf16_result ? 2 : 4);
-    void* const y = CudaMemory::allocate(bytes);
+    auto result = Tensor<std::byte, Cuda, dynamic>::uninitialized(s.rows * s.n * (s.bf16_result ? 2 : 4));
+    void* const y = result.data();
     cudaEvent_t begin = nullptr, end = nullptr;
     check(cudaEventCreateWithFlags(&begin, cudaEventDefault), "creating an event");
     check(cudaEventCreateWithFlags(&end, cudaEventDefault), "creating an event");
@@ -197,7 +191,6 @@ class GemmPlans {
     }
     static_cast<void>(cudaEventDestroy(begin));
     static_cast<void>(cudaEventDestroy(end));
-    CudaMemory::deallocate(y, bytes);
     return best;
   }
 
@@ -235,7 +228,7 @@ class GemmPlans {
   std::map<GemmShape, cublasLtMatmulAlgo_t> tuned_;
   std::filesystem::path tuning_file_;
   std::string origin_;
-  void* workspace_ = nullptr;
+  Tensor<std::byte, Cuda, index_t{workspace_bytes}> workspace_;
 };
 
 }  // namespace qwen3vl::cuda
