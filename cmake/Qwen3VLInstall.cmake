@@ -24,7 +24,7 @@ if(QWEN3VL_C_API)
 endif()
 
 # cpack -G DEB: headers, package files, and the programs and libraries of this build. What those link is found by
-# dpkg-shlibdeps where it is there; the headers' needs are named.
+# dpkg-shlibdeps, without which cpack would make a package whose programs do not start; the headers' needs are named.
 if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_GENERATOR DEB)
   set(CPACK_PACKAGE_NAME qwen3vl)
@@ -33,11 +33,8 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
   set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
-  find_program(QWEN3VL_SHLIBDEPS dpkg-shlibdeps)
-  mark_as_advanced(QWEN3VL_SHLIBDEPS)
-  if(QWEN3VL_SHLIBDEPS)
-    set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-  endif()
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+  set(CPACK_PROJECT_CONFIG_FILE "${CMAKE_CURRENT_SOURCE_DIR}/cmake/Qwen3VLPack.cmake")
   set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
       "libeigen3-dev, nlohmann-json3-dev, libstb-dev, libutf8proc-dev, libpcre2-dev")
   include(CPack)

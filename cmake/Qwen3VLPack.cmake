@@ -1,0 +1,7 @@
+# Read by cpack before it packs.
+if(CPACK_GENERATOR STREQUAL "DEB")
+  find_program(QWEN3VL_SHLIBDEPS dpkg-shlibdeps)
+  if(NOT QWEN3VL_SHLIBDEPS)
+    message(FATAL_ERROR "a Debian package says what its programs link, which dpkg-shlibdeps finds: apt-get install dpkg-dev")
+  endif()
+endif()
