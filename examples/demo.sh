@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds the program of a bundled checkpoint and lets it describe a bundled image.
 # usage: examples/demo.sh [--moe] [IMAGE [QUESTION]]   --moe: the mixture of experts instead of the dense model
-# BUILD_DIR=... chooses the build folder (default: build)
+# BUILD_DIR=... chooses the build folder (default: build-demo)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-build=${BUILD_DIR:-build}
+build=${BUILD_DIR:-build-demo}
 cmake/install-packages.sh g++ cmake ninja-build libeigen3-dev libcli11-dev nlohmann-json3-dev libstb-dev libutf8proc-dev libpcre2-dev
 model=tiny-shapes
 if [ "${1:-}" = --moe ]; then
