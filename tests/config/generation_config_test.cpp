@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "option_table.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
+#include "support/option_table.hpp"
 
 namespace {
 

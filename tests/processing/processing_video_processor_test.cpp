@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "option_table.hpp"
 #include "parity/golden_case.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
+#include "support/option_table.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;

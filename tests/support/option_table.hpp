@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/base/option.hpp"
-#include "test_files.hpp"
+#include "support/test_files.hpp"
 
 namespace qwen3vl::test {
 
