@@ -34,7 +34,7 @@ struct ChatTemplateOptions {
   bool add_generation_prompt = false;
   /// Leave the last message open, so that the model continues it. Excludes `add_generation_prompt`.
   bool continue_final_message = false;
-  /// Write "Picture 1: ", "Video 1: " and so on before pictures and clips.
+  /// Write "Picture 1: ", "Video 1: " and so on before images and videos.
   bool add_vision_id = false;
   /// Only for formats with `has_thinking_switch`; the others take no notice, as in transformers.
   bool enable_thinking = false;
@@ -90,8 +90,8 @@ class ChatWriter {
         "{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n";
   }
 
-  /// Instruct knows no pictures in a system message. Thinking writes them, but counts them only later, when it comes
-  /// by the message again: a first picture there is "Picture 0".
+  /// Instruct knows no images in a system message. Thinking writes them, but counts them only later, when it comes
+  /// by the message again: a first image there is "Picture 0".
   std::string system_content() {
     const auto& content = messages_.front().content;
     return format_.kind == ChatFormat::Kind::thinking ? media_and_text(content, false) : text_only(content);
@@ -106,7 +106,7 @@ class ChatWriter {
 
   // ---- contents
 
-  /// Texts, pictures and clips in order. `count` says whether pictures seen here advance the numbering.
+  /// Texts, images and videos in order. `count` says whether images seen here advance the numbering.
   std::string media_and_text(const Message::Content& content, bool count) {
     if (const auto* words = std::get_if<std::string>(&content)) return *words;
     std::string out;
@@ -128,7 +128,7 @@ class ChatWriter {
     return out;
   }
 
-  /// Only texts, and the texts of pictures that have one.
+  /// Only texts, and the texts of images that have one.
   static std::string text_only(const Message::Content& content) {
     if (const auto* words = std::get_if<std::string>(&content)) return *words;
     std::string out;
@@ -160,7 +160,7 @@ class ChatWriter {
 
   void write_thinking(std::size_t i, std::size_t query) {
     const Message& message = messages_[i];
-    std::string content = media_and_text(message.content, true);  // for every role: all pictures are counted
+    std::string content = media_and_text(message.content, true);  // for every role: all images are counted
     if (message.role == "user" || (message.role == "system" && i > 0)) {
       out_ += "<|im_start|>" + message.role + "\n" + content + "<|im_end|>\n";
     } else if (message.role == "assistant") {

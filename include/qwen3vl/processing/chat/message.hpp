@@ -1,4 +1,4 @@
-/// A conversation as transformers lays it out: messages with a role and a text or parts (text, pictures, clips).
+/// A conversation as transformers lays it out: messages with a role and a text or parts (text, images, videos).
 ///
 ///     Conversation messages = {user({image("cat.png"), text("What is this?")})};
 #pragma once
@@ -25,14 +25,14 @@ struct ContentPart {
   };
 
   Kind kind = Kind::text;
-  /// Set for texts. A picture may have one, too: where a format knows no pictures (a system message), it writes that.
+  /// Set for texts. An image may have one, too: where a format knows no images (a system message), it writes that.
   std::optional<std::string> text;
-  /// Path of the picture or clip, as written. Empty if the media are handed over beside the messages.
+  /// Path of the image or video, as written. Empty if the media are handed over beside the messages.
   std::string source;
-  /// A clip given as a list of pictures instead of `source`.
+  /// A video given as a list of images instead of `source`.
   std::vector<std::string> frames;
-  /// For clips, as qwen-vl-utils has them in messages: frames taken per second or in all, instead of the processor's
-  /// settings; and the frame rate of the source, where it does not say (a list of pictures).
+  /// For videos, as qwen-vl-utils has them in messages: frames taken per second or in all, instead of the processor's
+  /// settings; and the frame rate of the source, where it does not say (a list of images).
   std::optional<double> fps{};
   std::optional<std::int64_t> num_frames{};
   std::optional<double> source_fps{};
@@ -72,12 +72,12 @@ ContentPart text(const Words& words) {
   return {.kind = ContentPart::Kind::text, .text = std::string(std::string_view(words)), .source = {}, .frames = {}};
 }
 
-/// A picture from a file; without a path, the picture is handed over beside the messages.
+/// An image from a file; without a path, the image is handed over beside the messages.
 inline ContentPart image(std::string path = {}) {
   return {.kind = ContentPart::Kind::image, .text = {}, .source = std::move(path), .frames = {}};
 }
 
-/// A clip from a file; without a path, the clip is handed over beside the messages.
+/// A video from a file; without a path, the video is handed over beside the messages.
 inline ContentPart video(std::string path = {}) {
   return {.kind = ContentPart::Kind::video, .text = {}, .source = std::move(path), .frames = {}};
 }

@@ -1,4 +1,4 @@
-/// Drawing what an answer names into the picture.
+/// Drawing what an answer names into the image.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ namespace qwen3vl::stb {
 namespace qwen3vl {
 
 struct DrawOptions {
-  int line_width = 0;  ///< in pixels; 0: fitting the picture
+  int line_width = 0;  ///< in pixels; 0: fitting the image
   bool labels = true;  ///< what is not ASCII becomes "?"
 };
 
@@ -45,7 +45,7 @@ class Pen {
 
   explicit Pen(Image& image) : image_(image) {}
 
-  /// [x1, x2) x [y1, y2), as far as it is in the picture.
+  /// [x1, x2) x [y1, y2), as far as it is in the image.
   void fill(int x1, int y1, int x2, int y2, const Colour& colour) {
     x1 = std::clamp(x1, 0, image_.width), x2 = std::clamp(x2, x1, image_.width);
     y1 = std::clamp(y1, 0, image_.height), y2 = std::clamp(y2, y1, image_.height);
@@ -68,7 +68,7 @@ class Pen {
     }
   }
 
-  /// A line of text on a ground, moved into the picture; (x, y) is its lower left corner.
+  /// A line of text on a ground, moved into the image; (x, y) is its lower left corner.
   void words(int x, int y, std::string_view label, int scale, const Colour& ground) {
     constexpr std::size_t longest = 60;
     std::string ascii;
@@ -100,7 +100,7 @@ class Pen {
 
 }  // namespace detail
 
-/// The picture as RGB with boxes, points and labels drawn into it; things of one label have one colour.
+/// The image as RGB with boxes, points and labels drawn into it; things of one label have one colour.
 inline Image draw_grounding(const Image& picture, std::span<const GroundedObject> objects,
                             const DrawOptions& options = {}) {
   constexpr detail::Pen::Colour colours[] = {{230, 25, 75},  {60, 180, 75},  {0, 130, 200},  {255, 225, 25},

@@ -1,4 +1,4 @@
-/// Boxes and points that an answer names, as places in the picture.
+/// Boxes and points that an answer names, as places in the image.
 #pragma once
 
 #include <algorithm>
@@ -37,12 +37,12 @@ struct GroundedObject {
   std::string label{};
   /// The other values that are strings, in order: "sub_label" and what else the prompt asked for.
   std::vector<std::pair<std::string, std::string>> fields{};
-  bool clamped = false;    ///< it reached out of the picture and was moved to its edge
+  bool clamped = false;    ///< it reached out of the image and was moved to its edge
   bool reordered = false;  ///< its corners were the other way round
 };
 
 struct GroundingOptions {
-  /// Coordinates run from 0 to this in both directions, whatever the shape of the picture. Qwen3-VL: 1000.
+  /// Coordinates run from 0 to this in both directions, whatever the shape of the image. Qwen3-VL: 1000.
   double range = 1000.0;
 };
 
@@ -111,7 +111,7 @@ class GroundingReader {
   static std::vector<double> numbers_of(const LooseField& field) {
     return field.numbers.empty() && !field.text.empty() ? numbers_in(field.text) : field.numbers;
   }
-  // Adding zero makes -0 plain; rounding must not reach out of the picture.
+  // Adding zero makes -0 plain; rounding must not reach out of the image.
   double pixels(double value, double extent) const {
     return std::min(std::clamp(value, 0.0, range_) * extent / range_ + 0.0, extent);
   }
@@ -133,10 +133,10 @@ class GroundingReader {
 
 }  // namespace detail
 
-/// The boxes ("bbox_2d") and points ("point_2d") of an answer, in pixels of a picture of `height` x `width` (upright,
+/// The boxes ("bbox_2d") and points ("point_2d") of an answer, in pixels of an image of `height` x `width` (upright,
 /// as load_image gives it; not as resized for the model). The answer is JSON, alone, in a Markdown fence or among
 /// words; what models get wrong is forgiven: quotes, commas and brackets that are missing or too many, an end cut off.
-/// An object whose coordinates are incomplete is left out. Coordinates outside of the picture are moved to its edge,
+/// An object whose coordinates are incomplete is left out. Coordinates outside of the image are moved to its edge,
 /// and corners put in order; the object says so.
 inline std::vector<GroundedObject> parse_grounding(std::string_view answer, int height, int width,
                                                    const GroundingOptions& options = {}) {

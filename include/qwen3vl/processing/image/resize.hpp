@@ -1,4 +1,4 @@
-/// Antialiased resizing of 8-bit pictures, bit for bit as the reference's two backends do it: torchvision (the default
+/// Antialiased resizing of 8-bit images, bit for bit as the reference's two backends do it: torchvision (the default
 /// of transformers) and Pillow. Both filter along one axis, round to 8 bits, then filter along the other; they differ
 /// in the precision of their fixed-point weights and in which axis comes first.
 #pragma once
@@ -163,7 +163,7 @@ inline Image resize_nearest(const Image& image, PictureSize size, ResizeBackend 
   return result;
 }
 
-/// Whether columns are filtered before rows. The intermediate picture is rounded, so the order shows in the result.
+/// Whether columns are filtered before rows. The intermediate image is rounded, so the order shows in the result.
 /// torchvision always begins with the rows; Pillow since 13 with the columns if that removes more than twice as many
 /// pixels from the height as from the width.
 inline bool columns_first(const Image& image, PictureSize size, ResizeBackend backend) {
@@ -173,7 +173,7 @@ inline bool columns_first(const Image& image, PictureSize size, ResizeBackend ba
 
 }  // namespace detail
 
-/// Resizes a picture.
+/// Resizes an image.
 inline Image resize(const Image& image, PictureSize size, Resample resample = Resample::bicubic,
                     ResizeBackend backend = ResizeBackend::torchvision) {
   image.check();

@@ -1,4 +1,4 @@
-/// The inner loops of resizing 8-bit pictures: sums of pixels times fixed-point weights, exact in 32 bits, so that the
+/// The inner loops of resizing 8-bit images: sums of pixels times fixed-point weights, exact in 32 bits, so that the
 /// order of adding is free and all versions give the same bits.
 #pragma once
 
