@@ -17,9 +17,8 @@ namespace qwen3vl {
 /// Limits of JSON files.
 struct JsonLimits {
   std::size_t max_bytes = 100'000'000;
-  int max_depth = 100;  ///< levels of objects and arrays
-  bool unique_keys =
-      false;  ///< refuse duplicate keys in an object; otherwise the last one wins, as in Python
+  int max_depth = 100;       ///< levels of objects and arrays
+  bool unique_keys = false;  ///< refuse duplicate keys in an object; otherwise the last one wins, as in Python
 };
 
 /// Parses JSON; `name` is for messages. Throws Error if it is malformed or beyond the limits.

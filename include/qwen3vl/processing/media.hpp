@@ -1,4 +1,4 @@
-/// The pictures and clips that a conversation names: where they stand and what file they are.
+/// The images and videos of a conversation: their places and files.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace qwen3vl {
 
-/// A picture or clip of a conversation; `place` ("messages[0].content[1]") is for errors. Looks at the conversation.
+/// An image or video of a conversation; `place` ("messages[0].content[1]") is for errors. Refers to the conversation.
 struct MediaPart {
   const ContentPart* part;
   std::string place;
@@ -34,7 +34,7 @@ inline std::vector<MediaPart> find_media(const Conversation& messages, ContentPa
 }
 
 /// The file that `source` names: a path, relative to `directory` unless absolute, or a file:// address. Throws Error
-/// for addresses that would need the network and for pictures written into the message.
+/// for URLs that need the network and for images embedded in the message.
 inline std::filesystem::path media_path(std::string_view source, const std::filesystem::path& directory,
                                         std::string_view place) {
   if (source.starts_with("http://") || source.starts_with("https://")) {

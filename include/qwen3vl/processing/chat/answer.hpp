@@ -1,4 +1,4 @@
-/// What the model wrote, taken apart: its reasoning, the answer itself, and calls of tools.
+/// Parses the model's output: reasoning, the answer itself, and tool calls.
 #pragma once
 
 #include <optional>
@@ -14,16 +14,16 @@ namespace qwen3vl {
 
 /// Parts of an answer, as far as they are known.
 struct ParsedAnswer {
-  /// What stood before `</think>`, without the line breaks around it; nothing if the model did not think.
+  /// The text before `</think>`, without surrounding line breaks; nullopt if the model did not think.
   std::optional<std::string> reasoning{};
   std::string text{};
   std::vector<ToolCall> tool_calls{};
-  /// False if the tokens ran out inside the reasoning; there is no text then.
+  /// False if the tokens ran out inside the reasoning; there is then no text.
   bool reasoning_complete = true;
-  /// Why a `<tool_call>` could not be read, one line for each; what it wrote is left in the text.
+  /// Why a `<tool_call>` could not be read, one line each; the call is left in the text.
   std::vector<std::string> errors{};
 
-  /// The answer as a message, to go on with the conversation.
+  /// The answer as a message, to continue the conversation.
   Message message() const {
     return {.role = "assistant", .content = text, .tool_calls = tool_calls, .reasoning_content = reasoning};
   }
@@ -46,9 +46,9 @@ inline bool opens_reasoning(std::string_view prompt) {
   return open != std::string_view::npos && (close == std::string_view::npos || close < open);
 }
 
-/// Takes an answer apart while it is generated: pieces of text in (as from TokenStream, special tokens skipped), pieces
-/// of its parts out. Joined, they are parse_answer() of the whole, wherever the pieces end. Work is linear, and only
-/// what cannot be told yet is held back: the beginning of a mark, line breaks that may not belong to the text, a call
+/// Parses an answer while it is generated: pieces of text in (as from TokenStream, special tokens skipped), pieces of
+/// its parts out. Concatenated, they equal parse_answer() of the whole, wherever the pieces end. Takes linear time, and
+/// holds back only what is still ambiguous: the beginning of a tag, line breaks that may not belong to the text, a call
 /// until it is complete.
 class AnswerStream {
  public:
@@ -215,7 +215,7 @@ class AnswerStream {
   bool in_string_ = false, escaped_ = false;
 };
 
-/// Takes a whole answer apart. Calls that are not valid JSON stay in the text, and `errors` says why.
+/// Parses a whole answer. Calls that are not valid JSON stay in the text, and `errors` says why.
 inline ParsedAnswer parse_answer(std::string_view answer, const AnswerOptions& options = {}) {
   AnswerStream stream(options);
   ParsedAnswer all = stream.push(answer);

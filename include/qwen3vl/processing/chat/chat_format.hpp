@@ -1,5 +1,5 @@
-/// The two chat formats of Qwen3-VL, Instruct and Thinking, written in C++: what the checkpoints' Jinja templates
-/// render. Which of them a checkpoint wants is read from its template (chat_template.hpp).
+/// The two chat formats of Qwen3-VL, Instruct and Thinking, in C++: the output of the checkpoints' Jinja templates.
+/// chat_template.hpp recognises which one a checkpoint uses.
 #pragma once
 
 #include <algorithm>
@@ -18,25 +18,25 @@
 
 namespace qwen3vl {
 
-/// How a checkpoint wants conversations written.
+/// The chat format of a checkpoint.
 struct ChatFormat {
   enum class Kind { instruct, thinking };
   Kind kind = Kind::instruct;
-  /// An Instruct format that opens the answer with `<think>` when asked by `ChatTemplateOptions::enable_thinking`.
+  /// An Instruct format that opens the answer with `<think>` if `ChatTemplateOptions::enable_thinking` is set.
   bool has_thinking_switch = false;
 
   bool operator==(const ChatFormat&) const = default;
 };
 
-/// What may be chosen when a conversation is written; names as in transformers' `apply_chat_template`.
+/// Options of rendering a conversation; names as in transformers' `apply_chat_template`.
 struct ChatTemplateOptions {
   /// End with the opening of an assistant's message, so that the model answers.
   bool add_generation_prompt = false;
   /// Leave the last message open, so that the model continues it. Excludes `add_generation_prompt`.
   bool continue_final_message = false;
-  /// Write "Picture 1: ", "Video 1: " and so on before pictures and clips.
+  /// Write "Picture 1: ", "Video 1: " and so on before images and videos.
   bool add_vision_id = false;
-  /// Only for formats with `has_thinking_switch`; the others take no notice, as in transformers.
+  /// Only for formats with `has_thinking_switch`; the others ignore it, as in transformers.
   bool enable_thinking = false;
   /// A list of JSON schemas of functions that the model may call; null or empty: none.
   nlohmann::ordered_json tools = nullptr;
@@ -44,8 +44,8 @@ struct ChatTemplateOptions {
 
 namespace detail {
 
-/// Both formats share the ChatML frame and the tools; they differ in many small ways about contents, so each
-/// has its own rules for a message.
+/// Both formats share the ChatML frame and the tools; contents differ in many details, so each has its own rules for a
+/// message.
 class ChatWriter {
  public:
   ChatWriter(const Conversation& messages, const ChatFormat& format, const ChatTemplateOptions& options)
@@ -90,8 +90,8 @@ class ChatWriter {
         "{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n";
   }
 
-  /// Instruct knows no pictures in a system message. Thinking writes them, but counts them only later, when it comes
-  /// by the message again: a first picture there is "Picture 0".
+  /// Instruct ignores images in a system message. Thinking writes them, but counts them later, when it visits the
+  /// message again: a first image there is "Picture 0".
   std::string system_content() {
     const auto& content = messages_.front().content;
     return format_.kind == ChatFormat::Kind::thinking ? media_and_text(content, false) : text_only(content);
@@ -106,7 +106,7 @@ class ChatWriter {
 
   // ---- contents
 
-  /// Texts, pictures and clips in order. `count` says whether pictures seen here advance the numbering.
+  /// Texts, images and videos in order. `count` says whether images seen here advance the numbering.
   std::string media_and_text(const Message::Content& content, bool count) {
     if (const auto* words = std::get_if<std::string>(&content)) return *words;
     std::string out;
@@ -128,7 +128,7 @@ class ChatWriter {
     return out;
   }
 
-  /// Only texts, and the texts of pictures that have one.
+  /// Only texts, including the alternative texts of images.
   static std::string text_only(const Message::Content& content) {
     if (const auto* words = std::get_if<std::string>(&content)) return *words;
     std::string out;
@@ -145,7 +145,7 @@ class ChatWriter {
     if (message.role == "user") {
       out_ += "<|im_start|>user\n" + media_and_text(message.content, true) + "<|im_end|>\n";
     } else if (message.role == "assistant") {
-      // Thoughts inside the content stay, reasoning_content is not written: Instruct models do not think.
+      // Reasoning inside the content stays, reasoning_content is not written: Instruct models do not think.
       out_ += "<|im_start|>assistant\n" + text_only(message.content);
       // A list of parts counts as content here even if all its texts are empty.
       const auto* words = std::get_if<std::string>(&message.content);
@@ -160,7 +160,7 @@ class ChatWriter {
 
   void write_thinking(std::size_t i, std::size_t query) {
     const Message& message = messages_[i];
-    std::string content = media_and_text(message.content, true);  // for every role: all pictures are counted
+    std::string content = media_and_text(message.content, true);  // for every role: all images are counted
     if (message.role == "user" || (message.role == "system" && i > 0)) {
       out_ += "<|im_start|>" + message.role + "\n" + content + "<|im_end|>\n";
     } else if (message.role == "assistant") {
@@ -170,9 +170,8 @@ class ChatWriter {
       } else {
         split_thought(content, reasoning);
       }
-      // Thoughts are kept only while the model works on the last query (over several tool calls): those on earlier
-      // queries cost context and were not there in training. The very last message has a thought in any case, as a
-      // generated one would.
+      // Reasoning is kept only for the last query (over several tool calls): earlier reasoning costs context and was
+      // absent in training. The last message always has reasoning, as a generated one would.
       const bool is_last = i + 1 == messages_.size();
       out_ += "<|im_start|>assistant\n";
       if (i > query && (is_last || !reasoning.empty())) {
@@ -207,8 +206,8 @@ class ChatWriter {
     return std::string(words);
   }
 
-  /// The last message in which the user asks something. A user message that only wraps a tool's response is none: some
-  /// clients send results that way. Without any, nothing counts as answered after a query.
+  /// The last user query. A user message that only wraps a tool's response does not count: some clients send results
+  /// that way. Without a query, no message counts as answered after it.
   std::size_t last_query() {
     for (std::size_t i = messages_.size(); i-- > 0;) {
       if (messages_[i].role != "user") continue;
@@ -235,7 +234,7 @@ class ChatWriter {
     }
   }
 
-  /// Results go to the model as a user's message; results in a row share one.
+  /// Results are sent as a user message; consecutive results share one.
   void write_tool_result(std::size_t i, const std::string& content) {
     if (i == 0 || messages_[i - 1].role != "tool") out_ += "<|im_start|>user";
     out_ += "\n<tool_response>\n" + content + "\n</tool_response>";
@@ -263,8 +262,8 @@ inline std::string* final_text(Message& message) {
   fail("continue_final_message is set, but the final message has no text to continue");
 }
 
-/// Writes the conversation with a mark at the end of the last message and cuts there, as transformers does: where that
-/// end lies in the prompt is up to the format, which may also move or drop the message.
+/// Renders the conversation with a marker at the end of the last message and cuts there, as transformers does, because
+/// the format decides where that message ends and may move or drop it.
 inline std::string write_continued(Conversation messages, const ChatFormat& format,
                                    const ChatTemplateOptions& options) {
   constexpr std::string_view mark = "CONTINUE_FINAL_MESSAGE_TAG ";

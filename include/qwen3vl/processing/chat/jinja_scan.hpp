@@ -1,5 +1,6 @@
 /// A small reader of Jinja sources: enough to find what a chat template writes at the end of a prompt. It splits a
-/// template into texts, outputs and blocks and knows string constants and simple conditions; it runs nothing.
+/// template into texts, outputs and blocks, and understands string constants and simple conditions; it executes
+/// nothing.
 #pragma once
 
 #include <cctype>
@@ -59,7 +60,7 @@ inline std::size_t find_close(std::string_view s, std::size_t at, std::string_vi
   return std::string_view::npos;
 }
 
-/// Splits `source`, with whitespace removed as transformers has Jinja do it (trim_blocks, lstrip_blocks). Throws Error
+/// Splits `source`, with whitespace removed as transformers configures Jinja (trim_blocks, lstrip_blocks). Throws Error
 /// for tags that do not close.
 inline std::vector<Piece> split(std::string_view source, std::string_view where) {
   std::vector<Piece> pieces;
@@ -195,7 +196,7 @@ inline std::optional<std::string> constant(std::string_view expression) {
   return out;
 }
 
-/// What a name stands for in a condition.
+/// The value of a name in a condition.
 enum class Truth { undefined, no, yes };
 
 /// Evaluates conditions made of known names, `not`, `and`, `or`, `is [not] defined/true/false/none`, `== true/false`

@@ -1,4 +1,4 @@
-/// A conversation as transformers lays it out: messages with a role and a text or parts (text, pictures, clips).
+/// A conversation as transformers lays it out: messages with a role and a text or parts (text, images, videos).
 ///
 ///     Conversation messages = {user({image("cat.png"), text("What is this?")})};
 #pragma once
@@ -21,18 +21,18 @@ struct ContentPart {
     text,
     image,
     video,
-    other,  ///< a part of a kind the chat formats do not know; they write nothing for it, and neither do we
+    other,  ///< a part of an unknown kind; the templates write nothing for it, and neither do we
   };
 
   Kind kind = Kind::text;
-  /// Set for texts. A picture may have one, too: where a format knows no pictures (a system message), it writes that.
+  /// Set for texts. An image may have one too, written where a format supports no images (a system message).
   std::optional<std::string> text;
-  /// Path of the picture or clip, as written. Empty if the media are handed over beside the messages.
+  /// Path of the image or video, as written. Empty if the media are passed separately.
   std::string source;
-  /// A clip given as a list of pictures instead of `source`.
+  /// A video given as a list of images instead of `source`.
   std::vector<std::string> frames;
-  /// For clips, as qwen-vl-utils has them in messages: frames taken per second or in all, instead of the processor's
-  /// settings; and the frame rate of the source, where it does not say (a list of pictures).
+  /// For videos, as qwen-vl-utils has them in messages: frames sampled per second or in total, instead of the
+  /// processor's settings; and the frame rate of a source that has none (a list of images).
   std::optional<double> fps{};
   std::optional<std::int64_t> num_frames{};
   std::optional<double> source_fps{};
@@ -40,13 +40,13 @@ struct ContentPart {
   bool operator==(const ContentPart&) const = default;
 };
 
-/// A call of a tool by the assistant. `arguments` is normally an object; a string is put into the prompt as it is.
+/// A call of a tool by the assistant. `arguments` is normally an object; a string is put into the prompt unchanged.
 struct ToolCall {
   std::string name;
   nlohmann::ordered_json arguments;
 };
 
-/// One message. Roles: system, user, assistant, tool; what others become is up to the chat format (nothing).
+/// One message. Roles: system, user, assistant, tool; others are dropped by the chat formats.
 struct Message {
   /// No content (as when the assistant only calls tools), a text, or parts.
   using Content = std::variant<std::monostate, std::string, std::vector<ContentPart>>;
@@ -54,15 +54,15 @@ struct Message {
   std::string role;
   Content content;
   std::vector<ToolCall> tool_calls;
-  /// What the assistant thought before it answered (Thinking models).
+  /// The assistant's reasoning before its answer (Thinking models).
   std::optional<std::string> reasoning_content;
 };
 
 /// Messages in order.
 using Conversation = std::vector<Message>;
 
-/// What the builders take as text. A concept and not `std::string`, because `user({"a", "b"})` would make one string of
-/// the two pointers as if they were its begin and end; this way it does not compile.
+/// The builders' text parameter. A concept rather than `std::string`, because `user({"a", "b"})` would make one string
+/// of the two pointers as if they were its begin and end; this way it does not compile.
 template <class T>
 concept TextLike = std::convertible_to<const T&, std::string_view>;
 
@@ -72,12 +72,12 @@ ContentPart text(const Words& words) {
   return {.kind = ContentPart::Kind::text, .text = std::string(std::string_view(words)), .source = {}, .frames = {}};
 }
 
-/// A picture from a file; without a path, the picture is handed over beside the messages.
+/// An image from a file; without a path, the image is passed separately.
 inline ContentPart image(std::string path = {}) {
   return {.kind = ContentPart::Kind::image, .text = {}, .source = std::move(path), .frames = {}};
 }
 
-/// A clip from a file; without a path, the clip is handed over beside the messages.
+/// A video from a file; without a path, the video is passed separately.
 inline ContentPart video(std::string path = {}) {
   return {.kind = ContentPart::Kind::video, .text = {}, .source = std::move(path), .frames = {}};
 }
@@ -109,7 +109,7 @@ Message system_prompt(const Words& words) {
   return {.role = "system", .content = std::string(std::string_view(words)), .tool_calls = {}, .reasoning_content = {}};
 }
 
-/// What a tool gave back.
+/// A tool's result.
 template <TextLike Words>
 Message tool_result(const Words& words) {
   return {.role = "tool", .content = std::string(std::string_view(words)), .tool_calls = {}, .reasoning_content = {}};

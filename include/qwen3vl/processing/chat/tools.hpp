@@ -18,8 +18,8 @@
 namespace qwen3vl {
 
 /// The value of `ChatTemplateOptions::tools` from JSON text: a list of functions, one function, or an object with the
-/// list as `tools`. A function is {"type": "function", "function": {"name": ...}}, which is kept as it is, or the inner
-/// object alone, which is wrapped so: the models are trained on that form. Throws Error that begins with `where`.
+/// list as `tools`. A function is {"type": "function", "function": {"name": ...}}, which is kept unchanged, or the
+/// inner object alone, which is wrapped: the models are trained on that form. Throws Error that begins with `where`.
 inline nlohmann::ordered_json tools_from_json(std::string_view text, const std::string& where,
                                               const MessageLimits& limits = {}) {
   nlohmann::ordered_json tools = parse_ordered_json(text, where, limits);
@@ -51,7 +51,7 @@ inline nlohmann::ordered_json read_tools(const std::filesystem::path& file, cons
 
 namespace detail {
 
-/// JSON without the commas that stand before } or ].
+/// JSON without commas before } or ].
 inline std::string without_trailing_commas(std::string_view json) {
   std::string out;
   out.reserve(json.size());
@@ -68,7 +68,7 @@ inline std::string without_trailing_commas(std::string_view json) {
   return out;
 }
 
-/// As parse_ordered_json, but forgives what models get wrong most: a comma after the last value.
+/// As parse_ordered_json, but tolerates models' most common mistake: a trailing comma.
 inline nlohmann::ordered_json parse_generated_json(std::string_view text, std::string_view where) {
   try {
     return parse_ordered_json(text, where);
@@ -81,8 +81,8 @@ inline nlohmann::ordered_json parse_generated_json(std::string_view text, std::s
 
 }  // namespace detail
 
-/// What stands between `<tool_call>` and `</tool_call>`, {"name": ..., "arguments": ...}, as a call; nothing if it is
-/// something else, and `error` says why on one line. Missing arguments are none.
+/// Parses the text between `<tool_call>` and `</tool_call>`, {"name": ..., "arguments": ...}; nullopt if it is
+/// something else, with the reason in `error` on one line. Missing arguments mean none.
 inline std::optional<ToolCall> tool_call_from_json(std::string_view text, std::string* error = nullptr) {
   const auto refuse = [&](std::string_view why) {
     if (error != nullptr) *error = detail::shown(why, 200);
@@ -92,7 +92,7 @@ inline std::optional<ToolCall> tool_call_from_json(std::string_view text, std::s
   try {
     json = detail::parse_generated_json(text, "a tool call");
   } catch (const Error& wrong) {
-    return refuse(wrong.what());  // the model wrote it, so that it may be anything
+    return refuse(wrong.what());  // the model wrote it, so it may be anything
   }
   if (!json.is_object()) return refuse(concat("a tool call must be an object, is ", json.type_name()));
   const auto name = json.find("name");

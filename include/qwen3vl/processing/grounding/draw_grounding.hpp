@@ -1,4 +1,4 @@
-/// Drawing what an answer names into the picture.
+/// Draws an answer's boxes and points into the image.
 #pragma once
 
 #include <algorithm>
@@ -33,8 +33,8 @@ namespace qwen3vl::stb {
 namespace qwen3vl {
 
 struct DrawOptions {
-  int line_width = 0;  ///< in pixels; 0: fitting the picture
-  bool labels = true;  ///< what is not ASCII becomes "?"
+  int line_width = 0;  ///< in pixels; 0: chosen by the image's size
+  bool labels = true;  ///< non-ASCII characters become "?"
 };
 
 namespace detail {
@@ -45,7 +45,7 @@ class Pen {
 
   explicit Pen(Image& image) : image_(image) {}
 
-  /// [x1, x2) x [y1, y2), as far as it is in the picture.
+  /// [x1, x2) x [y1, y2), clipped to the image.
   void fill(int x1, int y1, int x2, int y2, const Colour& colour) {
     x1 = std::clamp(x1, 0, image_.width), x2 = std::clamp(x2, x1, image_.width);
     y1 = std::clamp(y1, 0, image_.height), y2 = std::clamp(y2, y1, image_.height);
@@ -53,7 +53,7 @@ class Pen {
       for (int x = x1; x < x2; ++x) std::ranges::copy(colour, image_.pixels.data() + image_.offset(y, x));
   }
 
-  /// Lines of `width` along the inner side of the edge.
+  /// Lines of `width` along the inside of the edge.
   void frame(int x1, int y1, int x2, int y2, int width, const Colour& colour) {
     fill(x1, y1, x2, std::min(y1 + width, y2), colour);
     fill(x1, std::max(y2 - width, y1), x2, y2, colour);
@@ -68,13 +68,13 @@ class Pen {
     }
   }
 
-  /// A line of text on a ground, moved into the picture; (x, y) is its lower left corner.
+  /// A line of text on a background, moved into the image; (x, y) is its lower left corner.
   void words(int x, int y, std::string_view label, int scale, const Colour& ground) {
     constexpr std::size_t longest = 60;
     std::string ascii;
     for (std::size_t i = 0; i < label.size() && ascii.size() < longest; ++i) {
       const auto c = static_cast<unsigned char>(label[i]);
-      if (c >= 0x80 && c < 0xc0) continue;  // one sign for each character of several bytes
+      if (c >= 0x80 && c < 0xc0) continue;  // one "?" per multi-byte character
       ascii += c >= 0x20 && c < 0x7f ? static_cast<char>(c) : '?';
     }
     if (ascii.empty()) return;
@@ -100,7 +100,7 @@ class Pen {
 
 }  // namespace detail
 
-/// The picture as RGB with boxes, points and labels drawn into it; things of one label have one colour.
+/// The image as RGB with boxes, points and labels; equal labels have equal colours.
 inline Image draw_grounding(const Image& picture, std::span<const GroundedObject> objects,
                             const DrawOptions& options = {}) {
   constexpr detail::Pen::Colour colours[] = {{230, 25, 75},  {60, 180, 75},  {0, 130, 200},  {255, 225, 25},
@@ -111,7 +111,7 @@ inline Image draw_grounding(const Image& picture, std::span<const GroundedObject
   const int smaller = std::min(image.height, image.width);
   const int line = options.line_width > 0 ? std::min(options.line_width, smaller) : std::max(1, smaller / 200);
   const int scale = std::max(1, smaller / 400);
-  std::vector<std::string_view> labels;  // their places are the colours' numbers
+  std::vector<std::string_view> labels;  // their positions select the colours
   const auto colour_of = [&](const std::string& label) {
     const auto known = std::find(labels.begin(), labels.end(), label);
     const auto number = known - labels.begin();

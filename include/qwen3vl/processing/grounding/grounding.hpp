@@ -1,4 +1,4 @@
-/// Boxes and points that an answer names, as places in the picture.
+/// Boxes and points in an answer, in image coordinates.
 #pragma once
 
 #include <algorithm>
@@ -30,25 +30,25 @@ struct GroundedPoint {
   bool operator==(const GroundedPoint&) const = default;
 };
 
-/// Something that the model found.
+/// An object found by the model.
 struct GroundedObject {
   std::variant<GroundedBox, GroundedPoint> place;
   /// "label", else "text_content" (text reading), "text", "name", "name_en" or "name_zh"; may be "".
   std::string label{};
-  /// The other values that are strings, in order: "sub_label" and what else the prompt asked for.
+  /// The other string values, in order: "sub_label" and whatever else the prompt asked for.
   std::vector<std::pair<std::string, std::string>> fields{};
-  bool clamped = false;    ///< it reached out of the picture and was moved to its edge
-  bool reordered = false;  ///< its corners were the other way round
+  bool clamped = false;    ///< it extended beyond the image and was moved to its edge
+  bool reordered = false;  ///< its corners were swapped
 };
 
 struct GroundingOptions {
-  /// Coordinates run from 0 to this in both directions, whatever the shape of the picture. Qwen3-VL: 1000.
+  /// Coordinates run from 0 to this in both directions, whatever the shape of the image. Qwen3-VL: 1000.
   double range = 1000.0;
 };
 
 namespace detail {
 
-/// What one object of the answer holds; several places if its lists are nested.
+/// The contents of one object of the answer; several places if its lists are nested.
 class GroundingReader {
  public:
   GroundingReader(int height, int width, const GroundingOptions& options)
@@ -91,7 +91,7 @@ class GroundingReader {
                        .clamped = is_outside(points[i]) || is_outside(points[i + 1])});
   }
 
-  /// A list of boxes without anything around them.
+  /// A bare list of boxes.
   void read_bare(std::span<const double> numbers) {
     for (std::size_t i = 0; i + 4 <= numbers.size(); i += 4) add_box(numbers.data() + i, "", {});
   }
@@ -111,7 +111,7 @@ class GroundingReader {
   static std::vector<double> numbers_of(const LooseField& field) {
     return field.numbers.empty() && !field.text.empty() ? numbers_in(field.text) : field.numbers;
   }
-  // Adding zero makes -0 plain; rounding must not reach out of the picture.
+  // Adding zero makes -0 plain; rounding must not leave the image.
   double pixels(double value, double extent) const {
     return std::min(std::clamp(value, 0.0, range_) * extent / range_ + 0.0, extent);
   }
@@ -133,11 +133,11 @@ class GroundingReader {
 
 }  // namespace detail
 
-/// The boxes ("bbox_2d") and points ("point_2d") of an answer, in pixels of a picture of `height` x `width` (upright,
-/// as load_image gives it; not as resized for the model). The answer is JSON, alone, in a Markdown fence or among
-/// words; what models get wrong is forgiven: quotes, commas and brackets that are missing or too many, an end cut off.
-/// An object whose coordinates are incomplete is left out. Coordinates outside of the picture are moved to its edge,
-/// and corners put in order; the object says so.
+/// The boxes ("bbox_2d") and points ("point_2d") of an answer, in pixels of an image of `height` x `width` (upright, as
+/// load_image gives it; not as resized for the model). The answer is JSON, alone, in a Markdown fence or within text.
+/// Common mistakes of models are tolerated: missing or extra quotes, commas and brackets, a truncated end. Objects with
+/// incomplete coordinates are skipped. Coordinates outside the image are moved to its edge and corners put in order,
+/// which the object records.
 inline std::vector<GroundedObject> parse_grounding(std::string_view answer, int height, int width,
                                                    const GroundingOptions& options = {}) {
   if (height < 1 || width < 1) fail("a picture of ", height, " x ", width, " pixels");
@@ -146,7 +146,7 @@ inline std::vector<GroundedObject> parse_grounding(std::string_view answer, int 
   const std::vector<detail::LooseObject> objects = detail::read_loose_json(answer);
   for (const detail::LooseObject& object : objects) reader.read(object);
   if (objects.empty()) {
-    // "[12, 34, 56, 78]" is a box only if it is the whole answer: among words it may be anything.
+    // "[12, 34, 56, 78]" is a box only if it is the whole answer: within text it may be anything.
     constexpr std::string_view list = "0123456789.,-+eE[]() \t\r\n";
     const std::string_view inner = detail::without_fence(answer);
     if (inner.starts_with('[') && inner.find_first_not_of(list) == std::string_view::npos)

@@ -1,4 +1,4 @@
-/// Pictures of any channels as RGB (transformers' convert_to_rgb).
+/// Images of any channels as RGB (transformers' convert_to_rgb).
 #pragma once
 
 #include <cstdint>

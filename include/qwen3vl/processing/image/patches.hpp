@@ -1,4 +1,4 @@
-/// Resized frames to patches: rescale, normalise, cut in merge-block order. Shared by pictures and clips.
+/// Resized frames to patches: rescale, normalise, cut in merge-block order. Shared by images and videos.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-/// Antialiased resizing of 8-bit pictures, bit for bit as the reference's two backends do it: torchvision (the default
+/// Antialiased resizing of 8-bit images, bit for bit as the reference's two backends do it: torchvision (the default
 /// of transformers) and Pillow. Both filter along one axis, round to 8 bits, then filter along the other; they differ
 /// in the precision of their fixed-point weights and in which axis comes first.
 #pragma once
@@ -19,7 +19,7 @@ namespace qwen3vl {
 /// Filters by their numbers in Pillow and in preprocessor_config.json.
 enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3 };
 
-/// Whose arithmetic is followed.
+/// The library whose arithmetic is reproduced.
 enum class ResizeBackend { torchvision, pil };
 
 namespace detail {
@@ -49,7 +49,7 @@ inline double filter_support(Resample resample) {
   return resample == Resample::bilinear ? 1.0 : resample == Resample::lanczos ? 3.0 : 2.0;
 }
 
-// Adding 0.5 and cutting is what the references do; rounding functions differ from it at halves and below zero.
+// The references add 0.5 and truncate; rounding functions differ at halves and below zero.
 // NOLINTBEGIN(bugprone-incorrect-roundings)
 inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample resample, ResizeBackend backend) {
   const double scale = static_cast<double>(from) / static_cast<double>(to);
@@ -76,7 +76,7 @@ inline AxisWeights axis_weights(std::int64_t from, std::int64_t to, Resample res
     axis.count.push_back(static_cast<std::int32_t>(end - begin));
   }
   if (backend == ResizeBackend::pil) {
-    axis.precision = 32 - 8 - 2;  // what is left of 32 bits beside 8-bit values and a sign
+    axis.precision = 32 - 8 - 2;  // what 8-bit values and a sign leave of 32 bits
   } else {
     // As many bits as 16-bit weights hold.
     while (axis.precision < 22 && static_cast<int>(0.5 + largest * (1 << (axis.precision + 1))) < (1 << 15))
@@ -131,10 +131,9 @@ inline Image resize_height(const Image& image, std::int64_t height, Resample res
   return result;
 }
 
-/// The source pixel of each new one along an axis: the one under its middle. Where the middle falls between two, the
-/// answer hangs on the references' rounding. torchvision (NEAREST_EXACT) takes half a pixel away in float, with one
-/// rounding as its builds for processors with fused multiply-add do, and adds it again in double; Pillow adds up steps
-/// in double.
+/// The source pixel of each new one along an axis: the one under its centre. If the centre lies between two, the result
+/// depends on the references' rounding: torchvision (NEAREST_EXACT) subtracts half a pixel in float, with one rounding
+/// as in its builds with fused multiply-add, and adds it again in double; Pillow accumulates steps in double.
 inline std::vector<int> nearest_sources(int from, int to, ResizeBackend backend) {
   std::vector<int> sources(static_cast<std::size_t>(to));
   const double step = static_cast<double>(from) / static_cast<double>(to);
@@ -163,9 +162,9 @@ inline Image resize_nearest(const Image& image, PictureSize size, ResizeBackend 
   return result;
 }
 
-/// Whether columns are filtered before rows. The intermediate picture is rounded, so the order shows in the result.
-/// torchvision always begins with the rows; Pillow since 13 with the columns if that removes more than twice as many
-/// pixels from the height as from the width.
+/// Whether columns are filtered before rows. The intermediate image is rounded, so the order matters. torchvision
+/// always begins with the rows; Pillow since 13 with the columns if that removes more than twice as many pixels from
+/// the height as from the width.
 inline bool columns_first(const Image& image, PictureSize size, ResizeBackend backend) {
   const std::int64_t lower = image.height - size.height, narrower = image.width - size.width;
   return backend == ResizeBackend::pil && lower > 0 && lower > 2 * narrower;
@@ -173,7 +172,7 @@ inline bool columns_first(const Image& image, PictureSize size, ResizeBackend ba
 
 }  // namespace detail
 
-/// Resizes a picture.
+/// Resizes an image.
 inline Image resize(const Image& image, PictureSize size, Resample resample = Resample::bicubic,
                     ResizeBackend backend = ResizeBackend::torchvision) {
   image.check();

@@ -1,5 +1,5 @@
-/// The inner loops of resizing 8-bit pictures: sums of pixels times fixed-point weights, exact in 32 bits, so that the
-/// order of adding is free and all versions give the same bits.
+/// The inner loops of resizing 8-bit images: sums of pixels times fixed-point weights, exact in 32 bits, so the order
+/// of summation does not matter and all versions give the same bits.
 #pragma once
 
 #if defined(__AVX2__)
@@ -14,14 +14,14 @@
 
 namespace qwen3vl::detail {
 
-/// For each pixel along one axis: which source pixels it is made of, and their fixed-point weights.
+/// For each pixel along one axis: its source pixels and their fixed-point weights.
 struct AxisWeights {
   std::vector<std::int32_t> first;   ///< [size]
   std::vector<std::int32_t> count;   ///< [size]
   std::vector<std::int32_t> weight;  ///< [size, taps]
   std::vector<std::int32_t> pairs;   ///< [size, (taps + 1) / 2]: two weights of 16 bits each, if they fit, else empty
   std::int64_t taps = 0;
-  int precision = 0;  ///< bits behind the binary point
+  int precision = 0;  ///< fractional bits
 
   void make_pairs() {
     if (!std::ranges::all_of(weight, [](std::int32_t w) { return w == static_cast<std::int16_t>(w); })) return;
@@ -53,7 +53,7 @@ __m128i two_pixels() {
 /// A row of `width` pixels resized to as many as `axis` has.
 template <int Channels>
 void resize_row(const std::uint8_t* from, std::int32_t width, const AxisWeights& axis, std::uint8_t* to) {
-  // Copies, because bytes written could be any of these for all that the compiler knows.
+  // Copies, because the bytes written may alias these as far as the compiler knows.
   const std::int32_t* const firsts = axis.first.data();
   const std::int32_t* const counts = axis.count.data();
   const std::int32_t* weights = axis.weight.data();
@@ -70,13 +70,13 @@ void resize_row(const std::uint8_t* from, std::int32_t width, const AxisWeights&
     const std::int32_t first = firsts[x], count = counts[x];
     const std::uint8_t* const pixels = from + static_cast<std::ptrdiff_t>(first) * Channels;
 #if defined(__AVX2__)
-    // A pixel's channels are summed together, with what follows them in memory; at the end of a row nothing may follow.
+    // A pixel's channels are summed together, including the bytes after them; at the end of a row there may be none.
     const std::int32_t even = (count + 1) / 2 * 2, room = (width - first) * Channels;
     __m128i sum = _mm_set1_epi32(half);
     bool summed = false;
     const std::int32_t* const own = narrow ? pairs + static_cast<std::int64_t>(x) * ((taps + 1) / 2) : nullptr;
     if (Channels > 1 && narrow && (even - 2) * Channels + 8 <= room) {
-      // Two pixels at once, their channels side by side: a weight behind the last is zero.
+      // Two pixels at once, their channels side by side: the weight after the last is zero.
       for (std::int32_t j = 0; j < even; j += 2) {
         const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(pixels + j * Channels));
         sum = _mm_add_epi32(sum, _mm_madd_epi16(_mm_shuffle_epi8(bytes, order), _mm_set1_epi32(own[j / 2])));
@@ -93,7 +93,7 @@ void resize_row(const std::uint8_t* from, std::int32_t width, const AxisWeights&
     }
     if (summed) {
       sum = _mm_sra_epi32(sum, shift);
-      const __m128i words = _mm_packs_epi32(sum, sum);  // saturated, as the clamp of rounded_pixel
+      const __m128i words = _mm_packs_epi32(sum, sum);  // saturated, like the clamp of rounded_pixel
       const std::int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
       std::memcpy(to, &bytes, Channels);
       continue;
@@ -162,7 +162,7 @@ inline void weighted_rows(const std::uint8_t* from, std::size_t size, const std:
 #if defined(__AVX2__)
   done = weighted_rows_avx2(from, size, weights, count, precision, to);
 #endif
-  constexpr std::size_t step = 64;  // columns whose sums stay in the first cache
+  constexpr std::size_t step = 64;  // columns whose sums stay in the L1 cache
   for (; done < size; done += step) {
     const std::size_t columns = std::min(step, size - done);
     std::int32_t sums[step];

@@ -1,4 +1,4 @@
-/// The size that a picture is resized to: multiples of a factor, a number of pixels within limits, the shape kept
+/// The size that an image is resized to: multiples of a factor, a number of pixels within limits, the shape kept
 /// (smart_resize of transformers' image_processing_qwen2_vl).
 #pragma once
 
@@ -48,9 +48,9 @@ inline PictureSize smart_resize(std::int64_t height, std::int64_t width, std::in
   return {static_cast<std::int64_t>(new_h), static_cast<std::int64_t>(new_w)};
 }
 
-/// The same for the frames of a clip (video_processing_qwen3_vl's smart_resize): limits are on the pixels of all frames
-/// together, with their number rounded to `temporal_factor` (half to even) where the limits are tested, but not where
-/// the frames are scaled. Sides below `factor` are enlarged first.
+/// The same for the frames of a video (video_processing_qwen3_vl's smart_resize): limits apply to the pixels of all
+/// frames together, with their number rounded to `temporal_factor` (half to even) where the limits are tested, but not
+/// where the frames are scaled. Sides below `factor` are enlarged first.
 inline PictureSize smart_resize_video(std::int64_t num_frames, std::int64_t height, std::int64_t width,
                                       std::int64_t temporal_factor, std::int64_t factor, std::int64_t min_pixels,
                                       std::int64_t max_pixels) {

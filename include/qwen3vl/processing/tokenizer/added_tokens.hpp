@@ -1,4 +1,4 @@
-/// Tokens that are found in the text before any splitting, such as <|im_start|>.
+/// Tokens found in the text before splitting, such as <|im_start|>.
 #pragma once
 
 #include <utf8proc.h>
@@ -47,7 +47,7 @@ class AddedTokenMatcher {
     std::vector<std::pair<unsigned char, std::uint32_t>> next;  // sorted by byte
   };
 
-  // Where a byte's transition is, or would be.
+  // The position of a byte's transition, or where it would be inserted.
   template <class NodeType>
   static auto find(NodeType& node, unsigned char byte) {
     return std::lower_bound(node.next.begin(), node.next.end(), byte,
@@ -56,10 +56,10 @@ class AddedTokenMatcher {
 
   std::vector<Node> nodes_ = std::vector<Node>(1);
   std::array<bool, 256> starts_{};
-  int only_start_ = -1;  // the first byte of all tokens, if it is one
+  int only_start_ = -1;  // the first byte of all tokens, if they share it
 
  public:
-  /// Adds what to look for (not empty). `token` must outlive the matcher.
+  /// Adds a text to find (not empty). `token` must outlive the matcher.
   void add(std::string_view content, const AddedToken& token) {
     const auto first = static_cast<unsigned char>(content[0]);
     only_start_ = nodes_.size() == 1 || only_start_ == first ? first : -1;
@@ -138,7 +138,7 @@ class AddedTokenMatcher {
     while (at > 0) {
       const char32_t c = utf8::decode_last(text.substr(0, at));
       if (!detail::is_white_space(c)) break;
-      at -= c < 0x80 ? 1 : c < 0x800 ? 2 : 3;  // no white space is longer
+      at -= c < 0x80 ? 1 : c < 0x800 ? 2 : 3;  // no white-space character is longer
     }
     return at;
   }

@@ -31,7 +31,7 @@ class Bpe {
     std::uint32_t length = 0;
     bool present = false;
     bool byte_level =
-        false;  // else the entry has characters outside the alphabet: it decodes, but nothing encodes to it
+        false;  // otherwise the entry has characters outside the alphabet: it decodes, but nothing encodes to it
   };
 
   std::string bytes_;          // of all entries, one after another
@@ -44,15 +44,15 @@ class Bpe {
   std::size_t longest_ = 0;
   bool ignore_merges_ = false;
 
-  // Does a word that is an entry of the vocabulary encode to that entry? Nearly always, but only merging tells. Found
-  // out at first use; threads that race write the same answer.
+  // Does a word that is an entry of the vocabulary encode to that entry? Nearly always, but only merging tells.
+  // Determined at first use; racing threads write the same result.
   static constexpr std::uint8_t unknown = 0, one_token = 1, several_tokens = 2;
   std::unique_ptr<std::atomic<std::uint8_t>[]> whole_;
 
   static constexpr std::size_t short_word = 48;
 
  public:
-  /// Throws Error if ids, bytes or merges of `file` do not fit together.
+  /// Throws Error if ids, bytes or merges of `file` are inconsistent.
   explicit Bpe(const TokenizerFile& file)
       : by_bytes_(file.vocab.size()), merges_(file.merges.size()), ignore_merges_(file.ignore_merges) {
     TokenId end = 0;
@@ -156,7 +156,7 @@ class Bpe {
     return word.size() <= short_word ? merge_short(word, out) : merge_long(word, out);
   }
 
-  // Scanning a few dozen ranks for the smallest beats any cleverer structure.
+  // For a few dozen ranks a linear scan is fastest.
   void merge_short(std::string_view word, std::vector<TokenId>& out) const {
     TokenId ids[short_word];
     std::uint32_t ranks[short_word];  // of joining i and i + 1
@@ -212,7 +212,7 @@ class Bpe {
       const std::uint64_t top = heap.back();
       heap.pop_back();
       const auto at = static_cast<std::uint32_t>(top);
-      if (symbols[at].id < 0) continue;  // swallowed by its left neighbour
+      if (symbols[at].id < 0) continue;  // merged into its left neighbour
       const Merge merge = candidate(at);
       if (merge.rank != static_cast<std::uint32_t>(top >> 32)) continue;  // the pair has changed since
       const std::uint32_t next = symbols[at].next;

@@ -1,4 +1,4 @@
-/// Removing the spaces that word-piece tokenizers of old left before punctuation.
+/// Removes the spaces that word-piece tokenizers left before punctuation.
 #pragma once
 
 #include <string>

@@ -16,7 +16,7 @@ namespace qwen3vl {
 namespace detail {
 
 /// True for characters that NFC keeps and that never combine with what stands before them (NFC_Quick_Check=Yes and
-/// combining class 0), so that text may be cut in front of them. Not all such characters, but those of most text.
+/// combining class 0), so that text may be cut in front of them. Not all such characters, but most.
 inline bool nfc_inert(char32_t c) {
   return c < 0x300 || (c >= 0x400 && c <= 0x482) || (c >= 0x2010 && c <= 0x2027) || (c >= 0x3001 && c <= 0x3029) ||
          (c >= 0x3031 && c <= 0x3098) || (c >= 0x30A0 && c <= 0x30FF) || (c >= 0x3400 && c <= 0x9FFF) ||
@@ -58,9 +58,9 @@ inline void append_nfc_segment(std::string& out, std::string_view text) {
 
 }  // namespace detail
 
-/// The NFC of `text`, which must be valid UTF-8. Returns `text` itself when it is seen to be in that form already;
-/// else the result lies in `buffer`. By the Unicode version of utf8proc (14 in 2.8); the reference's tables are of
-/// Unicode 9, so that it does not reorder about a hundred combining marks that are newer.
+/// The NFC of `text`, which must be valid UTF-8. Returns `text` itself if it is found to be in that form; else the
+/// result is in `buffer`. Follows the Unicode version of utf8proc (14 in 2.8); the reference's tables are of Unicode 9,
+/// so it does not reorder about a hundred newer combining marks.
 inline std::string_view nfc(std::string_view text, std::string& buffer) {
   std::size_t i = utf8::ascii_prefix(text);
   std::size_t last = i == 0 ? 0 : i - 1;  // start of the last inert character

@@ -1,4 +1,4 @@
-/// The word splitting of Qwen's tokenizers by hand, for words that ASCII bytes alone decide.
+/// Hand-written word splitting of Qwen's tokenizers, for words decided by ASCII bytes alone.
 #pragma once
 
 #include <array>
@@ -28,9 +28,9 @@ inline constexpr auto ascii_classes = [] {
   return classes;
 }();
 
-/// Where the match of `qwen_pattern` that starts at `start` (< text.size()) ends; 0 when a non-ASCII character has a
-/// say in it, so that the regex must be asked. The alternatives of the pattern are tried in their order; each comment
-/// names the one (1 to 7) that matches.
+/// Where the match of `qwen_pattern` that starts at `start` (< text.size()) ends; 0 if a non-ASCII character affects
+/// it, so that the regex must decide. The alternatives of the pattern are tried in order; each comment names the one (1
+/// to 7) that matches.
 inline std::size_t qwen_ascii_word(std::string_view text, std::size_t start) {
   constexpr std::size_t undecided = 0;
   const auto class_at = [&](std::size_t i) { return ascii_classes[static_cast<unsigned char>(text[i])]; };

@@ -54,14 +54,14 @@ class Regex {
         : data_(pcre2_match_data_create_from_pattern_8(regex.code_.get(), nullptr)),
           context_(pcre2_match_context_create_8(nullptr)) {
       if (!data_ || !context_) throw std::bad_alloc();
-      // A pattern that backtracks without end must fail, not hang; one that walks back over a long run of spaces, as
-      // Qwen's does, needs a step for each.
+      // A pattern that backtracks forever must fail, not hang; one that backs up over a long run of spaces, as Qwen's
+      // does, needs a step for each.
       pcre2_set_depth_limit_8(context_.get(), 1'000'000);
       pcre2_set_heap_limit_8(context_.get(), 256 * 1024);  // KiB
     }
   };
 
-  /// Throws Error if `pattern` is not a valid regular expression. `name` says where it is from, for messages.
+  /// Throws Error if `pattern` is not a valid regular expression. `name` is its source, for messages.
   Regex(std::string_view pattern, std::string name) : name_(std::move(name)) {
     if (pattern.size() > 10'000) fail(name_, " has ", pattern.size(), " characters; 10000 is the limit");
     const std::string translated = translate(pattern);
@@ -80,8 +80,8 @@ class Regex {
     pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);  // where it is not available, pcre2_match interprets
   }
 
-  /// The first match in `text` (valid UTF-8) that begins at `start` or later; looking behind sees all of `text`.
-  /// Throws Error if the pattern needs too many steps.
+  /// The first match in `text` (valid UTF-8) that begins at `start` or later; look-behind covers all of `text`. Throws
+  /// Error if the pattern needs too many steps.
   Match find(Search& search, std::string_view text, std::size_t start) const {
     const std::size_t limit = 1'000'000 + 4 * (text.size() - start);
     pcre2_set_match_limit_8(search.context_.get(),
@@ -135,7 +135,7 @@ class Regex {
         if (i + 1 < pattern.size() && pattern[i + 1] == ']') out += pattern[++i];
         continue;
       }
-      // Oniguruma nests classes and intersects them; PCRE2 would read other sets without a word.
+      // Oniguruma nests classes and intersects them; PCRE2 would silently read other sets.
       if (in_class && (c == '[' || (c == '&' && i + 1 < pattern.size() && pattern[i + 1] == '&'))) {
         fail(name_, " has ", c == '[' ? "[" : "&&", " inside [ ], which is unsupported");
       }

@@ -13,9 +13,9 @@
 namespace qwen3vl {
 
 /// A stopping criterion for GenerateOptions::stopping_criteria: true once the last token of an answer completes one of
-/// the strings, be it in the middle of that token. Only the answer counts, not the prompt; special tokens count as
-/// their text. It looks at the last token and as much before it as the longest string reaches back, so that the work of
-/// a whole answer is linear in it, and keeps nothing between calls.
+/// the strings, possibly in the middle of that token. Only the answer is searched, not the prompt; special tokens count
+/// as their text. It examines the last token and as much before it as the longest string spans, so a whole answer takes
+/// linear time, and keeps no state between calls.
 class StopStrings {
  public:
   /// Throws Error if a string is empty, which would end every answer before it begins.

@@ -13,7 +13,7 @@
 
 namespace qwen3vl::detail {
 
-/// A different number for every table, so that no file can be made whose entries all collide.
+/// A different seed per table, so that no file can make all entries collide.
 inline std::uint64_t hash_seed() {
   std::random_device device;
   return (static_cast<std::uint64_t>(device()) << 32) ^ device();
@@ -41,7 +41,7 @@ inline std::uint64_t hash_bytes(std::string_view bytes, std::uint64_t seed) {
 
 inline std::size_t table_size(std::size_t entries) { return std::bit_ceil(entries * 2 + 16); }
 
-/// Ids by string. The strings themselves stay with the owner, whose `bytes(id)` looks them up.
+/// Ids by string. The owner stores the strings and looks them up by `bytes(id)`.
 class StringTable {
   struct Slot {
     std::uint32_t check = 0;
@@ -74,7 +74,7 @@ class StringTable {
   }
 };
 
-/// What two neighbouring tokens become, and how early.
+/// The merge of two neighbouring tokens and its rank.
 struct Merge {
   static constexpr std::uint32_t never = 0xFFFFFFFF;
   std::uint32_t rank = never;

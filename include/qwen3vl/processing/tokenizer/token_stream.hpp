@@ -10,9 +10,9 @@
 
 namespace qwen3vl {
 
-/// Takes ids one at a time and gives out text as soon as it is complete; all that it gave out together is
-/// `decode(ids)`. As tokenizers' DecodeStream, it holds text back while it would end in U+FFFD, since the next token
-/// may complete that character. Work and memory are linear in the tokens.
+/// Takes ids one at a time and returns text as soon as it is complete; concatenated, this is `decode(ids)`. Like
+/// tokenizers' DecodeStream, it holds back text that would end in U+FFFD, because the next token may complete that
+/// character. Work and memory are linear in the tokens.
 class TokenStream {
   Tokenizer tokenizer_;
   bool skip_special_tokens_;
@@ -34,7 +34,7 @@ class TokenStream {
     return std::exchange(text_, {});
   }
 
-  /// What is left at the end, incomplete bytes as U+FFFD. The stream is as new afterwards.
+  /// Returns the rest, incomplete bytes as U+FFFD, and resets the stream.
   std::string flush() {
     utf8::append_lossy(text_, tail_);
     tail_.clear();

@@ -18,18 +18,18 @@
 
 namespace qwen3vl {
 
-/// An entry of `added_tokens`: text that is one token wherever it stands.
+/// An entry of `added_tokens`: text that is always one token.
 struct AddedToken {
   TokenId id = -1;
   std::string content;
   bool special = false;      ///< left out by `skip_special_tokens`
-  bool lstrip = false;       ///< white space before it belongs to it
-  bool rstrip = false;       ///< white space after it belongs to it
+  bool lstrip = false;       ///< includes white space before it
+  bool rstrip = false;       ///< includes white space after it
   bool single_word = false;  ///< not inside a word
   bool normalized = true;    ///< searched after normalisation, not before
 };
 
-/// What a tokenizer.json says, checked for types and sizes, not yet for sense.
+/// The contents of a tokenizer.json, checked for types and sizes, not yet for consistency.
 struct TokenizerFile {
   static constexpr std::size_t max_bytes = std::size_t{1} << 28;
   static constexpr std::int64_t max_id = (1 << 22) - 1;
@@ -55,7 +55,7 @@ struct TokenizerFile {
 
   std::string_view text(Text piece) const { return {strings.data() + piece.offset, piece.length}; }
 
-  /// Reads a file; throws Error if it is not what a tokenizer.json can be.
+  /// Reads a file; throws Error if it is not a valid tokenizer.json.
   static TokenizerFile read(const std::filesystem::path& path);
   /// The same from memory; `path` is for messages.
   static TokenizerFile parse(std::string_view json, std::string path);

@@ -1,4 +1,4 @@
-/// Which frames of a clip are looked at, and the times that the prompt gives for them.
+/// Which frames of a video are sampled, and the times that the prompt gives for them.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,10 @@
 
 namespace qwen3vl {
 
-/// Frames per second of a clip that does not say (as in the reference, which then warns).
+/// The assumed frame rate of a video that has none (as in the reference, which then warns).
 inline constexpr double default_video_fps = 24.0;
 
-/// The frame rate of a clip; default_video_fps where it is unknown. Throws Error for one that cannot be.
+/// The frame rate of a video; default_video_fps where it is unknown. Throws Error for an impossible one.
 inline double frames_per_second(const VideoMetadata& metadata) {
   const double fps = metadata.fps.value_or(default_video_fps);
   if (!(fps > 0.0) || !std::isfinite(fps)) fail("a clip of ", fps, " frames per second");
@@ -25,7 +25,7 @@ inline double frames_per_second(const VideoMetadata& metadata) {
 }
 
 /// Indices of the frames to take, ascending (Qwen3VLVideoProcessor.sample_frames): evenly spread from the first to the
-/// last; a frame may come twice. Throws Error for options that exclude each other and clips without frames.
+/// last; a frame may occur twice. Throws Error for options that exclude each other and videos without frames.
 inline std::vector<std::int64_t> sample_frames(const VideoMetadata& metadata, const VideoProcessorOptions& options) {
   options.validate();
   const std::int64_t total = metadata.total_num_frames;
@@ -54,7 +54,7 @@ inline std::vector<std::int64_t> sample_frames(const VideoMetadata& metadata, co
 }
 
 /// Seconds of each temporal patch: the mean of the times of its first and last frame. The last frame is repeated where
-/// the patches are not full. `indices` count frames of the clip as it was recorded with `fps`.
+/// the patches are not full. `indices` count frames of the video as it was recorded with `fps`.
 inline std::vector<double> video_timestamps(std::span<const std::int64_t> indices, double fps,
                                             std::int64_t temporal_patch_size) {
   std::vector<double> seconds;

@@ -1,9 +1,10 @@
-/// Attention on the CPU, tiled, with a running softmax: memory grows with the number of keys, never with its square.
+/// Attention on the CPU in blocks of queries and keys, with a running softmax: memory grows linearly with the number of
+/// keys.
 ///
 /// Keys and values are packed once per head, in blocks of `attention_keys`, as panels for the register tile of the
-/// matrix product: keys as panels of columns, values as panels of their own. A piece of work is a block of queries
-/// (several register tiles) on its way over the blocks of keys. Inside a block of keys the loop over panels is the
-/// outer one, so that a panel stays in the first cache while all tiles use it, and the whole block stays in the second.
+/// matrix product: keys as panels of columns, values as panels of their own. A unit of work is a block of queries
+/// (several register tiles) that goes through the blocks of keys. Inside a block of keys the outer loop is over panels,
+/// so that a panel stays in the L1 cache while all register tiles use it, and the whole block stays in L2.
 #pragma once
 
 #include <algorithm>
@@ -21,10 +22,8 @@
 namespace qwen3vl {
 namespace cpu_kernels {
 
-/// Keys in a block, and register tiles in a block of queries, at most: with heads of 64 they take 300 to 600 KiB of the
-/// second-level cache. More tiles read keys and values less often: on Zen 4, one core, 2048 keys, AVX2, 8, 16 and 32
-/// tiles do 75, 77 and 79 % of the multiply-adds; with AVX-512, 128 and 256 keys 80 and 82 %. Two cores, 1024 keys,
-/// AVX-512: 16, 28 and 37 tiles 80, 81 and 79 %, and 75, 79 and 79 % while the last cache is far.
+/// The most keys in a block and register tiles in a block of queries: with heads of 64 they take 300 to 600 KiB of the
+/// L2 cache. More register tiles read keys and values less often (measured in docs/performance/cpu.md).
 inline constexpr index_t attention_keys = simd::registers == 32 ? 256 : 128;
 inline constexpr index_t attention_tiles = simd::registers == 32 ? 28 : 32;
 inline constexpr index_t attention_rows = attention_tiles * tile_rows;
@@ -46,8 +45,8 @@ struct PackedHead {
 
   /// Panel p of the keys of a block: [D][panel].
   const float* keys(index_t block, index_t p) const { return memory + block * block_size + p * panel * D; }
-  /// Columns from vector `v` on (an even one) of the values of a block: [attention_keys][panel], the last panel may be
-  /// one vector wide.
+  /// Columns from vector `v` (even) of the values of a block: [attention_keys][panel]; the last panel may be one vector
+  /// wide.
   const float* values(index_t block, index_t v) const {
     return memory + block * block_size + attention_keys * (D + v * simd::width);
   }
@@ -78,7 +77,7 @@ struct PackedHead {
   }
 };
 
-/// A block of queries on its way over the keys. Lives in memory of `size` floats, which need not be clear.
+/// A block of queries with its running results. Uses `size` floats of memory, which need not be zeroed.
 template <index_t D>
 class FlashBlock {
   using Head = PackedHead<D>;
@@ -91,7 +90,7 @@ class FlashBlock {
   float* sums_;     // [tiles][tile_rows][padded]
   float* totals_;   // [tiles][tile_rows][width]: sums of the weights, not yet added over the lanes
   float maximum_[attention_rows];
-  index_t limit_[attention_rows];      // keys that each row sees; they do not fall
+  index_t limit_[attention_rows];      // keys that each row attends to, ascending
   index_t furthest_[attention_tiles];  // the largest of a tile
   index_t longest_ = 0;                // and of all
   index_t rows_ = 0;
@@ -105,7 +104,7 @@ class FlashBlock {
         sums_(scores_ + attention_tiles * score_size),
         totals_(sums_ + attention_tiles * sum_size) {}
 
-  /// Adds a query that sees the first `limit` keys, at least one.
+  /// Adds a query that attends to the first `limit` keys, at least one.
   void add(const float* query, index_t limit) {
     const index_t tile = rows_ / tile_rows, r = rows_ % tile_rows;
     const float scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(D));
@@ -120,16 +119,17 @@ class FlashBlock {
     ++rows_;
   }
 
-  /// Runs over all keys that any row sees.
+  /// Processes all keys that any row attends to.
   void run(const Head& head) {
-    // What fills the last tile is computed along and not looked at; it must only be no garbage, which may be slow.
+    // Padding lanes are computed and discarded; they must be finite (denormals and NaNs are slow).
     for (index_t row = rows_; row < tiles() * tile_rows; ++row) {
       for (index_t d = 0; d < D; ++d) queries_[row / tile_rows * query_size + d * tile_rows + row % tile_rows] = 0.0f;
       std::fill_n(sums_ + row * Head::padded, Head::padded, 0.0f);
     }
     for (index_t block = 0; block * attention_keys < longest_; ++block) {
       const index_t first = block * attention_keys;
-      // Each panel is asked for while the one before it is used; without that AVX2 on Zen 4 does 71 % instead of 77.
+      // Each panel is prefetched while the previous one is used; without that AVX2 on Zen 4 reaches 71 % of the peak
+      // instead of 77.
       const index_t end = std::min(first + attention_keys, longest_);
       const float* const after = end < longest_ ? head.keys(block + 1, 0) : head.keys(block, 0);
       for (index_t key = first; key < end; key += panel) {
@@ -154,8 +154,8 @@ class FlashBlock {
  private:
   index_t tiles() const { return (rows_ + tile_rows - 1) / tile_rows; }
 
-  /// The scores of one panel of keys from `key` on, for the tiles that see it; they go to column `column` of the block.
-  /// `next`: what is read then.
+  /// The scores of one panel of keys starting at `key`, for the register tiles that attend to it, into column `column`
+  /// of the block. `next`: the address to prefetch.
   QWEN3VL_KERNEL void scores_of(const float* keys, index_t key, index_t column, const float* next) {
     ReadAhead ahead(next, panel * D * index_t{sizeof(float)}, rows_);
     for (index_t tile = 0; tile < tiles(); ++tile) {
@@ -169,8 +169,8 @@ class FlashBlock {
   }
 
   /// sums += weights * values for C vectors of columns from `v` on, over the block that begins at key `first`. Only
-  /// keys that all rows of a tile see go through the tile: a key behind a row has no weight, and not even one of zero
-  /// may meet an infinite value.
+  /// keys that all rows of a register tile attend to go through the tile: masked keys are skipped, because even a zero
+  /// weight times an infinite value is NaN.
   template <int C>
   QWEN3VL_KERNEL void add_values(const float* values, index_t v, index_t first, const float* next) {
     ReadAhead ahead(next, attention_keys * panel * index_t{sizeof(float)}, rows_);
@@ -188,7 +188,7 @@ class FlashBlock {
     }
   }
 
-  /// The same for one row and the keys of the block from `begin` on that it sees.
+  /// The same for one row and the keys from `begin` that it attends to.
   template <int C>
   QWEN3VL_INLINE void add_values_of_row(index_t row, index_t begin, index_t first, const float* values, index_t v) {
     const index_t end = std::min(attention_keys, limit_[row] - first);
@@ -206,9 +206,8 @@ class FlashBlock {
       if (furthest_[tile] > first) softmax(tile, first);
   }
 
-  /// Turns the scores of a tile's rows in the block from key `first` on into weights, of nothing where a row does not
-  /// see, and rescales what was summed before. Each step is done for all rows before the next one: none waits for the
-  /// maximum of its row then.
+  /// Turns the scores of a register tile's rows in the block at key `first` into weights (0 where masked) and rescales
+  /// earlier sums. Each step is done for all rows before the next, so that no row waits for its own maximum.
   QWEN3VL_INLINE void softmax(index_t tile, index_t first) {
     constexpr index_t lanes = (tile_rows + simd::width - 1) / simd::width * simd::width;
     const index_t begin = tile * tile_rows, rows = std::min<index_t>(tile_rows, rows_ - begin);
@@ -217,7 +216,7 @@ class FlashBlock {
     float* const tile_scores = scores_ + tile * score_size;
     const auto seen = [&](index_t r) { return std::clamp<index_t>(limit_[begin + r] - first, 0, computed); };
 
-    alignas(64) float rescale[lanes] = {};  // first its logarithm: how far the maximum falls behind the new one
+    alignas(64) float rescale[lanes] = {};  // first its logarithm: old maximum minus new
     bool higher = false;
     for (index_t r = 0; r < rows; ++r) {
       float* const scores = tile_scores + r * attention_keys;
@@ -263,7 +262,7 @@ class FlashBlock {
 /// One head of one sequence, as `flash_attention` takes it: keys and values of type T, `stride` apart.
 template <class T>
 struct FlashUnit {
-  index_t rows, keys;  // rows = 0: nothing to do
+  index_t rows, keys;  // rows = 0: none
   const T* k;
   const T* v;
   index_t stride;
@@ -279,8 +278,8 @@ template <index_t D>
 struct FlashSizes {
   index_t block_rows, query_blocks, unit, wave;  // unit: floats of the packed keys and values of one
   int threads;
-  /// There are enough units that each thread takes whole ones, packs their keys and values for itself and waits for
-  /// nobody: see RowShares in product.hpp. Then `wave` is the threads.
+  /// Whether there are enough units that each thread takes whole ones and packs their keys and values for itself,
+  /// without waiting: see RowShares in product.hpp. `wave` is then the number of threads.
   bool own_units;
 
   FlashSizes(int most_threads, index_t units, index_t rows, index_t keys)
@@ -296,7 +295,7 @@ struct FlashSizes {
   }
 
  private:
-  /// Smaller blocks where there are few for each thread, so that threads end together; all alike but the last.
+  /// Smaller blocks if there are few per thread, so that threads end together; all equal but the last.
   static index_t rows_of_block(int threads, index_t units, index_t rows) {
     const index_t all = (rows + tile_rows - 1) / tile_rows;
     index_t tiles = attention_tiles;
@@ -308,9 +307,9 @@ struct FlashSizes {
 
 /// Attention of all units, unit(i) for i < units; a unit has at most `rows` rows and `keys` keys.
 ///
-/// Where there are few units for each thread they are taken in waves: first all threads pack the wave's keys and
-/// values, then all take blocks of queries. A wave is as many units as there are threads, or what is small beside a
-/// model; so there is work for all threads although memory is bounded.
+/// If there are few units per thread they are processed in waves: all threads first pack the wave's keys and values,
+/// then take blocks of queries. A wave has as many units as there are threads, or as many as are small beside a model,
+/// so all threads have work and memory is bounded.
 template <index_t D, index_t group, bool causal, class F>
 void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const F& unit) {
   using Head = PackedHead<D>;
@@ -351,7 +350,7 @@ void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t key
         const index_t i = item / key_blocks, block = item % key_blocks;
         pack(unit(begin + i), block, packed.data() + i * size);
       }
-      // Later queries see more keys: the long pieces come first, so that the threads end together.
+      // Later queries attend to more keys: longer pieces come first, so that threads end together.
 #pragma omp for schedule(dynamic)
       for (index_t item = 0; item < here * query_blocks; ++item) {
         const index_t i = item % here, first = (query_blocks - 1 - item / here) * sizes.block_rows;

@@ -1,4 +1,4 @@
-/// Causal attention over the cache on the CPU: prompts by tiles, single tokens by streaming the cache.
+/// Causal attention over the cache on the CPU: prompts in blocks, single tokens by streaming the cache.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace qwen3vl {
 namespace cpu_kernels {
 
-/// Up to so many new tokens of a sequence, packing the cache costs more than the tiles save.
+/// Up to this many new tokens of a sequence, packing the cache costs more than it saves.
 inline constexpr index_t streaming_queries = 4;
 
 }  // namespace cpu_kernels
@@ -31,7 +31,7 @@ void causal_attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, (H + 2 
     rows = std::max(rows, segments.length(s) * group);
     keys = std::max(keys, cache.length(s) + segments.length(s));
   }
-  // Rows run over the heads of the group and then over tokens, so that few scores of a tile fall to the mask.
+  // Rows run over the heads of the group, then over tokens, so that few scores of a register tile are masked.
   flash_attention<D, group, true>(ctx, segments.count() * K, rows, keys, [&](index_t unit) {
     const index_t s = unit / K, kv = unit % K, fresh = segments.length(s), past = cache.length(s);
     return FlashUnit<T>{.rows = fresh > streaming_queries ? fresh * group : 0,

@@ -1,8 +1,8 @@
 /// Attention of a few new tokens over a long cache on the CPU: the cache is streamed once, at memory speed.
 ///
-/// The keys of a sequence are taken in runs of a fixed length, each a piece of work of its own with its own softmax
-/// (split-KV); the runs' results are put together in order afterwards. Runs do not depend on the number of threads, so
-/// results do not, either, and every thread has work whatever the number of heads.
+/// The keys of a sequence are divided into runs of a fixed length, each a unit of work with its own softmax (split-KV),
+/// whose results are combined in order. Runs do not depend on the number of threads, so results do not either, and
+/// every thread has work whatever the number of heads.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@
 namespace qwen3vl {
 namespace cpu_kernels {
 
-/// Keys of one piece of work: with D = 128 in f32 512 KiB are read, which takes some 30 us.
+/// Keys of one unit of work: with D = 128 in f32 512 KiB are read, which takes some 30 us.
 inline constexpr index_t decode_run = 512;
 static_assert(decode_run % 16 == 0);
 
@@ -43,8 +43,8 @@ struct DecodeTile {
   static constexpr int keys = chains / heads;
   static_assert(chains >= width && decode_run % width == 0, "the padding of a run's scores counts on it");
   static constexpr int vectors = D / width, rest = D % width;
-  /// How far ahead of its use memory is asked for, in bytes. The processor does not see by itself that tiles of several
-  /// rows, walked column by column, are one stream: without this, reading takes twice as long.
+  /// Prefetch distance in bytes. The hardware prefetcher does not recognise several rows read column by column as one
+  /// stream: without this, reading takes twice as long.
   static constexpr index_t distance = 4096;
 
   /// Asks for what columns d to d + width of the rows at `rows` are in number of bytes, taken as one run of memory.

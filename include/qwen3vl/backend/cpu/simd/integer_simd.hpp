@@ -1,6 +1,5 @@
-/// Vectors of integers for products of block weights: pairs of 16-bit numbers multiplied and added into 32 bits.
-/// One of the few places with intrinsics, because no vector extension names that instruction. Every path gives the same
-/// bits.
+/// Vectors of integers for products of block weights: pairs of 16-bit numbers multiplied and added into 32 bits. Uses
+/// intrinsics, because the vector extensions lack that instruction. Every path gives the same bits.
 #pragma once
 
 #include <cmath>
@@ -20,7 +19,7 @@ typedef std::int16_t HalfShorts __attribute__((vector_size(width * 2)));
 typedef std::uint8_t Bytes __attribute__((vector_size(width)));
 typedef std::int8_t SBytes __attribute__((vector_size(width)));
 
-/// How dot_pairs and to_nearest are done here, for reports.
+/// How dot_pairs and to_nearest are implemented, for reports.
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
 inline constexpr const char* integer_isa = "AVX-512 VNNI";
 #elif defined(__AVX512F__) && defined(__AVX512BW__)
@@ -51,7 +50,7 @@ QWEN3VL_INLINE UInts splat_int(std::int32_t value) { return reinterpret_cast<UIn
 /// The same 16-bit number in both halves of each lane; the value must fit.
 QWEN3VL_INLINE Shorts both_halves(Ints v) { return reinterpret_cast<Shorts>((v & 0xffff) | (v << 16)); }
 
-/// What dot_pairs does, in portable terms: sum + a[2i] b[2i] + a[2i + 1] b[2i + 1] in lane i, modulo 2^32.
+/// dot_pairs in portable terms: sum + a[2i] b[2i] + a[2i + 1] b[2i + 1] in lane i, modulo 2^32.
 QWEN3VL_INLINE Ints dot_pairs_portable(Ints sum, Shorts a, Shorts b) {
   const Ints x = reinterpret_cast<Ints>(a), y = reinterpret_cast<Ints>(b);
   const Ints low = ((x << 16) >> 16) * ((y << 16) >> 16), high = (x >> 16) * (y >> 16);
@@ -96,7 +95,8 @@ QWEN3VL_INLINE Ints to_nearest(Floats v) {
   return n;
 #endif
 }
-/// Bytes widened; GCC 12 takes them apart one by one otherwise. (Masked forms: it warns of the others' own headers.)
+/// Widened bytes; otherwise GCC 12 extracts them one by one. (Masked forms: in the others it warns about its own
+/// headers.)
 QWEN3VL_INLINE Ints widen(Bytes v) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Ints>(_mm512_maskz_cvtepu8_epi32(0xffff, reinterpret_cast<__m128i>(v)));

@@ -1,5 +1,5 @@
 /// Dot products of bf16 by the processor (AVX-512 BF16): two columns in one instruction, twice as many multiply-adds as
-/// in f32. Where the instruction is missing, weights of type bf16_dot are kept and multiplied as bf16 ones are.
+/// in f32. Without the instruction, weights of type bf16_dot are stored and multiplied as bf16.
 #pragma once
 
 #include <cstdint>
@@ -37,11 +37,11 @@ inline void transpose_words(const void* from, std::ptrdiff_t from_stride, void* 
 }  // namespace simd
 
 namespace cpu_kernels {
-/// Weights that are kept in pairs of columns. With tiles these are all that are bf16: tiles multiply so much faster
-/// than vectors that products with f32 activations, too, are made of products of bf16 (tile_product.hpp).
+/// Weights stored in pairs of columns. With AMX these are all bf16 weights: AMX is so much faster than vectors that
+/// products with f32 activations are also composed of bf16 products (tile_product.hpp).
 template <class W>
 concept PairWeight = (simd::has_bf16_dot && std::same_as<W, bf16_dot>) || (simd::has_tiles && std::same_as<W, bf16>);
-/// Pairs are padded with zeros to a multiple of this: a tile's rows.
+/// Pairs are padded with zeros to a multiple of this, the rows of an AMX tile.
 inline constexpr int pair_granule = simd::has_tiles ? 16 : 1;
 }  // namespace cpu_kernels
 

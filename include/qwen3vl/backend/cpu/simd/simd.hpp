@@ -1,7 +1,8 @@
 /// Vectors of floats in the width of the target's instruction set, from one source: AVX-512, AVX2 with FMA, or the
 /// portable 16-byte width that every compiler target has. GCC's and Clang's vector extensions; intrinsics only for f16,
-/// for stores past the caches, and where GCC makes several instructions of one (here and in integer_simd.hpp). The
-/// width is chosen by the flags of the translation unit, so all units of one program must be compiled alike.
+/// for non-temporal stores, and where GCC emits several instructions instead of one (here and in integer_simd.hpp). The
+/// width is chosen by the flags of the translation unit, so all units of a program must be compiled with the same
+/// flags.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +23,8 @@
 namespace qwen3vl::simd {
 
 #define QWEN3VL_INLINE inline __attribute__((always_inline))
-/// For the functions around inner loops: everything that they call is inlined, lambdas too. Without it the compiler
-/// stops inlining somewhere in a large program, accumulators go through memory, and products run at a third of their
-/// speed.
+/// For functions around inner loops: everything they call is inlined, including lambdas. Without it, in a large program
+/// the compiler stops inlining somewhere, accumulators go through memory, and products run at a third of their speed.
 #define QWEN3VL_KERNEL __attribute__((flatten))
 
 typedef float Floats __attribute__((vector_size(width * 4)));
@@ -55,7 +55,7 @@ QWEN3VL_INLINE Floats load(const float* p) {
 }
 /// bf16 widened to float, exactly.
 QWEN3VL_INLINE Floats load(const bf16* p) {
-  // GCC 12 widens each half by itself and puts them together: five instructions, and decoding waits for them.
+  // GCC 12 widens each half separately and combines them: five instructions that slow down decoding.
 #if defined(__AVX512F__)
   const auto wide = reinterpret_cast<UInts>(
       _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
@@ -72,7 +72,7 @@ QWEN3VL_INLINE Floats load(const bf16* p) {
 /// f16 widened to float, exactly.
 QWEN3VL_INLINE Floats load(const f16* p) {
 #if defined(__AVX512F__)
-  // The forms with a mask: GCC 12 warns of its own header in the others.
+  // The masked forms: in the others GCC 12 warns about its own header.
   return (Floats)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #elif defined(__F16C__) && defined(__AVX2__) && defined(__FMA__)
   return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -87,7 +87,7 @@ QWEN3VL_INLINE Floats load(const f16* p) {
   return reinterpret_cast<Floats>(((u & 0x8000u) << 16) | (magnitude >= 0x7c00u ? special : finite));
 #endif
 }
-/// The first N numbers at p, zero in the other lanes; nothing behind them is read.
+/// The first N numbers at p, zero in the other lanes; nothing beyond them is read.
 template <int N, class T>
 QWEN3VL_INLINE Floats load_first(const T* p) {
   T part[width] = {};
@@ -193,7 +193,7 @@ QWEN3VL_INLINE Floats lane_sums(const Floats* v) { return detail::lane_sums<widt
 /// e^x within 2 units in the last place for x in [-87, 88]; infinity above, 0 below -87.7. NaN stays NaN. The range is
 /// reduced to |r| <= ln 2 / 2, where a polynomial of degree 6 has a relative error below 1e-8 (Cephes' expf).
 QWEN3VL_INLINE Floats exp(Floats x) {
-  // In this order NaN passes. At -88 the exponent's bits are 0, and so is 2^n.
+  // In this order NaN propagates. At -88 the exponent's bits are 0, and so is 2^n.
   const Floats clamped = max(splat(-88.0f), min(splat(88.0f), x));
   // 1.5 * 2^23 plus the exponent's bias: added, it rounds to an integer, and the lowest bits are the exponent of 2^n.
   const Floats magic = splat(12582912.0f + 127.0f);
@@ -216,7 +216,7 @@ QWEN3VL_INLINE Floats exp(Floats x) {
 /// largest weight, 1. NaN stays NaN. 2^r, |r| <= 1/2, is a polynomial of degree 6 with a relative error below 1e-8
 /// (Cephes' exp2f).
 QWEN3VL_INLINE Floats exp2_negative(Floats x) {
-  x = max(splat(-126.0f), x);  // in this order NaN passes
+  x = max(splat(-126.0f), x);  // in this order NaN propagates
   // 1.5 * 2^23 plus the exponent's bias: added, it rounds to an integer, and the lowest bits are the exponent of 2^n.
   const Floats magic = splat(12582912.0f + 127.0f);
   const Floats shifted = x + magic;
@@ -317,8 +317,8 @@ QWEN3VL_INLINE void transpose(Octet (&rows)[8]) {
   });
 }
 
-/// Copies whole vectors (4 * width bytes) past the caches, where the processor can: memory that is written whole and
-/// not read soon is then not read first. `to` is aligned to vectors. Other threads see it after stream_fence().
+/// Non-temporal copy of whole vectors (4 * width bytes), where the processor has it: memory that is overwritten and not
+/// read soon is then not read first. `to` is aligned to vectors. Other threads see it after stream_fence().
 template <std::ptrdiff_t Bytes>
 QWEN3VL_INLINE void stream(void* to, const void* from) {
   static_assert(Bytes % sizeof(Floats) == 0);

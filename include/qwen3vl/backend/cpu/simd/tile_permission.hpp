@@ -1,4 +1,4 @@
-/// Linux gives a process the tile registers (AMX) when it asks for them once.
+/// Linux grants a process the AMX tile registers on request.
 #pragma once
 
 #include "qwen3vl/backend/cpu/simd/instruction_set.hpp"
@@ -12,8 +12,8 @@
 
 namespace qwen3vl::simd {
 
-/// Asks for the tile registers, for all threads of the process; fails if they are refused. Nothing where the library is
-/// compiled without them.
+/// Requests the tile registers for all threads of the process; fails if they are refused. Does nothing if the library
+/// is compiled without AMX.
 inline void request_tiles() {
 #if QWEN3VL_HAS_TILES
   // ARCH_REQ_XCOMP_PERM for XTILEDATA, see Documentation/arch/x86/xstate.rst of the kernel.

@@ -1,10 +1,9 @@
-/// The processor's tile registers (AMX): eight of up to 16 rows of 64 bytes, and products of whole tiles. One of the
-/// few places with instructions by name: GCC's own intrinsics do not tell the compiler that they read and write memory.
+/// AMX tiles: eight tile registers of up to 16 rows of 64 bytes, and their products. Inline assembly, because GCC's
+/// intrinsics do not tell the compiler that they read and write memory.
 ///
 /// A product is C += A B for C [rows, 16] of 32-bit numbers, A [rows, 64 bytes] and B [16, 64 bytes]. Row i of B holds
-/// what belongs to word i of A's rows (two bf16, or four bytes) for each of the 16 columns of C. Measured on a Xeon of
-/// that kind, one core: 3.1 TFLOP/s of bf16 and 6.4 Top/s of bytes, where f32 multiply-adds give 0.19 TFLOP/s; a
-/// product takes 16 cycles, however few rows it has.
+/// what belongs to word i of A's rows (two bf16, or four bytes) for each of the 16 columns of C. A product takes 16
+/// cycles, however few rows it has (docs/performance/cpu.md).
 #pragma once
 
 #include <cstdint>
@@ -16,12 +15,13 @@
 
 namespace qwen3vl::simd {
 
-/// Rows of a tile, and 32-bit words of its rows.
+/// Rows of an AMX tile, and 32-bit words of a row.
 inline constexpr int tile_size = 16;
 /// Words of a whole tile.
 inline constexpr index_t tile_words = index_t{tile_size} * tile_size;
 
-/// While it lives, this thread's tiles are set up: 0 to 5 with `rows` rows (for C and A), 6 and 7 with 16 (for B).
+/// Configures this thread's tile registers during its lifetime: 0 to 5 with `rows` rows (for C and A), 6 and 7 with 16
+/// (for B).
 class Tiles {
  public:
   explicit Tiles(int rows = tile_size) {
@@ -41,7 +41,7 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-/// Tile t: rows `stride` bytes apart from p on.
+/// Tile register t: rows at p, `stride` bytes apart.
 template <int t>
 QWEN3VL_INLINE void load_tile(const void* p, index_t stride) {
   asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(stride), "i"(t) : "memory");
