@@ -263,11 +263,8 @@ struct BlockedBlocks {
 #endif
 
 /// How far ahead of their use weights are asked for, into the second-level cache. Far enough for memory, near enough
-/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. GB/s of
-/// one core of a Zen 4 with AVX-512, q4 and q8: 256 to 1536 bytes 33 and 32, 2048 bytes 18 and 31, a superblock (4736
-/// and 8832) 13 and 21, not at all 33 and 34; a superblock into the first level 32 and 27. With AVX2 q4 takes 25 in any
-/// case, q8 27 to 34. On Zen 5 one core reads 23 of q4 with 512 bytes, 31 with 1024, 33 to 34 with 1536 and with 4096;
-/// not at all takes a third off.
+/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. Zen 4
+/// slows down from 2048 bytes on, Zen 5 below 1536.
 inline constexpr index_t weights_ahead = 1536;
 
 /// C strips of a superblock, from strip `first` on, for R rows, whose words are `row_words` apart. Here blocks are

@@ -179,11 +179,8 @@ constexpr index_t sums_size(index_t rows) {
 
 /// How linear() divides a product of more than `streaming_rows` rows among threads. If there are enough rows, each
 /// thread takes some of them, packs them for itself and goes through all weights: what one writes no other reads, and
-/// nobody waits. Otherwise all pack the rows together and each takes a part of the panels.
-///
-/// It matters where cores do not share a cache: between cores of two core complexes of a Zen 4 a line takes 170 ns each
-/// way instead of 30, and packing for one another was 16 % of a product with 1024 outputs there, 4 % within one
-/// complex.
+/// nobody waits. Otherwise all pack the rows together and each takes a part of the panels. It matters most where cores
+/// do not share a cache.
 template <class Rows>
 struct RowShares {
   /// Rows from which on a thread's own reading of all weights costs nothing: with so many it reads 2 GB/s at most.

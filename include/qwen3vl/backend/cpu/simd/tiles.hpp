@@ -2,9 +2,8 @@
 /// few places with instructions by name: GCC's own intrinsics do not tell the compiler that they read and write memory.
 ///
 /// A product is C += A B for C [rows, 16] of 32-bit numbers, A [rows, 64 bytes] and B [16, 64 bytes]. Row i of B holds
-/// what belongs to word i of A's rows (two bf16, or four bytes) for each of the 16 columns of C. Measured on a Xeon of
-/// that kind, one core: 3.1 TFLOP/s of bf16 and 6.4 Top/s of bytes, where f32 multiply-adds give 0.19 TFLOP/s; a
-/// product takes 16 cycles, however few rows it has.
+/// what belongs to word i of A's rows (two bf16, or four bytes) for each of the 16 columns of C. A product takes 16
+/// cycles, however few rows it has.
 #pragma once
 
 #include <cstdint>
