@@ -72,9 +72,9 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
       if (!own) {
 #pragma omp barrier
       }
-      blocked_panels(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
-                     own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
-                     FinishRows{finish, y.data() + row * y_stride, y_stride});
+      blocked_product(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
+                      own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                      FinishRows{finish, y.data() + row * y_stride, y_stride});
       if (!own && row + block < rows) {  // the next rows go where these are read from
 #pragma omp barrier
       }

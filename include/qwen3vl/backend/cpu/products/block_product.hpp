@@ -1,6 +1,7 @@
-/// Products of rows with block weights on the CPU. Activations are rounded to 16-bit integers, a scale for each row and
-/// superblock of 256 columns; sums over a superblock are exact 32-bit integers, so they are the same in any order and
-/// on every instruction set; the sums of superblocks are added in float, in the order of the columns.
+/// The kernels of products of rows with block weights on the CPU (see product.hpp). Activations are rounded to 16-bit
+/// integers, a scale for each row and superblock of 256 columns; sums over a superblock are exact 32-bit integers, so
+/// they are the same in any order and on every instruction set; the sums of superblocks are added in float, in the
+/// order of the columns.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
 #include "qwen3vl/backend/cpu/simd/tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/block_panels.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -226,58 +227,44 @@ template <int R>
   });
 }
 
-/// The same for superblock s of one panel and up to row_block rows in tiles. The weights are expanded once for them.
+/// The same for superblock s of one panel and up to row_block rows in tiles, x from its columns on. The weights are
+/// expanded once for them.
 template <BlockWeight W>
-[[gnu::noinline, gnu::flatten]] void multiply_rows(const std::byte* panel, const BlockDepth& depth, index_t s,
-                                                   const std::int32_t* packed, index_t rows, float* sums,
-                                                   ReadAhead ahead) {
+[[gnu::noinline, gnu::flatten]] void multiply_rows(const std::byte* superblock, const BlockDepth& depth, index_t s,
+                                                   const std::int32_t* x, index_t rows, float* sums, ReadAhead ahead) {
   using Layout = StripLayout<W>;
   alignas(64) std::int16_t wide[superblock_columns * 2 * simd::width];
   const index_t blocks = depth.blocks_of(s);
-  const std::byte* const superblock = panel + s * Layout::bytes(superblock_blocks);
   expand<W>(superblock, blocks, wide);
   const Floats scale0 = Layout::scale(superblock, 0), scale1 = Layout::scale(superblock, 1);
   for (index_t row = 0; row < rows; row += tile_rows) {
-    const std::int32_t* const tile = packed + row * depth.row_words;
+    const std::int32_t* const from = x + row * depth.row_words;
+    const std::int32_t* const row_scales = from + (depth.pairs + s - s * superblock_columns / 2) * tile_rows;
     ahead();
     with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-      const std::int32_t* const from = tile + s * (superblock_columns / 2) * tile_rows;
-      multiply_superblock<r>(blocks * block_columns / 2, from, wide, tile + (depth.pairs + s) * tile_rows, scale0,
-                             scale1, s == 0, sums + row * 2 * simd::width, ahead.behind(from));
+      multiply_superblock<r>(blocks * block_columns / 2, from, wide, row_scales, scale0, scale1, s == 0,
+                             sums + row * panel_rows, ahead.behind(from));
     });
   }
 }
 
-/// Panels [begin, end) for up to row_block rows in tiles; finish(panel, z0, z1, row) takes the sums, which wait in
-/// `sums` [panel_group][rows][panel]: superblocks are the outer loop, as blocks of columns are in float_product.hpp.
-template <BlockWeight W, index_t N, index_t K, Packing packing, class F>
-void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
-                    index_t end, float* sums, const F& finish) {
-  constexpr BlockDepth depth = depth_of<W, K>();
-  constexpr index_t panel = 2 * simd::width;
-  visit_panels(begin, end, depth.superblocks, 1, [&](PanelPart part, PanelPart next) {
-    const index_t p = part.panel, s = part.first;
-    float* const z = sums + (p - begin) % panel_group * rows * panel;
-    const bool last = s + 1 == depth.superblocks;
-    ReadAhead ahead(weight.panel(next.panel) + BlockPanels<W, K>::offset(next.first),
-                    StripLayout<W>::bytes(depth.blocks_of(next.first)), rows);
-    ahead.columns_move((next.first - s) * (superblock_columns / 2) * tile_rows);
-    if (last) ahead.results(places_of(finish, p));
-    multiply_rows<W>(weight.panel(p), depth, s, packed, rows, z, ahead);
-    if (last)
-      for (index_t row = 0; row < rows; ++row)
-        finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-  });
-}
+/// Blocked product with block weights.
+template <BlockWeight W, index_t K>
+struct BlockedBlocks {
+  static constexpr index_t steps = BlockPanels<W, K>::superblocks, most_steps = 1, step_words = superblock_columns / 2;
+
+  void operator()(const std::byte* superblock, PanelPart part, const std::int32_t* x, index_t rows, float* sums,
+                  ReadAhead ahead) const {
+    constexpr BlockDepth depth = depth_of<W, K>();
+    multiply_rows<W>(superblock, depth, part.first, x, rows, sums, ahead);
+  }
+};
 
 #endif
 
 /// How far ahead of their use weights are asked for, into the second-level cache. Far enough for memory, near enough
-/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. GB/s of
-/// one core of a Zen 4 with AVX-512, q4 and q8: 256 to 1536 bytes 33 and 32, 2048 bytes 18 and 31, a superblock (4736
-/// and 8832) 13 and 21, not at all 33 and 34; a superblock into the first level 32 and 27. With AVX2 q4 takes 25 in any
-/// case, q8 27 to 34. On Zen 5 one core reads 23 of q4 with 512 bytes, 31 with 1024, 33 to 34 with 1536 and with 4096;
-/// not at all takes a third off.
+/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. Zen 4
+/// slows down from 2048 bytes on, Zen 5 below 1536.
 inline constexpr index_t weights_ahead = 1536;
 
 /// C strips of a superblock, from strip `first` on, for R rows, whose words are `row_words` apart. Here blocks are
@@ -335,10 +322,10 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t block
 /// One panel for R rows that are not in tiles, weights read once.
 template <int R, BlockWeight W>
 [[gnu::noinline, gnu::flatten]] void stream_panel(const std::byte* panel, const BlockDepth& depth,
-                                                  const std::int32_t* rows, Floats (&z)[2][R]) {
+                                                  const std::int32_t* rows, Tile<R, 2>& sums) {
   using Layout = StripLayout<W>;
   constexpr int together = R <= 2 ? 2 : 1;  // strips at once, as registers allow
-  simd::unroll<R>([&](auto r) { z[0][r] = z[1][r] = Floats{}; });
+  sums.clear();
   for (index_t s = 0; s < depth.superblocks; ++s) {
     const index_t blocks = depth.blocks_of(s);
     const std::byte* const superblock = panel + s * Layout::bytes(superblock_blocks);
@@ -350,7 +337,7 @@ template <int R, BlockWeight W>
       simd::unroll<together>([&](auto c) {
         const Floats scale = Layout::scale(superblock, half + c);
         simd::unroll<R>([&](auto r) {
-          Floats& sum = z[half + c][r];
+          Floats& sum = sums.sums[r][half + c];
           sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale,
                                rows[r * depth.row_words + depth.pairs + s]);
         });
@@ -359,16 +346,16 @@ template <int R, BlockWeight W>
   }
 }
 
-/// Panels [begin, end) for R rows that are not in tiles.
-template <int R, BlockWeight W, index_t N, index_t K, Packing packing, class F>
-void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* rows, index_t begin, index_t end,
-                     const F& finish) {
-  constexpr BlockDepth depth = depth_of<W, K>();
-  for (index_t p = begin; p < end; ++p) {
-    Floats z[2][R];
-    stream_panel<R, W>(weight.panel(p), depth, rows, z);
-    for (index_t r = 0; r < R; ++r) finish(p, z[0][r], z[1][r], r);
+/// Streamed product of R rows.
+template <int R, BlockWeight W, index_t K>
+struct StreamedBlocks {
+  static constexpr int together = 1;
+
+  QWEN3VL_INLINE void operator()(const std::byte* const (&panels)[1], const std::int32_t* x,
+                                 Tile<R, 2> (&sums)[1]) const {
+    constexpr BlockDepth depth = depth_of<W, K>();
+    stream_panel<R, W>(panels[0], depth, x, sums[0]);
   }
-}
+};
 
 }  // namespace qwen3vl::cpu_kernels

@@ -1,5 +1,4 @@
-/// Products of rows with float and bf16 weights on the CPU: a blocked one over packed rows, and a streaming one for a
-/// few rows (decode).
+/// The kernels of products of rows with float and bf16 weights on the CPU (see product.hpp).
 #pragma once
 
 #include <algorithm>
@@ -7,7 +6,7 @@
 
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/float_panels.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -17,7 +16,7 @@ inline constexpr index_t depth_block = 256;
 
 /// Rows of activations as the products of float and bf16 weights read them: as they are, or in tiles of
 /// [K][tile_rows], so that a tile reads one stream.
-template <class W, index_t K>
+template <index_t K>
 struct FloatRows {
   using Word = float;
   static constexpr index_t words = K;
@@ -33,8 +32,7 @@ struct FloatRows {
 
 /// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows], columns [depth][panel].
 /// Asks for as much at `next`, where a tile's next columns are, as it reads of x. Columns that are not floats go to
-/// `wide` as floats, for the tiles that come after: beside the multiply-adds that costs nothing, while on its own it
-/// was 2.5 to 3.5 % of a product on Zen 4.
+/// `wide` as floats, for the tiles that come after: beside the multiply-adds that costs nothing.
 template <int R, class W>
 [[gnu::noinline, gnu::flatten]] void multiply_block(index_t depth, const float* x, const W* columns, float* wide,
                                                     bool first, float* sums, const float* next) {
@@ -84,59 +82,32 @@ void multiply_rows(index_t depth, const float* x, index_t columns_of_x, index_t 
   }
 }
 
-/// Panels [begin, end) of x W^T for up to row_block packed rows; finish(panel, z0, z1, row) takes the sums, and
-/// finish.places(panel), if there is such a member, says where it writes. One thread's share. For each group of panels,
-/// blocks of columns are the outer loop, so that the rows' part of a block is read from the second-level cache however
-/// many columns there are; `sums` [panel_group][rows][panel] is where sums wait meanwhile. Each output is summed in the
-/// order of the columns, whatever `rows` is.
-template <class W, index_t N, index_t K, Packing packing, class F>
-void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows, index_t begin,
-                    index_t end, float* sums, const F& finish) {
-  constexpr index_t panel = panel_rows;
-  constexpr bool widen = !std::is_same_v<W, float>;
-  alignas(64) float wide[widen ? depth_block * panel : 1];
-  const auto data = [&](PanelPart part) { return weight.panel(part.panel) + part.first * panel; };
-  visit_panels(begin, end, K, depth_block, [&](PanelPart part, PanelPart next) {
-    float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
-    const bool last = part.first + part.steps == K;
-    ReadAhead ahead(data(next),
-                    next.steps * panel * static_cast<index_t>(sizeof(typename CpuMatrix<W, N, K, packing>::Element)),
-                    rows);
-    ahead.columns_move((next.first - part.first) * tile_rows);
-    if (last) ahead.results(places_of(finish, part.panel));
-    multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, data(part), wide, part.first == 0, z, ahead);
-    if (last)
-      for (index_t row = 0; row < rows; ++row)
-        finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-  });
-}
+/// Blocked product with weights of type W.
+template <class W, index_t K>
+class BlockedFloats {
+ public:
+  static constexpr index_t steps = K, most_steps = depth_block, step_words = 1;
 
-/// C neighbouring panels from `p` on, for R rows x [R, K].
-template <int R, int C, class W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_INLINE void stream(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t p, const F& finish) {
-  constexpr index_t panel = panel_rows;
-  const typename CpuMatrix<W, N, K, packing>::Element* columns[C];
-  simd::unroll<C>([&](auto c) { columns[c] = weight.panel(p + c); });
-  Tile<R, 2> tiles[C];
-  simd::unroll<C>([&](auto c) { tiles[c].clear(); });
-  for (index_t k = 0; k < K; ++k)
-    simd::unroll<C>([&](auto c) { multiply_add(tiles[c], 1, x + k, K, 0, columns[c] + k * panel, index_t{0}); });
-  simd::unroll<C>([&](auto c) {
-    simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
-  });
-}
+  void operator()(const W* columns, PanelPart part, const float* x, index_t rows, float* sums, ReadAhead ahead) {
+    multiply_rows(part.steps, x, K, rows, columns, wide_, part.first == 0, sums, ahead);
+  }
 
-/// Panels [begin, end) for R rows x [R, K], weights read once. Several panels at a time hide the latency of the
-/// multiply-add, so that one core can take what memory gives; each output is still summed in the order of the columns,
-/// as in blocked_panels, so that a row's result does not depend on the other rows.
-template <int R, class W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t begin,
-                                    index_t end, const F& finish) {
-  constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
-  index_t p = begin;
-  for (; p + together <= end; p += together) stream<R, together>(weight, x, p, finish);
-  if constexpr (together > 1)
-    for (; p < end; ++p) stream<R, 1>(weight, x, p, finish);
-}
+ private:
+  alignas(64) float wide_[std::is_same_v<W, float> ? 1 : depth_block * panel_rows];
+};
+
+/// Streamed product of R rows. Several panels at a time hide the latency of the multiply-add, so that one core can take
+/// what memory gives.
+template <int R, class W, index_t K>
+struct StreamedFloats {
+  static constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
+
+  template <int C>
+  QWEN3VL_INLINE void operator()(const W* const (&panels)[C], const float* x, Tile<R, 2> (&tiles)[C]) const {
+    simd::unroll<C>([&](auto c) { tiles[c].clear(); });
+    for (index_t k = 0; k < K; ++k)
+      simd::unroll<C>([&](auto c) { multiply_add(tiles[c], 1, x + k, K, 0, panels[c] + k * panel_rows, index_t{0}); });
+  }
+};
 
 }  // namespace qwen3vl::cpu_kernels

@@ -13,10 +13,9 @@ using simd::Floats;
 /// Rows of a tile: as many as leave registers for two vectors of B and one broadcast of A.
 inline constexpr int tile_rows = simd::registers == 32 ? 14 : 6;
 
-/// The most tiles of rows that share one reading of a panel from memory and its widening. 256 columns of them stay in
-/// the second-level cache. Measured on Zen 5, 512 rows, one core, share of its multiply-adds in f32 and in bf16 by
-/// bf16: 16 tiles 82 and 84 %, 24 tiles 87 and 88 %, 37 tiles 86 and 88 % (with 6144 columns 68 and 81 %). 28 rather
-/// than 24, so that 1024 rows are three blocks and not four.
+/// The most tiles of rows that share one reading of a panel from memory and its widening: 256 columns of them stay in
+/// the second-level cache. 28 rather than 24, so that 1024 rows are three blocks. (docs/performance/cpu.md has the
+/// measurements behind the constants of products.)
 inline constexpr index_t tiles_of_block = simd::has_tiles ? 16 : tile_rows >= 14 ? 28 : 32;
 /// Panels that are visited for one block of columns, one after another, before the next block of columns: their sums
 /// wait in the second-level cache, beside the rows' columns.
@@ -102,9 +101,7 @@ Places places_of(const F& finish, index_t panel) {
 /// second-level cache when its turn comes and the requests hold nothing up.
 class ReadAhead {
  public:
-  /// `bytes` of weights from `next` on, for `rows` rows. Without it each part of a panel begins with a wait for memory:
-  /// on Zen 5, one core, it takes products in bf16 by bf16 from 73 to 85 % of the multiply-adds with 16 tiles, from 82
-  /// to 88 % with 37.
+  /// `bytes` of weights from `next` on, for `rows` rows. Without it each part of a panel begins with a wait for memory.
   ReadAhead(const void* next, index_t bytes, index_t rows)
       : at_(static_cast<const char*>(next)), end_(at_ + bytes), rows_(rows) {
     const index_t lines = (bytes + line - 1) / line, tiles = (rows + tile_rows - 1) / tile_rows;
@@ -112,8 +109,7 @@ class ReadAhead {
   }
 
   /// The next part multiplies words of the tiles that are `distance` behind those of this part, or before them. A block
-  /// of rows with all its columns fits the last cache only, which is shared: while others kept that busy, products with
-  /// 4096 and 6144 columns did 370 to 400 GFLOP/s on two cores of a Zen 5, so 440 to 475.
+  /// of rows with all its columns fits the last cache only, which is shared.
   void columns_move(index_t distance) { distance_ = distance; }
   /// Results are finished after this part. Their rows are far apart: the processor does not see which comes next, and
   /// often all of them share one set of the first-level cache, where few can be waited for at once.

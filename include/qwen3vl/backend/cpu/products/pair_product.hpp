@@ -1,6 +1,6 @@
-/// Products of rows with bf16_dot weights by the processor's own dot products of bf16, where it has those but no tiles:
-/// a blocked one over packed rows, and a streaming one for a few rows (decode). Activations are rounded to bf16, sums
-/// are f32. Nothing is widened: the instruction reads weights as they are in memory.
+/// The kernels of products of rows with bf16_dot weights by the processor's own dot products of bf16, where it has
+/// those but no tiles (see product.hpp). Activations are rounded to bf16, sums are f32. Nothing is widened: the
+/// instruction reads weights as they are in memory.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/pair_panels.hpp"
 
 #if QWEN3VL_HAS_BF16_DOT && !QWEN3VL_HAS_TILES
 
@@ -88,60 +88,36 @@ template <int R>
   tile.store(sums, panel);
 }
 
-/// As blocked_panels of float weights (float_product.hpp).
-template <PairWeight W, index_t N, index_t K, Packing packing, class F>
-void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
-                    index_t end, float* sums, const F& finish) {
-  using Matrix = CpuMatrix<W, N, K, packing>;
-  constexpr index_t panel = panel_rows;
-  const auto data = [&](PanelPart part) { return weight.panel(part.panel) + part.first * 2 * panel; };
-  visit_panels(begin, end, Matrix::Layout::pairs, pair_block, [&](PanelPart part, PanelPart next) {
-    const bf16* const columns = data(part);
-    float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
-    const bool last = part.first + part.steps == Matrix::Layout::pairs;
-    ReadAhead ahead(data(next), next.steps * 2 * panel * static_cast<index_t>(sizeof(bf16)), rows);
-    ahead.columns_move((next.first - part.first) * tile_rows);
-    if (last) ahead.results(places_of(finish, part.panel));
+/// Blocked product with bf16_dot weights.
+template <PairWeight W, index_t K>
+struct BlockedPairs {
+  static constexpr index_t steps = PairPanels<K>::pairs, most_steps = pair_block, step_words = 1;
+
+  void operator()(const bf16* columns, PanelPart part, const std::int32_t* x, index_t rows, float* sums,
+                  ReadAhead ahead) const {
     for (index_t row = 0; row < rows; row += tile_rows) {
       ahead();
       with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-        const std::int32_t* const from = packed + row * Matrix::Layout::pairs + part.first * tile_rows;
-        multiply_pair_block<r>(part.steps, from, columns, part.first == 0, z + row * panel, ahead.behind(from));
+        const std::int32_t* const from = x + row * steps;
+        multiply_pair_block<r>(part.steps, from, columns, part.first == 0, sums + row * panel_rows, ahead.behind(from));
       });
     }
-    if (last)
-      for (index_t row = 0; row < rows; ++row)
-        finish(part.panel, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-  });
-}
+  }
+};
 
-/// C neighbouring panels from `p` on, for R rows x [R, pairs].
-template <int R, int C, PairWeight W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_INLINE void stream_pairs(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* x, index_t p,
-                                 const F& finish) {
-  using Matrix = CpuMatrix<W, N, K, packing>;
-  const bf16* columns[C];
-  simd::unroll<C>([&](auto c) { columns[c] = weight.panel(p + c); });
-  Tile<R, 2> tiles[C];
-  simd::unroll<C>([&](auto c) { tiles[c].clear(); });
-  for (index_t k = 0; k < Matrix::Layout::pairs; ++k)
-    simd::unroll<C>(
-        [&](auto c) { multiply_add_pairs(tiles[c], x + k, Matrix::Layout::pairs, columns[c] + k * 2 * panel_rows); });
-  simd::unroll<C>([&](auto c) {
-    simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
-  });
-}
+/// Streamed product of R rows; several panels at a time, as in StreamedFloats.
+template <int R, PairWeight W, index_t K>
+struct StreamedPairs {
+  static constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
 
-/// As streamed_panels of float weights; sums have the same order as in blocked_panels.
-template <int R, PairWeight W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* x, index_t begin,
-                                    index_t end, const F& finish) {
-  constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
-  index_t p = begin;
-  for (; p + together <= end; p += together) stream_pairs<R, together>(weight, x, p, finish);
-  if constexpr (together > 1)
-    for (; p < end; ++p) stream_pairs<R, 1>(weight, x, p, finish);
-}
+  template <int C>
+  QWEN3VL_INLINE void operator()(const bf16* const (&panels)[C], const std::int32_t* x, Tile<R, 2> (&tiles)[C]) const {
+    constexpr index_t pairs = PairPanels<K>::pairs;
+    simd::unroll<C>([&](auto c) { tiles[c].clear(); });
+    for (index_t k = 0; k < pairs; ++k)
+      simd::unroll<C>([&](auto c) { multiply_add_pairs(tiles[c], x + k, pairs, panels[c] + k * 2 * panel_rows); });
+  }
+};
 
 }  // namespace qwen3vl::cpu_kernels
 

@@ -1,6 +1,6 @@
 /// Products of rows with a packed weight matrix on the CPU, for every type of weights; linear() and expert_mlp() are
-/// made of them. float_product.hpp, pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp
-/// have the inner loops.
+/// made of them: a blocked one over rows in tiles, and a streamed one for a few rows (decode). float_product.hpp,
+/// pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp have the kernels.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "qwen3vl/backend/cpu/products/pair_product.hpp"
 #include "qwen3vl/backend/cpu/products/tile_block_product.hpp"
 #include "qwen3vl/backend/cpu/products/tile_product.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -104,33 +105,44 @@ struct FinishRows {
 template <class Finish>
 FinishRows(const Finish&, float*, index_t) -> FinishRows<Finish>;
 
-namespace detail {
+/// The kernel of weights of type W and K columns:
+///   Rows          how rows of activations are packed: `Word`, `words` of a row, `tile_rows` rows of a tile,
+///   `row_block`
+///                 rows, at most, that are multiplied at once; put(x, to), and put_tile(source, count, tile) for
+///                 `count` rows, source(row) each
+///   Blocked       `steps` of the inner product as the layout counts them, `most_steps` that a panel is visited for,
+///                 `step_words` of a row that a step reads; blocked(columns, part, x, rows, sums, ahead) makes
+///                 sums [rows in whole tiles][panel_rows] (+)= the products of a part of a panel, `columns` and `x`
+///                 from the part's begin on
+///   Streamed<R>   `together` panels at a time, for R rows that are not in tiles: streamed(panels, x, sums)
+/// Both sum each output in the order of the columns, so that a row's result does not depend on the other rows.
 template <class W, index_t K>
-struct RowsFor {
-  using type = FloatRows<W, K>;
+struct Kernel {
+  using Weight = typename LayoutOf<W, K>::type::Element;
+  using Rows = FloatRows<K>;
+  using Blocked = BlockedFloats<Weight, K>;
+  template <int R>
+  using Streamed = StreamedFloats<R, Weight, K>;
 };
 template <BlockWeight W, index_t K>
-struct RowsFor<W, K> {
-  using type = BlockRows<W, K>;
+struct Kernel<W, K> {
+  using Rows = BlockRows<W, K>;
+  using Blocked = BlockedBlocks<W, K>;
+  template <int R>
+  using Streamed = StreamedBlocks<R, W, K>;
 };
-#if QWEN3VL_HAS_TILES
+#if QWEN3VL_HAS_BF16_DOT
 template <PairWeight W, index_t K>
-struct RowsFor<W, K> {
-  using type = TileRows<W, K>;
-};
-#elif QWEN3VL_HAS_BF16_DOT
-template <PairWeight W, index_t K>
-struct RowsFor<W, K> {
-  using type = PairRows<W, K>;
+struct Kernel<W, K> {
+  using Rows = PairRows<W, K>;
+  using Blocked = BlockedPairs<W, K>;
+  template <int R>
+  using Streamed = StreamedPairs<R, W, K>;
 };
 #endif
-}  // namespace detail
 
-/// How rows of activations are packed for weights of type W: `Word`, `words` of a row, `tile_rows` rows of a tile,
-/// `row_block` rows, at most, that are multiplied at once; put(x, to), and put_tile(source, count, tile) for
-/// `count` rows, source(row) each.
 template <class W, index_t K>
-using PackedRows = typename detail::RowsFor<W, K>::type;
+using PackedRows = typename Kernel<W, K>::Rows;
 
 /// Packs `count` rows, source(i) each, as one tile, or one after another if they will be streamed.
 template <class W, index_t K, class Source>
@@ -167,11 +179,8 @@ constexpr index_t sums_size(index_t rows) {
 
 /// How linear() divides a product of more than `streaming_rows` rows among threads. If there are enough rows, each
 /// thread takes some of them, packs them for itself and goes through all weights: what one writes no other reads, and
-/// nobody waits. Otherwise all pack the rows together and each takes a part of the panels.
-///
-/// It matters where cores do not share a cache: between cores of two core complexes of a Zen 4 a line takes 170 ns each
-/// way instead of 30, and packing for one another was 16 % of a product with 1024 outputs there, 4 % within one
-/// complex.
+/// nobody waits. Otherwise all pack the rows together and each takes a part of the panels. It matters most where cores
+/// do not share a cache.
 template <class Rows>
 struct RowShares {
   /// Rows from which on a thread's own reading of all weights costs nothing: with so many it reads 2 GB/s at most.
@@ -205,6 +214,57 @@ struct RowShares {
   static index_t of_a_thread(index_t rows, int threads) { return (rows + threads - 1) / threads; }
 };
 
+/// Panels [begin, end) of x W^T for up to row_block rows in tiles; finish(panel, z0, z1, row) takes the sums, and
+/// finish.places(panel), if there is such a member, says where it writes. One thread's share. For each group of panels,
+/// blocks of columns are the outer loop, so that the rows' part of a block is read from the second-level cache however
+/// many columns there are; `sums` [panel_group][rows in whole tiles][panel_rows] is where sums wait meanwhile.
+template <class W, index_t N, index_t K, Packing packing, class F>
+void blocked_product(const CpuMatrix<W, N, K, packing>& weight, const typename PackedRows<W, K>::Word* x, index_t rows,
+                     index_t begin, index_t end, float* sums, const F& finish) {
+  using Rows = PackedRows<W, K>;
+  using Blocked = typename Kernel<W, K>::Blocked;
+  using Layout = typename CpuMatrix<W, N, K, packing>::Layout;
+  const auto columns = [&](PanelPart part) { return weight.panel(part.panel) + Layout::offset(part.first); };
+  Blocked multiply;
+  visit_panels(begin, end, Blocked::steps, Blocked::most_steps, [&](PanelPart part, PanelPart next) {
+    constexpr index_t step_words = Blocked::step_words * Rows::tile_rows;  // of a tile
+    const index_t p = part.panel, next_size = Layout::offset(next.first + next.steps) - Layout::offset(next.first);
+    const bool last = part.first + part.steps == Blocked::steps;
+    ReadAhead ahead(columns(next), next_size * static_cast<index_t>(sizeof(typename Layout::Element)), rows);
+    ahead.columns_move((next.first - part.first) * step_words);
+    if (last) ahead.results(places_of(finish, p));
+    float* const z = sums + (p - begin) % panel_group * whole_tiles<Rows>(rows) * panel_rows;
+    multiply(columns(part), part, x + part.first * step_words, rows, z, ahead);
+    if (last)
+      for (index_t row = 0; row < rows; ++row)
+        finish(p, simd::load(z + row * panel_rows), simd::load(z + row * panel_rows + simd::width), row);
+  });
+}
+
+/// Panels [begin, end) for R rows x [R, Rows::words] that are not in tiles; weights are read once.
+template <int R, class W, index_t N, index_t K, Packing packing, class F>
+QWEN3VL_KERNEL void streamed_product(const CpuMatrix<W, N, K, packing>& weight,
+                                     const typename PackedRows<W, K>::Word* x, index_t begin, index_t end,
+                                     const F& finish) {
+  using Streamed = typename Kernel<W, K>::template Streamed<R>;
+  const Streamed multiply{};
+  const auto stream = [&](auto count, index_t p) {
+    constexpr int C = count;
+    const typename CpuMatrix<W, N, K, packing>::Element* panels[C];
+    simd::unroll<C>([&](auto c) { panels[c] = weight.panel(p + c); });
+    Tile<R, 2> tiles[C];
+    multiply(panels, x, tiles);
+    simd::unroll<C>([&](auto c) {
+      simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
+    });
+  };
+  constexpr int together = Streamed::together;
+  index_t p = begin;
+  for (; p + together <= end; p += together) stream(std::integral_constant<int, together>{}, p);
+  if constexpr (together > 1)
+    for (; p < end; ++p) stream(std::integral_constant<int, 1>{}, p);
+}
+
 /// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
 /// `sums` is memory of sums_size, for this thread alone.
 template <class W, index_t N, index_t K, Packing packing, class F>
@@ -213,14 +273,14 @@ void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const typename Pa
   if (rows == 0) return;
   if (rows <= streaming_rows) {
     with_rows<static_cast<int>(streaming_rows)>(rows,
-                                                [&](auto r) { streamed_panels<r>(weight, x, begin, end, finish); });
+                                                [&](auto r) { streamed_product<r>(weight, x, begin, end, finish); });
     return;
   }
   using Rows = PackedRows<W, K>;
   const index_t block = rows_of_block<Rows>(rows);
   for (index_t row = 0; row < rows; row += block)
-    blocked_panels(weight, x + row * Rows::words, std::min(block, rows - row), begin, end, sums,
-                   [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, row + i); });
+    blocked_product(weight, x + row * Rows::words, std::min(block, rows - row), begin, end, sums,
+                    [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, row + i); });
 }
 
 }  // namespace qwen3vl::cpu_kernels

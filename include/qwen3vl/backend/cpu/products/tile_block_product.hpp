@@ -1,6 +1,7 @@
-/// Products of rows with block weights in the processor's tiles. Weights and activations are the 16-bit integers of
-/// block_product.hpp, each as a high byte with a sign and a low byte without; four products of bytes, added with their
-/// weights of 2^16, 2^8 and 1, are the same 32-bit sums, to the last bit (all of it is exact, or modulo 2^32).
+/// The blocked product's kernel with block weights in the processor's tiles (see product.hpp). Weights and activations
+/// are the 16-bit integers of block_product.hpp, each as a high byte with a sign and a low byte without; four products
+/// of bytes, added with their weights of 2^16, 2^8 and 1, are the same 32-bit sums, to the last bit (all of it is
+/// exact, or modulo 2^32).
 #pragma once
 
 #include <algorithm>
@@ -58,43 +59,38 @@ QWEN3VL_INLINE void multiply_byte_tiles(index_t steps, const std::int32_t* x, co
   }
 }
 
-/// As blocked_panels of float weights: superblocks are the outer loop, weights are cut to bytes once for all rows.
-template <BlockWeight W, index_t N, index_t K, Packing packing, class F>
-void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
-                    index_t end, float* sums, const F& finish) {
-  using Layout = StripLayout<W>;
+/// Blocked product with block weights, which are cut to bytes once for all rows.
+template <BlockWeight W, index_t K>
+class BlockedBlocks {
   using Rows = BlockRows<W, K>;
-  constexpr BlockDepth depth = depth_of<W, K>();
-  constexpr index_t panel = 2 * simd::width;
-  const index_t tiles = (rows + simd::tile_size - 1) / simd::tile_size;
-  alignas(64) std::int16_t wide[superblock_columns * panel];
-  alignas(64) std::int32_t bytes[Rows::superblock_steps * 4 * simd::tile_words];
-  const simd::Tiles registers;
-  for (index_t group = begin; group < end; group += panel_group)
-    for (index_t s = 0; s < depth.superblocks; ++s) {
-      const index_t blocks = depth.blocks_of(s), steps = (blocks + 1) / 2;
-      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        const std::byte* const superblock = weight.panel(p) + s * Layout::bytes(superblock_blocks);
-        // A last block without a partner meets activations of zero.
-        if (blocks % 2 != 0) std::fill_n(wide + blocks * block_columns * panel, block_columns * panel, std::int16_t{0});
-        expand<W>(superblock, blocks, wide);
-        cut_to_bytes(wide, steps, bytes);
-        const Floats scales[2] = {Layout::scale(superblock, 0), Layout::scale(superblock, 1)};
-        float* const z = sums + (p - group) * tiles * simd::tile_size * panel;
-        for (index_t tile = 0; tile < tiles; ++tile) {
-          const std::int32_t* const x = packed + tile * simd::tile_size * Rows::words;
-          for (index_t strip = 0; strip < 2; ++strip)
-            multiply_byte_tiles(steps, x + s * Rows::superblock_steps * 2 * simd::tile_words,
-                                bytes + strip * 2 * simd::tile_words,
-                                x + Rows::steps * 2 * simd::tile_words + s * simd::tile_size, scales[strip], s == 0,
-                                z + tile * simd::tile_size * panel + strip * simd::width);
-        }
-        if (s + 1 == depth.superblocks)
-          for (index_t row = 0; row < rows; ++row)
-            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
-      }
-    }
-}
+
+ public:
+  static constexpr index_t steps = BlockPanels<W, K>::superblocks, most_steps = 1,
+                           step_words = Rows::superblock_steps * 2 * simd::tile_size;
+
+  void operator()(const std::byte* superblock, PanelPart part, const std::int32_t* x, index_t rows, float* sums,
+                  const ReadAhead&) {
+    using Layout = StripLayout<W>;
+    constexpr BlockDepth depth = depth_of<W, K>();
+    const index_t s = part.first, blocks = depth.blocks_of(s), byte_steps = (blocks + 1) / 2;
+    // A last block without a partner meets activations of zero.
+    if (blocks % 2 != 0)
+      std::fill_n(wide_ + blocks * block_columns * panel_rows, block_columns * panel_rows, std::int16_t{0});
+    expand<W>(superblock, blocks, wide_);
+    cut_to_bytes(wide_, byte_steps, bytes_);
+    const Floats scales[2] = {Layout::scale(superblock, 0), Layout::scale(superblock, 1)};
+    for (index_t row = 0; row < rows; row += simd::tile_size, x += simd::tile_size * Rows::words)
+      for (index_t strip = 0; strip < 2; ++strip)
+        multiply_byte_tiles(byte_steps, x, bytes_ + strip * 2 * simd::tile_words,
+                            x + (Rows::steps - s * Rows::superblock_steps) * 2 * simd::tile_words + s * simd::tile_size,
+                            scales[strip], s == 0, sums + row * panel_rows + strip * simd::width);
+  }
+
+ private:
+  alignas(64) std::int16_t wide_[superblock_columns * panel_rows];
+  alignas(64) std::int32_t bytes_[Rows::superblock_steps * 4 * simd::tile_words];
+  simd::Tiles registers_;
+};
 
 }  // namespace qwen3vl::cpu_kernels
 

@@ -1,5 +1,5 @@
-/// Products of rows with bf16 and bf16_dot weights in the processor's tiles: a blocked one over packed rows, and a
-/// streaming one for a few rows (decode). Sums are f32.
+/// The kernels of products of rows with bf16 and bf16_dot weights in the processor's tiles (see product.hpp). Sums are
+/// f32.
 ///
 /// Activations that meet bf16 weights are f32 numbers, and stay so: each is the sum of three bf16 numbers of 8 bits of
 /// its 24 each, exactly, and the three products with a weight go to the same sum. That is three times the work, and
@@ -11,7 +11,7 @@
 
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/simd/tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/pair_panels.hpp"
 
 #if QWEN3VL_HAS_TILES
 
@@ -20,7 +20,7 @@ namespace qwen3vl::cpu_kernels {
 /// Rows of activations as these products read them. A step is 32 columns, of which a row has 16 words (pairs of bf16)
 /// for each part: a row is [steps][parts][16], a tile of rows [steps][parts][16 rows][16]. Columns beyond K are zero.
 template <PairWeight W, index_t K>
-struct TileRows {
+struct PairRows {
   using Word = std::int32_t;
   static constexpr int parts = std::is_same_v<W, bf16> ? 3 : 1;
   static constexpr index_t step = 2 * simd::tile_size;
@@ -108,66 +108,68 @@ QWEN3VL_INLINE void multiply_tiles(index_t steps, const std::int32_t* x, index_t
   });
 }
 
-/// As blocked_panels of float weights (float_product.hpp).
-template <PairWeight W, index_t N, index_t K, Packing packing, class F>
-void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
-                    index_t end, float* sums, const F& finish) {
-  using Rows = TileRows<W, K>;
-  constexpr index_t panel = 2 * simd::width, tile_distance = simd::tile_size * Rows::words;
-  const index_t tiles = (rows + simd::tile_size - 1) / simd::tile_size;
-  const simd::Tiles registers;
-  for (index_t group = begin; group < end; group += panel_group)
-    for (index_t s = 0; s < Rows::steps; s += tile_steps<W>) {
-      const index_t steps = std::min(tile_steps<W>, Rows::steps - s);
-      for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        const bf16* const columns = weight.panel(p) + s * simd::tile_size * 2 * panel;
-        float* const z = sums + (p - group) * tiles * simd::tile_size * panel;
-        const std::int32_t* x = packed + s * Rows::parts * simd::tile_words;
-        for (index_t tile = 0; tile < tiles; tile += 2) {
-          float* const to = z + tile * simd::tile_size * panel;
-          if (tile + 1 < tiles) {
-            multiply_tiles<2, Rows::parts>(steps, x + tile * tile_distance, tile_distance, columns, s == 0, to);
-          } else {
-            multiply_tiles<1, Rows::parts>(steps, x + tile * tile_distance, tile_distance, columns, s == 0, to);
-          }
-        }
-        if (s + steps == Rows::steps)
-          for (index_t row = 0; row < rows; ++row)
-            finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
+/// Blocked product with such weights.
+template <PairWeight W, index_t K>
+class BlockedPairs {
+  using Rows = PairRows<W, K>;
+
+ public:
+  // In pairs, as the layout counts; always whole steps of PairRows.
+  static constexpr index_t steps = PairPanels<K>::pairs, most_steps = tile_steps<W> * simd::tile_size,
+                           step_words = Rows::parts;
+
+  void operator()(const bf16* columns, PanelPart part, const std::int32_t* x, index_t rows, float* sums,
+                  const ReadAhead&) const {
+    constexpr index_t tile_distance = simd::tile_size * Rows::words;
+    const index_t tiles = (rows + simd::tile_size - 1) / simd::tile_size;
+    for (index_t tile = 0; tile < tiles; tile += 2) {
+      float* const to = sums + tile * simd::tile_size * panel_rows;
+      const std::int32_t* const from = x + tile * tile_distance;
+      if (tile + 1 < tiles) {
+        multiply_tiles<2, Rows::parts>(part.steps / simd::tile_size, from, tile_distance, columns, part.first == 0, to);
+      } else {
+        multiply_tiles<1, Rows::parts>(part.steps / simd::tile_size, from, tile_distance, columns, part.first == 0, to);
       }
     }
-}
+  }
 
-/// As streamed_panels of float weights; sums have the same order as in blocked_panels.
-template <int R, PairWeight W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* x, index_t begin,
-                                    index_t end, const F& finish) {
-  using Rows = TileRows<W, K>;
-  constexpr index_t panel = 2 * simd::width, step_size = simd::tile_size * 2 * panel;
-  // Weights are asked for this far ahead: 8 KiB, in the second-level cache.
-  constexpr index_t ahead = 4 * step_size;
-  const simd::Tiles registers(R);
-  for (index_t p = begin; p < end; ++p) {
-    const bf16* const columns = weight.panel(p);
+ private:
+  simd::Tiles registers_;
+};
+
+/// Streamed product of R rows.
+template <int R, PairWeight W, index_t K>
+class StreamedPairs {
+ public:
+  static constexpr int together = 1;
+
+  QWEN3VL_INLINE void operator()(const bf16* const (&panels)[1], const std::int32_t* x, Tile<R, 2> (&sums)[1]) const {
+    using Rows = PairRows<W, K>;
+    constexpr index_t step_size = PairPanels<K>::offset(simd::tile_size), row_bytes = panel_rows * 4;
+    // Weights are asked for this far ahead: 8 KiB, in the second-level cache.
+    constexpr index_t ahead = 4 * step_size;
     simd::clear_tile<0>();
     simd::clear_tile<1>();
     for (index_t s = 0; s < Rows::steps; ++s) {
-      const bf16* const b = columns + s * step_size;
+      const bf16* const b = panels[0] + s * step_size;
       for (index_t line = 0; line < step_size; line += 32) __builtin_prefetch(b + ahead + line, 0, 2);
-      simd::load_tile<6>(b, panel * 4);
-      simd::load_tile<7>(b + 2 * simd::width, panel * 4);
+      simd::load_tile<6>(b, row_bytes);
+      simd::load_tile<7>(b + 2 * simd::width, row_bytes);
       simd::unroll<Rows::parts>([&](auto part) {
         simd::load_tile<4>(x + (s * Rows::parts + part) * simd::tile_size, Rows::words * 4);
         simd::dot_tiles<0, 4, 6>();
         simd::dot_tiles<1, 4, 7>();
       });
     }
-    alignas(64) float z[R][panel];
-    simd::store_tile<0>(z, panel * 4);
-    simd::store_tile<1>(z[0] + simd::width, panel * 4);
-    for (index_t r = 0; r < R; ++r) finish(p, simd::load(z[r]), simd::load(z[r] + simd::width), r);
+    alignas(64) float z[R][panel_rows];
+    simd::store_tile<0>(z, row_bytes);
+    simd::store_tile<1>(z[0] + simd::width, row_bytes);
+    sums[0].load(z[0], panel_rows);
   }
-}
+
+ private:
+  simd::Tiles registers_{R};
+};
 
 }  // namespace qwen3vl::cpu_kernels
 

@@ -18,9 +18,9 @@
 /// neighbouring columns as 16-bit numbers, which is what simd::dot_pairs takes.
 ///
 /// Why 16 bits and not 8: on AVX2 a product of bytes needs two multiplications and an addition for 32 terms, exactly as
-/// many multiplications as 16-bit pairs need, and its 16-bit sums overflow unless the activations have 7 bits. Measured
-/// on Zen 3, one core: f32 48, 16-bit pairs 72, bytes 81 GMAC/s. With 16 bits the integer scales of blocks vanish into
-/// the weights, and activations keep 9 to 15 bits, so that nearly all of the error is the weights' own.
+/// many multiplications as 16-bit pairs need, and its 16-bit sums overflow unless the activations have 7 bits. With 16
+/// bits the integer scales of blocks vanish into the weights, and activations keep 9 to 15 bits, so that nearly all of
+/// the error is the weights' own.
 #pragma once
 
 #include <cstddef>
@@ -81,9 +81,8 @@ struct BlockFormat<q4> {
   static constexpr int offset_unit = 16;
   static constexpr index_t largest_weight = index_t{255} * 15 + index_t{127} * offset_unit;
   /// Odd pairs are summed apart and 16 times too large: one shift for two pairs, and twice as many sums for the
-  /// processor to work on. One core of a Zen 4 with AVX-512 does 43 GB/s from its cache, 37 with every pair shifted to
-  /// its place; with AVX2 26 either way. For more rows there are too few registers. Pair i goes to sum i % 2, as
-  /// summand<i>(). Nothing overflows: 16 * 15 is less than largest_weight.
+  /// processor to work on. For more rows there are too few registers. Pair i goes to sum i % 2, as summand<i>().
+  /// Nothing overflows: 16 * 15 is less than largest_weight.
   static constexpr int sums = 2;
 
   template <int i>
@@ -102,8 +101,7 @@ struct BlockFormat<q4> {
 };
 
 /// Offsets in bytes inside a superblock of `blocks` blocks. Strips are side by side in every part, so that decoding
-/// reads a panel as one stream: of several the processor prefetches too little. With the factors of q4 apart from its
-/// words, two cores of a Zen 5 read 37 GB/s of q4 while decoding, so 44. A single strip is what rounding makes.
+/// reads a panel as one stream: of several the processor prefetches too little. A single strip is what rounding makes.
 template <class W, index_t strips = 2>
 struct StripLayout {
   using Format = BlockFormat<W>;

@@ -14,8 +14,7 @@ namespace qwen3vl::cpu_kernels {
 
 /// Reads parts of a tensor that is mapped from a file into a buffer of the thread that asks, which stays in its cache,
 /// instead of touching the mapping: that costs a page fault for every 64 KiB, an entry of the page table for every
-/// 4096 bytes, and giving both back. Packing 4.3 GB of the page cache took 0.75 s on two cores of a Zen 5, and takes
-/// 0.41 s like this.
+/// 4096 bytes, and giving both back, and takes nearly twice as long.
 class StoredParts {
  public:
   /// For up to `threads` threads and parts of up to `bytes` bytes. Takes no memory if `raw` is not from a file.
