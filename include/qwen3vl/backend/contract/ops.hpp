@@ -83,7 +83,6 @@ struct OpsProbe {
   View<const float, B, dynamic, k> table;
   View<const float, B, dim / 2> inv_freq;
   View<const float, B, dynamic, dynamic> logits;
-  View<float, B, dynamic> losses;
   View<float, B, heads, dynamic, dynamic> weights;
   const Segments& segments;
   View<float, Host, dynamic, k> host;
@@ -234,12 +233,6 @@ struct OperationsCheck {
   static_assert(
       requires(Probe p) { argmax(p.ctx, p.logits, p.index_mutable); },
       "this backend lacks the operation `argmax` of backend/contract/ops.hpp");
-
-  /// cross_entropy(ctx, logits, labels, losses)
-  ///   labels int32 [n], -100 is ignored (loss 0); losses f32 [n] = logsumexp(logits) - logits[label].
-  static_assert(
-      requires(Probe p) { cross_entropy(p.ctx, p.logits, p.index, p.losses); },
-      "this backend lacks the operation `cross_entropy` of backend/contract/ops.hpp");
 
   /// copy_to_host(ctx, from, to)
   ///   Same sizes, `to` in Host memory; A converts to float. Complete when it returns.

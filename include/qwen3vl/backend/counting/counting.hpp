@@ -159,8 +159,6 @@ void copy_rows(Context<Counting<B>>&, const auto&...) {}
 template <class B>
 void argmax(Context<Counting<B>>&, const auto&...) {}
 template <class B>
-void cross_entropy(Context<Counting<B>>&, const auto&...) {}
-template <class B>
 void copy_to_host(Context<Counting<B>>&, const auto&...) {}
 template <class B>
 void copy_from_host(Context<Counting<B>>&, const auto&...) {}
