@@ -1,109 +1,31 @@
-/// The backend contract: the operations that every backend implements, their shapes, and how exact they are.
+/// The backend contract: what every backend implements, in which shapes, and how exactly.
 ///
-/// An operation is a free function in namespace qwen3vl whose first argument is `Context<B>&`; it is found by overload
-/// on the backend B. Layers are written once, over this list. A backend is a class B with
+/// A backend is a class B with types for weights and caches, and a set of operations: free functions in namespace
+/// qwen3vl whose first argument is `Context<B>&`, found by overload on B. Layers are written once, over these. Each is
+/// described in `OperationsCheck` below, beside the call that has to compile; the types are in
+/// backend/contract/storage.hpp.
 ///
-///   B::is_host, B::Memory                      where its tensors live (see tensor/tensor.hpp)
-///   B::Activation<P>                           type of activations under precision P (float on the CPU)
-///   B::Matrix<W, N, K, packing>                a weight matrix of N rows (outputs) and K columns (inputs), packed as
-///   its
-///                                              kernels like it:
-///                                                allocate(); bytes(); allocated();
-///                                                load_rows(ctx, first_row, RawTensor) converts and packs whole rows
-///                                                visit_memory(f): on the host, f(span of bytes) for what is packed
-///   B::Experts<W, E, N, K, packing>            E such matrices, each for other tokens:
-///                                                allocate(); bytes(); allocated();
-///                                                load_expert(ctx, e, RawTensor, transposed) converts and packs one,
-///                                                stored as [N, K] or, transposed, as [K, N]
-///                                                visit_memory(f)
-///   B::packed_layout()                         on the host: a text that differs where packed memory does
-///   B::KvCache<T, Layers, KvHeads, HeadDim>    the keys and values of a batch of sequences:
-///                                                KvCache(sequences); sequences(); length(s); bytes();
-///                                                prepare(new_tokens): makes room for new_tokens[s] more in sequence s
-///                                                reserve(ctx, s, tokens), if there is one: takes memory for so many
-///                                                tokens of sequence s; generation calls it with a prompt's length
-///                                                layer(i): what qk_norm_rope and attention take;
-///                                                layer(i).length(s) = length(s)
-///                                                commit(): the prepared tokens are now part of the cache
-///                                                truncate(s, length): forgets the tail
-///                                                copy_sequence(to, source, from, shared): sequence `to` becomes that
-///                                                of `source` (this cache or another); the first `shared` tokens are
-///                                                equal already, so that only the rest is copied
-///                                                swap_sequences(a, b): exchanges two, without copying
-///                                                copy_keys/copy_values(layer, s, host [KvHeads, length, HeadDim])
+/// A = B::Activation<P>, the type of activations. Batches are packed: `tokens` counts the rows of all sequences
+/// together and Segments says where each begins. Outputs never overlap inputs unless said.
 ///
-/// and the functions below. A = B::Activation<P>. Batches are packed: `tokens` counts the rows of all sequences
-/// together and Segments says where each begins. Outputs never overlap inputs unless said. Accuracy: sums in f32 or
-/// better; the error against exact arithmetic on the same (already rounded) operands is within a small multiple of
-/// eps(A) * sum |a_i b_i| for products, and of eps(A) * |y| elsewhere. tests/backend/ checks both.
+/// Accuracy: sums in f32 or better; the error against exact arithmetic on the same (already rounded) operands is within
+/// a small multiple of eps(A) * sum |a_i b_i| for products, and of eps(A) * |y| elsewhere. tests/backend/ checks both.
 ///
-/// W is float, bf16, bf16_dot, q8, q4 or fp8 (see precision.hpp). Products with bf16_dot weights may round activations
-/// to bf16. Products with block weights (q8, q4) may round activations, in groups of 256 columns of a row: each by at
-/// most max(2^-16 of the largest, 2^-10 of the mean magnitude in its group). With fp8 weights, linear() of more than
-/// eight rows may round activations to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the largest in its row.
-/// The weights that count are the rounded ones, which `embedding` gives exactly.
-///   linear(ctx, x, weight, bias, y, epilogue)
-///       x [tokens, K], weight N x K, bias [N] or a null view; y = epilogue(x weight^T + bias); see `epilogue`.
-///   route<E, TopK>(ctx, logits, experts, weights)
-///       logits [tokens, E]; experts int32 and weights f32 [tokens, TopK]: the TopK largest of softmax(logits), in
-///       descending order (the lowest index among equals), divided by their sum.
-///   expert_mlp<TopK>(ctx, x, experts, weights, gate_up, down, y)
-///       x, y [tokens, D]; experts and weights [tokens, TopK], an expert at most once per token; gate_up E matrices of
-///       2 I x D with Packing::gate_up, down of D x I: y[t] += sum_j weights[t, j] down_e(swiglu(gate_up_e(x[t]))),
-///       e = experts[t, j]. A token's result does not depend on the other tokens.
-///   rms_norm(ctx, x, weight, eps, y)
-///       x, y [tokens, D], weight [D]: y = x / sqrt(mean(x^2) + eps) * weight. y may be x.
-///   layer_norm(ctx, x, weight, bias, eps, y)
-///       x, y [rows, D]: y = (x - mean) / sqrt(var + eps) * weight + bias, var divided by D. y may be x.
-///   rope_tables<S0, S1, S2>(ctx, position_ids, inv_freq, scaling, cos, sin)
-///       position_ids int32 [3, tokens]; inv_freq [F], F = S0 + S1 + S2; cos, sin [tokens, F]. Interleaved MRoPE:
-///       frequency i rotates by the height position if i % 3 == 1 and i < 3 * S1, the width position if i % 3 == 2 and
-///       i < 3 * S2, else the temporal one; cos and sin are multiplied by `scaling`.
-///   rotate_qk<H, D>(ctx, qkv, cos, sin)
-///       qkv [tokens, 3 * H * D], as [3, H, D] per token; cos, sin [tokens, D / 2]. Queries and keys are rotated in
-///       place: (a, b) = (x[i], x[i + D/2]) becomes (a cos - b sin, b cos + a sin).
-///   qk_norm_rope<H, K, D>(ctx, qkv, q_norm, k_norm, eps, cos, sin, segments, cache_layer)
-///       qkv [tokens, (H + 2 K) * D]: H queries, K keys, K values per token. Each query and key head is RMS-normalised
-///       with its weight [D], then rotated; queries stay in place, keys and values go into the cache at the prepared
-///       places.
-///   attention<H, D>(ctx, qkv, segments, out)
-///       Not causal; each segment by itself. qkv [tokens, 3 * H * D], out [tokens, H * D]; scores scaled by 1 /
-///       sqrt(D).
-///   causal_attention<H, K, D>(ctx, qkv, segments, cache_layer, out)
-///       The queries of sequence s are its newest rows: the q-th of n sees the first length(s) + q + 1 cached tokens.
-///       qkv [tokens, (H + 2 K) * D] (only queries are read), out [tokens, H * D]. Head h uses key head h / (H / K).
-///   attention_weights<H, D>(ctx, qkv, segments, s, weights)
-///   attention_weights<H, K, D>(ctx, qkv, segments, cache_layer, s, weights)
-///       The softmax weights of `attention` and of `causal_attention` themselves, of segment or sequence s: f32 [H, n,
-///       n] and [H, new tokens, all tokens], zero where not seen. For looking at, not for speed.
-///   weighted_values<H, D>(ctx, weights, qkv, segments, s, out)
-///   weighted_values<H, K, D>(ctx, weights, segments, cache_layer, s, out)
-///       The rest of the two: the rows of segment or sequence s of out [tokens, H * D] are sum_k weights[h, q, k] v[k].
-///   embedding(ctx, ids, table, y)
-///       ids int32 [tokens] (checked by the caller), table a Matrix of `vocab` rows, y [tokens, D].
-///   interpolate_add(ctx, table, indices, weights, y)
-///       table f32 [P, D], indices int32 [rows, 4], weights f32 [rows, 4]: y[r] += sum_j weights[r, j] table[indices[r,
-///       j]].
-///   scatter_rows(ctx, rows, index, y)   y[index[i]] = rows[i]     rows [n, D], index int32 [n] without repetition
-///   add_rows(ctx, rows, index, y)       y[index[i]] += rows[i]
-///   gather_rows(ctx, x, index, y)       y[i] = x[index[i]]
-///   copy_rows(ctx, x, y)                y[i] = x[i], x and y [n, D]
-///   argmax(ctx, logits, ids)            logits f32 [n, V]; ids int32 [n], the lowest index among equals
-///   cross_entropy(ctx, logits, labels, losses)
-///       labels int32 [n], -100 is ignored (loss 0); losses f32 [n] = logsumexp(logits) - logits[label].
-///   copy_to_host(ctx, from, to), copy_from_host(ctx, from, to)
-///       Same sizes; float converts to and from A; complete when they return. The host's tensors are Tensor<T, Cpu,
-///       ...>.
+/// The type W of weights is float, bf16, bf16_dot, q8, q4 or fp8 (see precision.hpp). Products with bf16_dot weights
+/// may round activations to bf16. Products with block weights (q8, q4) may round activations, in groups of 256 columns
+/// of a row: each by at most max(2^-16 of the largest, 2^-10 of the mean magnitude in its group). With fp8 weights,
+/// linear() of more than eight rows may round activations to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the
+/// largest in its row. The weights that count are the rounded ones, which `embedding` gives exactly.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/contract/precision.hpp"
-#include "qwen3vl/tensor/raw_tensor.hpp"
+#include "qwen3vl/backend/contract/storage.hpp"
+#include "qwen3vl/tensor/host.hpp"
 #include "qwen3vl/tensor/segments.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
@@ -161,20 +83,20 @@ struct OpsProbe {
   View<const float, B, dynamic, k> table;
   View<const float, B, dim / 2> inv_freq;
   View<const float, B, dynamic, dynamic> logits;
-  View<float, B, dynamic> losses;
   View<float, B, heads, dynamic, dynamic> weights;
   const Segments& segments;
+  View<float, Host, dynamic, k> host;
+  View<const float, Host, dynamic, k> host_const;
   typename B::template KvCache<float, 1, kv_heads, dim>& cache;
 };
-
-}  // namespace detail
-
-namespace detail {
 
 /// The operations, one by one, so that the compiler's first line says which one is missing or takes something else.
 template <class B>
 struct OperationsCheck {
   using Probe = OpsProbe<B>;
+
+  /// linear(ctx, x, weight, bias, y, epilogue)
+  ///   x [tokens, K], weight N x K, bias [N] or a null view; y = epilogue(x weight^T + bias); see `epilogue`.
   static_assert(
       requires(Probe p) {
         linear(p.ctx, p.x, p.weight, p.bias, p.y, epilogue::Store{});
@@ -184,101 +106,168 @@ struct OperationsCheck {
         linear(p.ctx, p.x, p.gate_up, p.gate_up_bias, p.y, epilogue::SwiGlu{});
       },
       "this backend lacks the operation `linear` of backend/contract/ops.hpp");
+
+  /// route<E, TopK>(ctx, logits, experts, weights)
+  ///   logits [tokens, E]; experts int32 and weights f32 [tokens, TopK]: the TopK largest of softmax(logits), in
+  ///   descending order (the lowest index among equals), divided by their sum.
   static_assert(
       requires(Probe p) { route<4, 2>(p.ctx, p.router_logits, p.chosen, p.chosen_weights); },
       "this backend lacks the operation `route` of backend/contract/ops.hpp");
+
+  /// expert_mlp<TopK>(ctx, x, experts, weights, gate_up, down, y)
+  ///   x, y [tokens, D]; experts and weights [tokens, TopK], an expert at most once per token; gate_up E matrices of
+  ///   2 I x D with Packing::gate_up, down of D x I: y[t] += sum_j weights[t, j] down_e(swiglu(gate_up_e(x[t]))),
+  ///   e = experts[t, j]. A token's result does not depend on the other tokens.
   static_assert(
       requires(Probe p) {
         expert_mlp<2>(p.ctx, p.x, p.chosen, p.chosen_weights, p.experts_gate_up, p.experts_down, p.x_mutable);
       },
       "this backend lacks the operation `expert_mlp` of backend/contract/ops.hpp");
+
+  /// rms_norm(ctx, x, weight, eps, y)
+  ///   x, y [tokens, D], weight [D]: y = x / sqrt(mean(x^2) + eps) * weight. y may be x.
   static_assert(
       requires(Probe p) { rms_norm(p.ctx, p.x, p.norm, 1e-6f, p.x_mutable); },
       "this backend lacks the operation `rms_norm` of backend/contract/ops.hpp");
+
+  /// layer_norm(ctx, x, weight, bias, eps, y)
+  ///   x, y [rows, D]: y = (x - mean) / sqrt(var + eps) * weight + bias, var divided by D. y may be x.
   static_assert(
       requires(Probe p) { layer_norm(p.ctx, p.x, p.norm, p.norm, 1e-6f, p.x_mutable); },
       "this backend lacks the operation `layer_norm` of backend/contract/ops.hpp");
+
+  /// rope_tables<S0, S1, S2>(ctx, position_ids, inv_freq, scaling, cos, sin)
+  ///   position_ids int32 [3, tokens]; inv_freq [F], F = S0 + S1 + S2; cos, sin [tokens, F]. Interleaved MRoPE:
+  ///   frequency i rotates by the height position if i % 3 == 1 and i < 3 * S1, the width position if i % 3 == 2 and i
+  ///   < 3 * S2, else the temporal one; cos and sin are multiplied by `scaling`.
   static_assert(
       requires(Probe p) { rope_tables<2, 1, 1>(p.ctx, p.positions, p.inv_freq, 1.0f, p.cos_mutable, p.cos_mutable); },
       "this backend lacks the operation `rope_tables` of backend/contract/ops.hpp");
+
+  /// rotate_qk<H, D>(ctx, qkv, cos, sin)
+  ///   qkv [tokens, 3 * H * D], as [3, H, D] per token; cos, sin [tokens, D / 2]. Queries and keys are rotated in
+  ///   place: (a, b) = (x[i], x[i + D/2]) becomes (a cos - b sin, b cos + a sin).
   static_assert(
       requires(Probe p) { rotate_qk<2, 8>(p.ctx, p.vision_qkv, p.cos, p.cos); },
       "this backend lacks the operation `rotate_qk` of backend/contract/ops.hpp");
+
+  /// qk_norm_rope<H, K, D>(ctx, qkv, q_norm, k_norm, eps, cos, sin, segments, cache_layer)
+  ///   qkv [tokens, (H + 2 K) * D]: H queries, K keys, K values per token. Each query and key head is RMS-normalised
+  ///   with its weight [D], then rotated; queries stay in place, keys and values go into the cache at the prepared
+  ///   places.
   static_assert(
       requires(Probe p) {
         qk_norm_rope<2, 1, 8>(p.ctx, p.text_qkv, p.head_norm, p.head_norm, 1e-6f, p.cos, p.cos, p.segments,
                               p.cache.layer(0));
       },
       "this backend lacks the operation `qk_norm_rope` of backend/contract/ops.hpp");
+
+  /// attention<H, D>(ctx, qkv, segments, out)
+  ///   Not causal; each segment by itself. qkv [tokens, 3 * H * D], out [tokens, H * D]; scores scaled by 1 / sqrt(D).
   static_assert(
       requires(Probe p) { attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended); },
       "this backend lacks the operation `attention` of backend/contract/ops.hpp");
+
+  /// causal_attention<H, K, D>(ctx, qkv, segments, cache_layer, out)
+  ///   The queries of sequence s are its newest rows: the q-th of n sees the first length(s) + q + 1 cached tokens. qkv
+  ///   [tokens, (H + 2 K) * D] (only queries are read), out [tokens, H * D]. Head h uses key head h / (H / K).
   static_assert(
       requires(Probe p) { causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended); },
       "this backend lacks the operation `causal_attention` of backend/contract/ops.hpp");
+
+  /// attention_weights<H, D>(ctx, qkv, segments, s, weights)
+  /// attention_weights<H, K, D>(ctx, qkv, segments, cache_layer, s, weights)
+  ///   The softmax weights of `attention` and of `causal_attention` themselves, of segment or sequence s: f32 [H, n, n]
+  ///   and [H, new tokens, all tokens], zero where not seen. For looking at, not for speed.
   static_assert(
       requires(Probe p) {
         attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights);
         attention_weights<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), index_t{0}, p.weights);
       },
       "this backend lacks the operation `attention_weights` of backend/contract/ops.hpp");
+
+  /// weighted_values<H, D>(ctx, weights, qkv, segments, s, out)
+  /// weighted_values<H, K, D>(ctx, weights, segments, cache_layer, s, out)
+  ///   The rest of the two: the rows of segment or sequence s of out [tokens, H * D] are sum_k weights[h, q, k] v[k].
   static_assert(
       requires(Probe p) {
         weighted_values<2, 8>(p.ctx, p.weights, p.vision_qkv, p.segments, index_t{0}, p.attended);
         weighted_values<2, 1, 8>(p.ctx, p.weights, p.segments, p.cache.layer(0), index_t{0}, p.attended);
       },
       "this backend lacks the operation `weighted_values` of backend/contract/ops.hpp");
-  static_assert(
-      requires(Probe p) { p.cache.layer(0).length(index_t{0}); },
-      "the KvCache of this backend lacks `layer(i).length(s)` of backend/contract/ops.hpp");
-  static_assert(
-      requires(Probe p) { p.cache.truncate(index_t{0}, index_t{0}); },
-      "the KvCache of this backend lacks `truncate` of backend/contract/ops.hpp");
-  static_assert(
-      requires(Probe p) { p.cache.copy_sequence(index_t{0}, std::as_const(p.cache), index_t{0}, index_t{0}); },
-      "the KvCache of this backend lacks `copy_sequence` of backend/contract/ops.hpp");
-  static_assert(
-      requires(Probe p) { p.cache.swap_sequences(index_t{0}, index_t{0}); },
-      "the KvCache of this backend lacks `swap_sequences` of backend/contract/ops.hpp");
+
+  /// embedding(ctx, ids, table, y)
+  ///   ids int32 [tokens] (checked by the caller), table a Matrix of `vocab` rows, y [tokens, D].
   static_assert(
       requires(Probe p) { embedding(p.ctx, p.index, p.weight, p.x_mutable); },
       "this backend lacks the operation `embedding` of backend/contract/ops.hpp");
+
+  /// interpolate_add(ctx, table, indices, weights, y)
+  ///   table f32 [P, D], indices int32 [rows, 4], weights f32 [rows, 4]:
+  ///   y[r] += sum_j weights[r, j] table[indices[r, j]].
   static_assert(
       requires(Probe p) { interpolate_add(p.ctx, p.table, p.corners, p.corner_weights, p.x_mutable); },
       "this backend lacks the operation `interpolate_add` of backend/contract/ops.hpp");
+
+  /// scatter_rows(ctx, rows, index, y)   y[index[i]] = rows[i]; rows [n, D], index int32 [n] without repetition
   static_assert(
       requires(Probe p) { scatter_rows(p.ctx, p.x, p.index, p.x_mutable); },
       "this backend lacks the operation `scatter_rows` of backend/contract/ops.hpp");
+
+  /// add_rows(ctx, rows, index, y)   y[index[i]] += rows[i]; likewise
   static_assert(
       requires(Probe p) { add_rows(p.ctx, p.x, p.index, p.x_mutable); },
       "this backend lacks the operation `add_rows` of backend/contract/ops.hpp");
+
+  /// gather_rows(ctx, x, index, y)   y[i] = x[index[i]]
   static_assert(
       requires(Probe p) { gather_rows(p.ctx, p.x, p.index, p.x_mutable); },
       "this backend lacks the operation `gather_rows` of backend/contract/ops.hpp");
+
+  /// copy_rows(ctx, x, y)   y[i] = x[i], x and y [n, D]
   static_assert(
       requires(Probe p) { copy_rows(p.ctx, p.x, p.x_mutable); },
       "this backend lacks the operation `copy_rows` of backend/contract/ops.hpp");
+
+  /// argmax(ctx, logits, ids)   logits f32 [n, V]; ids int32 [n], the lowest index among equals
   static_assert(
       requires(Probe p) { argmax(p.ctx, p.logits, p.index_mutable); },
       "this backend lacks the operation `argmax` of backend/contract/ops.hpp");
+
+  /// copy_to_host(ctx, from, to)
+  ///   Same sizes, `to` in Host memory; A converts to float. Complete when it returns.
   static_assert(
-      requires(Probe p) { cross_entropy(p.ctx, p.logits, p.index, p.losses); },
-      "this backend lacks the operation `cross_entropy` of backend/contract/ops.hpp");
+      requires(Probe p) { copy_to_host(p.ctx, p.x, p.host); },
+      "this backend lacks the operation `copy_to_host` of backend/contract/ops.hpp");
+
+  /// copy_from_host(ctx, from, to)
+  ///   Same sizes, `from` in Host memory; float converts to A. `from` may be reused when it returns.
+  static_assert(
+      requires(Probe p) { copy_from_host(p.ctx, p.host_const, p.x_mutable); },
+      "this backend lacks the operation `copy_from_host` of backend/contract/ops.hpp");
 };
-struct NoOperations {};
+
+/// Operations first: a new backend begins with them.
+template <class B>
+struct ContractCheck {
+  OperationsCheck<B> operations;
+  StorageCheck<B> storage;
+};
+struct NoContract {};
 
 /// As VariantCheck: errors in here are the program's, so that they say what is wrong.
 template <class B>
 struct BackendCheck {
   static constexpr bool has_memory = MemorySpace<memory_t<B>> && requires { B::is_host; };
   static_assert(has_memory, "this type is no backend: it lacks is_host or Memory (backend/contract/ops.hpp)");
-  static constexpr bool holds = sizeof(std::conditional_t<has_memory, OperationsCheck<B>, NoOperations>) > 0;
+  static constexpr bool holds = sizeof(std::conditional_t<has_memory, ContractCheck<B>, NoContract>) > 0;
 };
 
 }  // namespace detail
 
-/// A class with a memory space that implements every operation of the contract. Anything else is a compile error
-/// whose first line names what is missing.
+/// A class with `Memory` (the memory space of its tensors: tensor/tensor.hpp), `is_host`, `Activation<P>`, and all that
+/// detail::OperationsCheck and detail::StorageCheck list. Anything else is a compile error whose first line names what
+/// is missing.
 template <class B>
 concept Backend = detail::BackendCheck<B>::holds;
 

@@ -40,10 +40,19 @@ struct Counting {
 
   template <class P>
   using Activation = activation_t<B, P>;
+
+  /// Weights that are never loaded.
+  struct NoWeights {
+    static constexpr std::size_t bytes() { return 0; }
+    static constexpr bool allocated() { return false; }
+    void allocate() {}
+    void load_rows(const auto&...) {}
+    void load_expert(const auto&...) {}
+  };
   template <class W, index_t N, index_t K, Packing packing>
-  struct Matrix {};
+  struct Matrix : NoWeights {};
   template <class W, index_t E, index_t N, index_t K, Packing packing>
-  struct Experts {};
+  struct Experts : NoWeights {};
 
   /// A cache with `length` tokens in each sequence, which never changes.
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
@@ -57,12 +66,15 @@ struct Counting {
     explicit KvCache(index_t sequences, index_t length = 0) : sequences_(sequences), length_(length) {}
     index_t sequences() const { return sequences_; }
     index_t length(index_t /*s*/) const { return length_; }
+    static constexpr std::size_t bytes() { return 0; }
     Layer layer(index_t /*i*/) const { return {length_}; }
     void prepare(std::span<const index_t> /*new_tokens*/) {}
     void commit() {}
     void truncate(index_t /*s*/, index_t /*length*/) {}
     void copy_sequence(index_t /*to*/, const KvCache& /*source*/, index_t /*from*/, index_t /*shared*/) {}
     void swap_sequences(index_t /*a*/, index_t /*b*/) {}
+    void copy_keys(const auto&...) const {}
+    void copy_values(const auto&...) const {}
 
    private:
     index_t sequences_, length_;
@@ -146,8 +158,6 @@ template <class B>
 void copy_rows(Context<Counting<B>>&, const auto&...) {}
 template <class B>
 void argmax(Context<Counting<B>>&, const auto&...) {}
-template <class B>
-void cross_entropy(Context<Counting<B>>&, const auto&...) {}
 template <class B>
 void copy_to_host(Context<Counting<B>>&, const auto&...) {}
 template <class B>
