@@ -13,6 +13,7 @@
 
 #include "command_line.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/json/json_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer.hpp"
@@ -83,7 +84,7 @@ void run(int argc, char** argv) {
   }
   if (!image_file.empty()) {
     Image image;
-    const double decode = best_of(runs, [&] { image = load_image(image_file); });
+    const double decode = best_of(runs, [&] { image = load_image(image_file, {}, linked_readers().jpeg); });
     const ImageProcessor processor;
     ImageFeatures features;
     const double process = best_of(runs, [&] { features = processor(std::span<const Image>(&image, 1)); });

@@ -23,6 +23,7 @@
 #include "program/signals.hpp"
 #include "program/trace_file.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/grounding/draw_grounding.hpp"
 #include QWEN3VL_VARIANT_HEADER
@@ -107,7 +108,8 @@ class Program {
     const auto parts = find_media(messages, ContentPart::Kind::image);
     if (parts.size() != 1) fail("--draw needs one image; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();
-    if (!part->source.empty()) return load_image(media_path(part->source, folder, place), arguments_.limits.images);
+    if (!part->source.empty())
+      return load_image(media_path(part->source, folder, place), arguments_.limits.images, linked_readers().jpeg);
     if (images.empty()) fail(place, ": names no file");
     return images.front();
   }

@@ -15,6 +15,7 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/c/qwen3vl.h"
 #include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/processor.hpp"
@@ -164,7 +165,8 @@ struct qwen3vl_chat {
       if (cancelled) throw Cancelled();
     };
     const ChatTemplateOptions chat{.add_generation_prompt = true};
-    const ProcessorOptions reading{.video_progress = [&](std::int64_t, std::int64_t) { check(); }};
+    const ProcessorOptions reading{.video_progress = [&](std::int64_t, std::int64_t) { check(); },
+                                   .readers = linked_readers()};
     const ModelInputs inputs = processor.apply_chat_template(std::span(&messages, 1), chat, reading, images);
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
@@ -233,7 +235,7 @@ void qwen3vl_chat_free(qwen3vl_chat* chat) { delete chat; }
 
 qwen3vl_status qwen3vl_chat_add_image_file(qwen3vl_chat* chat, const char* path) {
   return guarded(QWEN3VL_ERROR, [&] {
-    needed(chat, "chat").add(load_image(text_of(path, "path")));
+    needed(chat, "chat").add(load_image(text_of(path, "path"), {}, linked_readers().jpeg));
     return QWEN3VL_OK;
   });
 }
@@ -257,7 +259,7 @@ qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pix
 qwen3vl_status qwen3vl_chat_add_video_file(qwen3vl_chat* chat, const char* path) {
   return guarded(QWEN3VL_ERROR, [&] {
     const std::string file = std::filesystem::absolute(text_of(path, "path")).string();
-    open_video(file);  // what is no video is said now
+    open_video(file, {.readers = linked_readers()});  // what is no video is said now
     needed(chat, "chat").parts.push_back(video(file));
     return QWEN3VL_OK;
   });

@@ -15,6 +15,7 @@
 #include "arguments.hpp"
 #include "progress.hpp"
 #include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/chat/tools.hpp"
@@ -109,6 +110,7 @@ class Answerer {
                                          bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
                                        },
                                    .limits = arguments_.limits.images,
+                                   .readers = linked_readers(),
                                    .max_tokens = arguments_.limits.max_tokens};
     const ModelInputs inputs = processor_.apply_chat_template(conversations, chat_, options, images);
     const double processing_seconds = detail::seconds_since(start);

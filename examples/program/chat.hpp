@@ -15,6 +15,7 @@
 
 #include "answerer.hpp"
 #include "lines.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "report.hpp"
 
 namespace program {
@@ -35,7 +36,7 @@ inline Message question(const std::string& words, std::size_t pictures, const st
 inline std::vector<Image> load_images(const std::vector<std::string>& files, const ImageLimits& limits) {
   std::vector<Image> images;
   images.reserve(files.size());
-  for (const std::string& file : files) images.push_back(load_image(file, limits));
+  for (const std::string& file : files) images.push_back(load_image(file, limits, linked_readers().jpeg));
   return images;
 }
 
@@ -87,13 +88,14 @@ class Chat {
  private:
   bool is_command(const std::string& line) {
     if (line.starts_with("/image ")) {
-      images_.push_back(load_image(line.substr(7), arguments_.limits.images));
+      images_.push_back(load_image(line.substr(7), arguments_.limits.images, linked_readers().jpeg));
       ++waiting_;
       return true;
     }
     if (!line.starts_with("/video ")) return false;
     const std::string file = line.substr(7);
-    open_video(file, {.fps = arguments_.source_fps, .limits = arguments_.limits.images});  // report non-videos now
+    open_video(file,  // report non-videos now
+               {.fps = arguments_.source_fps, .limits = arguments_.limits.images, .readers = linked_readers()});
     videos_.push_back(file);
     return true;
   }

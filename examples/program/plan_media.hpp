@@ -13,6 +13,7 @@
 #include "arguments.hpp"
 #include "qwen3vl/config/config.hpp"
 #include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
@@ -65,7 +66,7 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
     add_picture(size.height, size.width);
   }
   for (const std::string& file : arguments.images) {
-    const Image picture = load_image(file, arguments.limits.images);
+    const Image picture = load_image(file, arguments.limits.images, linked_readers().jpeg);
     add_picture(picture.height, picture.width);
   }
 
@@ -73,7 +74,8 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
       arguments.model.empty() ? VideoProcessor() : VideoProcessor::from_pretrained(arguments.model);
   const VideoProcessor clips(video_settings(arguments, settings.options()));
   for (const std::string& file : arguments.videos) {
-    Video video = open_video(file, {.fps = arguments.source_fps, .limits = arguments.limits.images});
+    Video video =
+        open_video(file, {.fps = arguments.source_fps, .limits = arguments.limits.images, .readers = linked_readers()});
     const std::vector<std::int64_t> taken = clips.frames_of(video.metadata());
     const Image frame = video.frame(taken.front());
     const auto count = static_cast<std::int64_t>(taken.size());

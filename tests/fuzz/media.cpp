@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
@@ -32,7 +33,7 @@ bool are_pixels(std::span<const float> values) {
 void image(Bytes bytes) {
   static const ImageProcessor processor(small<ImageProcessorOptions>());
   allow_errors([&] {
-    const Image picture = decode_image(bytes, "picture", limits);
+    const Image picture = decode_image(bytes, "picture", limits, linked_readers().jpeg);
     picture.check();
     require(picture.offset(picture.height, 0) <= limits.max_pixels * 4, "a picture is within the limit");
     const ImageFeatures features = processor({&picture, 1});
@@ -66,7 +67,7 @@ void clip(Bytes bytes) {
   static const MemoryFile file;
   file.set(bytes);
   allow_errors([&] {
-    Video video = open_video(file.path(), {.limits = limits});
+    Video video = open_video(file.path(), {.limits = limits, .readers = linked_readers()});
     require(video.metadata().total_num_frames > 0, "a clip has frames");
     process(video);
   });
@@ -101,7 +102,7 @@ void frame_folder(Bytes bytes) {
   first.set(input.bytes(input.number(2)));
   second.set(input.rest());
   allow_errors([&] {
-    Video video = open_video(folder.path(), {.limits = limits});
+    Video video = open_video(folder.path(), {.limits = limits, .readers = linked_readers()});
     require(video.metadata().total_num_frames == 2, "the folder has two frames");
     process(video);
   });

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "program/lines.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/chat/chat_format.hpp"
 #include "qwen3vl/processing/chat/chat_template.hpp"
@@ -212,8 +213,8 @@ void batch(Bytes bytes) {
     require(!too_long && line.find('\n') == std::string::npos, "a line is a line");
     allow_errors([&] {
       const Conversation messages = messages_from_json(line);
-      const ModelInputs inputs =
-          processor.apply_chat_template(messages, {.add_generation_prompt = true}, {.media_directory = folder.path()});
+      const ModelInputs inputs = processor.apply_chat_template(
+          messages, {.add_generation_prompt = true}, {.media_directory = folder.path(), .readers = linked_readers()});
       std::int64_t patches = 0;
       for (const auto& grids : {inputs.image_grid_thw, inputs.video_grid_thw})
         for (const GridThw& grid : grids) patches += grid.patches();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "qwen3vl/io/video/libav_video.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
 #include "support/libav_writer.hpp"
@@ -30,9 +31,14 @@ extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() { return "leak:libx265"; }
 
 /// libav_video_other_unit.cpp, which is compiled without libav.
-std::int64_t frames_counted_without_libav(const fs::path& path);
+std::int64_t frames_counted_without_libav(const fs::path& path, const MediaReaders* readers);
 
 namespace {
+
+Video open_by_libav(const fs::path& path, VideoFileOptions options = {}) {
+  options.readers = linked_readers();
+  return open_video(path, options);
+}
 
 /// A picture that is noise of its own for each number.
 Image noise(int width, int height, int number) {
@@ -115,7 +121,7 @@ BOOST_AUTO_TEST_CASE(lossless_files_give_every_pixel) {
         WriterOptions options{.codec = each.codec, .format = each.format, .key_every = 4};
         if (x264) options.codec_options = {{"qp", "0"}}, options.b_frames = 2;
         write_noise(file, options, width, height, 11);
-        Video video = open_video(file);
+        Video video = open_by_libav(file);
         const VideoMetadata& about = video.metadata();
         BOOST_TEST(about.video_backend == "libav");
         BOOST_REQUIRE(about.total_num_frames == 11);
@@ -147,7 +153,7 @@ BOOST_AUTO_TEST_CASE(counts_and_rates) {
       for (const int count : {1, 2, 13}) {
         BOOST_TEST_CONTEXT(name << " " << rate.num << "/" << rate.den << ", " << count << " frames") {
           write_noise(folder / name, {.codec = "png", .format = AV_PIX_FMT_RGB24, .rate = rate}, 8, 6, count);
-          Video video = open_video(folder / name);
+          Video video = open_by_libav(folder / name);
           BOOST_TEST(video.metadata().total_num_frames == count);
           // Matroska keeps nanoseconds, not fractions.
           const double wanted = av_q2d(rate);
@@ -162,11 +168,11 @@ BOOST_AUTO_TEST_CASE(counts_and_rates) {
       folder / "vfr.mov",
       {.codec = "png", .format = AV_PIX_FMT_RGB24, .rate = {30, 1}, .times = {0, 1, 2, 9, 10, 17, 20, 21, 28, 29}}, 8,
       6, 10);
-  Video uneven = open_video(folder / "vfr.mov");
+  Video uneven = open_by_libav(folder / "vfr.mov");
   BOOST_TEST(uneven.metadata().total_num_frames == 10);
   BOOST_TEST(uneven.metadata().fps.value() == 10.0);
   for (int i = 0; i < 10; ++i) BOOST_TEST((uneven.frame(i).pixels == noise(8, 6, i).pixels));
-  BOOST_TEST(open_video(folder / "vfr.mov", {.fps = 3.0}).metadata().fps.value() == 3.0);
+  BOOST_TEST(open_by_libav(folder / "vfr.mov", {.fps = 3.0}).metadata().fps.value() == 3.0);
   BOOST_TEST(LibavVideo(folder / "vfr.mov", 3.0).metadata().fps.value() == 3.0);
 }
 
@@ -192,13 +198,13 @@ BOOST_AUTO_TEST_CASE(jumps_give_the_same_frames_as_going_through) {
       if (codec == "libvpx") options.codec_options = {{"auto-alt-ref", "1"}, {"lag-in-frames", "16"}};
       if (codec == "libx265") options.codec_options = {{"x265-params", "log-level=none:pools=1"}};
       write_stripes(folder / each.file, options, 150);
-      Video through = open_video(folder / each.file);
+      Video through = open_by_libav(folder / each.file);
       BOOST_REQUIRE(through.metadata().total_num_frames == 150);
       BOOST_TEST(std::abs(through.metadata().fps.value() - 25.0) < 0.01);
       const auto frames = all_frames(through);
       for (std::size_t i = 1; i < frames.size(); ++i) BOOST_TEST((frames[i] != frames[i - 1]), "frame " << i);
       std::mt19937 random(3);
-      Video jumping = open_video(folder / each.file);
+      Video jumping = open_by_libav(folder / each.file);
       for (int round = 0; round < 6; ++round) {
         for (std::int64_t i = static_cast<std::int64_t>(random() % 40); i < 150;
              i += 1 + static_cast<std::int64_t>(random() % (round % 2 == 0 ? 60 : 9)))
@@ -232,7 +238,7 @@ BOOST_AUTO_TEST_CASE(colours_are_those_that_the_file_says) {
                         std::memset(frame.data[plane], values[plane],
                                     static_cast<std::size_t>(frame.linesize[plane]) * (plane == 0 ? 16 : 8));
                     });
-        const Image frame = open_video(folder / "a.mkv").frame(1);
+        const Image frame = open_by_libav(folder / "a.mkv").frame(1);
         const double y = each.full ? luma : (luma - 16) * 255.0 / 219.0, scale = each.full ? 1.0 : 255.0 / 224.0;
         const double b = (cb - 128) * scale * 2 * (1 - each.blue), r = (cr - 128) * scale * 2 * (1 - each.red);
         const double green = y - (each.red * r + each.blue * b) / (1 - each.red - each.blue);
@@ -243,7 +249,7 @@ BOOST_AUTO_TEST_CASE(colours_are_those_that_the_file_says) {
     }
   }
   write_noise(folder / "gray.mov", {.codec = "png", .format = AV_PIX_FMT_GRAY8}, 9, 5, 2);
-  const Image gray = open_video(folder / "gray.mov").frame(1), source = noise(9, 5, 1);
+  const Image gray = open_by_libav(folder / "gray.mov").frame(1), source = noise(9, 5, 1);
   for (std::size_t i = 0; i < gray.pixels.size(); ++i) BOOST_TEST(gray.pixels[i] == source.pixels[i / 3 * 3]);
 }
 
@@ -257,7 +263,7 @@ BOOST_AUTO_TEST_CASE(turned_videos_are_turned_upright) {
                                   other = {0, -one, 0, one, 0, 0, 0, 0, 1 << 30};
   for (const auto& [matrix, quarters] : {std::pair{phone, 1}, std::pair{half, 2}, std::pair{other, 3}}) {
     write_noise(folder / "a.mov", {.codec = "png", .format = AV_PIX_FMT_RGB24, .matrix = matrix}, 9, 5, 3);
-    Video video = open_video(folder / "a.mov");
+    Video video = open_by_libav(folder / "a.mov");
     Image wanted = noise(9, 5, 2);
     for (int turn = 0; turn < quarters; ++turn) {
       Image turned{.height = wanted.width, .width = wanted.height, .channels = 3, .pixels = wanted.pixels};
@@ -284,7 +290,7 @@ BOOST_AUTO_TEST_CASE(the_trained_checkpoints_clips_are_the_same_as_files) {
   const VideoProcessor processor(settings);
   const test::TemporaryFolder folder;
   for (const char* name : {"01", "02", "03"}) {
-    Video pictures = open_video(clips / name);
+    Video pictures = open_by_libav(clips / name);
     const VideoPatches expected = processor(pictures);
     std::vector<Image> frames;
     for (std::int64_t i = 0; i < pictures.metadata().total_num_frames; ++i)
@@ -297,7 +303,7 @@ BOOST_AUTO_TEST_CASE(the_trained_checkpoints_clips_are_the_same_as_files) {
         if (std::string(each.codec) == "libx264rgb") options.codec_options = {{"qp", "0"}}, options.b_frames = 2;
         write_video(folder / each.file, options, frames[0].width, frames[0].height, static_cast<int>(frames.size()),
                     [&](AVFrame& frame, int i) { test::put_rgb(frame, frames[static_cast<std::size_t>(i)]); });
-        Video video = open_video(folder / each.file);
+        Video video = open_by_libav(folder / each.file);
         const VideoPatches patches = processor(video);
         BOOST_TEST((patches.grid == expected.grid));
         BOOST_TEST(std::ranges::equal(patches.pixel_values_videos.span(), expected.pixel_values_videos.span()));
@@ -319,7 +325,7 @@ BOOST_AUTO_TEST_CASE(counts_that_lie_are_counted_again) {
   for (const char claim : {'\x03', '\x09', '\x7f'}) {
     file[all] = file[own] = claim;
     file[own + 2] = claim == '\x7f' ? '\x7f' : '\0';
-    Video video = open_video(folder.write("lies.avi", file));
+    Video video = open_by_libav(folder.write("lies.avi", file));
     BOOST_REQUIRE(video.metadata().total_num_frames == 5);
     BOOST_TEST((video.frame(4).pixels == noise(8, 6, 4).pixels));
   }
@@ -332,7 +338,7 @@ BOOST_AUTO_TEST_CASE(counts_that_lie_are_counted_again) {
             folder / name,
             {.codec = "libx264", .format = AV_PIX_FMT_YUV420P, .keep = [](const AVPacket&, int i) { return i >= 5; }},
             30);
-        Video video = open_video(folder / name), whole = open_video(folder / "whole.mkv");
+        Video video = open_by_libav(folder / name), whole = open_by_libav(folder / "whole.mkv");
         BOOST_REQUIRE(video.metadata().total_num_frames == 18);  // the second key frame is number 12
         BOOST_TEST((video.frame(0).pixels == whole.frame(12).pixels));
         BOOST_TEST((video.frame(17).pixels == whole.frame(29).pixels));
@@ -362,7 +368,7 @@ BOOST_AUTO_TEST_CASE(damage_amid_a_clip_is_an_error_that_says_where) {
     return at;
   };
   file.replace(find_third(), 8, "damaged!");
-  Video video = open_video(folder.write("bad.mov", file));
+  Video video = open_by_libav(folder.write("bad.mov", file));
   BOOST_TEST(fails_with([&] { video.frame(4); }, "bad.mov is damaged: it cannot be decoded after 2 frames"));
   BOOST_TEST(fails_with([&] { video.frame(4); }, "after 2 frames"));  // again, and then a frame before it
   BOOST_TEST((video.frame(1).pixels == noise(8, 6, 1).pixels));
@@ -371,15 +377,15 @@ BOOST_AUTO_TEST_CASE(damage_amid_a_clip_is_an_error_that_says_where) {
   file = test::read_file(folder / "a.avi");
   file.replace(find_third(), 8, "damaged!");
   file[file.find("avih") + 24] = file[file.find("strh") + 40] = '\x09';
-  BOOST_TEST(fails_with([&] { open_video(folder.write("bad.avi", file)); }, "cannot be decoded after 2 frames"));
+  BOOST_TEST(fails_with([&] { open_by_libav(folder.write("bad.avi", file)); }, "cannot be decoded after 2 frames"));
 }
 
 BOOST_AUTO_TEST_CASE(what_is_no_video) {
   const test::TemporaryFolder folder;
   const auto error = [&](const std::string& content, const char* what, const char* name = "bad.mp4") {
     const auto file = folder.write(name, content);
-    BOOST_TEST(fails_with([&] { open_video(file); }, what), what);
-    BOOST_TEST(fails_with([&] { open_video(file); }, name));
+    BOOST_TEST(fails_with([&] { open_by_libav(file); }, what), what);
+    BOOST_TEST(fails_with([&] { open_by_libav(file); }, name));
   };
   error("", "is no video that libav can read");
   error("{\"a\": 1}", "is no video that libav can read");
@@ -428,11 +434,11 @@ BOOST_AUTO_TEST_CASE(the_log_is_as_it_was) {
 BOOST_AUTO_TEST_CASE(files_compiled_without_libav_are_of_the_same_program) {
   const test::TemporaryFolder folder;
   write_noise(folder / "a.mkv", {.codec = "ffv1", .format = AV_PIX_FMT_BGR0}, 8, 6, 3);
-  BOOST_TEST(frames_counted_without_libav(folder / "a.mkv") == 3);
-  const VideoOpener opener = video_opener.exchange(nullptr);
-  BOOST_TEST(fails_with([&] { open_video(folder / "a.mkv"); },
-                        "is neither a folder of numbered images nor a GIF; for video files, link the CMake target"));
-  video_opener = opener;
+  const MediaReaders readers = linked_readers();
+  BOOST_TEST(frames_counted_without_libav(folder / "a.mkv", &readers) == 3);
+  const char* const advice = "is neither a folder of numbered images nor a GIF; for video files, link the CMake target";
+  BOOST_TEST(fails_with([&] { frames_counted_without_libav(folder / "a.mkv", nullptr); }, advice));
+  BOOST_TEST(fails_with([&] { open_video(folder / "a.mkv"); }, advice));
 }
 
 BOOST_AUTO_TEST_CASE(every_truncation_and_many_changes_are_an_error_or_a_clip) {

@@ -9,6 +9,7 @@
 
 #include "parity/golden_case.hpp"
 #include "qwen3vl/io/image/turbojpeg_image.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/image/convert_rgb.hpp"
 #include "support/test_files.hpp"
 
@@ -19,15 +20,12 @@ namespace {
 
 const std::filesystem::path cases = std::filesystem::path(QWEN3VL_TEST_DATA) / "golden/cases/processing";
 
-Image decode(const std::string& file) { return decode_image(std::as_bytes(std::span(file)), "picture"); }
-
-/// The same with nothing plugged in.
-Image decode_by_stb(const std::string& file) {
-  const JpegDecoder plugged = jpeg_decoder.exchange(nullptr);
-  const Image image = decode(file);
-  jpeg_decoder = plugged;
-  return image;
+Image decode(const std::string& file) {
+  return decode_image(std::as_bytes(std::span(file)), "picture", {}, decode_by_turbojpeg);
 }
+
+/// The same by the library itself.
+Image decode_by_stb(const std::string& file) { return decode_image(std::as_bytes(std::span(file)), "picture"); }
 
 /// A smooth picture of 4 channels as a JPEG.
 std::string encoded(TJPF from, TJSAMP sampling, int flags = 0) {
@@ -58,12 +56,13 @@ int largest_difference(const Image& a, const Image& b) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(pixels_are_those_of_pillow) {
-  BOOST_REQUIRE(jpeg_decoder == &decode_by_turbojpeg);  // including the header plugs it in
+  const JpegDecoder decoder = linked_readers().jpeg;
+  BOOST_REQUIRE(decoder == &decode_by_turbojpeg);  // comes with the CMake target
   const parity::GoldenCase golden(cases / "images_small.json");
   int files = 0;
   for (const auto& [file, about] : golden.options().at("files").items()) {
     if (!file.ends_with(".jpg")) continue;
-    const Image image = convert_to_rgb(load_image(cases / "images" / file));
+    const Image image = convert_to_rgb(load_image(cases / "images" / file, {}, decoder));
     const auto expected = golden.integers("in." + file + ".rgb");  // [3, height, width]
     const std::size_t area = image.pixels.size() / 3;
     BOOST_REQUIRE(expected.size() == image.pixels.size());
@@ -94,15 +93,14 @@ BOOST_AUTO_TEST_CASE(four_inks_are_left_to_stb_image) {
 }
 
 BOOST_AUTO_TEST_CASE(a_decoder_of_ones_own) {
-  const JpegDecoder plugged = jpeg_decoder.exchange(
-      +[](std::span<const std::byte>, int height, int width, const std::string&) -> std::optional<Image> {
-        Image image{.height = height, .width = width, .channels = 1, .pixels = {}};
-        image.pixels.assign(image.offset(height, 0), 77);
-        return image;
-      });
-  BOOST_TEST(load_image(cases / "images" / "chelsea.jpg").pixels.at(5) == 77);
-  BOOST_TEST(load_image(cases / "images" / "astronaut.png").channels == 3);
-  jpeg_decoder = plugged;
+  const JpegDecoder own = [](std::span<const std::byte>, int height, int width,
+                             const std::string&) -> std::optional<Image> {
+    Image image{.height = height, .width = width, .channels = 1, .pixels = {}};
+    image.pixels.assign(image.offset(height, 0), 77);
+    return image;
+  };
+  BOOST_TEST(load_image(cases / "images" / "chelsea.jpg", {}, own).pixels.at(5) == 77);
+  BOOST_TEST(load_image(cases / "images" / "astronaut.png", {}, own).channels == 3);
 }
 
 BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_pictures) {
@@ -111,7 +109,7 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_pictures) {
     BOOST_TEST(fails_with([&] { decode(whole.substr(0, whole.size() - 40)); }, "picture is damaged: Premature end"));
     std::mt19937 random(1);
     const int errors = test::errors_of_damaged(whole, 1000, random, [](const std::string& file) {
-      decode_image(std::as_bytes(std::span(file)), "picture", {.max_pixels = 1 << 22}).check();
+      decode_image(std::as_bytes(std::span(file)), "picture", {.max_pixels = 1 << 22}, decode_by_turbojpeg).check();
     });
     BOOST_TEST(errors > 200);
   }

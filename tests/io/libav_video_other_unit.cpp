@@ -1,7 +1,10 @@
-// A file of a program with libav that is itself compiled without: both must be one open_video, see video_opener.hpp.
+// A file of a program with libav that is itself compiled without: its linked_readers() has none, and what is handed
+// over works all the same.
 #undef QWEN3VL_HAVE_LIBAV
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 
-std::int64_t frames_counted_without_libav(const std::filesystem::path& path) {
-  return qwen3vl::open_video(path).metadata().total_num_frames;
+std::int64_t frames_counted_without_libav(const std::filesystem::path& path, const qwen3vl::MediaReaders* readers) {
+  const qwen3vl::VideoFileOptions options{.readers = readers != nullptr ? *readers : qwen3vl::linked_readers()};
+  return qwen3vl::open_video(path, options).metadata().total_num_frames;
 }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/grounding/grounding.hpp"
 #include "qwen3vl/processing/processor.hpp"
@@ -26,8 +27,9 @@ std::string serve(const Processor& processor, int request) {
   std::string said;
   const auto add = [&](const Conversation& messages) {
     try {
-      const ModelInputs inputs = processor.apply_chat_template(messages, {.add_generation_prompt = true},
-                                                               {.media_directory = tiny / "expected"});
+      const ModelInputs inputs =
+          processor.apply_chat_template(messages, {.add_generation_prompt = true},
+                                        {.media_directory = tiny / "expected", .readers = linked_readers()});
       for (const TokenId id : inputs.input_ids.span()) said += concat(id, " ");
       double sum = 0.0;
       for (const auto* pixels : {&inputs.pixel_values, &inputs.pixel_values_videos})

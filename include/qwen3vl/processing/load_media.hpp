@@ -55,7 +55,7 @@ struct MediaLoader {
       }
       const auto path = media_path(part->source, options.media_directory, prefix + place);
       try {
-        media.images.push_back(load_image(path, options.limits));
+        media.images.push_back(load_image(path, options.limits, options.readers.jpeg));
         // Shapes that cannot be used are told here, where the file's name is known.
         image_processor.resized_size(media.images.back().height, media.images.back().width);
       } catch (const Error& error) {
@@ -76,11 +76,13 @@ struct MediaLoader {
           for (const std::string& frame : part->frames)
             files.push_back(media_path(frame, options.media_directory, "frame"));
           file = concat("the list of pictures that begins with ", files.front().string());
-          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps, options.limits));
+          media.videos.emplace_back(
+              FrameFolder(std::move(files), part->source_fps, options.limits, options.readers.jpeg));
         } else if (!part->source.empty()) {
           const auto path = media_path(part->source, options.media_directory, "video");
           file = path.string();
-          media.videos.push_back(open_video(path, {.fps = part->source_fps, .limits = options.limits}));
+          media.videos.push_back(
+              open_video(path, {.fps = part->source_fps, .limits = options.limits, .readers = options.readers}));
         } else if (!handed.empty()) {
           media.videos.push_back(std::move(handed.front()));
           handed = handed.subspan(1);

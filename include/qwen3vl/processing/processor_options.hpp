@@ -7,6 +7,7 @@
 
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/video/media_readers.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
@@ -26,7 +27,10 @@ struct ProcessorOptions {
   VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
   /// Told of each frame of a clip: frames done, frames in all.
   VideoProgress video_progress = {};
-  ImageLimits limits{};  ///< of the pictures and clips that messages name
+  ImageLimits limits{};  ///< of the images and videos that messages name
+  /// Of the images and videos that messages name: without linked_readers(), JPEG files are decoded by stb_image, and
+  /// video files are an Error.
+  MediaReaders readers{};
   /// Tokens of one prompt, pictures and clips included. Several times what the released models can read: beyond it, a
   /// prompt is a mistake, and would only be noticed when memory runs out.
   std::size_t max_tokens = std::size_t{1} << 20;

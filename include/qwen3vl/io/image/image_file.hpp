@@ -1,8 +1,7 @@
-/// Images from files: PNG by stb_image, JPEG by it or by libjpeg-turbo where that is plugged in.
+/// Images from files: PNG by stb_image, JPEG by it or by a decoder that is handed over.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -115,10 +114,6 @@ struct ImageLimits {
 using JpegDecoder = std::optional<Image> (*)(std::span<const std::byte> file, int height, int width,
                                              const std::string& name);
 
-/// What decode_image gives JPEG files to; none to begin with: stb_image. Including io/image/turbojpeg_image.hpp sets it
-/// to libjpeg-turbo. A variable of the program, for the reason of video_opener (io/video/video_opener.hpp).
-inline std::atomic<JpegDecoder> jpeg_decoder{nullptr};
-
 namespace detail {
 
 /// What stb_image makes of a PNG or JPEG file whose header says height x width.
@@ -162,8 +157,10 @@ inline Image upright(Image image, int orientation) {
 
 }  // namespace detail
 
-/// Decodes a PNG or JPEG file in memory and turns it upright; `name` is for messages. Throws Error.
-inline Image decode_image(std::span<const std::byte> file, const std::string& name, const ImageLimits& limits = {}) {
+/// Decodes a PNG or JPEG file in memory and turns it upright; `name` is for messages. Without `jpeg`, stb_image decodes
+/// JPEG files. Throws Error.
+inline Image decode_image(std::span<const std::byte> file, const std::string& name, const ImageLimits& limits = {},
+                          JpegDecoder jpeg = nullptr) {
   if (file.empty()) fail(name, " is empty; wanted a PNG or JPEG image");
   if (file.size() > limits.max_file_bytes || file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
     fail(name, " has ", file.size(), " bytes, more than the limit of ", limits.max_file_bytes,
@@ -179,20 +176,14 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
     fail(name, " is an image of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
          " pixels (ImageLimits::max_pixels)");
   std::optional<Image> image;
-  if (const JpegDecoder decoder = jpeg_decoder; decoder != nullptr && file[0] == std::byte{0xff})
-    image = decoder(file, height, width, name);
+  if (jpeg != nullptr && file[0] == std::byte{0xff}) image = jpeg(file, height, width, name);
   if (!image) image = detail::decode_by_stb(file, height, width, name);
   return detail::upright(*std::move(image), exif_orientation(file));
 }
 
 /// Reads an image from a file. Throws Error that names the file and says what is wrong.
-inline Image load_image(const std::filesystem::path& path, const ImageLimits& limits = {}) {
-  return decode_image(MappedFile::open(path).bytes(), path.string(), limits);
+inline Image load_image(const std::filesystem::path& path, const ImageLimits& limits = {}, JpegDecoder jpeg = nullptr) {
+  return decode_image(MappedFile::open(path).bytes(), path.string(), limits, jpeg);
 }
 
 }  // namespace qwen3vl
-
-// Set by the CMake target qwen3vl::jpeg. It only brings in the header that plugs libjpeg-turbo in.
-#if defined(QWEN3VL_HAVE_TURBOJPEG) && QWEN3VL_HAVE_TURBOJPEG
-#include "qwen3vl/io/image/turbojpeg_image.hpp"
-#endif

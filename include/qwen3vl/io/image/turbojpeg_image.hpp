@@ -1,5 +1,5 @@
 /// JPEG files by libjpeg-turbo, which Pillow also uses: pixels equal those of transformers to the last bit, at twice
-/// the speed of stb_image, whose pixels differ slightly. Needs libturbojpeg; comes with the CMake target qwen3vl::jpeg.
+/// the speed of stb_image, whose pixels differ slightly. Needs libturbojpeg: the CMake target qwen3vl::jpeg.
 #pragma once
 
 #include <turbojpeg.h>
@@ -41,13 +41,4 @@ inline std::optional<Image> decode_by_turbojpeg(std::span<const std::byte> file,
   return image;
 }
 
-namespace detail {
-
-/// Plugs libjpeg-turbo in before main, unless something else is; see jpeg_decoder.
-inline const bool turbojpeg_decodes_jpegs = [] {
-  JpegDecoder none = nullptr;
-  return jpeg_decoder.compare_exchange_strong(none, &decode_by_turbojpeg);
-}();
-
-}  // namespace detail
 }  // namespace qwen3vl

@@ -22,8 +22,8 @@ class FrameFolder {
  public:
   /// Throws Error for a folder without numbered PNG or JPEG files, or with duplicate numbers.
   explicit FrameFolder(const std::filesystem::path& folder, std::optional<double> fps = std::nullopt,
-                       const ImageLimits& limits = {})
-      : limits_(limits) {
+                       const ImageLimits& limits = {}, JpegDecoder jpeg = nullptr)
+      : limits_(limits), jpeg_(jpeg) {
     std::error_code error;
     const std::filesystem::directory_iterator entries(folder, error);
     if (error) fail("cannot read the folder ", folder.string(), ": ", error.message());
@@ -47,8 +47,8 @@ class FrameFolder {
 
   /// Frames from these files, in this order.
   explicit FrameFolder(std::vector<std::filesystem::path> files, std::optional<double> fps = std::nullopt,
-                       const ImageLimits& limits = {})
-      : files_(std::move(files)), limits_(limits) {
+                       const ImageLimits& limits = {}, JpegDecoder jpeg = nullptr)
+      : files_(std::move(files)), limits_(limits), jpeg_(jpeg) {
     if (files_.empty()) fail("a video of no images");
     metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()), .fps = fps, .video_backend = "folder"};
   }
@@ -58,7 +58,7 @@ class FrameFolder {
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
       fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
-    if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_);
+    if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_, jpeg_);
     decoded_ = index;
     return frame_;
   }
@@ -90,6 +90,7 @@ class FrameFolder {
 
   std::vector<std::filesystem::path> files_;
   ImageLimits limits_;
+  JpegDecoder jpeg_;
   VideoMetadata metadata_;
   Image frame_;
   std::int64_t decoded_ = -1;

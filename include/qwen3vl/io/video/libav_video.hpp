@@ -1,5 +1,5 @@
-/// Video files through libav (FFmpeg's libraries). Including this header also lets open_video read video
-/// files. Needs libavformat, libavcodec, libavutil and libswscale: the CMake target qwen3vl::video.
+/// Video files through libav (FFmpeg's libraries). Needs libavformat, libavcodec, libavutil and libswscale: the CMake
+/// target qwen3vl::video.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,6 @@
 #include "qwen3vl/io/video/frame_source.hpp"
 #include "qwen3vl/io/video/libav_input.hpp"
 #include "qwen3vl/io/video/libav_picture.hpp"
-#include "qwen3vl/io/video/video_opener.hpp"
 
 namespace qwen3vl {
 
@@ -294,17 +293,9 @@ class LibavVideo {
   std::int64_t shown_ = -1;  // the frame in image_
 };
 
-namespace detail {
-
+/// A VideoOpener.
 inline Video open_with_libav(MappedFile file, std::string name, std::optional<double> fps, const ImageLimits& limits) {
   return LibavVideo(std::move(file), std::move(name), fps, limits);
 }
 
-/// Plugs libav in before main, unless something else is; see video_opener.
-inline const bool libav_opens_videos = [] {
-  VideoOpener none = nullptr;
-  return video_opener.compare_exchange_strong(none, &open_with_libav);
-}();
-
-}  // namespace detail
 }  // namespace qwen3vl
