@@ -1,5 +1,5 @@
-// bench-layers-<variant>: every layer of a variant, with its speed in GFLOP/s and GB/s and as percent of what this
-// machine can do at all, which is measured first. Weights are random. See docs/benchmarking.md.
+// bench-layers-<variant>: times every layer of a variant, in GFLOP/s, GB/s and percent of this machine's roof, which is
+// measured first. Weights are random. See docs/performance/method.md.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 #include <unistd.h>
@@ -59,11 +59,11 @@ class Collecting : public Base {
   void ReportRuns(const std::vector<benchmark::BenchmarkReporter::Run>& runs) override {
     std::vector<benchmark::BenchmarkReporter::Run> named = runs;
     for (auto& run : named) {
-      // All are timed alike, so that their names need not say how.
+      // All are timed in the same way, so names need not say how.
       run.run_name.time_type.clear();
       run.run_name.min_time.clear();
       for (auto& [name, counter] : run.counters) counter.flags = benchmark::Counter::kDefaults;  // their names say /s
-      // The relative deviation of a counter that stayed at zero is no number, which JSON has no word for.
+      // The relative deviation of a counter that stayed at zero is NaN, which JSON cannot express.
       std::erase_if(run.counters, [](const auto& counter) { return !std::isfinite(counter.second.value); });
       failed = failed || run.error_occurred;
       if (run.error_occurred || run.run_type != benchmark::BenchmarkReporter::Run::RT_Iteration) continue;
@@ -88,13 +88,13 @@ void run_all(const Arguments& arguments, Options... options) {
   if (!file.flush()) fail("cannot write ", arguments.svg);
 }
 
-// Google Benchmark wants to be rid of it, but nothing else of it writes CSV.
+// Deprecated in Google Benchmark, but the only reporter that writes CSV.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 using CsvReporter = benchmark::CSVReporter;
 #pragma GCC diagnostic pop
 
-/// Picture sizes in patches.
+/// Image sizes in patches.
 std::vector<GridThw> grids_of(const std::vector<std::string>& images) {
   constexpr VisionConfig vision = QWEN3VL_VARIANT_TYPE::config.vision;
   constexpr int unit = vision.patch_size * vision.spatial_merge_size;
@@ -138,7 +138,7 @@ void run(int argc, char** argv) {
   app.add_option("--context", layers.contexts, "Cached tokens of decode steps (default: 512,4096,16384)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--image", arguments.images, "Picture sizes (default: 512x512,1024x768)")->delimiter(',');
+  app.add_option("--image", arguments.images, "Image sizes (default: 512x512,1024x768)")->delimiter(',');
   app.add_option("--svg", arguments.svg, "Also draw a roofline plot into FILE")->type_name("FILE");
   app.add_option("--repetitions", arguments.repetitions,
                  "Measure each so often, and print mean, median and deviation, too (default: 1)")

@@ -1,5 +1,5 @@
 // bench-layers-<variant>-cuda: every layer of a variant on a GPU, with its share of the memory's bandwidth and of the
-// tensor cores' peak, which are measured first. Weights are random. See docs/benchmarking.md.
+// tensor cores' peak, which are measured first. Weights are random. See docs/performance/method.md.
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -53,7 +53,7 @@ void run(int argc, char** argv) {
   list("--context", settings.contexts, "Cached tokens of decode steps (default: 4096,16384)");
   list("--sequences", settings.sequences, "Sequences of decode steps (default: 1,8,64)");
   list("--prompt-tokens", settings.prompts, "Tokens of attention over a prompt (default: 4096,16384)");
-  app.add_option("--image", images, "Picture sizes (default: 1024x768)")->delimiter(',');
+  app.add_option("--image", images, "Image sizes (default: 1024x768)")->delimiter(',');
   app.add_option("--filter", settings.filter, "Only layers whose names contain this");
   app.add_flag("--json", json, "Print JSON");
   app.add_flag("--quick", settings.quick, "One run of each, to see that everything works; the figures mean little");

@@ -1,5 +1,5 @@
 // bench-model-<variant>: whole runs of a model: loading, vision tower, prefill, time to the first token, decoding
-// behind a context, peak memory. With a checkpoint or with random weights. See docs/benchmarking.md.
+// behind a context, peak memory. With a checkpoint or with random weights. See docs/performance/method.md.
 #include <omp.h>
 
 #include <algorithm>
@@ -78,7 +78,7 @@ nlohmann::ordered_json to_json(const RunResult& r) {
         {"decode_seconds", r.all_decode_seconds}}}};
 }
 
-/// Percent of the roof: of f32 multiply-adds for products; for decoding, of memory reads in turn with its steps.
+/// Percent of the roof: of f32 multiply-adds for products; for decoding, of memory reads that alternate with its steps.
 void add_percents(nlohmann::ordered_json& json, const RunResult& result, const Roof& roof) {
   json["roof"] = bench::to_json(roof);
   json["prefill_percent_of_fma_peak"] = json["prefill_gflops"].get<double>() * 1e11 / roof.fma_all;
@@ -116,7 +116,7 @@ void print(const nlohmann::ordered_json& json) {
   std::printf("loading                %9.2f s, %.2f GB of weights\n", number("load_seconds"),
               number("weight_bytes") * 1e-9);
   if (number("image_tokens") > 0) {
-    std::printf("picture to patches     %9.3f s\n", number("processing_seconds"));
+    std::printf("image to patches       %9.3f s\n", number("processing_seconds"));
     std::printf("vision tower           %9.3f s, %.1f GFLOP/s", number("vision_seconds"), number("vision_gflops"));
     percent("vision_percent_of_fma_peak");
     spread("vision_seconds");
@@ -195,7 +195,7 @@ void run(int argc, char** argv) {
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--sequences", options.sequences, "Sequences to decode together, each behind its own context")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--image", options.image, "Put a picture before the prompt: a file, or a size of random pixels")
+  app.add_option("--image", options.image, "Put an image before the prompt: a file, or a size of random pixels")
       ->type_name("WxH|FILE");
   app.add_option("--threads", options.threads, "Threads (default: all processors)")->check(CLI::Range(1, 4096));
   app.add_option("--runs", options.runs,

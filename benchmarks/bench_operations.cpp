@@ -1,4 +1,4 @@
-// How fast the CPU's operations are, in GFLOP/s and GB/s, beside what this machine can do at all.
+// Times the CPU's operations, in GFLOP/s and GB/s, beside this machine's roof.
 //   bench_operations [--benchmark_filter=linear]        OMP_NUM_THREADS chooses the threads
 #include <benchmark/benchmark.h>
 
@@ -28,7 +28,7 @@ void peak_fma(benchmark::State& state) {
   for (auto _ : state) {
 #pragma omp parallel num_threads(cpu.threads())
     {
-      simd::Floats sums[chains];  // all different, or the compiler keeps only one
+      simd::Floats sums[chains];  // all different, so that the compiler keeps them all
       simd::unroll<chains>([&](auto c) { sums[c] = simd::splat(static_cast<float>(c)); });
       simd::Floats x = simd::splat(1.0f + 1e-9f * static_cast<float>(omp_get_thread_num())), y = simd::splat(1e-9f);
       for (int i = 0; i < steps; ++i) simd::unroll<chains>([&](auto c) { sums[c] = sums[c] * x + y; });
@@ -103,8 +103,8 @@ void vision_attention(benchmark::State& state) {
   set_flops(state, 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) * H * D);
 }
 
-/// New tokens range(0) after range(1) cached ones of type T. Decoding goes over as many layers as make 512 MiB, so that
-/// the cache comes from memory, as in a model.
+/// New tokens range(0) after range(1) cached ones of type T. Decoding runs over enough layers to fill 512 MiB, so that
+/// the cache is read from memory, as in a model.
 template <class T, index_t H, index_t K, index_t D>
 void text_attention(benchmark::State& state) {
   Cpu cpu;

@@ -1,5 +1,5 @@
-// bench-processing: the tokenizer on a text and the image processor on a picture, one thread each.
-//   bench-processing --tokenizer tokenizer.json --image picture.jpg [--text FILE] [--json]
+// bench-processing: the tokenizer on a text and the image processor on an image, one thread each.
+//   bench-processing --tokenizer tokenizer.json --image image.jpg [--text FILE] [--json]
 #include <omp.h>
 
 #include <algorithm>
@@ -24,7 +24,7 @@ constexpr const char* program_name = "bench-processing";
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// The least of several runs: everything else is the machine's other work.
+/// The minimum of several runs: the rest is other work on the machine.
 template <class F>
 double best_of(int runs, F&& call) {
   double best = std::numeric_limits<double>::infinity();

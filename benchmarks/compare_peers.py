@@ -1,6 +1,6 @@
 """Runs this library and its peers in turn on the same weights and prints the comparison as Markdown.
 
-compare_peers.sh prepares everything and calls this; see docs/benchmarking.md. A peer that is not given is left out, and
+compare_peers.sh prepares everything and calls this; see docs/performance/method.md. A peer that is not given is left out, and
 its cells say so. Every sample is kept in --samples, so that a run that was cut off goes on where it was.
 """
 import argparse

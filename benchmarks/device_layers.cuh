@@ -1,4 +1,4 @@
-/// What bench-layers-<variant>-cuda measures: each layer of a variant on a GPU, with what it has to do at least.
+/// The benchmarks of bench-layers-<variant>-cuda: each layer of a variant on a GPU, with its minimum work.
 #pragma once
 
 #include <cstdio>
@@ -22,7 +22,7 @@ struct DeviceLayerSettings {
   std::vector<index_t> prompts{4096, 16384};    ///< tokens of attention over a prompt
   std::vector<GridThw> images{{1, 48, 64}};     ///< in patches: 1024x768
   std::string filter;                           ///< only names that contain it
-  bool quick = false;                           ///< one run each, no care for the L2 cache
+  bool quick = false;                           ///< one run each, the L2 cache may be warm
 };
 
 struct DeviceLayerResult {
@@ -48,7 +48,7 @@ class DeviceLayers {
  public:
   DeviceLayers(Context<Cuda>& ctx, const DeviceLayerSettings& settings) : ctx_(ctx), settings_(settings) {}
 
-  /// `done` gets each result when it is there.
+  /// `done` gets each result.
   template <class F>
   void run(F&& done) {
     text_layers(done);
@@ -56,7 +56,7 @@ class DeviceLayers {
   }
 
  private:
-  /// So many bytes of weights, or keys, that none is in the L2 cache when its turn comes again.
+  /// Enough bytes of weights or keys that none is in the L2 cache when its turn comes again.
   std::size_t cold_bytes() const { return settings_.quick ? 0 : std::size_t{256} << 20; }
 
   template <index_t N>
@@ -69,7 +69,7 @@ class DeviceLayers {
   Tensor<float, Cuda, dynamic, D> angles(index_t rows, float value) {
     Tensor<float, Cuda, dynamic, D> tensor(rows);
     const std::vector<float> host(static_cast<std::size_t>(rows * D), value);
-    copy_from_host(ctx_, View<const float, Cpu, dynamic>(host.data(), rows * D),
+    copy_from_host(ctx_, View<const float, Host, dynamic>(host.data(), rows * D),
                    View<float, Cuda, dynamic>(tensor.data(), rows * D));
     return tensor;
   }
@@ -86,7 +86,7 @@ class DeviceLayers {
     done(DeviceLayerResult{.name = name, .operations = operations, .bytes = bytes, .seconds = seconds});
   }
 
-  /// A layer with weights, as often as it takes for them to be cold. invoke(layer) calls it for `rows` rows that have
+  /// A layer with weights, in enough copies that they are cold. invoke(layer) calls it for `rows` rows that have
   /// `values` numbers in and out; `extra` are its operations besides its matrices'.
   template <class Layer, class Done, class F>
   void measure_layer(const std::string& name, index_t rows, index_t values, double extra, double extra_bytes,
@@ -192,7 +192,7 @@ class DeviceLayers {
             "text/mlp" + tokens, rows, done,
             [&](const auto& layer, const auto& x, const auto& y) { layer(ctx_, x, y); });
       }
-      if (rows <= 64) head(rows, done);  // of last tokens only
+      if (rows <= 64) head(rows, done);  // only last tokens
     }
     for (const index_t sequences : settings_.sequences)
       for (const index_t context : settings_.contexts) attention_over_cache(sequences, 1, context, done);

@@ -1,4 +1,4 @@
-/// What a GPU can do at most, measured: copies and reads of its memory, and a large product on its tensor cores.
+/// The measured peak of a GPU: copies and reads of its memory, and a large product on its tensor cores.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ struct DevicePeaks {
   std::string name;            ///< of the device
   double bytes = 0.0;          ///< per second: the faster of copying (read and written) and reading
   double operations = 0.0;     ///< per second: a product of bf16, sums in f32
-  double nominal_bytes = 0.0;  ///< clock times width of the memory; 0 where the driver does not say
+  double nominal_bytes = 0.0;  ///< memory clock times bus width; 0 if the driver does not say
   std::int64_t product = 0;    ///< rows, columns and depth of the product
   std::int64_t buffer = 0;     ///< bytes of the buffers
 };
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(Threads) peak_copy_kernel(const uint4* from, u
   if (i < count) to[i] = from[i];
 }
 
-/// Reads everything; writes if all bits are set, which they are not. Limited by memory.
+/// Reads everything; writes only if all bits are set, which never happens. Limited by memory.
 template <int Threads, int PerThread>
 __global__ void __launch_bounds__(Threads) peak_read_kernel(const uint4* from, uint4* to, std::int64_t count) {
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * Threads * PerThread + threadIdx.x;
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(Threads) peak_read_kernel(const uint4* from, u
   if ((all.x & all.y & all.z & all.w) == 0xffffffffu) to[0] = all;
 }
 
-/// `quick`: tiny sizes, to see that it works.
+/// `quick`: tiny sizes, to test that it works.
 inline DevicePeaks measure_device_peaks(Context<Cuda>& ctx, bool quick) {
   constexpr int threads = 256, per_thread = 8;
   DevicePeaks peaks;

@@ -1,4 +1,4 @@
-/// Times what a GPU does, by its own clock.
+/// Times GPU work by the device's clock.
 #pragma once
 
 #include <algorithm>
@@ -30,9 +30,9 @@ class DeviceEvent {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Seconds of one call: call(0) to call(calls - 1) are run once, so that memory and algorithms are there, then captured
-/// as a graph, as decoding is, so that the host's starts of kernels are not measured; the median of five runs of the
-/// graph, each as often as it takes to fill 20 ms.
+/// Seconds of one call: call(0) to call(calls - 1) run once, so that memory and algorithms exist, and are then captured
+/// as a graph, as in decoding, so that kernel launches by the host are not measured. The median of five measurements of
+/// at least 20 ms each.
 template <class F>
 double time_calls(Context<Cuda>& ctx, int calls, bool quick, F&& call) {
   const auto all = [&] {

@@ -31,7 +31,7 @@ constexpr Counted counted[] = {
     {"page-faults", PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS},
 };
 
-/// A counter of the calling thread, stopped; -1 and errno if it is not to be had.
+/// A counter of the calling thread, stopped; -1 and errno if it is unavailable.
 int open_counter(const Counted& what) {
   perf_event_attr attributes{};
   attributes.size = sizeof attributes;
@@ -58,7 +58,7 @@ HardwareCounters::HardwareCounters(int threads) {
   for (const Counted& what : counted) {
     std::vector<int> files(static_cast<std::size_t>(threads), -1);
     int error = 0;
-    // Each thread of the team opens its own: those of the runs are the same ones.
+    // Each thread of the team opens its own; the runs use the same threads.
 #pragma omp parallel num_threads(threads)
     {
       const int file = open_counter(what);
@@ -99,7 +99,7 @@ std::vector<double> HardwareCounters::stop() const {
   for (const auto& files : files_) {
     double sum = 0.0;
     for (const int file : files) {
-      std::uint64_t values[3] = {};  // count, nanoseconds wanted, nanoseconds counted
+      std::uint64_t values[3] = {};  // count, nanoseconds enabled, nanoseconds counted
       if (::read(file, values, sizeof values) != sizeof values || values[2] == 0) continue;
       sum += static_cast<double>(values[0]) * static_cast<double>(values[1]) / static_cast<double>(values[2]);
     }

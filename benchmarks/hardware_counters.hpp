@@ -9,8 +9,8 @@
 
 namespace qwen3vl::bench {
 
-/// Counters of the threads of this process's OpenMP team, user code only. Linux has them (perf_event_open), if the
-/// processor, the virtual machine and /proc/sys/kernel/perf_event_paranoid let it; others count nothing.
+/// Counters of the threads of this process's OpenMP team, user code only. Available on Linux (perf_event_open) if the
+/// processor, the virtual machine and /proc/sys/kernel/perf_event_paranoid allow it; elsewhere nothing is counted.
 class HardwareCounters {
  public:
   /// Opens them for `threads` threads.
@@ -19,14 +19,13 @@ class HardwareCounters {
   HardwareCounters& operator=(const HardwareCounters&) = delete;
   ~HardwareCounters();
 
-  /// Those that can be had, in the order of stop()'s numbers.
+  /// The available counters, in the order of stop()'s numbers.
   const std::vector<std::string>& names() const { return names_; }
-  /// Why others cannot; empty if all can.
+  /// Why others are unavailable; empty if all are available.
   const std::string& why_not() const { return why_not_; }
 
   void start() const;
-  /// Events of all threads since start(). A counter that shared the hardware with others is scaled up to the whole
-  /// time.
+  /// Events of all threads since start(). A counter that shared the hardware with others is scaled to the whole time.
   std::vector<double> stop() const;
 
  private:

@@ -1,4 +1,4 @@
-/// What bench-layers measures: each layer of a variant, with how much it has to do at least.
+/// The benchmarks of bench-layers: each layer of a variant, with its minimum work.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -21,7 +21,7 @@ struct LayerSettings {
   index_t prompt_tokens = 512;                            ///< rows of a prefill
   std::vector<index_t> contexts{512, 4096, 16384};        ///< cached tokens of a decode step
   std::vector<GridThw> images{{1, 32, 32}, {1, 48, 64}};  ///< in patches
-  bool quick = false;                                     ///< few iterations, no care for caches
+  bool quick = false;                                     ///< few iterations, caches may be warm
   Roof roof;
   const HardwareCounters* counters = nullptr;  ///< counted in each benchmark, if given
 };
@@ -80,7 +80,7 @@ class LayerBenchmarks {
     one->UseRealTime()->Unit(benchmark::kMicrosecond);
   }
 
-  /// The timed loop: calls `once` as often as it takes and reports its speed, for `work` to do each time.
+  /// The timed loop: calls `once` repeatedly and reports its speed for `work` per call.
   template <class F>
   void measure(benchmark::State& state, const Work& work, F&& once) const {
     const HardwareCounters* const counters = settings_.counters;
@@ -103,8 +103,8 @@ class LayerBenchmarks {
     state.counters["roof%"] = rate(100.0 * least_seconds(work, arithmetic, roof));
   }
 
-  /// A layer with weights. `call(ctx, layer, rows)` prepares what a call needs and returns the call as a function of a
-  /// layer. `extra`: what it does besides its matrices, with activations in and out.
+  /// A layer with weights. `call(ctx)` prepares a call's arguments and returns the call as a function of a layer.
+  /// `extra`: its work besides its matrices, with activations in and out.
   template <class Layer, class Call>
   void add_layer(const std::string& name, const std::string& suffix, index_t rows, Work extra, Call&& call) const {
     add(name + suffix, [=, self = *this, cold = cold_bytes()](benchmark::State& state) {
@@ -115,7 +115,7 @@ class LayerBenchmarks {
       work.products += static_cast<double>(rows) * copies.row_operations(top_k);
       work.bytes += copies.touched_bytes(rows, top_k);
       auto once = call(machine.ctx);
-      once(copies.turn());  // scratch memory is taken
+      once(copies.turn());  // allocates scratch memory
       self.measure(state, work, [&] { once(copies.turn()); });
     });
   }
@@ -125,7 +125,7 @@ class LayerBenchmarks {
   }
   static std::string tokens(index_t rows) { return concat("/tokens:", rows); }
 
-  /// Tensors that the function which `call` returns keeps alive.
+  /// Tensors kept alive by the function that `call` returns.
   template <index_t N>
   static std::shared_ptr<Rows<N>> random_rows(index_t rows, unsigned seed = 1) {
     auto tensor = std::make_shared<Rows<N>>(rows);
@@ -146,12 +146,12 @@ class LayerBenchmarks {
                          0.5 * static_cast<double>(rows) * static_cast<double>(rows + 1);
     return 4.0 * pairs * heads * dim;
   }
-  /// Keys and values of one layer that a call reads, and writes.
+  /// Bytes of keys and values of one layer that a call reads and writes.
   static double cache_bytes(index_t rows, index_t context) {
     return static_cast<double>(context + rows) * 2 * kv_heads * dim * sizeof(typename P::Kv);
   }
 
-  /// One-layer caches of `context` random tokens and room for `rows`, so many that the next one is not in the caches.
+  /// One-layer caches of `context` random tokens and room for `rows`, enough of them that the next one is cold.
   struct Caches {
     std::vector<LayerCache> caches;
     std::size_t next = 0;
@@ -228,13 +228,13 @@ class LayerBenchmarks {
         });
   }
 
-  /// A Linear of the text model, or a block that is called like one with a residual.
+  /// A Linear of the text model, or a layer called like one with a residual.
   template <class Layer, index_t in, index_t out, class Invoke>
   void add_rows(const std::string& name, index_t rows, Invoke&& invoke, double operations_per_value = 0.0) const {
     const Work extra{.others = operations_per_value * static_cast<double>(rows * in),
                      .bytes = activations(rows, in + out)};
     add_layer<Layer>(name, tokens(rows), rows, extra, [=](Context<Cpu>& ctx) {
-      // Several inputs in turn: a router then sends the rows to other experts each time.
+      // Several inputs in turn, so that a router chooses different experts each time.
       auto inputs = std::make_shared<std::vector<Rows<in>>>();
       for (unsigned i = 0; i < (rows == 1 ? 16u : 1u); ++i) fill_random(inputs->emplace_back(rows).span(), i + 1);
       auto y = std::make_shared<Rows<out>>(rows);

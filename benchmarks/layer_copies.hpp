@@ -1,5 +1,4 @@
-/// The layers that benchmarks run on: random weights, cold when their turn comes, made once for neighbouring
-/// benchmarks.
+/// The layers that benchmarks run on: random weights, cold on each call, made once for consecutive benchmarks.
 #pragma once
 
 #include <any>
@@ -13,8 +12,8 @@
 
 namespace qwen3vl::bench {
 
-/// A layer as often as it takes for its weights to be out of the processor's caches when its turn comes again, as they
-/// are in a model. A benchmark of one copy would read the weights of small layers from the cache.
+/// Enough copies of a layer that its weights have left the processor's caches when its turn comes again, as in a model.
+/// With one copy, the weights of small layers would come from the cache.
 template <class Layer>
 class Copies {
  public:
@@ -41,14 +40,14 @@ class Copies {
   std::size_t next_ = 0;
 };
 
-/// Layers of the benchmark that runs now. Google Benchmark calls a function several times to find the number of
-/// iterations, and neighbours share a layer; making it again each time would take longer than measuring it.
+/// The layers of the running benchmark. Google Benchmark calls a function several times to find the number of
+/// iterations, and consecutive benchmarks share a layer; making it again would take longer than measuring it.
 class CurrentFixture {
  public:
   template <class T, class Make>
   T& get(const std::string& key, Make&& make) {
     if (key != key_ || std::any_cast<std::shared_ptr<T>>(&fixture_) == nullptr) {
-      fixture_.reset();  // first, or both are in memory at once
+      fixture_.reset();  // first, so that the two are not in memory at once
       fixture_ = std::shared_ptr<T>(make());
       key_ = key;
     }

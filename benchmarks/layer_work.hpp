@@ -1,4 +1,4 @@
-/// What a call of a layer has to do at least, from its list of parameters.
+/// The minimum work of a layer's call, from its list of parameters.
 #pragma once
 
 #include <cmath>
@@ -7,8 +7,8 @@
 
 namespace qwen3vl::bench {
 
-/// Bytes of a layer's weights that are read for `rows` rows of which each goes to `top_k` experts, if those are chosen
-/// evenly.
+/// Bytes of a layer's weights that are read for `rows` rows of which each goes to `top_k` experts, if experts are
+/// chosen evenly.
 template <class Layer>
 double touched_bytes(Layer& layer, index_t rows, index_t top_k) {
   double bytes = 0.0;

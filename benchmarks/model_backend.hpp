@@ -1,5 +1,5 @@
-/// Where bench-model computes: the build chooses. Units that define QWEN3VL_BENCH_CUDA are compiled by nvcc; without it
-/// no CUDA header is seen.
+/// The backend of bench-model, chosen by the build. Units that define QWEN3VL_BENCH_CUDA are compiled by nvcc; without
+/// it no CUDA header is included.
 #pragma once
 
 #include <cstddef>

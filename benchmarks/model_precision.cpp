@@ -47,16 +47,16 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
-/// What the parts of the model cost, from the list of its parameters.
+/// The cost of the model's parts, from its list of parameters.
 struct Costs {
   index_t parameters = 0;
   double bytes = 0.0;
-  double dense_bytes = 0.0;       // weights that a pass reads whatever its tokens are: decoder layers and the head
-  double expert_bytes = 0.0;      // of all experts; a token reads a part of them
+  double dense_bytes = 0.0;       // weights that every pass reads: decoder layers and the head
+  double expert_bytes = 0.0;      // of all experts; a token reads some of them
   double token_operations = 0.0;  // decoder layers
   double head_operations = 0.0;
   double patch_operations = 0.0;   // patch embedding and blocks
-  double merged_operations = 0.0;  // all mergers, for one picture token
+  double merged_operations = 0.0;  // all mergers, for one image token
 
   explicit Costs(Model& model) {
     const std::string head = V::config.tie_word_embeddings ? "model.language_model.embed_tokens." : "lm_head.";
@@ -101,13 +101,13 @@ struct Costs {
   }
 };
 
-/// Where operations are done when their calls return: --trace is no option of the others.
+/// Backends whose operations are complete when their calls return; --trace needs that.
 template <class Backend>
 void set_trace(Context<Backend>& ctx, Trace* trace) {
   if constexpr (Backend::is_host) ctx.set_trace(trace);
 }
 
-/// Has a part of the run recorded, as a layer of its own.
+/// Records a part of the run as a layer.
 class Recording {
  public:
   Recording(Model& model, Trace& trace, const TracedCall& part) : model_(model), scope_(&trace, [&] { return part; }) {
@@ -140,7 +140,7 @@ class Run {
   }
 
  private:
-  /// Once: what is read beside the model is not the model's.
+  /// Once, because memory read besides the model is not the model's.
   void note_peak_memory() {
     if (result_.peak_memory_bytes > 0) return;
     rusage usage{};
@@ -168,7 +168,7 @@ class Run {
     return std::move(*model);
   }
 
-  /// Random weights, made where they are wanted. A template, since only devices have the one way.
+  /// Random weights, made in place. A template, because only devices have fill_random().
   template <class M>
   static void fill(M& model) {
     if constexpr (M::BackendType::is_host) {
@@ -200,7 +200,7 @@ class Run {
     return ImageProcessor(options);
   }
 
-  /// Random words, and before them the picture between its marks.
+  /// Random tokens, preceded by the image between its marker tokens.
   ModelInputs inputs(ImageFeatures features) const {
     const SpecialTokens& special = model_.config().tokens;
     std::vector<TokenId> ids;
@@ -210,7 +210,7 @@ class Run {
                  special.image_token_id);
       ids.push_back(special.vision_end_token_id);
     }
-    // Not above the special tokens of the released vocabulary, and none of this one's.
+    // Below the special tokens of the released vocabulary, and none of this one's.
     std::minstd_rand random(1);
     const auto count = std::min<unsigned>(text.vocab_size, 151643);
     const std::array marks{special.image_token_id, special.video_token_id, special.vision_start_token_id,
@@ -290,10 +290,9 @@ class Run {
     result_.decode_seconds = median(result_.all_decode_seconds);
   }
 
-  static constexpr index_t warm_steps = 3;  // scratch memory is taken, and a pass recorded where passes are
+  static constexpr index_t warm_steps = 3;  // allocate scratch memory, and capture a pass where the backend does so
 
-  /// Steps, each with a choice of the best tokens, as often as is asked. Templates on the model: a backend has one of
-  /// the two ways.
+  /// Greedy decoding steps. Templates on the model: a backend has one of the two ways.
   template <class M>
   void time_decoding(M& model, typename M::Cache& cache, index_t context) {
     if constexpr (DecodesOnDevice<typename M::BackendType>) {
@@ -303,8 +302,8 @@ class Run {
     }
   }
 
-  /// Runs of decode_tokens times step(), behind the context each; the trace is one more, and so are the steps that
-  /// memory is read between.
+  /// Runs of decode_tokens steps, each behind the context; one more for the trace, and one more whose steps alternate
+  /// with memory reads.
   template <class Step>
   void time_steps(typename Model::Cache& cache, index_t context, Step&& step) {
     const auto begin = [&] {
@@ -319,7 +318,7 @@ class Run {
     if (options_.read_memory) {
       note_peak_memory();
       begin();
-      options_.read_memory(result_.decode_bytes);  // the first time its memory is made
+      options_.read_memory(result_.decode_bytes);  // the first call allocates its memory
       for (index_t i = 0; i < options_.decode_tokens; ++i) {
         const Timer timer;
         step();
@@ -376,7 +375,7 @@ class Run {
     time_steps(cache, context, [&] { pass(uniforms); });
   }
 
-  /// Until a device has done what it was given.
+  /// Waits until a device has finished.
   template <class Backend>
   static void wait(Context<Backend>& ctx) {
     if constexpr (requires { ctx.backend().synchronize(); }) ctx.backend().synchronize();

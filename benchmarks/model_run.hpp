@@ -14,37 +14,37 @@ namespace qwen3vl::bench {
 struct RunOptions {
   std::string model;            ///< checkpoint folder; empty: random weights
   std::string packed_cache;     ///< folder of packed weights (PretrainedOptions::packed_cache), or empty
-  index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the picture
+  index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the image
   index_t decode_tokens = 32;
   index_t context = 0;        ///< tokens in the cache before decoding; 0: as many as the prompt
   std::string image;          ///< a file, a size such as 512x512 (random pixels), or empty
-  index_t prefill_chunk = 0;  ///< tokens of the prompt that are computed together; 0: as generate() does by itself
-  index_t sequences = 1;      ///< that are decoded together, each behind a context of its own
+  index_t prefill_chunk = 0;  ///< prompt tokens computed at once; 0: generate()'s default
+  index_t sequences = 1;      ///< sequences decoded together, each with its own context
   int threads = 1;
-  int device = 0;      ///< where the backend is CUDA
+  int device = 0;      ///< CUDA device
   int runs = 1;        ///< of vision tower, prefill and decoding, after a first one
   bool trace = false;  ///< record one more prefill and as many decode steps as were timed, after those
-  /// Reads so many bytes of other memory with all threads, and returns the seconds. If set, decode_tokens steps more
-  /// are timed in turn with it: a machine whose memory is shared changes its speed within seconds.
+  /// Reads that many bytes of other memory with all threads and returns the seconds. If set, another decode_tokens
+  /// steps are timed alternately with it, because shared memory changes its speed within seconds.
   std::function<double(double bytes)> read_memory;
 };
 
-/// What it took. Seconds are 0 for what was not run.
+/// The measurements. Seconds are 0 for parts that were not run.
 struct RunResult {
   double load_seconds = 0.0;  ///< mapping and packing the checkpoint, or making random weights
   index_t parameters = 0;
   double weight_bytes = 0.0;  ///< as kept in memory
 
-  index_t prompt_tokens = 0;  ///< with those of the picture
+  index_t prompt_tokens = 0;  ///< with those of the image
   index_t image_tokens = 0;
-  double processing_seconds = 0.0;  ///< picture file to patches, the first time
+  double processing_seconds = 0.0;  ///< image file to patches, the first time
   double vision_seconds = 0.0;      ///< median of the runs after the first
   double vision_operations = 0.0;
   double prefill_seconds = 0.0;  ///< median of the runs after the first, with the first new token
   std::vector<double> all_vision_seconds, all_prefill_seconds, all_decode_seconds;  ///< of each run
   double prefill_operations = 0.0;
-  /// Decoding of the picture, vision tower, prefill and choice of the first token: the first time after loading, with
-  /// nothing warmed up.
+  /// Image decoding, vision tower, prefill and sampling of the first token: the first run after loading, without
+  /// warm-up.
   double time_to_first_token_seconds = 0.0;
 
   index_t context = 0;
@@ -56,8 +56,8 @@ struct RunResult {
   double decode_operations = 0.0;             ///< of an average step
   double decode_seconds_between_reads = 0.0;  ///< of decode_tokens steps, each of them followed by
   double read_seconds_between_steps = 0.0;    ///< as many reads of decode_bytes
-  double peak_memory_bytes = 0.0;             ///< of the process, until here
-  Trace trace;                                ///< if asked for
+  double peak_memory_bytes = 0.0;             ///< peak of the process so far
+  Trace trace;                                ///< on request
   double device_bytes = 0.0;                  ///< of a GPU's memory, in use by all processes at the end; 0 on the CPU
 };
 

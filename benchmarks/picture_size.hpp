@@ -1,4 +1,4 @@
-/// Sizes of pictures on command lines.
+/// Sizes of images on command lines.
 #pragma once
 
 #include <charconv>

@@ -1,4 +1,4 @@
-// What rounded weights cost in accuracy, on a small trained checkpoint with known answers, against the f32 result:
+// The accuracy cost of rounded weights, on a small trained checkpoint with known answers, against the f32 result:
 //   quantisation_error-<variant> MODEL_DIR [EXPECTED_DIR] [--check]
 // EXPECTED_DIR/cases.json has conversations and the exact greedy answers (default: MODEL_DIR/expected). Each answer is
 // given to the model token by token; the answer is reproduced if every next token would have been chosen. Prints one
@@ -83,7 +83,7 @@ void round_q4_0(float* x, index_t count) {
   }
 }
 
-/// What one precision gave, and how it differs.
+/// The results of one precision, and how they differ.
 struct Result {
   std::vector<std::vector<float>> logits;  // of each case, [answer, vocab]
   std::vector<std::vector<HostCube<float>>> hidden;
@@ -156,7 +156,7 @@ Summary compare(const Result& result, const Result& reference, const std::vector
 std::vector<Case> read_cases(const std::filesystem::path& model, const std::filesystem::path& expected) {
   const Processor processor = Processor::from_pretrained(model);
   const auto table = parse_ordered_json(read_text_file(expected / "cases.json", max_json_bytes), "cases.json");
-  // The clips were described from all of their frames.
+  // The videos were described from all of their frames.
   ProcessorOptions options{.media_directory = expected};
   options.videos = processor.video_processor().options();
   options.videos->do_sample_frames = false;
@@ -211,7 +211,7 @@ std::vector<Case> read_golden_cases(const std::filesystem::path& folder, const s
   return cases;
 }
 
-/// Takes what the reference finds likeliest as the answers.
+/// Uses the reference's most probable tokens as the answers.
 void answer(std::vector<Case>& cases, const Result& reference, index_t vocab) {
   for (std::size_t c = 0; c < cases.size(); ++c)
     for (std::size_t t = 0; t < cases[c].positions.size(); ++t) {

@@ -1,4 +1,4 @@
-/// What benchmarks compute on: random weights that cost no time to make, random activations, and a filled cache.
+/// Data for benchmarks: random weights that take no time to make, random activations, and a filled cache.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 
 namespace qwen3vl::bench {
 
-/// A WeightSource like RandomWeights, but one short run of random values over and over: making two billion different
-/// ones takes longer than what is measured, and speed does not depend on them. Norm weights are 1, biases 0.
+/// A WeightSource like RandomWeights that repeats one short run of random values: generating two billion takes longer
+/// than the measurement, and speed does not depend on them. Norm weights are 1, biases 0.
 class RepeatedRandomWeights {
  public:
   RepeatedRandomWeights() {
@@ -41,7 +41,7 @@ class RepeatedRandomWeights {
     return tensor(matrix_);
   }
   void release(const Part&) {
-    if (matrix_.size() > std::size_t{64} << 20) std::vector<bf16>().swap(matrix_);  // an embedding's; seldom again
+    if (matrix_.size() > std::size_t{64} << 20) std::vector<bf16>().swap(matrix_);  // an embedding; rarely used again
   }
   std::vector<std::string> names() const { return {}; }
 
@@ -55,7 +55,7 @@ class RepeatedRandomWeights {
   std::vector<index_t> shape_;
 };
 
-/// Evenly distributed values in [-1, 1].
+/// Uniformly distributed values in [-1, 1].
 inline void fill_random(std::span<float> values, unsigned seed = 1) {
   std::minstd_rand random(seed);
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
@@ -87,7 +87,7 @@ void fill_cache(Context<B>& ctx, Cache& cache, index_t layers, index_t tokens, i
   fill(sin, constant(0.6f));
   fill(norm, constant(1.0f));
   std::vector<index_t> counts(static_cast<std::size_t>(cache.sequences()), tokens + more);
-  cache.prepare(counts);  // takes the memory at once
+  cache.prepare(counts);  // allocates the memory at once
   for (index_t s = 0; s < cache.sequences();) {
     if (cache.length(s) == tokens) {
       ++s;

@@ -20,7 +20,7 @@ namespace {
 /// Enough independent chains to hide the latency of a multiply-add, few enough to stay in registers.
 constexpr int chains = simd::registers == 32 ? 24 : 12;
 
-/// Keeps the compiler from knowing a value: it can neither be computed before the loop nor left out.
+/// Hides a value from the compiler: it can neither be hoisted out of the loop nor removed.
 template <class T>
 QWEN3VL_INLINE void hide(T& value) {
 #if defined(__AVX512F__)
@@ -32,7 +32,7 @@ QWEN3VL_INLINE void hide(T& value) {
 #endif
 }
 
-/// Zeros that the compiler does not know to be equal: it would compute equal chains once.
+/// Zeros that the compiler does not know to be equal; otherwise it would compute equal chains once.
 template <class T>
 [[maybe_unused]] QWEN3VL_INLINE void start(T (&sums)[chains]) {
   simd::unroll<chains>([&](auto c) {
@@ -62,7 +62,7 @@ QWEN3VL_INLINE void tile_product() {
     simd::dot_byte_tiles<true, true, c, a, b>();
   }
 }
-/// `steps` times four products of tiles.
+/// `steps` times four AMX products.
 template <bool bf16_numbers>
 double run_tiles(long steps) {
   const simd::Tiles registers;
@@ -124,7 +124,7 @@ double run_int8(long steps) {
   hide(ones);
   for (long i = 0; i < steps; ++i)
     simd::unroll<parallel>([&](auto c) {
-      hide(x);  // the same product each time, which the compiler must not see
+      hide(x);  // the same product each time, hidden from the compiler
       sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(_mm256_maddubs_epi16(x, x), ones));
     });
   simd::unroll<parallel>([&](auto c) { hide(sums[c]); });
@@ -144,7 +144,7 @@ double run_read(const float* memory, std::size_t count) {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// Seconds that a line takes from one of two threads to the other and back, over `seconds`.
+/// The round-trip time of a cache line between two threads, measured for `seconds`.
 double line_round_trip(double seconds) {
   constexpr long stop = -1;
   struct alignas(128) Line {
@@ -173,7 +173,7 @@ double line_round_trip(double seconds) {
   return each;
 }
 
-/// The best rate of `run(thread, threads)`, which returns how much it did, over `seconds`.
+/// The best rate of `run(thread, threads)`, which returns its amount of work, over `seconds`.
 template <class F>
 double best_rate(int threads, double seconds, F&& run) {
   double best = 0.0;
@@ -200,7 +200,7 @@ std::size_t largest_cache() {
 
 MemoryReader::MemoryReader(int threads, bool quick)
     : threads_(threads),
-      // The last cache is on some machines larger than what one process gets of it.
+      // On some machines a process gets only part of the last-level cache.
       buffer_(static_cast<index_t>(
           (quick ? std::size_t{16} << 20 : std::clamp<std::size_t>(8 * largest_cache(), 256ul << 20, 2048ul << 20)) /
           sizeof(float))) {
@@ -216,7 +216,7 @@ double MemoryReader::operator()(double bytes) {
 #pragma omp parallel num_threads(threads_)
     {
       const auto me = static_cast<std::size_t>(omp_get_thread_num());
-      // In whole lines of a cache, as run_read() wants them.
+      // In whole cache lines, as run_read() requires.
       const std::size_t share = piece / static_cast<std::size_t>(omp_get_num_threads()) / 16 * 16;
       run_read(from + share * me, share);
     }

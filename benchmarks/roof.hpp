@@ -1,4 +1,4 @@
-/// The roof of this machine, measured: how fast it multiplies and adds on registers, and how fast it reads memory.
+/// The measured roof of this machine: multiply-adds on registers, and memory reads.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 
 namespace qwen3vl::bench {
 
-/// What products can be made of. The weight type decides which of them is the roof.
-/// bf16_parts: f32 activations with bf16 weights, which tiles multiply in three parts.
+/// The arithmetic of products, which decides their roof. bf16_parts: f32 activations with bf16 weights, which AMX
+/// multiplies in three parts.
 enum class Arithmetic { f32, bf16_parts, bf16, int8 };
 
 /// Best speeds of this machine. An operation is one multiplication or one addition, whatever the type.
@@ -24,9 +24,9 @@ struct Roof {
   double int8_all = 0.0;   ///< of 8-bit dot products with 32-bit sums, all threads; 0 without such instructions
   double read_one = 0.0;   ///< bytes per second read from memory, one thread
   double read_all = 0.0;   ///< all threads
-  std::size_t buffer = 0;  ///< bytes that the reads went over
-  /// Seconds that a line of the cache takes to another thread and back; 0 with one thread. On virtual machines it tells
-  /// whether the processors share a last cache, which can change while a program runs.
+  std::size_t buffer = 0;  ///< size of the buffer that is read
+  /// Round-trip time in seconds of a cache line between two threads; 0 with one thread. On virtual machines it shows
+  /// whether the processors share a last-level cache, which can change while a program runs.
   double line_round_trip = 0.0;
 
   /// Operations per second of products, all threads.
@@ -38,7 +38,7 @@ struct Roof {
   }
 };
 
-/// How much a call has to do at least.
+/// The minimum work of a call.
 struct Work {
   double products = 0.0;  ///< operations of weight matrices
   double others = 0.0;    ///< operations on f32 activations: attention, norms
@@ -54,7 +54,7 @@ inline double least_seconds(const Work& work, Arithmetic arithmetic, const Roof&
 }
 
 /// The arithmetic of a precision's products, by its name: bf16 weights meet f32 activations, those of bf16-dot bf16
-/// ones; the roof of 8- and 4-bit blocks is that of 8-bit products (in tiles they take four of them, since weights and
+/// ones; the roof of 8- and 4-bit block weights is that of 8-bit products (AMX takes four of them, because weights and
 /// activations have 16 bits).
 constexpr Arithmetic arithmetic_of(std::string_view precision) {
   if (precision == "q8" || precision == "q4") return Arithmetic::int8;
@@ -62,30 +62,30 @@ constexpr Arithmetic arithmetic_of(std::string_view precision) {
   return precision == "bf16-dot" ? Arithmetic::bf16 : Arithmetic::f32;
 }
 
-/// Memory of its own that all threads read, each a part that follows the others': what memory gives a program that does
-/// nothing but read. The buffer is much larger than the caches.
+/// Reads a buffer much larger than the caches with all threads, each a part of its own: the bandwidth of a program that
+/// only reads.
 class MemoryReader {
  public:
   /// `quick`: a small buffer, see measure_roof().
   explicit MemoryReader(int threads, bool quick = false);
 
   std::size_t size() const { return static_cast<std::size_t>(buffer_.size()) * sizeof(float); }
-  /// Seconds that reading about `bytes` takes, from where the last call stopped, over the buffer again and again.
+  /// Seconds to read about `bytes`, continuing where the last call stopped and wrapping around.
   double operator()(double bytes);
   /// Reads part `me` of `team` equal parts of the buffer; returns its bytes.
   double read_part(int me, int team) const;
 
  private:
   int threads_;
-  std::size_t at_ = 0;  ///< in numbers, where the next call begins
+  std::size_t at_ = 0;  ///< where the next call begins, in elements
   Tensor<float, Cpu, dynamic> buffer_;
 };
 
 /// Measures. Each speed is the best of several runs that take about `seconds` together. `quick`: a small buffer and
-/// short runs, to see that it works; the figures then mean little.
+/// short runs, to test that it works; the figures then mean little.
 Roof measure_roof(int threads, bool quick = false);
 
-/// Size of the largest cache in bytes, or 32 MiB where the system does not say.
+/// Size of the largest cache in bytes, or 32 MiB if unknown.
 std::size_t largest_cache();
 
 }  // namespace qwen3vl::bench

@@ -1,5 +1,5 @@
 /// A roofline plot (Williams, Waterman and Patterson 2009) as SVG: operations per byte against operations per second,
-/// the roof over them, one numbered point for each layer and a legend.
+/// the roof over them, one point for each layer, coloured by operation; the extremes of each operation have a label.
 #pragma once
 
 #include <string>

@@ -44,7 +44,7 @@ endfunction()
 _qwen3vl_find_c_library(utf8proc utf8proc.h utf8proc libutf8proc-dev)
 _qwen3vl_find_c_library(pcre2 pcre2.h pcre2-8 libpcre2-dev)
 
-# Video files are optional: qwen3vl::video is there where FFmpeg's libraries are.
+# Video files are optional: qwen3vl::video exists where FFmpeg's libraries are installed.
 set(QWEN3VL_LIBAV AUTO CACHE STRING "Video files through FFmpeg's libraries (the target qwen3vl::video): AUTO, ON, OFF")
 set_property(CACHE QWEN3VL_LIBAV PROPERTY STRINGS AUTO ON OFF)
 if(QWEN3VL_LIBAV AND NOT TARGET qwen3vl::libav)
@@ -70,7 +70,7 @@ if(QWEN3VL_LIBAV AND NOT TARGET qwen3vl::libav)
   endif()
 endif()
 
-# JPEG files by libjpeg-turbo, pixel for pixel as Pillow reads them, are optional: qwen3vl::jpeg is there where it is.
+# JPEG files by libjpeg-turbo, pixel for pixel as Pillow reads them, are optional: qwen3vl::jpeg exists where it is installed.
 set(QWEN3VL_TURBOJPEG AUTO CACHE STRING "JPEG files through libjpeg-turbo (the target qwen3vl::jpeg): AUTO, ON, OFF")
 set_property(CACHE QWEN3VL_TURBOJPEG PROPERTY STRINGS AUTO ON OFF)
 if(QWEN3VL_TURBOJPEG AND NOT TARGET qwen3vl::turbojpeg)
@@ -85,8 +85,8 @@ if(QWEN3VL_TURBOJPEG AND NOT TARGET qwen3vl::turbojpeg)
   endif()
 endif()
 
-# Makes qwen3vl::video and qwen3vl::jpeg, once there is qwen3vl::io. Made here rather than installed with the others,
-# because they depend on where the library is used, not on where it was installed.
+# Defines qwen3vl::video and qwen3vl::jpeg, after qwen3vl::io. Not installed with the other targets, because they depend
+# on the machine that uses the library, not on the one that installed it.
 function(_qwen3vl_add_readers)
   set(readers video jpeg)
   set(libraries libav turbojpeg)
@@ -100,12 +100,12 @@ function(_qwen3vl_add_readers)
   endforeach()
 endfunction()
 
-# CUDA is asked for by QWEN3VL_CUDA inside the project, and by find_package(qwen3vl COMPONENTS cuda) of the package; nobody
-# else needs it.
+# CUDA is requested by QWEN3VL_CUDA inside the project, and by find_package(qwen3vl COMPONENTS cuda) for the package;
+# otherwise it is not needed.
 if("cuda" IN_LIST qwen3vl_FIND_COMPONENTS OR (QWEN3VL_CUDA AND NOT CMAKE_FIND_PACKAGE_NAME))
   if(NOT TARGET CUDA::cudart)
     find_package(CUDAToolkit 12.4 QUIET)
-    foreach(target IN ITEMS CUDA::toolkit CUDA::cudart CUDA::cublasLt)  # for all who link qwen3vl::cuda
+    foreach(target IN ITEMS CUDA::toolkit CUDA::cudart CUDA::cublasLt)  # for everything that links qwen3vl::cuda
       if(TARGET ${target})
         set_target_properties(${target} PROPERTIES IMPORTED_GLOBAL TRUE)
       endif()

@@ -87,7 +87,7 @@ function(qwen3vl_add_variant)
     message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} is not valid JSON: ${error}")
   endif()
   _qwen3vl_json(model_type "${json}" "" model_type)
-  # Mixtures of experts have defaults of their own, as in transformers.
+  # Mixtures of experts have different defaults, as in transformers.
   if(model_type STREQUAL "qwen3_vl_moe")
     set(moe true)
     set(t_hidden 2048)
@@ -133,7 +133,7 @@ function(qwen3vl_add_variant)
   _qwen3vl_json_int(t_head_dim "${json}" ${t_head_dim} ${text} head_dim)
   _qwen3vl_json_bool(t_bias "${json}" false ${text} attention_bias)
   _qwen3vl_json_activation(t_act "${json}" silu ${text} hidden_act)
-  # Where both are there, rope_scaling counts, as in transformers.
+  # If both exist, rope_scaling wins, as in transformers.
   _qwen3vl_json_list(t_mrope "${json}" "24, 20, 20" ${text} rope_parameters mrope_section)
   _qwen3vl_json_list(t_mrope "${json}" "${t_mrope}" ${text} rope_scaling mrope_section)
   set(t_moe "")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the program of a bundled checkpoint and lets it describe a bundled picture.
-# usage: examples/demo.sh [--moe] [PICTURE [QUESTION]]   --moe: the mixture of experts instead of the dense model
+# Builds the program of a bundled checkpoint and lets it describe a bundled image.
+# usage: examples/demo.sh [--moe] [IMAGE [QUESTION]]   --moe: the mixture of experts instead of the dense model
 # BUILD_DIR=... chooses the build folder (default: build)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ question=${2:-Describe this image.}
 echo "Building $build/examples/qwen3vl-$model (about a minute the first time) ..."
 cmake --build "$build" --target qwen3vl-$model >/dev/null
 echo
-echo "picture: $picture"
+echo "image:   $picture"
 echo "prompt:  $question"
 echo -n "answer:  "
 exec "$build/examples/qwen3vl-$model" --model "$checkpoint" --image "$picture" --prompt "$question" --stats

@@ -1,4 +1,4 @@
-// qwen3vl-<variant>: describes pictures and clips and chats, with the model specialised for one variant at compile
+// qwen3vl-<variant>: describes images and videos and chats, with the model specialised for one variant at compile
 // time. The variant comes from the build (examples/CMakeLists.txt); everything else is the same for all. program/ has
 // the parts: the command line, the model with its processor, the chat, batches, and how answers are printed.
 #include <unistd.h>
@@ -65,7 +65,7 @@ class Program {
     } else {
       Chat<Model>(answerer_, arguments_, std::move(opening))
           .run([&] { return watcher(); }, [&](const Result& result) { finish(result); }, complain);
-      stopped_ = false;  // an answer that was stopped is a part of the chat
+      stopped_ = false;  // a stopped answer is part of the chat
     }
     if (!arguments_.trace.empty()) write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend());
     return stopped_ ? stopped_exit_code : 0;
@@ -88,12 +88,12 @@ class Program {
   }
 
   void answer(const Conversation& messages, const std::filesystem::path& folder, std::span<const Image> images) {
-    // Known before anything is computed.
+    // Checked before anything is computed.
     std::optional<Image> canvas;
     if (!arguments_.draw.empty()) canvas = only_picture(messages, folder, images);
     const Result result = std::move(answerer_(std::span(&messages, 1), folder, images, watcher()).front());
     if (!canvas) return finish(result);
-    // The answer first: it must not get lost if the picture cannot be written.
+    // The answer first: it must not be lost if the image cannot be written.
     const auto objects = parse_grounding(result.answers.front().parsed.text, canvas->height, canvas->width);
     finish(result, {{"grounding", grounding_to_json(objects)}});
     write_image(arguments_.draw, draw_grounding(*canvas, objects));
@@ -101,18 +101,18 @@ class Program {
       std::fprintf(stderr, "%s: %zu boxes and points drawn\n", arguments_.draw.c_str(), objects.size());
   }
 
-  /// The picture that --draw draws into.
+  /// The image that --draw draws into.
   Image only_picture(const Conversation& messages, const std::filesystem::path& folder,
                      std::span<const Image> images) const {
     const auto parts = find_media(messages, ContentPart::Kind::image);
-    if (parts.size() != 1) fail("--draw needs one picture; the conversation has ", parts.size());
+    if (parts.size() != 1) fail("--draw needs one image; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();
     if (!part->source.empty()) return load_image(media_path(part->source, folder, place), arguments_.limits.images);
     if (images.empty()) fail(place, ": names no file");
     return images.front();
   }
 
-  /// Prints what the model writes as it comes, unless it is wanted as a whole.
+  /// Streams the answer, unless it is wanted as a whole.
   Answerer<Model>::Watcher watcher() {
     streamed_ = false;
     if (arguments_.json || arguments_.hide_thinking) return {};

@@ -1,4 +1,4 @@
-/* Asks about a picture, in C: describe MODEL_FOLDER PICTURE [QUESTION...]
+/* Asks about an image, in C: describe MODEL_FOLDER IMAGE [QUESTION...]
  * The answer appears as it is written. Further questions go on with the conversation. */
 #include <stdio.h>
 
@@ -17,7 +17,7 @@ static int complain(const char* what) {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    fprintf(stderr, "usage: %s MODEL_FOLDER PICTURE [QUESTION...]\n", argv[0]);
+    fprintf(stderr, "usage: %s MODEL_FOLDER IMAGE [QUESTION...]\n", argv[0]);
     return 2;
   }
   if (qwen3vl_c_api_version() != QWEN3VL_C_API_VERSION) {

@@ -113,7 +113,7 @@ struct qwen3vl_chat {
   Conversation messages;
   std::vector<Image> images;       // of all turns
   std::vector<ContentPart> parts;  // for the next question
-  std::size_t waiting = 0;         // pictures among them
+  std::size_t waiting = 0;         // images among them
   PromptCache<Model> cache;
   std::atomic<bool> cancelled{false};
   ParsedAnswer answer;
@@ -243,7 +243,7 @@ qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pix
     const uint8_t* const from = &needed(pixels, "pixels");
     constexpr auto most = static_cast<std::int64_t>(ImageLimits{}.max_pixels);
     if (width < 1 || height < 1 || std::int64_t{width} * height > most)
-      fail("a picture of ", width, " x ", height, " pixels; wanted at least 1 x 1 and at most ", most, " in all");
+      fail("an image of ", width, " x ", height, " pixels; wanted at least 1 x 1 and at most ", most, " in all");
     needed(chat, "chat")
         .add({.height = height,
               .width = width,
@@ -257,7 +257,7 @@ qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pix
 qwen3vl_status qwen3vl_chat_add_video_file(qwen3vl_chat* chat, const char* path) {
   return guarded(QWEN3VL_ERROR, [&] {
     const std::string file = std::filesystem::absolute(text_of(path, "path")).string();
-    open_video(file);  // what is no clip is said now
+    open_video(file);  // what is no video is said now
     needed(chat, "chat").parts.push_back(video(file));
     return QWEN3VL_OK;
   });

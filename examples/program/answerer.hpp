@@ -29,27 +29,27 @@ namespace program {
 /// One of the answers to a prompt.
 struct Answer {
   std::string raw;      // as the model wrote it
-  ParsedAnswer parsed;  // taken apart
+  ParsedAnswer parsed;  // parsed
   std::vector<TokenId> token_ids;
   FinishReason finish_reason = FinishReason::length;
-  std::optional<float> score;  // of several
+  std::optional<float> score;  // if there are several
 };
 
-/// What came of one conversation.
+/// The result of one conversation.
 struct Result {
   std::vector<Answer> answers;  // the best first
   index_t prompt_tokens = 0;
   index_t image_tokens = 0;
   index_t video_tokens = 0;
-  // Of all conversations that were computed together.
+  // Of all conversations computed together.
   GenerationTimings timings;
   double processing_seconds = 0.0;
 };
 
-/// An answer without a limit in the checkpoint's generation_config.json ends here.
+/// The limit of an answer if the checkpoint's generation_config.json has none.
 inline constexpr index_t default_max_new_tokens = 1024;
 
-/// The backend that the command line asks for.
+/// The backend chosen on the command line.
 template <class B>
 B make_backend(const Arguments& arguments) {
   if constexpr (B::is_host) {
@@ -63,7 +63,7 @@ template <class Model>
 class Answerer {
  public:
   using Backend = typename Model::BackendType;
-  /// Takes what is being written, if somebody is watching: the text that a token completes.
+  /// Called with the text that a token completes, if somebody is watching.
   using Watcher = std::function<void(std::string_view piece)>;
 
   explicit Answerer(const Arguments& arguments)
@@ -82,9 +82,9 @@ class Answerer {
   double load_seconds() const { return load_seconds_; }
   Context<Backend>& context() { return model_.context(); }
 
-  /// Whether the answer depends on nothing but its conversation, so that it is the same in any company. With a seed,
-  /// rows of a batch draw from different streams; limits of the whole length count the padding; and two rope types look
-  /// at the longest row.
+  /// Whether the answer depends only on its conversation, and so is the same in any batch. With a seed, the rows of a
+  /// batch draw from different streams; limits of the total length count padding; and two rope types depend on the
+  /// longest row.
   bool independent_of_company() const {
     const GenerationConfig config = generate_.applied_to(model_.generation_config());
     const bool padding_counts =
@@ -93,8 +93,8 @@ class Answerer {
     return !(config.do_sample && config.seed) && !padding_counts && rope != "dynamic" && rope != "longrope";
   }
 
-  /// Answers conversations together. Ctrl-C ends the answers where they are, or throws Cancelled if there are none yet.
-  /// Media paths are relative to `folder`; `images` are those of parts without a path.
+  /// Answers conversations together. Ctrl-C ends the answers early, or throws Cancelled if there are none yet. Media
+  /// paths are relative to `folder`; `images` are those of parts without a path.
   std::vector<Result> operator()(std::span<const Conversation> conversations, const std::filesystem::path& folder,
                                  std::span<const Image> images = {}, const Watcher& watcher = {},
                                  PromptCache<Model>* cache = nullptr) {
@@ -104,7 +104,7 @@ class Answerer {
                                    .videos = videos_,
                                    .video_prompt = arguments_.video_prompt,
                                    .video_progress =
-                                       [bar = ProgressBar("reading the clip")](auto done, auto total) mutable {
+                                       [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
                                          Interruptible::check();
                                          bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
                                        },
@@ -120,7 +120,7 @@ class Answerer {
       generate.stopping_criteria.emplace_back(StopStrings(processor_.tokenizer(), arguments_.stop));
     if (arguments_.thinking_budget)
       generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
-    generate.output_scores = rows > inputs.batch_size();  // several answers are told apart by them
+    generate.output_scores = rows > inputs.batch_size();  // they distinguish several answers
     TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
     const bool watched = watcher && config.num_beams == 1 && rows == 1;
     if (config.num_beams == 1) {
@@ -136,7 +136,7 @@ class Answerer {
       Interruptible::check();
       if (total > generate.prefill_chunk) bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
     };
-    if (!inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty()) ProgressBar("looking at the pictures").note();
+    if (!inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty()) ProgressBar("looking at the images").note();
     const GenerateOutput output = model_.generate(inputs, generate, cache);
     if (watched) watcher(stream.flush());
 
@@ -191,7 +191,7 @@ class Answerer {
     generate_ = arguments_.generate;
     const GenerationConfig config = generate_.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) generate_.max_new_tokens = default_max_new_tokens;
-    // A chat goes on with one answer, whatever the checkpoint asks for.
+    // A chat continues with one answer, whatever the checkpoint's config says.
     if (arguments_.is_chat()) generate_.num_return_sequences = 1;
     generate_.applied_to(config).validate();  // before anything is computed, and once for a whole batch
     return model;

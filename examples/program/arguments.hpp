@@ -2,12 +2,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -62,6 +64,43 @@ struct Arguments {
   /// Whether anything but the best answer is wanted.
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
 };
+
+/// Checks the range of an option, in the words of the library.
+inline CLI::Validator in_range(const Option& option) {
+  return CLI::Validator(
+      [option](std::string& text) {
+        double value = 0.0;
+        const bool fits = CLI::detail::lexical_cast(text, value) && option.range.has(value);
+        return fits ? std::string() : concat(option.name, " is ", text, "; it must be ", option.range.text());
+      },
+      option.range.text());
+}
+
+/// The options of generation but those that the checkpoint or another option says better.
+inline void add_generation_options(CLI::App& app, GenerateOptions& generate, const std::string& group) {
+  for_each_generation_option(
+      [&]<class T>(const GenerationOption& option, std::optional<T>& value) {
+        if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, TokenId> ||
+                      std::is_same_v<T, std::vector<TokenId>>) {
+          return;  // do_sample follows from the others; the tokens are the checkpoint's
+        } else {
+          if (option.name == "max_length" || option.name == "min_length") return;  // of the padded prompt
+          std::string flag = concat("--", option.name), help(option.help);
+          std::replace(flag.begin(), flag.end(), '_', '-');
+          if (flag == "--prompt-lookup-num-tokens") flag = "--prompt-lookup";
+          if (flag == "--max-new-tokens") help += " (else 1024)";
+          CLI::Option* const added = app.add_option(flag, value, help)->group(group);
+          if constexpr (std::is_same_v<T, EarlyStopping>) {
+            const std::map<std::string, EarlyStopping> words{
+                {"true", EarlyStopping::yes}, {"false", EarlyStopping::no}, {"never", EarlyStopping::never}};
+            added->transform(CLI::CheckedTransformer(words, CLI::ignore_case))->type_name("true|false|never");
+          } else if (option.range.text() != "finite") {
+            added->check(in_range(option));
+          }
+        }
+      },
+      generate);
+}
 
 /// Reads the command line. Returns false if the program is done (--help, --version); throws Error if it is wrong.
 inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
@@ -141,44 +180,11 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
 
   const std::string decoding = "How tokens are chosen (defaults: the checkpoint's generation_config.json)";
   GenerateOptions& generate = arguments.generate;
-  const auto count = [&](const char* option, auto& value, const char* what) {
-    app.add_option(option, value, what)->check(CLI::PositiveNumber)->group(decoding);
-  };
-  const auto number = [&](const char* option, auto& value, const char* what) {
-    return app.add_option(option, value, what)->group(decoding);
-  };
-  count("--max-new-tokens", generate.max_new_tokens, "Length limit of an answer (else 1024)");
-  number("--min-new-tokens", generate.min_new_tokens, "No end before so many tokens")->check(CLI::NonNegativeNumber);
-  number("--temperature", generate.temperature, "0 is greedy; above, sampling")->check(CLI::NonNegativeNumber);
-  number("--top-k", generate.top_k, "Sample among the K best (0: all)")->check(CLI::NonNegativeNumber);
-  number("--top-p", generate.top_p, "Sample among the likeliest that make up P")->check(CLI::Range(0.0, 1.0));
-  number("--min-p", generate.min_p, "Sample among those of at least P times the likeliest")
-      ->check(CLI::Range(0.0, 1.0));
-  number("--seed", generate.seed, "Makes sampling repeatable")->check(CLI::NonNegativeNumber);
-  number("--repetition-penalty", generate.repetition_penalty,
-         "Above 1: what has occurred, prompt included, is less likely")
-      ->check(positive);
-  number("--presence-penalty", generate.presence_penalty, "Taken off the score of tokens that the answer has");
-  number("--frequency-penalty", generate.frequency_penalty, "The same, for each time");
-  number("--no-repeat-ngram-size", generate.no_repeat_ngram_size, "No run of N tokens occurs twice")
-      ->check(CLI::NonNegativeNumber);
-  number("--stop", arguments.stop, "Ends the answer where it writes this; may be repeated")
+  add_generation_options(app, generate, decoding);
+  app.add_option("--stop", arguments.stop, "Ends the answer where it writes this; may be repeated")
       ->type_name("TEXT")
-      ->allow_extra_args(false);
-  count("--num-beams", generate.num_beams, "Beam search over N beams");
-  number("--length-penalty", generate.length_penalty, "Beam search: above 0 prefers longer answers");
-  number("--early-stopping", generate.early_stopping,
-         "Beam search ends with enough answers (true), when better ones are unlikely (false) or impossible (never)")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, EarlyStopping>{
-              {"true", EarlyStopping::yes}, {"false", EarlyStopping::no}, {"never", EarlyStopping::never}},
-          CLI::ignore_case))
-      ->type_name("true|false|never");
-  count("--num-return-sequences", generate.num_return_sequences, "Answers to one prompt, with their scores");
-  count("--prompt-lookup", generate.prompt_lookup_num_tokens,
-        "Guess up to N tokens from what was said before; the answer stays that of greedy decoding");
-  count("--max-matching-ngram-size", generate.max_matching_ngram_size,
-        "Words of up to N tokens to find such guesses by");
+      ->allow_extra_args(false)
+      ->group(decoding);
 
   const std::string thinking = "Thinking models";
   app.add_flag("--thinking", arguments.thinking, "Use the Thinking chat format: the answer opens with <think>")
@@ -257,10 +263,16 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
       fail(option, ": there is no folder ", folder.string());
   }
+  bool sampling = false;
+  for_each_generation_option(
+      [&](const GenerationOption& option, const auto& value) {
+        sampling |= option.use == OptionUse::sampling && value.has_value();
+      },
+      generate);
   if (generate.temperature && *generate.temperature == 0.0f) {
     generate.do_sample = false;
     generate.temperature.reset();
-  } else if (generate.temperature || generate.top_k || generate.top_p || generate.min_p) {
+  } else if (sampling) {
     generate.do_sample = true;  // who sets a sampling option wants to sample
   } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens) {
     generate.do_sample =

@@ -1,5 +1,5 @@
-/// Where the program computes: the build chooses. qwen3vl_cuda.cu defines QWEN3VL_PROGRAM_CUDA and is compiled by nvcc;
-/// without it no CUDA header is seen.
+/// The program's backend, chosen by the build. qwen3vl_cuda.cu defines QWEN3VL_PROGRAM_CUDA and is compiled by nvcc;
+/// without it no CUDA header is included.
 #pragma once
 
 #include <type_traits>
@@ -18,8 +18,8 @@ using ProgramBackend = qwen3vl::Cuda;
 #ifndef QWEN3VL_CUDA_KV
 #define QWEN3VL_CUDA_KV qwen3vl::bf16
 #endif
-/// On a device keys and values are kept in bf16 (or, as the build says, in f8_e4m3) where activations are: its
-/// attention kernels are made for that.
+/// On a device keys and values are in bf16 (or, if the build says so, f8_e4m3) where activations are: its attention
+/// kernels are made for that.
 template <class P>
 using ProgramPrecision =
     std::conditional_t<std::is_same_v<typename P::Weight, float>, P, qwen3vl::WithKv<P, QWEN3VL_CUDA_KV>>;

@@ -24,7 +24,7 @@
 
 namespace program {
 
-/// Answers the lines of a file in order, several at a time. Lines that cannot be answered cost only themselves.
+/// Answers the lines of a file in order, several at a time. A line that fails does not affect the others.
 template <class Model>
 class Batch {
  public:
@@ -32,7 +32,7 @@ class Batch {
     size_ = answerer.independent_of_company() ? static_cast<std::size_t>(arguments.batch_size) : 1;
   }
 
-  /// Throws Cancelled after a Ctrl-C, when the lines before are answered.
+  /// After a Ctrl-C, throws Cancelled once the earlier lines are answered.
   void run() {
     if (arguments_.batch == "-") return run(std::cin);
     std::ifstream file(arguments_.batch);
@@ -55,7 +55,7 @@ class Batch {
     std::string text;
     bool too_long = false;
     for (std::size_t number = 1; reader.next(text, too_long); ++number) {
-      if (!too_long && text.find_first_not_of(" \t") == std::string::npos) continue;  // an empty line asks nothing
+      if (!too_long && text.find_first_not_of(" \t") == std::string::npos) continue;  // skip empty lines
       lines_.push_back({number, std::nullopt, ""});
       try {
         if (too_long) fail("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)");
@@ -64,7 +64,7 @@ class Batch {
       } catch (const std::exception& error) {
         lines_.back().error = error.what();
       }
-      // Errors are told at once where nothing waits before them, and never pile up.
+      // Errors are reported at once if no earlier line waits, and never accumulate.
       if (waiting_ == size_ || waiting_ == 0 || lines_.size() >= 1024) answer();
     }
     answer();
@@ -77,7 +77,7 @@ class Batch {
     return messages;
   }
 
-  /// Answers what was read so far, in the order of the lines.
+  /// Answers the lines read so far, in order.
   void answer() {
     std::vector<Conversation> conversations;
     for (const Line& line : lines_)
@@ -90,7 +90,7 @@ class Batch {
       } catch (const Cancelled&) {
         return stop();
       } catch (const std::exception&) {
-        together = false;  // one of them is the reason; each by itself tells which
+        together = false;  // one of them is the cause; answering each alone shows which
       }
     }
     std::size_t next = 0;
@@ -101,7 +101,7 @@ class Batch {
         if (!line.messages) fail(line.error);
         const Result result = together ? std::move(results[next++])
                                        : std::move(answerer_(std::span(&*line.messages, 1), folder_).front());
-        // Half an answer is none: the line can be asked again.
+        // An incomplete answer is not written: the line can be asked again.
         if (Interruptible::pressed()) throw Cancelled();
         json.update(result_to_json(result, answerer_.load_seconds()));
         ++answered_;

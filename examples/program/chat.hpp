@@ -19,7 +19,7 @@
 
 namespace program {
 
-/// A question with `pictures` pictures, which are handed over beside it, and clips before it.
+/// A question preceded by `images` images, which are passed separately, and videos.
 inline Message question(const std::string& words, std::size_t pictures, const std::vector<std::string>& videos,
                         const Arguments& arguments) {
   std::vector<ContentPart> parts(pictures, image());
@@ -39,12 +39,12 @@ inline std::vector<Image> load_images(const std::vector<std::string>& files, con
   return images;
 }
 
-/// Keys and values are kept between turns, so that only new tokens are computed.
+/// Keys and values are kept between turns, so only new tokens are computed.
 template <class Model>
 class Chat {
  public:
   using Watcher = typename Answerer<Model>::Watcher;
-  /// Takes each answer as it is complete.
+  /// Called with each complete answer.
   using Finish = std::function<void(const Result&)>;
 
   Chat(Answerer<Model>& answerer, const Arguments& arguments, Conversation opening)
@@ -55,8 +55,8 @@ class Chat {
         waiting_(images_.size()),
         videos_(arguments.videos) {}
 
-  /// Until the input ends. On a terminal an error costs its own turn only; elsewhere it is thrown. Ctrl-C ends an
-  /// answer, or takes back the turn of one that has not begun, and the chat goes on.
+  /// Runs until the input ends. On a terminal an error discards only its own turn; elsewhere it is thrown. Ctrl-C ends
+  /// an answer, or discards a turn whose answer has not begun, and the chat continues.
   void run(const std::function<Watcher()>& watch, const Finish& finish,
            const std::function<void(const Error&)>& complain) {
     const bool terminal = isatty(STDIN_FILENO) != 0;
@@ -93,13 +93,12 @@ class Chat {
     }
     if (!line.starts_with("/video ")) return false;
     const std::string file = line.substr(7);
-    open_video(file,
-               {.fps = arguments_.source_fps, .limits = arguments_.limits.images});  // what is no clip is said now
+    open_video(file, {.fps = arguments_.source_fps, .limits = arguments_.limits.images});  // report non-videos now
     videos_.push_back(file);
     return true;
   }
 
-  /// A turn that fails is taken back, with its pictures and clips: one of them may be the reason.
+  /// A failed turn is discarded with its images and videos: one of them may be the cause.
   Result turn(const std::string& line, const Watcher& watcher) {
     messages_.push_back(question(line, waiting_, std::exchange(videos_, {}), arguments_));
     const std::size_t pictures = std::exchange(waiting_, 0);

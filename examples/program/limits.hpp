@@ -1,4 +1,4 @@
-/// --limit NAME=VALUE: what is accepted from outside, by the names that errors and docs/limits.md give.
+/// --limit NAME=VALUE: limits of external input, by the names in errors and docs/limits.md.
 #pragma once
 
 #include <charconv>
@@ -25,7 +25,7 @@ struct Limits {
   qwen3vl::SafetensorsLimits checkpoint{};
   std::size_t max_tokens = qwen3vl::ProcessorOptions{}.max_tokens;
 
-  /// Sets one from "NAME=VALUE". Throws Error that lists the names, or the values that the limit can have.
+  /// Sets one from "NAME=VALUE". Throws Error that lists the names or the limit's possible values.
   void set(std::string_view text) {
     const std::size_t equals = text.find('=');
     const std::string_view name = text.substr(0, equals);

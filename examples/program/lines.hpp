@@ -1,4 +1,4 @@
-/// Text from standard input and files that may be endless.
+/// Text from standard input and files of any length.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace program {
 
-/// Reads lines of bounded length: a longer one is skipped to its end, so that no input can take all memory.
+/// Reads lines of bounded length; longer ones are skipped, so that no input can exhaust memory.
 class LineReader {
  public:
   LineReader(std::istream& stream, std::size_t max_bytes) : stream_(stream), max_bytes_(max_bytes) {}

@@ -16,7 +16,7 @@
 
 namespace program {
 
-/// What the kernel could give a new program, or nothing where it does not say; on a device, what nobody holds of it.
+/// The memory available to a new program, if the kernel says so; on a device, its free memory.
 template <class Backend>
 std::optional<std::size_t> available_memory(const Backend& backend) {
   if constexpr (!Backend::is_host) return backend.free_bytes();
@@ -26,7 +26,7 @@ std::optional<std::size_t> available_memory(const Backend& backend) {
   return std::nullopt;
 }
 
-/// Prints the plan for the lengths that `arguments` give; each prompt has all the pictures and clips.
+/// Prints the plan for the lengths that `arguments` give; each prompt has all the images and videos.
 template <class Model>
 void print_memory_plan(const std::string& name, const Arguments& arguments) {
   using Backend = typename Model::BackendType;
@@ -62,7 +62,7 @@ void print_memory_plan(const std::string& name, const Arguments& arguments) {
   const auto line = [](const char* what, std::size_t bytes) {
     std::printf("  %-42s %10.1f MB\n", what, static_cast<double>(bytes) * 1e-6);
   };
-  std::printf("%s, %s weights: %lld x %lld prompt tokens (%lld of pictures and clips) and %lld new ones take\n",
+  std::printf("%s, %s weights: %lld x %lld prompt tokens (%lld of images and videos) and %lld new ones take\n",
               name.c_str(), std::string(Model::PrecisionType::name).c_str(), static_cast<long long>(request.batch_size),
               static_cast<long long>(request.prompt_tokens),
               static_cast<long long>(media.image_tokens + media.video_tokens),
@@ -72,15 +72,15 @@ void print_memory_plan(const std::string& name, const Arguments& arguments) {
   line("a copy of some while their memory grows", plan.kv_copying);
   line("activations", plan.activations);
   if constexpr (Backend::is_host) {
-    line("pictures and clips: pixels", plan.pixels);
-    line("pictures and clips: features", plan.features);
+    line("images and videos: pixels", plan.pixels);
+    line("images and videos: features", plan.features);
     line("at most at one time", plan.peak);
     std::puts("  and about 100 MB for the program with its tokenizer");
     if (available) line("this machine has available", *available);
   } else {
     line("decoding: logits and activations", plan.decoding);
     line("workspace of cuBLASLt", plan.handle);
-    line("pictures and clips: features", plan.features);
+    line("images and videos: features", plan.features);
     line("at most at one time", plan.peak);
     std::puts("  and some hundred MB for CUDA itself: its context, the kernels");
     if (available) line("the device has free", *available);

@@ -1,4 +1,4 @@
-/// The pictures and clips of --memory-plan: their patches, tokens and bytes, without decoding more than a frame.
+/// The images and videos of --memory-plan: their patches, tokens and bytes, without decoding more than a frame.
 #pragma once
 
 #include <algorithm>
@@ -36,16 +36,16 @@ inline PictureSize picture_size(const std::string& text) {
   fail("--image-size: '", text, "' is no size such as 1024x768");
 }
 
-/// What the pictures and clips of one prompt come to.
+/// Totals of the images and videos of one prompt.
 struct PlannedMedia {
   std::vector<GridThw> grid_thw;
-  index_t image_tokens = 0;      ///< with their begin and end
-  index_t video_tokens = 0;      ///< likewise, and the words that tell the time
-  std::size_t source_bytes = 0;  ///< of what is decoded at one time: all pictures, or a frame of each clip
+  index_t image_tokens = 0;      ///< with their begin and end tokens
+  index_t video_tokens = 0;      ///< likewise, with their timestamps
+  std::size_t source_bytes = 0;  ///< decoded at one time: all images, or one frame of each video
 };
 
-/// Reads no more of `arguments.model` than the settings of its processors; without a model, the released models' are
-/// used. Throws Error for what is no picture or clip.
+/// Reads only the processor settings of `arguments.model`; without a model, those of the released models. Throws Error
+/// for files that are not images or videos.
 inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& vision) {
   PlannedMedia media;
   const auto bytes = [](std::int64_t height, std::int64_t width) {

@@ -1,4 +1,4 @@
-/// Bars on a terminal while something takes long; nothing elsewhere.
+/// Progress bars on a terminal; nothing elsewhere.
 #pragma once
 
 #include <unistd.h>
@@ -10,7 +10,7 @@
 
 namespace program {
 
-/// A function (done, total) that draws a bar on standard error, and takes it away when all is done.
+/// A function (done, total) that draws a bar on standard error and removes it at the end.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string what) : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) != 0) {}
@@ -26,7 +26,7 @@ class ProgressBar {
     std::fflush(stderr);
   }
 
-  /// Says what is being done where nobody knows how much is left.
+  /// Shows the current activity if the remaining work is unknown.
   void note() const {
     if (terminal_) std::fprintf(stderr, "\r\033[K%s ...", what_.c_str());
   }

@@ -1,4 +1,4 @@
-/// Answers as a person or a program reads them.
+/// Answers as text or JSON.
 #pragma once
 
 #include <sys/resource.h>
@@ -25,7 +25,7 @@ inline double rate(index_t tokens, double seconds) {
   return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
 }
 
-/// The parts of an answer; what it does not have is left out.
+/// The parts of an answer; absent ones are omitted.
 inline nlohmann::ordered_json answer_to_json(const Answer& answer) {
   nlohmann::ordered_json json;
   json["text"] = answer.parsed.text;
@@ -60,13 +60,13 @@ inline nlohmann::ordered_json result_to_json(const Result& result, double load_s
   return json;
 }
 
-/// Standard output cannot be written: the end of the program, of a chat, too.
+/// Standard output cannot be written: ends the program, even a chat.
 class OutputError : public Error {
  public:
   using Error::Error;
 };
 
-/// Hands on what was printed. Throws OutputError if it cannot be written: an answer must not get lost without a word.
+/// Flushes standard output. Throws OutputError if it fails: an answer must not be lost silently.
 inline void flush_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
   const int error = errno;
@@ -76,7 +76,7 @@ inline void flush_output() {
 
 /// One line on standard output.
 inline void print_json(const nlohmann::ordered_json& json) {
-  // Tokens may end inside a character; what is not UTF-8 becomes U+FFFD.
+  // Tokens may end inside a character; invalid UTF-8 becomes U+FFFD.
   std::puts(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   flush_output();
 }
@@ -85,7 +85,7 @@ inline void print_stats(const Result& result, double load_seconds) {
   const GenerationTimings& t = result.timings;
   std::fprintf(
       stderr,
-      "[%lld prompt tokens (%lld of pictures, %lld of clips, %lld computed), %lld new | load %.2f s, vision %.3f s, "
+      "[%lld prompt tokens (%lld of images, %lld of videos, %lld computed), %lld new | load %.2f s, vision %.3f s, "
       "prefill %.0f tokens/s, decode %.0f tokens/s | peak memory %.0f MB]\n",
       static_cast<long long>(result.prompt_tokens), static_cast<long long>(result.image_tokens),
       static_cast<long long>(result.video_tokens), static_cast<long long>(t.computed_tokens),

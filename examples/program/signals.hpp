@@ -1,5 +1,4 @@
-/// What the system says to the program while it works: Ctrl-C, a reader that has gone, a full file, a file that
-/// shrinks.
+/// Signals while the program works: Ctrl-C, a closed reader, a full disk, a file that shrinks.
 #pragma once
 
 #include <signal.h>
@@ -13,12 +12,11 @@
 
 namespace program {
 
-/// Exit codes: 0 is an answer, 1 an error, and this a Ctrl-C, as shells have it.
+/// Exit code after Ctrl-C, as in shells; 0 is an answer, 1 an error.
 inline constexpr int stopped_exit_code = 130;
 
-/// While one is there, the first Ctrl-C asks what is computed to stop, and the second ends the program at once. With
-/// none, the first one ends it. A program that was started with SIGINT ignored (nohup, a shell's background) goes on
-/// ignoring it.
+/// During its lifetime the first Ctrl-C asks the computation to stop, and the second ends the program at once; otherwise
+/// the first one ends it. A program started with SIGINT ignored (nohup, a shell's background) keeps ignoring it.
 class Interruptible {
  public:
   Interruptible() {
@@ -26,7 +24,7 @@ class Interruptible {
     if (sigaction(SIGINT, nullptr, &before_) != 0 || before_.sa_handler != SIG_DFL) return;
     struct sigaction action {};
     action.sa_handler = [](int) { pressed_ = true; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;  // the second one finds the default again
+    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;  // the second one has the default action
     installed_ = sigaction(SIGINT, &action, nullptr) == 0;
   }
   ~Interruptible() {

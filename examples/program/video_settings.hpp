@@ -1,4 +1,4 @@
-/// How clips are read: the checkpoint's settings with what the command line changes of them.
+/// How videos are read: the checkpoint's settings with what the command line changes of them.
 #pragma once
 
 #include <optional>

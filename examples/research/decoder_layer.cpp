@@ -36,7 +36,7 @@ void run(Context<Cpu>& ctx, const Layer& layer, Cache& cache, View<float, Cpu, d
   rope_tables<text.mrope_section[0], text.mrope_section[1], text.mrope_section[2]>(
       ctx, position_ids, inv_freq, rope.attention_scaling, cos.view(), sin.view());
 
-  const std::vector<index_t> lengths{tokens};  // one sequence; a batch has its sequences one behind the other
+  const std::vector<index_t> lengths{tokens};  // one sequence; a batch has its sequences one after another
   const Segments sequences(lengths);
   cache.prepare(lengths);
   layer(ctx, rows, {cos.view(), sin.view(), sequences}, 1e-6f, cache.layer(0));

@@ -1,4 +1,4 @@
-// Pictures for the examples, drawn here: one shape of one colour on a noisy ground.
+// Images for the examples, drawn here: one shape of one colour on a noisy background.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ constexpr int colours = 4;
 constexpr const char* colour_names[colours] = {"red", "green", "blue", "yellow"};
 constexpr std::uint8_t rgb[colours][3] = {{205, 40, 40}, {50, 160, 60}, {50, 80, 200}, {240, 205, 60}};
 
-// 96 x 96 pixels; place, size and ground are random.
+// 96 x 96 pixels; place, size and background are random.
 inline qwen3vl::Image draw(Shape shape, Colour colour, std::mt19937& random) {
   constexpr int side = 96;
   qwen3vl::Image picture{.height = side, .width = side, .channels = 3, .pixels = {}};

@@ -1,5 +1,5 @@
-// The vision tower alone as an image encoder: which pictures are alike?   image_encoder CHECKPOINT [PICTURE PICTURE...]
-// Without pictures it draws two of each shape and colour, in other places and sizes, and looks for each one's nearest.
+// The vision tower alone as an image encoder: which images are alike?   image_encoder CHECKPOINT [IMAGE IMAGE...]
+// Without images it draws two of each shape and colour, in other places and sizes, and looks for each one's nearest.
 #include "image_encoder.hpp"
 
 #include <cmath>
@@ -13,7 +13,7 @@
 
 int main(int argc, char** argv) try {
   using namespace qwen3vl;
-  if (argc < 2 || argc == 3) fail("usage: image_encoder CHECKPOINT [PICTURE PICTURE...]");
+  if (argc < 2 || argc == 3) fail("usage: image_encoder CHECKPOINT [IMAGE IMAGE...]");
   std::vector<Image> pictures;
   std::vector<std::string> names;
   for (int i = 2; i < argc; ++i) {
@@ -33,7 +33,7 @@ int main(int argc, char** argv) try {
   Cpu cpu;
   ImageEncoder<variants::TinyShapes, Bf16> encoder(argv[1], cpu);
   auto vectors = encoder(pictures);
-  // What all pictures share says nothing; of the rest, only the direction counts.
+  // The mean over all images carries no information; of the rest, only the direction matters.
   for (index_t d = 0; d < vectors.extent(1); ++d) {
     float mean = 0.0f;
     for (index_t i = 0; i < vectors.rows(); ++i) mean += vectors(i, d) / static_cast<float>(vectors.rows());

@@ -1,4 +1,4 @@
-// The vision tower of a checkpoint alone, as an image encoder: one vector for each picture. No text model, no
+// The vision tower of a checkpoint alone, as an image encoder: one vector for each image. No text model, no
 // tokenizer.
 #pragma once
 
@@ -33,7 +33,7 @@ class ImageEncoder {
     load_parameters(ctx_, tower_, qwen3vl::CheckpointSource(checkpoint, "model.visual."), folder.string());
   }
 
-  // The mean of each picture's rows in pooler_output, which are what the text model would get. [pictures,
+  // The mean of each image's rows in pooler_output, which are what the text model would get. [images,
   // out_hidden_size]
   Vectors operator()(std::span<const qwen3vl::Image> pictures) {
     const auto features = processor_(pictures);

@@ -1,6 +1,6 @@
-// A linear probe: what can be read linearly from the vision features?   linear_probe CHECKPOINT
-// A ridge regression from the mean feature of a picture to its shape, and one to its colour, fitted on drawn pictures
-// and tried on others. The mean colour of the pixels is probed in the same way, for comparison.
+// A linear probe: what can be read linearly from the vision features?   linear_probe CHECKPOINT A ridge regression from
+// the mean feature of an image to its shape, and one to its colour, fitted on some drawn images and tested on others.
+// The mean colour of the pixels is probed in the same way, for comparison.
 #include <cstdio>
 #include <vector>
 
@@ -13,8 +13,8 @@ using Encoder = ImageEncoder<variants::TinyShapes, Bf16>;
 using Rows = std::vector<std::vector<double>>;
 
 struct Examples {
-  Rows features, pixels;           // of each picture; the last value is 1
-  std::vector<int> shape, colour;  // of each picture
+  Rows features, pixels;           // of each image; the last value is 1
+  std::vector<int> shape, colour;  // of each image
 };
 
 Examples make(Encoder& encoder, int count, unsigned seed) {
@@ -67,7 +67,7 @@ std::vector<double> fit(const Rows& x, const std::vector<double>& y, double ridg
   return w;
 }
 
-// Share of right answers on `test`: one regression for each class, the highest one counts.
+// Accuracy on `test`: one regression per class, the highest wins.
 double accuracy(const Rows& train, const std::vector<int>& labels, const Rows& test, const std::vector<int>& truth,
                 int classes) {
   std::vector<double> best(test.size(), -1e300);

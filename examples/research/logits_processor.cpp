@@ -1,5 +1,5 @@
-// A logits processor of one's own: the answer has to be one of a list.
-//   logits_processor CHECKPOINT PICTURE QUESTION CHOICE...
+// A custom logits processor: the answer must be one of a list.
+//   logits_processor CHECKPOINT IMAGE QUESTION CHOICE...
 // The model answers freely first. A processor is any function of the tokens so far and their scores; it comes after the
 // configured ones, and works with sampling, beams and batches alike.
 #include <algorithm>
@@ -39,7 +39,7 @@ class OneOf {
 };
 
 int main(int argc, char** argv) try {
-  if (argc < 5) fail("usage: logits_processor CHECKPOINT PICTURE QUESTION CHOICE...");
+  if (argc < 5) fail("usage: logits_processor CHECKPOINT IMAGE QUESTION CHOICE...");
   Cpu cpu;
   auto model = Model::from_pretrained(argv[1], cpu);
   const auto processor = Processor::from_pretrained(argv[1]);

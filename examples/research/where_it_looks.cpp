@@ -1,5 +1,5 @@
-// Where does the model look? Hidden states and attention maps of one forward pass, and a picture of them:
-//   where_it_looks CHECKPOINT PICTURE QUESTION BEGINNING OUT.png
+// Where does the model look? Hidden states and attention maps of one forward pass, and an image of them:
+//   where_it_looks CHECKPOINT IMAGE QUESTION BEGINNING OUT.png
 // BEGINNING is the answer's beginning ("The heart is"): the maps are those of its last token, at the moment when the
 // next word is chosen. Bright is where it looks. Everything also goes to OUT.npy and OUT.safetensors, for Python.
 #include <algorithm>
@@ -19,7 +19,7 @@ using namespace qwen3vl;
 using Model = ForConditionalGeneration<variants::TinyShapes, Cpu, Bf16>;
 
 int main(int argc, char** argv) try {
-  if (argc != 6) fail("usage: where_it_looks CHECKPOINT PICTURE QUESTION BEGINNING OUT.png");
+  if (argc != 6) fail("usage: where_it_looks CHECKPOINT IMAGE QUESTION BEGINNING OUT.png");
   const std::filesystem::path folder = argv[1], out = argv[5];
   Cpu cpu;
   auto model = Model::from_pretrained(folder, cpu);
@@ -34,7 +34,7 @@ int main(int argc, char** argv) try {
   const auto next = static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
   std::printf("the next word:%s\n", processor.decode(std::vector{next}).c_str());
 
-  // How much each token of the picture gets from the last token: the mean over the heads of one layer.
+  // How much each token of the image gets from the last token: the mean over the heads of one layer.
   const GridThw grid = inputs.image_grid_thw.at(0);
   constexpr index_t merge = variants::TinyShapes::config.vision.spatial_merge_size;
   const index_t rows = grid.h / merge, columns = grid.w / merge, last = inputs.length() - 1;
@@ -50,12 +50,12 @@ int main(int argc, char** argv) try {
   const auto peak = static_cast<index_t>(std::ranges::max_element(map.span()) - map.span().begin());
   float sum = 0.0f;
   for (const float weight : map.span()) sum += weight;
-  std::printf("%.0f %% of the attention is on the picture, most at row %lld of %lld, column %lld of %lld\n",
+  std::printf("%.0f %% of the attention is on the image, most at row %lld of %lld, column %lld of %lld\n",
               100.0 * static_cast<double>(sum), static_cast<long long>(peak / columns + 1),
               static_cast<long long>(rows), static_cast<long long>(peak % columns + 1),
               static_cast<long long>(columns));
 
-  // The picture, darkened where the model does not look.
+  // The image, darkened where the model does not look.
   Image picture = load_image(argv[2]);
   for (int y = 0; y < picture.height; ++y) {
     for (int x = 0; x < picture.width; ++x) {

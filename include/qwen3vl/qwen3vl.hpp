@@ -1,4 +1,4 @@
-/// Everything: from a checkpoint folder and a picture to an answer, and every other header of the library but those
+/// Everything: from a checkpoint folder and an image to an answer, and every other header of the library but those
 /// that need more than its own libraries: CUDA (backend/cuda.cuh), video files (io/video/libav_video.hpp), JPEG files
 /// as Pillow reads them (io/image/turbojpeg_image.hpp). Programs that need less include less, which compiles faster: a
 /// layer's header brings only that layer.

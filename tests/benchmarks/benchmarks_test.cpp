@@ -1,4 +1,4 @@
-// The programs of benchmarks/ on the tiny variant: they run, print what docs/benchmarking.md says, and refuse bad input
+// The programs of benchmarks/ on the tiny variant: they run, print what docs/performance/method.md says, and refuse bad input
 // in one line. How fast anything is depends on the machine and is not looked at.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE benchmarks
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(layers) {
     for (const char* patches : {"16", "24"}) wanted.insert(std::string("bf16/vision/") + layer + "/patches:" + patches);
   BOOST_CHECK_EQUAL_COLLECTIONS(names.begin(), names.end(), wanted.begin(), wanted.end());
 
-  // One point and one line of the legend for each layer, and the roof.
+  // One point for each layer, and the roof.
   const std::string plot = read_file(svg);
   BOOST_TEST(plot.starts_with("<svg "));
   BOOST_TEST(plot.ends_with("</svg>\n"));

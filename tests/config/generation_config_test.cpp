@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "option_table.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
 
 namespace {
@@ -296,6 +297,19 @@ BOOST_AUTO_TEST_CASE(limits_go_by_new_tokens_first) {
   BOOST_TEST((GenerationConfig{.min_length = 30}.token_minimum(12)) == 18);
   BOOST_TEST((GenerationConfig{.min_length = 30}.token_minimum(40)) == 0);
   BOOST_TEST((GenerationConfig{.min_new_tokens = 5, .min_length = 30}.token_minimum(12)) == 5);
+}
+
+BOOST_AUTO_TEST_CASE(docs_have_every_option) {
+  const GenerationConfig defaults;
+  for_each_generation_option(
+      []<class T>(const GenerationOption& option, const T& member) {
+        if constexpr (std::is_same_v<T, EarlyStopping>) {
+          test::check_row(option, "false", false);
+        } else {
+          test::check_row(option, member);
+        }
+      },
+      defaults);
 }
 
 BOOST_AUTO_TEST_CASE(padding) {

@@ -70,13 +70,13 @@ BOOST_AUTO_TEST_CASE(copies) {
     BOOST_TEST((download_floats(ctx, tensor.view()) == values));
     // Rounded to bf16 on the way, and widened on the way back.
     Tensor<bf16, Cuda, dynamic> narrow(static_cast<index_t>(count));
-    copy_from_host(ctx, View<const float, Cpu, dynamic>(values.data(), static_cast<index_t>(count)), narrow.view());
+    copy_from_host(ctx, View<const float, Host, dynamic>(values.data(), static_cast<index_t>(count)), narrow.view());
     for (float& value : values) value = static_cast<float>(bf16(value));
     BOOST_TEST((download_floats(ctx, narrow.view()) == values));
   }
   const Tensor<float, Cuda, dynamic> zeros(77);
   for (const float value : download_floats(ctx, zeros.view())) BOOST_TEST(value == 0.0f);
-  Tensor<float, Cpu, dynamic> host(76);
+  Tensor<float, Host, dynamic> host(76);
   BOOST_CHECK_THROW(copy_to_host(ctx, zeros.view(), host.view()), Error);
 }
 

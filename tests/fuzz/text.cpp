@@ -51,7 +51,8 @@ void tokenizer_config(Bytes bytes) {
     const Tokenizer tokenizer(vocabulary, TokenizerSettings::read(folder.path() / "tokenizer_config.json"));
     check_ids(tokenizer, tokenizer.encode("a <|image_pad|> b"));
   });
-  allow_errors([&] { ProcessorConfig::from_pretrained(folder.path()); });
+  allow_errors(
+      [&] { ProcessorConfig::from_pretrained(folder.path(), TokenizerSettings::from_pretrained(folder.path())); });
   allow_errors([&] { chat_format_from_pretrained(folder.path()); });
 }
 
@@ -183,7 +184,8 @@ Processor small_processor() {
   VideoProcessorOptions videos;
   static_cast<ImageProcessorOptions&>(videos) = images;
   videos.max_frames = 8;
-  return {tokenizer(), ImageProcessor(images), ChatFormat{}, ProcessorConfig::from_pretrained(tiny_shapes),
+  return {tokenizer(), ImageProcessor(images), ChatFormat{},
+          ProcessorConfig::from_pretrained(tiny_shapes, TokenizerSettings::from_pretrained(tiny_shapes)),
           VideoProcessor(videos)};
 }
 

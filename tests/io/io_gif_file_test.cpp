@@ -86,15 +86,15 @@ BOOST_AUTO_TEST_CASE(frames_and_rates_are_those_of_ffmpeg) {
 BOOST_AUTO_TEST_CASE(rates_limits_and_indices) {
   BOOST_TEST(open_video(assets / "plain.gif", {.fps = 3.0}).metadata().fps.value() == 3.0);
   Video video = open_video(assets / "plain.gif");
-  BOOST_TEST(fails_with([&] { video.frame(4); }, "frame 4 of a clip of 4 frames"));
-  BOOST_TEST(fails_with([&] { video.frame(-1); }, "frame -1 of a clip"));
+  BOOST_TEST(fails_with([&] { video.frame(4); }, "frame 4 of a video of 4 frames"));
+  BOOST_TEST(fails_with([&] { video.frame(-1); }, "frame -1 of a video"));
   BOOST_TEST(fails_with([] { open_video(assets / "plain.gif", {.limits = {.max_pixels = 259}}); },
-                        "a clip of 20 x 13, which is nothing or over the limit of 259 pixels"));
+                        "a video of 20 x 13, which is nothing or over the limit of 259 pixels"));
   BOOST_TEST(open_video(assets / "plain.gif", {.limits = {.max_pixels = 260}}).metadata().total_num_frames == 4);
   BOOST_TEST(fails_with([] { open_video(assets / "plain.gif", {.limits = {.max_file_bytes = 100}}); },
                         "more than the limit of 100"));
   BOOST_TEST(
-      fails_with([] { open_video(assets / "expected.json"); }, "is neither a folder of numbered pictures nor a GIF"));
+      fails_with([] { open_video(assets / "expected.json"); }, "is neither a folder of numbered images nor a GIF"));
   const test::TemporaryFolder folder;
   // No frame says how long it lasts.
   const auto still = folder.write("still.gif", head(2, 1) + frame(2, 1, red_and_blue) + ";rest");
@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_no_clip) {
   error("", "is not a GIF");
   error("GIF90a", "is not a GIF");
   error("GIF89a", "it ends early");
-  error(head(0, 5), "a clip of 0 x 5");
+  error(head(0, 5), "a video of 0 x 5");
   error(head(65535, 65535) + good, "over the limit of 178956970 pixels");
   error(head(2, 1), "it has no frames");
   error(head(2, 1) + ";" + good, "it has no frames");

@@ -139,9 +139,9 @@ BOOST_AUTO_TEST_CASE(not_a_picture) {
   BOOST_TEST(fails_with([&] { load_image(folder / "absent.png"); }, "absent.png"));
   BOOST_TEST(fails_with([&] { load_image(folder.path()); }, "is not a regular file"));
   BOOST_TEST(fails_with([&] { load_image(folder.write("empty.jpg", "")); }, "is empty"));
-  BOOST_TEST(fails_with([&] { load_image(folder.write("text.jpg", "Hello")); }, "is not a PNG or JPEG picture"));
+  BOOST_TEST(fails_with([&] { load_image(folder.write("text.jpg", "Hello")); }, "is not a PNG or JPEG image"));
   BOOST_TEST(fails_with([&] { load_image(folder.write("a.gif", "GIF89a\x01\0\x01\0\0\0\0;"s)); },
-                        "is not a PNG or JPEG picture"));
+                        "is not a PNG or JPEG image"));
 }
 
 BOOST_AUTO_TEST_CASE(a_jpeg_with_too_large_tables_never_reaches_the_decoder) {
@@ -219,7 +219,7 @@ BOOST_AUTO_TEST_CASE(a_picture_takes_no_more_memory_than_its_pixels_need) {
   };
   BOOST_TEST(decode(picture(0)).width == 1);
   BOOST_TEST(decode(picture(100)).width == 1);
-  BOOST_TEST(fails_with([&] { decode(picture(40'000)); }, "than a picture of 1 x 1 can need"));
+  BOOST_TEST(fails_with([&] { decode(picture(40'000)); }, "than an image of 1 x 1 can need"));
 }
 
 BOOST_AUTO_TEST_CASE(scans_of_a_jpeg_are_limited) {

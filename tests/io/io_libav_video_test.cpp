@@ -132,8 +132,8 @@ BOOST_AUTO_TEST_CASE(lossless_files_give_every_pixel) {
           BOOST_REQUIRE(frame.width == width);
           BOOST_TEST((frame.pixels == noise(width, height, i).pixels), "frame " << i);
         }
-        BOOST_TEST(fails_with([&] { video.frame(11); }, "frame 11 of a clip of 11 frames"));
-        BOOST_TEST(fails_with([&] { video.frame(-1); }, "frame -1 of a clip"));
+        BOOST_TEST(fails_with([&] { video.frame(11); }, "frame 11 of a video of 11 frames"));
+        BOOST_TEST(fails_with([&] { video.frame(-1); }, "frame -1 of a video"));
       }
     }
   }
@@ -384,7 +384,7 @@ BOOST_AUTO_TEST_CASE(what_is_no_video) {
   error("", "is no video that libav can read");
   error("{\"a\": 1}", "is no video that libav can read");
   error(std::string(100000, 'x'), "is no video that libav can read");
-  error(test::read_file(fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes/expected/clips/01/00.png"), "is a picture");
+  error(test::read_file(fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes/expected/clips/01/00.png"), "is an image");
   // Lists of other files, one of which is there.
   write_noise(folder / "there.mkv", {.codec = "ffv1", .format = AV_PIX_FMT_BGR0}, 8, 6, 2);
   const std::string there = (folder / "there.mkv").string();
@@ -431,7 +431,7 @@ BOOST_AUTO_TEST_CASE(files_compiled_without_libav_are_of_the_same_program) {
   BOOST_TEST(frames_counted_without_libav(folder / "a.mkv") == 3);
   const VideoOpener opener = video_opener.exchange(nullptr);
   BOOST_TEST(fails_with([&] { open_video(folder / "a.mkv"); },
-                        "is neither a folder of numbered pictures nor a GIF; for video files, link the CMake target"));
+                        "is neither a folder of numbered images nor a GIF; for video files, link the CMake target"));
   video_opener = opener;
 }
 

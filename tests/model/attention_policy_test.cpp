@@ -10,6 +10,7 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/loading/random_weights.hpp"
+#include "qwen3vl/model/memory_plan.hpp"
 
 using namespace qwen3vl;
 
@@ -168,4 +169,18 @@ BOOST_AUTO_TEST_CASE(only_eager_needs_memory_for_all_weights) {
   };
   BOOST_TEST(peak(model<F32>(cpu), 2000) / peak(model<F32>(cpu), 1000) < 2.1);
   BOOST_TEST(peak(model<EagerF32>(cpu), 2000) / peak(model<EagerF32>(cpu), 1000) > 3.5);
+}
+
+BOOST_AUTO_TEST_CASE(a_memory_plan_runs_the_policy) {
+  Cpu cpu(1);
+  const auto check = [&](auto made, const MemoryRequest& request) {
+    ModelInputs inputs;
+    inputs.input_ids = HostMatrix<TokenId>(1, request.prompt_tokens);
+    made.generate(inputs, {.max_new_tokens = request.max_new_tokens,
+                           .eos_token_id = std::vector<TokenId>{},
+                           .prefill_chunk = request.prefill_chunk});
+    BOOST_TEST(plan_memory(made, request).activations == made.context().workspace().peak_bytes());
+  };
+  check(model<EagerF32>(cpu), {.prompt_tokens = 300, .max_new_tokens = 3, .prefill_chunk = 128});
+  check(model<WithKv<EagerF32, f16>>(cpu), {.prompt_tokens = 20, .max_new_tokens = 50});
 }

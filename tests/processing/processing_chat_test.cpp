@@ -217,7 +217,7 @@ BOOST_AUTO_TEST_CASE(faulty_conversations_are_refused_with_their_place) {
   CHECK_FAILS(instruct_of(R"({"messages": {"messages": []}})"), "must be a list of messages, is object");
   CHECK_FAILS(instruct_of("[[]]"), "messages[0]: must be an object");
   CHECK_FAILS(instruct_of(R"([{"content": "x"}])"), "messages[0]: has no \"role\"");
-  CHECK_FAILS(instruct_of(R"([{"role": 3, "content": "x"}])"), "messages[0].role: must be a string, is number");
+  CHECK_FAILS(instruct_of(R"([{"role": 3, "content": "x"}])"), "messages[0].role is 3, wanted a string");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": 5}])"),
               "messages[0].content: must be a string or a list of parts, is number");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": {"type": "text"}}])"), "messages[0].content: must be");
@@ -225,14 +225,15 @@ BOOST_AUTO_TEST_CASE(faulty_conversations_are_refused_with_their_place) {
               "messages[1].content[0]: must be an object");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"type": "text"}]}])"), "needs a \"text\"");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"type": "text", "text": 1}]}])"),
-              "messages[0].content[0].text: must be a string");
+              "messages[0].content[0].text is 1, wanted a string");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"type": ["image"]}]}])"),
-              "content[0].type: must be a string");
-  CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"image": 1}]}])"), "content[0].image: must be a string");
+              "content[0].type is [\"image\"], wanted a string");
+  CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"image": 1}]}])"),
+              "content[0].image is 1, wanted a string");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"image": ["a"]}]}])"),
-              "content[0].image: must be a string");
+              "content[0].image is [\"a\"], wanted a string");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"image_url": {}}]}])"), "image_url: has no \"url\"");
-  CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"video": ["a", 2]}]}])"), "video[1]: must be a string");
+  CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"video": ["a", 2]}]}])"), "video[1] is 2, wanted a string");
   CHECK_FAILS(instruct_of(R"([{"role": "assistant", "tool_calls": {}}])"), "messages[0].tool_calls: must be a list");
   CHECK_FAILS(instruct_of(R"([{"role": "assistant", "tool_calls": [3]}])"), "tool_calls[0]: must be an object");
   CHECK_FAILS(instruct_of(R"([{"role": "assistant", "tool_calls": [{"function": 3}]}])"),
@@ -240,7 +241,8 @@ BOOST_AUTO_TEST_CASE(faulty_conversations_are_refused_with_their_place) {
   CHECK_FAILS(instruct_of(R"([{"role": "assistant", "tool_calls": [{"arguments": {}}]}])"), "has no \"name\"");
   CHECK_FAILS(instruct_of(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}])"),
               "tool_calls[0].function: has no \"arguments\"");
-  CHECK_FAILS(instruct_of(R"([{"role": "assistant", "reasoning_content": 1}])"), "reasoning_content: must be a string");
+  CHECK_FAILS(instruct_of(R"([{"role": "assistant", "reasoning_content": 1}])"),
+              "reasoning_content is 1, wanted a string");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": "q"}])", {.tools = {{"a", 1}}}), "tools: must be a list");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": "q"}])", {.tools = ordered_json::array({"f"})}),
               "tools[0]: must be an object");

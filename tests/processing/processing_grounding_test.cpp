@@ -216,9 +216,9 @@ BOOST_AUTO_TEST_CASE(written_pictures_are_read_back) {
   const Image read = load_image(folder / "a.jpg");
   BOOST_TEST(read.height == 40);
   BOOST_TEST(std::abs(int{pixel(read, 20, 10)[1]} - 200) <= 3);
-  BOOST_TEST(fails_with([&] { write_image(folder / "a.gif", read); }, "pictures are written as .png, .jpg or .jpeg"));
+  BOOST_TEST(fails_with([&] { write_image(folder / "a.gif", read); }, "images are written as .png, .jpg or .jpeg"));
   BOOST_TEST(fails_with([&] { write_image(folder / "none/a.png", read); }, "cannot write"));
   BOOST_TEST(fails_with([&] { write_image(folder / "a.jpg", read, 0); }, "jpeg_quality is 0"));
-  BOOST_TEST(fails_with([&] { write_image(folder / "a.png", Image{}); }, "a picture of 0 x 0"));
+  BOOST_TEST(fails_with([&] { write_image(folder / "a.png", Image{}); }, "an image of 0 x 0"));
   BOOST_TEST(fails_with([&] { write_image(folder / "a.jpg", plain(1, 70000, 1)); }, "at most 65535 pixels"));
 }

@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(golden_batches) {
       options.padding_side = row["padding_side"] == "left" ? PaddingSide::left : PaddingSide::right;
       ordered_json video_options = row["options"];
       video_options.erase("padding");
-      options.videos = video_processor_options_from_json(nlohmann::json(video_options), "options",
+      options.videos = video_processor_options_from_json({nlohmann::json(video_options), "options"},
                                                          official().video_processor().options());
       if (!row["error"].is_null()) {
         const std::string error = row["error"].get<std::string>();
@@ -304,7 +304,7 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   BOOST_CHECK_NE(written(unknown).find("<0.0 seconds>"), std::string::npos);  // the mean of 0 and 1/24
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "images/none.png"])"), "none.png");
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "http://a/b.png"])"), "is not fetched from the network");
-  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps: must be a positive number");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps is 0, wanted a positive number");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and num_frames exclude each other");
   CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "num_frames is 100000");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1e300)"), "fps is 1e+300");
@@ -434,16 +434,16 @@ BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
   BOOST_CHECK_EQUAL(inputs.input_ids(0, inputs.length() - 1), *right.tokenizer().token_to_id("<|im_end|>"));
 
   folder.write("tokenizer_config.json", R"({"padding_side": "up"})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path()), "padding_side must be left or right");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "padding_side is \"up\", wanted left or right");
   folder.write("tokenizer_config.json", R"({"pad_token": 3})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path()), "pad_token must be a string");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "pad_token is 3, wanted a string");
   folder.write("tokenizer_config.json", R"({"pad_token": "<nothing>"})");
   CHECK_FAILS(Processor::from_pretrained(folder.path()), "is not in the vocabulary");
   folder.write("tokenizer_config.json", "{}");
   folder.write("config.json", R"({"image_token_id": 7})");
   CHECK_FAILS(Processor::from_pretrained(folder.path()), "config.json gives <|image_pad|> the id 7, the tokenizer 640");
   folder.write("config.json", R"({"image_token_id": -1})");
-  CHECK_FAILS(Processor::from_pretrained(folder.path()), "image_token_id must be a token's number");
+  CHECK_FAILS(Processor::from_pretrained(folder.path()), "image_token_id is -1, wanted an integer from 0");
   folder.write("config.json", "{}");
   fs::remove(folder / "tokenizer.json");
   CHECK_FAILS(Processor::from_pretrained(folder.path()), "tokenizer.json");

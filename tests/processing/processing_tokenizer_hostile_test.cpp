@@ -73,8 +73,8 @@ BOOST_AUTO_TEST_CASE(faults_are_named) {
   };
   const auto split = [](json& j) -> json& { return j["pre_tokenizer"]["pretokenizers"][0]; };
   const std::vector<Fault> faults = {
-      {"model: must be an object", [](json& j) { j.erase("model"); }},
-      {"model: must be an object", [](json& j) { j["model"] = 3; }},
+      {"model is not a JSON object", [](json& j) { j.erase("model"); }},
+      {"model is not a JSON object", [](json& j) { j["model"] = 3; }},
       {"model.type: \"WordPiece\"", [](json& j) { j["model"]["type"] = "WordPiece"; }},
       {"model.vocab", [](json& j) { j["model"].erase("vocab"); }},
       {"model.vocab", [](json& j) { j["model"]["vocab"] = json::array(); }},
@@ -105,7 +105,7 @@ BOOST_AUTO_TEST_CASE(faults_are_named) {
        [](json& j) {
          j["model"]["merges"][0] = {"!", "!"};
        }},
-      {"model.ignore_merges: must be true or false", [](json& j) { j["model"]["ignore_merges"] = "no"; }},
+      {"model.ignore_merges is \"no\", wanted true or false", [](json& j) { j["model"]["ignore_merges"] = "no"; }},
       {"model.dropout", [](json& j) { j["model"]["dropout"] = 0.1; }},
       {"model.end_of_word_suffix", [](json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }},
       {"normalizer.type: \"NFKC\"", [](json& j) { j["normalizer"]["type"] = "NFKC"; }},
@@ -113,8 +113,8 @@ BOOST_AUTO_TEST_CASE(faults_are_named) {
        [](json& j) {
          j["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "Lowercase"}}}}};
        }},
-      {"normalizer: must be an object", [](json& j) { j["normalizer"] = "NFC"; }},
-      {"pre_tokenizer: must be an object", [](json& j) { j["pre_tokenizer"] = nullptr; }},
+      {"normalizer is not a JSON object", [](json& j) { j["normalizer"] = "NFC"; }},
+      {"pre_tokenizer is not a JSON object", [](json& j) { j["pre_tokenizer"] = nullptr; }},
       {"pretokenizers[0].type: \"Whitespace\"",
        [&](json& j) {
          split(j) = {{"type", "Whitespace"}};
@@ -137,7 +137,7 @@ BOOST_AUTO_TEST_CASE(faults_are_named) {
       {"decoder.type: \"Metaspace\"", [](json& j) { j["decoder"]["type"] = "Metaspace"; }},
       {"post_processor.type", [](json& j) { j["post_processor"]["type"] = "TemplateProcessing"; }},
       {"added_tokens: must be an array", [](json& j) { j["added_tokens"] = 1; }},
-      {"added_tokens[0]: must be an object", [](json& j) { j["added_tokens"][0] = 1; }},
+      {"added_tokens[0] is not a JSON object", [](json& j) { j["added_tokens"][0] = 1; }},
       {"added_tokens[0].id", [](json& j) { j["added_tokens"][0].erase("id"); }},
       {"added_tokens[0].id", [](json& j) { j["added_tokens"][0]["id"] = "0"; }},
       {"the id is -5", [](json& j) { j["added_tokens"][0]["id"] = -5; }},

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "option_table.hpp"
 #include "parity/golden_case.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
@@ -135,8 +136,8 @@ BOOST_AUTO_TEST_CASE(golden_video_pixels) {
           image.pixels[i] = static_cast<std::uint8_t>(values[static_cast<std::size_t>(t) * image.pixels.size() + i]);
       }
       const json settings = golden.options().at("settings");
-      auto options = video_processor_options_from_json(settings, "settings");
-      options = video_processor_options_from_json(one.at("options"), "options", options);
+      auto options = video_processor_options_from_json({settings, "settings"});
+      options = video_processor_options_from_json({one.at("options"), "options"}, options);
       Video video(MemoryFrames(std::move(frames), golden.options().at("metadata").at("fps").get<double>()));
       const VideoPatches patches = VideoProcessor(options)(video);
       if (!one.at("frames_indices").is_null()) BOOST_TEST(json(patches.frames_indices) == one.at("frames_indices"));
@@ -165,10 +166,10 @@ BOOST_AUTO_TEST_CASE(folders_are_clips) {
   const Image third = load_image(clips / "01" / "03.png");
   BOOST_TEST((video.frame(3).pixels == third.pixels));
   BOOST_TEST((video.frame(3).pixels == third.pixels));
-  CHECK_FAILS(video.frame(8), "frame 8 of a clip of 8 frames");
+  CHECK_FAILS(video.frame(8), "frame 8 of a video of 8 frames");
 
   const test::TemporaryFolder folder;
-  CHECK_FAILS(open_video(folder.path()), "has no numbered pictures");
+  CHECK_FAILS(open_video(folder.path()), "has no numbered images");
   CHECK_FAILS(open_video(folder / "none"), "there is no such file or folder");
   for (const char* name : {"shot 10.png", "shot 9.png", "shot 008.png", "notes.txt", "cover.png"})
     fs::copy(clips / "01" / "00.png", folder / name);
@@ -182,7 +183,7 @@ BOOST_AUTO_TEST_CASE(folders_are_clips) {
   CHECK_FAILS(open_video(folder.path()), "have the same number");
   folder.write("clip.json", R"({"fps": 0})");
   fs::remove(folder / "other 9.png");
-  CHECK_FAILS(open_video(folder.path()), "fps is not a positive number");
+  CHECK_FAILS(open_video(folder.path()), "fps is 0, wanted a number > 0");
 }
 
 BOOST_AUTO_TEST_CASE(frames_are_read_once_in_order_and_only_if_taken) {
@@ -214,7 +215,7 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
   CHECK_FAILS(usual(mixed), "frame 1 is of 32 x 64 x 3, the first of 32 x 32 x 3");
   Video still = clip(1);
   CHECK_FAILS(usual(still), "t:1 must be larger than temporal_factor:2");
-  CHECK_FAILS(MemoryFrames({}), "a clip has no frames");
+  CHECK_FAILS(MemoryFrames({}), "a video has no frames");
   CHECK_FAILS(MemoryFrames({frame(8, 8)}, VideoMetadata{.total_num_frames = 5}), "metadata is of 5");
   for (const double fps :
        {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
@@ -239,10 +240,10 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
   Video tiny = clip(130, 8, 8);
   const VideoProcessor enlarging(large);
   CHECK_FAILS(enlarging(tiny), "130 frames of 4096 x 4096 are more than 2147483648 pixels");
-  const auto read = [](const char* text) { return video_processor_options_from_json(json::parse(text), "v.json"); };
-  CHECK_FAILS(read(R"({"fps": "2"})"), "v.json: fps is not a number");
-  CHECK_FAILS(read(R"({"min_frames": 0})"), "v.json: min_frames is not a number of frames");
-  CHECK_FAILS(read(R"({"do_sample_frames": 1})"), "v.json: do_sample_frames is not true or false");
+  const auto read = [](const char* text) { return video_processor_options_from_json({json::parse(text), "v.json"}); };
+  CHECK_FAILS(read(R"({"fps": "2"})"), "v.json: fps is \"2\", wanted a number");
+  CHECK_FAILS(read(R"({"min_frames": 0})"), "v.json: min_frames is 0, wanted an integer from 1 to 65536");
+  CHECK_FAILS(read(R"({"do_sample_frames": 1})"), "v.json: do_sample_frames is 1, wanted true or false");
   BOOST_TEST(!read(R"({"fps": null})").fps.has_value());
   BOOST_TEST(read("{}").fps.value() == 2.0);
   BOOST_TEST(read(R"({"do_center_crop": true, "crop_size": 5, "do_pad": true})").do_resize);
@@ -267,7 +268,15 @@ BOOST_AUTO_TEST_CASE(settings_come_from_the_first_file_that_has_them) {
   BOOST_TEST(patch() == 14);
   folder.write("processor_config.json", R"({"image_processor": {"patch_size": 0}, "video_processor": 1})");
   CHECK_FAILS(frames_per_second(), "processor_config.json: video_processor is not a JSON object");
-  CHECK_FAILS(patch(), "processor_config.json: image_processor: patch_size is 0");
+  CHECK_FAILS(patch(), "processor_config.json: image_processor.patch_size is 0");
   folder.write("processor_config.json", "[]");
   CHECK_FAILS(patch(), "processor_config.json is not a JSON object");
+}
+
+BOOST_AUTO_TEST_CASE(docs_have_every_option) {
+  const auto check = [](const Option& option, const auto& member) { test::check_row(option, member); };
+  const ImageProcessorOptions images;
+  for_each_image_option(check, images);
+  const VideoProcessorOptions videos;
+  for_each_video_option(check, videos);
 }

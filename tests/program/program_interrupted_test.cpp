@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(long_work_shows_progress_on_a_terminal_only) {
   Child terminal(dense.program, options, Child::Output::terminal);
   BOOST_TEST(terminal.wait() == 0, terminal.seen());
   for (const char* bar :
-       {"loading [##", "reading the clip [###", "looking at the pictures ...", "reading the prompt [###"})
+       {"loading [##", "reading the video [###", "looking at the images ...", "reading the prompt [###"})
     BOOST_TEST(terminal.seen().find(bar) != std::string::npos, bar << " in " << terminal.seen());
   Child quiet(dense.program, options, Child::Output::pipe);
   BOOST_TEST(quiet.wait() == 0);

@@ -214,8 +214,8 @@ BOOST_AUTO_TEST_CASE(drawing) {
   BOOST_TEST(drawn.width == picture.width);
   BOOST_TEST(drawn.height == picture.height);
   BOOST_TEST(run(draw + describe).err.find("0 boxes and points drawn") != std::string::npos);
-  check_error(run(draw + " --prompt x"), "--draw needs one picture; the conversation has 0");
-  check_error(run(draw + describe + image("01.png")), "--draw needs one picture; the conversation has 2");
+  check_error(run(draw + " --prompt x"), "--draw needs one image; the conversation has 0");
+  check_error(run(draw + describe + image("01.png")), "--draw needs one image; the conversation has 2");
   check_error(run("--draw out.gif" + describe), "out.gif");
   check_error(run("--draw /nonexistent/out.png" + describe), "there is no folder /nonexistent");
 }

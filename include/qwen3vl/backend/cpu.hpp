@@ -13,7 +13,7 @@
 #include "qwen3vl/backend/cpu/operations/logits.hpp"
 #include "qwen3vl/backend/cpu/operations/norms.hpp"
 #include "qwen3vl/backend/cpu/operations/rows.hpp"
-#include "qwen3vl/backend/cpu/weights/packed_matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 #include "qwen3vl/backend/host/kv_cache.hpp"
 
 namespace qwen3vl {

@@ -10,21 +10,21 @@
 
 namespace qwen3vl {
 
-/// Thrown for everything that a caller or a file can get wrong. `what()` is one line that says what is wrong, where,
-/// and what to do about it; programs print it as it is.
+/// Thrown for every mistake of a caller or in a file. `what()` is one line: what is wrong, where, and what to do about
+/// it; programs print it unchanged.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Thrown where a device has not as much memory as is asked for. generate() adds what its call takes in all.
+/// Thrown if a device lacks the requested memory. generate() adds what the whole call takes.
 class OutOfMemory : public Error {
  public:
   using Error::Error;
 };
 
-/// Thrown by a caller's own callback (of progress) to stop what calls it. Not an Error: nothing is wrong, and whoever
-/// adds words to errors lets it pass. What was computed so far stays usable, a prompt cache too.
+/// Thrown by a caller's progress callback to stop the operation. Not an `Error`: code that adds context to errors must
+/// rethrow it unchanged. Everything computed so far, such as a prompt cache, stays usable.
 class Cancelled : public std::runtime_error {
  public:
   Cancelled() : std::runtime_error("stopped") {}
@@ -46,7 +46,7 @@ requires(std::is_arithmetic_v<T> && !std::is_same_v<T, char>) void append(std::s
   }
 }
 
-/// Text out of a file, made fit for an error message: one printable line that is not endless.
+/// Text from a file for an error message: one printable line of limited length.
 inline std::string shown(std::string_view text, std::size_t longest = 120) {
   std::string line;
   for (const char c : text.substr(0, longest)) line += c >= 0x20 && c < 0x7f ? c : '?';

@@ -1,5 +1,5 @@
-/// QWEN3VL_HOST_DEVICE: on a function that CUDA kernels call, too. Nothing for other compilers than nvcc, so that no
-/// CUDA header is needed by those who use the CPU only.
+/// QWEN3VL_HOST_DEVICE: marks functions that CUDA kernels also call. Empty for compilers other than nvcc, so CPU-only
+/// builds need no CUDA header.
 #pragma once
 
 #if defined(__CUDACC__)

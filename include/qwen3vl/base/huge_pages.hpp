@@ -1,4 +1,4 @@
-/// Huge pages for large blocks of host memory: weights, caches, pictures.
+/// Huge pages for large blocks of host memory: weights, caches, images.
 #pragma once
 
 #include <sys/mman.h>
@@ -11,10 +11,9 @@ namespace qwen3vl {
 /// Bytes of a huge page.
 inline constexpr std::size_t huge_page = std::size_t{2} << 20;
 
-/// Asks the system for huge pages wherever `bytes` bytes from `memory` on hold whole ones; before they are touched, or
-/// it is of no use. New memory otherwise costs a page fault every 4096 bytes, which took a third of the time of
-/// decoding a JPEG of 12 megapixels and more than half of that of packing weights. Where the system refuses, small
-/// pages do as well.
+/// Asks the system for huge pages in `bytes` bytes at `memory`; only useful before the first write. Small pages cost a
+/// page fault every 4096 bytes, a third of the time of decoding a JPEG of 12 megapixels and more than half of packing
+/// weights. If the system refuses, small pages are used.
 inline void prefer_huge_pages(void* memory, std::size_t bytes) {
 #ifdef MADV_HUGEPAGE
   const auto at = reinterpret_cast<std::uintptr_t>(memory);

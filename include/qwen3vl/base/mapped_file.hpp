@@ -18,17 +18,18 @@
 
 namespace qwen3vl {
 
-/// Bytes of a file without reading them all; the system loads pages when they are touched.
-/// A file that shrinks while it is mapped ends the program with SIGBUS, as with every mapping; changed() tells of one
-/// that was written into. A file that is replaced by renaming another one to its name does no harm.
+/// A file's bytes without reading them all; the system loads pages on access. As with every mapping, a file that
+/// shrinks meanwhile ends the program with SIGBUS; changed() detects one that was written to. Replacing the file by
+/// renaming another one to its name is safe.
 class MappedFile {
  public:
-  /// Whether the file stays open beside its mapping, for descriptor(). Clips and the like need no descriptor each.
+  /// Whether the file stays open beside its mapping, for descriptor(). Only weights need that; videos should not hold a
+  /// descriptor each.
   enum class Descriptor { closed, kept };
 
   /// Throws Error if the file cannot be opened or is not a regular file.
   static MappedFile open(const std::filesystem::path& path, Descriptor wanted = Descriptor::closed) {
-    // Non-blocking, for opening a pipe would otherwise wait for a writer; regular files do not care.
+    // Non-blocking: opening a pipe would otherwise wait for a writer. No effect on regular files.
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) fail("cannot open ", path.string(), ": ", std::strerror(errno));
     struct stat status {};
@@ -77,11 +78,11 @@ class MappedFile {
   }
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  /// The open file, for whom reading is better than touching; it has the same bytes at the same offsets. Not to be
-  /// closed. -1 if it was not kept, or is empty.
+  /// For callers that prefer pread() over page faults; same bytes at the same offsets. Must not be closed. -1 if it was
+  /// not kept or the file is empty.
   int descriptor() const { return descriptor_; }
 
-  /// Whether the very file (not another one that has taken its name) was written into since it was opened.
+  /// Whether this file (not another one that took its name) was written to since it was opened.
   bool changed() const {
     struct stat now {};
     if (::stat(path_.c_str(), &now) != 0) return false;  // deleted: the mapping keeps its bytes
@@ -90,10 +91,10 @@ class MappedFile {
            now.st_mtim.tv_nsec != status_.st_mtim.tv_nsec;
   }
 
-  /// Says that a part is not needed any more: its whole pages leave this process' memory (and come back if touched).
+  /// Releases the whole pages of a part that is no longer needed; they are loaded again on access.
   void release(std::span<const std::byte> part) const {
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    // The mapping begins at a page, so offsets in it tell where pages are.
+    // The mapping begins at a page boundary, so offsets give page boundaries.
     const auto offset = static_cast<std::size_t>(part.data() - data_);
     const std::size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
     if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);

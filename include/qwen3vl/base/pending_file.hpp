@@ -45,7 +45,7 @@ class PendingFile {
     }
   }
 
-  /// A full disk may show only when the data really go there, or when the file is closed.
+  /// A full disk may be reported only on sync or close.
   void commit() {
     if (::fsync(descriptor_) != 0) broken("write");
     if (::close(std::exchange(descriptor_, -1)) != 0) broken("write");

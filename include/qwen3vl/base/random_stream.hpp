@@ -1,5 +1,5 @@
-/// Random weights by number: value i of a stream is computed from i alone, so that host and devices make the same ones,
-/// in any order.
+/// Counter-based random weights: value i of a stream depends on i alone, so hosts and devices make the same values in
+/// any order.
 #pragma once
 
 #include <cmath>

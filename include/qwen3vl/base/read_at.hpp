@@ -1,4 +1,4 @@
-/// Reading from a place in an open file. POSIX.
+/// Positioned reads from an open file. POSIX.
 #pragma once
 
 #include <unistd.h>
@@ -10,8 +10,8 @@
 
 namespace qwen3vl {
 
-/// Fills `to` with the bytes from `offset` on; the file's own position stays. False if they are not all there or cannot
-/// be read, and then some of `to` may be written. Several threads may read from one file.
+/// Fills `to` with the bytes at `offset`; the file position does not change. False if they are not all there or cannot
+/// be read; `to` may then be partly written. Several threads may read from one file.
 inline bool read_at(int descriptor, std::uint64_t offset, std::span<std::byte> to) {
   while (!to.empty()) {
     const ::ssize_t got = ::pread(descriptor, to.data(), to.size(), static_cast<::off_t>(offset));

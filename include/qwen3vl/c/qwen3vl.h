@@ -1,5 +1,5 @@
 /**
- * A Qwen3-VL chat for programs in C and for other languages that call C: load a checkpoint, ask about pictures, get the
+ * A Qwen3-VL chat for programs in C and for other languages that call C: load a checkpoint, ask about images, get the
  * answer piece by piece.
  *
  * The functions are in a shared library for each variant of the model and each precision, libqwen3vl-<variant>.so
@@ -36,7 +36,7 @@ extern "C" {
 
 /** A loaded checkpoint. */
 typedef struct qwen3vl_model qwen3vl_model;
-/** A conversation with its pictures, and what was computed for it. */
+/** A conversation with its images, and what was computed for it. */
 typedef struct qwen3vl_chat qwen3vl_chat;
 
 typedef enum qwen3vl_status {
@@ -98,17 +98,17 @@ QWEN3VL_EXPORT void qwen3vl_free(qwen3vl_model* model);
 QWEN3VL_EXPORT qwen3vl_chat* qwen3vl_chat_new(qwen3vl_model* model, const char* system);
 QWEN3VL_EXPORT void qwen3vl_chat_free(qwen3vl_chat* chat);
 
-/** Adds a picture to the next question: a PNG or JPEG file, or pixels of `height` rows of `width` RGB bytes. */
+/** Adds an image to the next question: a PNG or JPEG file, or pixels of `height` rows of `width` RGB bytes. */
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_file(qwen3vl_chat* chat, const char* path);
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pixels, int width,
                                                          int height);
-/** Adds a clip to the next question: a GIF, a folder of numbered pictures, or a video file if the library was built with
+/** Adds a video to the next question: a GIF, a folder of numbered images, or a video file if the library was built with
  *  FFmpeg's. */
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_video_file(qwen3vl_chat* chat, const char* path);
 
-/** Asks `question` about the pictures and clips added since the last one, in the conversation so far. `options`,
+/** Asks `question` about the images and videos added since the last one, in the conversation so far. `options`,
  *  `on_text` may be NULL. A call that fails, or is cancelled before there is an answer, takes the question back with its
- *  pictures and clips. */
+ *  images and videos. */
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_ask(qwen3vl_chat* chat, const char* question,
                                                const qwen3vl_generate_options* options, qwen3vl_on_text on_text,
                                                void* user);

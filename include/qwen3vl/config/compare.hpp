@@ -36,8 +36,7 @@ std::string field_text(const IndexList<N>& list) {
 
 }  // namespace detail
 
-/// Every field in which the two differ. The width of the dense MLP does not count where every layer is sparse, for then
-/// no layer has it.
+/// Every field in which the two differ. The width of the dense MLP is ignored if every layer is sparse.
 inline std::vector<ConfigDifference> compare(const ModelConfig& variant, const ModelConfig& checkpoint) {
   std::vector<ConfigDifference> differences;
   const auto has_dense_layer = [](const TextConfig& text) {

@@ -90,7 +90,7 @@ struct TextConfig {
   int head_dim = 128;
   bool attention_bias = false;
   Activation hidden_act = Activation::silu;
-  /// How many rotary frequencies follow the temporal, height and width position (interleaved).
+  /// The number of rotary frequencies for temporal, height and width positions (interleaved).
   int mrope_section[3] = {24, 20, 20};
   MoeConfig moe{};
 
@@ -130,9 +130,9 @@ constexpr bool ascend(const IndexList<16>& indexes) {
 
 }  // namespace detail
 
-// The rules of a config, each once: what must hold for `v` (vision_config), `t` (text_config) and both, and what is
-// said otherwise. A macro, because static_assert takes nothing but a literal, and a broken rule shall be the compiler's
-// first line. Earlier rules guard later ones.
+// The rules of a config, each once: a condition on `v` (vision_config), `t` (text_config) or both, and its message. A
+// macro, because static_assert needs a literal, and a broken rule must be the compiler's first line. Earlier rules
+// guard later ones.
 // clang-format off
 #define QWEN3VL_CONFIG_RULES(rule) \
   rule(v.depth > 0 && v.hidden_size > 0 && v.intermediate_size > 0 && v.num_heads > 0 && v.in_channels > 0, \
@@ -199,7 +199,7 @@ concept HasConstantConfig = requires {
   typename std::integral_constant<int, V::config.text.hidden_size>;
 };
 
-/// Instantiated, it says the first rule that the config of V breaks.
+/// Its instantiation reports the first rule that the config of V breaks.
 template <class V>
 struct ConfigRules {
   static constexpr VisionConfig v = V::config.vision;
@@ -210,8 +210,8 @@ struct ConfigRules {
 };
 struct NoRules {};
 
-/// What is asked of a variant, in the order in which it is said. Errors in here are errors of the program and do not
-/// only make the concept false: a concept's own failure says where it failed, but not why, in its first line.
+/// The requirements of a variant, in order of reporting. A violation is a hard error rather than a false concept: the
+/// first line of a failed concept says where, not why.
 template <class V>
 struct VariantCheck {
   static_assert(HasConfig<V>, "a variant is a type with a member `static constexpr qwen3vl::ModelConfig config`");
@@ -225,7 +225,7 @@ struct VariantCheck {
 #undef QWEN3VL_CONFIG_RULES
 
 /// A variant: a tag type with `static constexpr ModelConfig config` that keeps the rules above. Anything else is a
-/// compile error whose first line is the rule.
+/// compile error whose first line names the rule.
 template <class V>
 concept Variant = detail::VariantCheck<V>::holds;
 

@@ -13,6 +13,7 @@
 
 #include "qwen3vl/config/fields.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
@@ -25,139 +26,52 @@ struct CheckpointConfig {
 
 namespace detail {
 
-/// One object of config.json, with errors that name file and field.
-class ConfigSection {
- public:
-  ConfigSection(const nlohmann::json& json, std::string file, std::string prefix)
-      : json_(json), file_(std::move(file)), prefix_(std::move(prefix)) {
-    if (!json_.is_object()) fail(file_, ": ", prefix_.empty() ? "the file" : prefix_, " is not an object");
-  }
+/// Positions, likewise far above every model.
+inline constexpr Range length_range = within(1, 0x1p40);
 
-  bool has(std::string_view name) const {
-    const auto found = json_.find(name);
-    return found != json_.end() && !found->is_null();
-  }
-  bool is_null(std::string_view name) const {
-    const auto found = json_.find(name);
-    return found != json_.end() && found->is_null();
-  }
-  const nlohmann::json& at(std::string_view name) const { return *json_.find(name); }
-  ConfigSection section(std::string_view name) const {
-    static const nlohmann::json empty = nlohmann::json::object();
-    return {has(name) ? at(name) : empty, file_, concat(path(name))};
-  }
+/// What a size may be, far above every model: nobody who adds, multiplies or counts up to sizes that passed here has to
+/// think of overflow or of loops without end.
+inline int largest_size(std::string_view name) {
+  if (name == "in_channels") return 16;
+  if (name == "spatial_merge_size" || name == "temporal_patch_size") return 64;
+  if (name == "patch_size") return 1024;
+  if (name == "depth" || name == "num_hidden_layers" || name == "head_dim") return 4096;
+  if (name == "num_heads" || name == "num_attention_heads" || name == "num_key_value_heads") return 4096;
+  if (name == "hidden_size" || name == "out_hidden_size") return 1 << 18;
+  return 1 << 24;
+}
 
-  /// "text_config.rope_theta"
-  std::string path(std::string_view name) const { return concat(prefix_, prefix_.empty() ? "" : ".", name); }
-  void read(std::string_view name, int& value) const {
-    if (has(name)) value = static_cast<int>(integer(at(name), name, 0, largest(name)));
-  }
-  void read(std::string_view name, std::int32_t& value, std::int64_t lowest) const {
-    if (has(name)) value = static_cast<std::int32_t>(integer(at(name), name, lowest, std::numeric_limits<int>::max()));
-  }
-  void read(std::string_view name, std::int64_t& value) const {
-    if (has(name)) value = integer(at(name), name, 1, std::int64_t{1} << 40);
-  }
-  void read(std::string_view name, bool& value) const {
-    if (!has(name)) return;
-    if (!at(name).is_boolean()) wrong(name, "true or false");
-    value = at(name).get<bool>();
-  }
-  void read(std::string_view name, double& value) const {
-    if (!has(name)) return;
-    if (!at(name).is_number()) wrong(name, "a number");
-    value = at(name).get<double>();
-    if (!std::isfinite(value)) wrong(name, "a finite number");
-  }
-  void read(std::string_view name, std::string& value) const {
-    if (!has(name)) return;
-    if (!at(name).is_string()) wrong(name, "a string");
-    value = at(name).get<std::string>();
-  }
-  void read(std::string_view name, Activation& value) const {
-    if (!has(name)) return;
-    std::string text;
-    read(name, text);
-    for (const Activation activation : {Activation::silu, Activation::gelu, Activation::gelu_pytorch_tanh})
-      if (text == name_of(activation)) {
-        value = activation;
-        return;
-      }
-    wrong(name, "one of silu, gelu, gelu_pytorch_tanh");
-  }
-  template <std::size_t N>
-  void read(std::string_view name, IndexList<N>& value) const {
-    if (!has(name)) return;
-    const auto& list = at(name);
-    if (!list.is_array() || list.size() > N) wrong(name, concat("a list of at most ", N, " layer indexes"));
-    value = {};
-    for (const auto& item : list)
-      value.push_back(static_cast<int>(integer(item, name, 0, std::numeric_limits<int>::max())));
-  }
-  void read(std::string_view name, int (&value)[3]) const {
-    if (!has(name)) return;
-    const auto& list = at(name);
-    if (!list.is_array() || list.size() != 3) wrong(name, "a list of three sizes");
-    for (std::size_t i = 0; i < 3; ++i) value[i] = static_cast<int>(integer(list[i], name, 0, 1 << 20));
-  }
-  void read(std::string_view name, std::vector<double>& value) const {
-    if (!has(name)) return;
-    const auto& list = at(name);
-    if (!list.is_array() || list.size() > 4096) wrong(name, "a list of at most 4096 numbers");
-    value.clear();
-    for (const auto& item : list) {
-      if (!item.is_number() || !std::isfinite(item.get<double>())) wrong(name, "a list of finite numbers");
-      value.push_back(item.get<double>());
+inline void read_field(const JsonFields& from, std::string_view name, int& value) {
+  from.read(name, value, within(0, largest_size(name)));
+}
+inline void read_field(const JsonFields& from, std::string_view name, bool& value) { from.read(name, value); }
+inline void read_field(const JsonFields& from, std::string_view name, Activation& value) {
+  std::string text(name_of(value));
+  from.read(name, text);
+  for (const Activation activation : {Activation::silu, Activation::gelu, Activation::gelu_pytorch_tanh})
+    if (text == name_of(activation)) {
+      value = activation;
+      return;
     }
-  }
-  /// An id or a list of ids.
-  void read_ids(std::string_view name, std::vector<std::int32_t>& value) const {
-    if (!has(name)) return;
-    const auto one = [&](const nlohmann::json& item) {
-      return static_cast<std::int32_t>(integer(item, name, 0, std::numeric_limits<int>::max()));
-    };
-    value.clear();
-    if (at(name).is_array()) {
-      for (const auto& item : at(name)) value.push_back(one(item));
-    } else {
-      value.push_back(one(at(name)));
-    }
-  }
-
-  [[noreturn]] void wrong(std::string_view name, std::string_view wanted) const {
-    const std::string found = at(name).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-    fail(file_, ": ", path(name), " is ", shown(found, 60), ", wanted ", wanted);
-  }
-  const std::string& file() const { return file_; }
-
- private:
-  std::int64_t integer(const nlohmann::json& item, std::string_view name, std::int64_t lowest,
-                       std::int64_t highest) const {
-    const bool fits = item.is_number_unsigned() ? item.get<std::uint64_t>() <= static_cast<std::uint64_t>(highest)
-                                                : item.is_number_integer();
-    const auto value = fits ? item.get<std::int64_t>() : 0;
-    if (!fits || value < lowest || value > highest) wrong(name, concat("an integer from ", lowest, " to ", highest));
-    return value;
-  }
-  /// What a size may be, far above every model: nobody who adds, multiplies or counts up to sizes that passed here has
-  /// to think of overflow or of loops without end.
-  static int largest(std::string_view name) {
-    if (name == "in_channels") return 16;
-    if (name == "spatial_merge_size" || name == "temporal_patch_size") return 64;
-    if (name == "patch_size") return 1024;
-    if (name == "depth" || name == "num_hidden_layers" || name == "head_dim") return 4096;
-    if (name == "num_heads" || name == "num_attention_heads" || name == "num_key_value_heads") return 4096;
-    if (name == "hidden_size" || name == "out_hidden_size") return 1 << 18;
-    return 1 << 24;
-  }
-
-  const nlohmann::json& json_;
-  std::string file_;
-  std::string prefix_;
-};
+  from.wrong(name, "one of silu, gelu, gelu_pytorch_tanh");
+}
+template <std::size_t N>
+void read_field(const JsonFields& from, std::string_view name, IndexList<N>& value) {
+  const nlohmann::json* const list = from.find(name);
+  if (list == nullptr) return;
+  if (!list->is_array() || list->size() > N) from.wrong(name, concat("a list of at most ", N, " layer indexes"));
+  value = {};
+  for (const auto& item : *list) value.push_back(static_cast<int>(from.integer(name, item, at_least(0))));
+}
+inline void read_field(const JsonFields& from, std::string_view name, int (&value)[3]) {
+  const nlohmann::json* const list = from.find(name);
+  if (list == nullptr) return;
+  if (!list->is_array() || list->size() != 3) from.wrong(name, "a list of three sizes");
+  for (std::size_t i = 0; i < 3; ++i) value[i] = static_cast<int>(from.integer(name, (*list)[i], within(0, 1 << 20)));
+}
 
 /// Only full rotation exists in this architecture.
-inline void require_full_rotation(const ConfigSection& section) {
+inline void require_full_rotation(const JsonFields& section) {
   double partial = 1.0;
   section.read("partial_rotary_factor", partial);
   if (partial != 1.0) section.wrong("partial_rotary_factor", "1");
@@ -165,20 +79,20 @@ inline void require_full_rotation(const ConfigSection& section) {
 
 /// `rope_scaling` if it says anything, else `rope_parameters`; a `rope_theta` inside counts before one beside it. This
 /// is transformers' order for files that have both.
-inline void read_rope(const ConfigSection& text, std::int64_t max_position_embeddings, RopeParameters& rope,
+inline void read_rope(const JsonFields& text, std::int64_t max_position_embeddings, RopeParameters& rope,
                       int (&mrope_section)[3]) {
   text.read("rope_theta", rope.rope_theta);
   require_full_rotation(text);
-  const bool old_style = text.has("rope_scaling") && !text.at("rope_scaling").empty();
-  const ConfigSection scaling = text.section(old_style ? "rope_scaling" : "rope_parameters");
+  const bool old_style = text.has("rope_scaling") && !text.find("rope_scaling")->empty();
+  const JsonFields scaling = text.section(old_style ? "rope_scaling" : "rope_parameters");
   require_full_rotation(scaling);
   scaling.read("type", rope.rope_type);  // the older name
   scaling.read("rope_type", rope.rope_type);
   if (rope.rope_type == "mrope") rope.rope_type = "default";
   rope.rope_type = shown(rope.rope_type);  // it stands in messages
   scaling.read("rope_theta", rope.rope_theta);
-  if (!(rope.rope_theta > 0)) fail(text.file(), ": rope_theta must be positive");
-  scaling.read("mrope_section", mrope_section);
+  if (!(rope.rope_theta > 0)) fail(text.place("rope_theta"), " must be positive");
+  read_field(scaling, "mrope_section", mrope_section);
   rope.has_factor = scaling.has("factor");
   scaling.read("factor", rope.factor);
   if (!(rope.factor > 0)) scaling.wrong("factor", "a positive number");
@@ -193,10 +107,11 @@ inline void read_rope(const ConfigSection& text, std::int64_t max_position_embed
   scaling.read("truncate", rope.truncate);
   scaling.read("low_freq_factor", rope.low_freq_factor);
   scaling.read("high_freq_factor", rope.high_freq_factor);
-  scaling.read("original_max_position_embeddings", rope.original_max_position_embeddings);
-  text.read("original_max_position_embeddings", rope.original_max_position_embeddings);  // counts before the one inside
-  scaling.read("short_factor", rope.short_factor);
-  scaling.read("long_factor", rope.long_factor);
+  scaling.read("original_max_position_embeddings", rope.original_max_position_embeddings, length_range);
+  // Counts before the one inside.
+  text.read("original_max_position_embeddings", rope.original_max_position_embeddings, length_range);
+  scaling.read("short_factor", rope.short_factor, 0, 4096);
+  scaling.read("long_factor", rope.long_factor, 0, 4096);
   // Only YaRN takes an explicit null for what the lengths say; a factor that is missing is an error there, too.
   if (rope.rope_type == "yarn" && scaling.is_null("factor")) {
     const auto longest = static_cast<double>(max_position_embeddings);
@@ -206,21 +121,17 @@ inline void read_rope(const ConfigSection& text, std::int64_t max_position_embed
   }
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// Whether a config describes a mixture of experts. Throws Error for every other model than these two.
-inline bool is_moe_config(const ConfigSection& top) {
+inline bool is_moe_config(const JsonFields& top) {
   std::string type;
   top.read("model_type", type);
-  if (type.empty()) fail(top.file(), " has no model_type; qwen3vl runs qwen3_vl and qwen3_vl_moe");
+  if (type.empty()) fail(top.where(), " has no model_type; qwen3vl runs qwen3_vl and qwen3_vl_moe");
   if (type != "qwen3_vl" && type != "qwen3_vl_moe")
-    fail(top.file(), " describes a '", shown(type), "' model; qwen3vl runs qwen3_vl and qwen3_vl_moe");
+    fail(top.where(), " describes a '", shown(type), "' model; qwen3vl runs qwen3_vl and qwen3_vl_moe");
   const bool moe = type == "qwen3_vl_moe";
   if (!top.has("architectures")) return moe;
   const char* const wanted = moe ? "Qwen3VLMoeForConditionalGeneration" : "Qwen3VLForConditionalGeneration";
-  const nlohmann::json& all = top.at("architectures");
+  const nlohmann::json& all = *top.find("architectures");
   if (!all.is_array() || (!all.empty() && std::find(all.begin(), all.end(), wanted) == all.end()))
     top.wrong("architectures", concat("a list with ", wanted));
   return moe;
@@ -228,13 +139,12 @@ inline bool is_moe_config(const ConfigSection& top) {
 
 /// Quantised weights have other names, types and scales; without this, a long list of missing tensors would be the
 /// error, or weights without their scales would be taken for plain ones.
-inline void refuse_quantization(const ConfigSection& section) {
+inline void refuse_quantization(const JsonFields& section) {
   for (const char* const name : {"quantization_config", "compression_config"}) {
     if (!section.has(name)) continue;
     std::string method;
     section.section(name).read("quant_method", method);
-    fail(section.file(), ": ", section.path(name), " says that the weights are quantised",
-         method.empty() ? "" : " (" + shown(method) + ")",
+    fail(section.place(name), " says that the weights are quantised", method.empty() ? "" : " (" + shown(method) + ")",
          ", which is not read; take the checkpoint in bfloat16, float16 or float32");
   }
 }
@@ -243,8 +153,7 @@ inline void refuse_quantization(const ConfigSection& section) {
 
 /// Reads a config that has been parsed; `file` is for messages. Throws Error.
 inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::string& file) {
-  using detail::ConfigSection;
-  const ConfigSection top(json, file, "");
+  const JsonFields top(json, file);
   const bool moe = detail::is_moe_config(top);
   CheckpointConfig config;
   TextConfig& text = config.model.text;
@@ -256,18 +165,18 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
             .num_key_value_heads = 16};
     text.moe = {.num_experts = 60, .num_experts_per_tok = 4, .moe_intermediate_size = 1408};
   }
-  const ConfigSection text_section = top.section("text_config"), vision_section = top.section("vision_config");
-  for (const ConfigSection* section : {&top, &text_section, &vision_section}) detail::refuse_quantization(*section);
+  const JsonFields text_section = top.section("text_config"), vision_section = top.section("vision_config");
+  for (const JsonFields* section : {&top, &text_section, &vision_section}) detail::refuse_quantization(*section);
   for_each_field(
       [&](std::string_view section, std::string_view name, auto& value) {
         if (name == "mrope_section") return;  // inside the rope parameters
-        const ConfigSection& from = section == "vision_config" ? vision_section
-                                    : section == "text_config" ? text_section
-                                                               : top;
-        from.read(name, value);
+        const JsonFields& from = section == "vision_config" ? vision_section
+                                 : section == "text_config" ? text_section
+                                                            : top;
+        detail::read_field(from, name, value);
       },
       moe, config.model);
-  if (moe) text_section.read("num_local_experts", text.moe.num_experts);  // the name of transformers 5
+  if (moe) detail::read_field(text_section, "num_local_experts", text.moe.num_experts);  // the name of transformers 5
   // An explicit null is not the same as a missing field. Dense models default to heads of 128, mixtures of experts to
   // an equal share of hidden_size.
   if (text_section.is_null("num_key_value_heads")) text.num_key_value_heads = text.num_attention_heads;
@@ -275,26 +184,23 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
     text.head_dim = text.hidden_size / text.num_attention_heads;
 
   RuntimeConfig& runtime = config.runtime;
-  text_section.read("max_position_embeddings", runtime.max_position_embeddings);
+  text_section.read("max_position_embeddings", runtime.max_position_embeddings, detail::length_range);
   detail::read_rope(text_section, runtime.max_position_embeddings, runtime.rope, text.mrope_section);
-  double eps = 1e-6;
-  text_section.read("rms_norm_eps", eps);
-  if (!(eps >= 0.0 && eps <= 1.0)) text_section.wrong("rms_norm_eps", "a number from 0 to 1");
-  runtime.rms_norm_eps = static_cast<float>(eps);
+  text_section.read("rms_norm_eps", runtime.rms_norm_eps, within(0, 1));
   text_section.read("router_aux_loss_coef", runtime.router_aux_loss_coef);
-  const ConfigSection vision_rope = vision_section.section("rope_parameters");
+  const JsonFields vision_rope = vision_section.section("rope_parameters");
   std::string vision_rope_type = "axial";
   vision_rope.read("rope_type", vision_rope_type);
   if (vision_rope_type != "axial" && vision_rope_type != "default") vision_rope.wrong("rope_type", "axial");
   vision_rope.read("rope_theta", runtime.vision_rope_theta);
-  if (!(runtime.vision_rope_theta > 0)) fail(file, ": vision_config.rope_parameters.rope_theta must be positive");
-  top.read("image_token_id", runtime.tokens.image_token_id, 0);
-  top.read("video_token_id", runtime.tokens.video_token_id, 0);
-  top.read("vision_start_token_id", runtime.tokens.vision_start_token_id, 0);
-  top.read("vision_end_token_id", runtime.tokens.vision_end_token_id, 0);
-  text_section.read_ids("eos_token_id", runtime.eos_token_id);
-  text_section.read("bos_token_id", runtime.bos_token_id, -1);
-  text_section.read("pad_token_id", runtime.pad_token_id, -1);
+  if (!(runtime.vision_rope_theta > 0)) fail(vision_rope.place("rope_theta"), " must be positive");
+  top.read("image_token_id", runtime.tokens.image_token_id, at_least(0));
+  top.read("video_token_id", runtime.tokens.video_token_id, at_least(0));
+  top.read("vision_start_token_id", runtime.tokens.vision_start_token_id, at_least(0));
+  top.read("vision_end_token_id", runtime.tokens.vision_end_token_id, at_least(0));
+  text_section.read("eos_token_id", runtime.eos_token_id, at_least(0));
+  text_section.read("bos_token_id", runtime.bos_token_id, at_least(-1));
+  text_section.read("pad_token_id", runtime.pad_token_id, at_least(-1));
 
   if (const char* problem = validate(config.model)) fail(file, ": ", problem);
   return config;

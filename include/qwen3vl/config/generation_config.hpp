@@ -1,13 +1,13 @@
 /// How tokens are chosen: the fields of generation_config.json, with transformers' names and defaults.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <optional>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/option.hpp"
 #include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
@@ -20,30 +20,31 @@ enum class EarlyStopping {
   never,  ///< when no unfinished beam can become better, by the length that favours it ("never")
 };
 
+/// What is set here is explained in for_each_generation_option.
 struct GenerationConfig {
-  std::optional<index_t> max_new_tokens{};  ///< see token_limit()
-  std::optional<index_t> max_length{};      ///< with the padded prompt; max_new_tokens goes first
-  std::optional<index_t> min_new_tokens{};  ///< no eos token before
-  index_t min_length = 0;                   ///< with the padded prompt; min_new_tokens goes first
-  bool do_sample = false;                   ///< false: greedy, and temperature, top-k, top-p and min-p are not used
+  std::optional<index_t> max_new_tokens{};
+  std::optional<index_t> max_length{};
+  std::optional<index_t> min_new_tokens{};
+  index_t min_length = 0;
+  bool do_sample = false;
   float temperature = 1.0f;
-  index_t top_k = 50;                ///< 0: off
-  float top_p = 1.0f;                ///< 1: off
-  float min_p = 0.0f;                ///< 0: off
-  float repetition_penalty = 1.0f;   ///< 1: off
-  float presence_penalty = 0.0f;     ///< 0: off; -2 to 2, as OpenAI and vLLM have it
-  float frequency_penalty = 0.0f;    ///< 0: off; -2 to 2
-  index_t no_repeat_ngram_size = 0;  ///< 0: off
-  index_t num_beams = 1;             ///< 1: off
-  float length_penalty = 1.0f;       ///< of beams: their scores are divided by length ^ length_penalty
+  index_t top_k = 50;
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  index_t no_repeat_ngram_size = 0;
+  index_t num_beams = 1;
+  float length_penalty = 1.0f;
   EarlyStopping early_stopping = EarlyStopping::no;
-  index_t num_return_sequences = 1;      ///< answers for each prompt: sampled ones, or the best beams
-  index_t prompt_lookup_num_tokens = 0;  ///< 0: off; see generation/prompt_lookup.hpp
-  index_t max_matching_ngram_size = 2;   ///< of prompt lookup
+  index_t num_return_sequences = 1;
+  index_t prompt_lookup_num_tokens = 0;
+  index_t max_matching_ngram_size = 2;
   std::vector<TokenId> eos_token_id{};
   std::optional<TokenId> pad_token_id{};
   std::optional<TokenId> bos_token_id{};
-  std::optional<std::uint64_t> seed{};  ///< of the sampler; none: a new one for every call
+  std::optional<std::uint64_t> seed{};
 
   /// New tokens at most: max_new_tokens, else max_length less the padded prompt's length, else 20 as in transformers:
   /// too short for most answers, so that callers notice.
@@ -59,49 +60,77 @@ struct GenerationConfig {
   TokenId padding_token() const { return pad_token_id.value_or(eos_token_id.empty() ? 0 : eos_token_id.front()); }
 
   /// Throws Error for values that make no sense. The prompt's length is of the padded prompt.
-  void validate(index_t prompt_length = 0) const {
-    if (max_new_tokens && *max_new_tokens < 1) fail("max_new_tokens is ", *max_new_tokens, "; give at least 1");
-    if (token_limit(prompt_length) < 1)
-      fail("max_length is ", *max_length, ", the prompt alone has ", prompt_length,
-           " tokens; raise it, or give max_new_tokens, which does not count the prompt");
-    if (min_new_tokens && *min_new_tokens < 0) fail("min_new_tokens is ", *min_new_tokens, "; give 0 to turn it off");
-    if (min_length < 0) fail("min_length is ", min_length, "; give 0 to turn it off");
-    validate_beams();
-    for (const auto& [name, penalty] :
-         {std::pair{"presence_penalty", presence_penalty}, std::pair{"frequency_penalty", frequency_penalty}})
-      if (!(penalty >= -2.0f && penalty <= 2.0f)) fail(name, " is ", penalty, "; it must be from -2 to 2");
-    if (prompt_lookup_num_tokens < 0)
-      fail("prompt_lookup_num_tokens is ", prompt_lookup_num_tokens, "; give 0 to turn it off");
-    if (prompt_lookup_num_tokens > 0 && max_matching_ngram_size < 1)
-      fail("max_matching_ngram_size is ", max_matching_ngram_size, "; give at least 1");
-    if (!(repetition_penalty > 0.0f) || !std::isfinite(repetition_penalty))
-      fail("repetition_penalty is ", repetition_penalty, "; it must be positive");
-    if (no_repeat_ngram_size < 0) fail("no_repeat_ngram_size is ", no_repeat_ngram_size, "; give 0 to turn it off");
-    if (!do_sample) return;
-    if (!(temperature > 0.0f) || !std::isfinite(temperature))
-      fail("temperature is ", temperature, "; sampling needs a positive one (do_sample = false is greedy)");
-    if (top_k < 0) fail("top_k is ", top_k, "; give 0 to turn it off");
-    if (!(top_p >= 0.0f && top_p <= 1.0f)) fail("top_p is ", top_p, "; it must be from 0 to 1");
-    if (!(min_p >= 0.0f && min_p <= 1.0f)) fail("min_p is ", min_p, "; it must be from 0 to 1");
-  }
-
- private:
-  void validate_beams() const {
-    // Each beam has a cache of its own: more than this is a mistake, and would end in a failing allocation.
-    constexpr index_t most = 1024;
-    if (num_beams < 1 || num_beams > most) fail("num_beams is ", num_beams, "; give 1 (no beams) to ", most);
-    if (num_return_sequences < 1 || num_return_sequences > most)
-      fail("num_return_sequences is ", num_return_sequences, "; give 1 to ", most);
-    if (num_beams > 1 && num_return_sequences > num_beams)
-      fail("num_return_sequences is ", num_return_sequences, ", num_beams ", num_beams,
-           "; a search has no more answers than beams");
-    if (num_beams == 1 && !do_sample && num_return_sequences > 1)
-      fail("num_return_sequences is ", num_return_sequences,
-           " without sampling: all answers would be the same; set do_sample, or num_beams");
-    if (num_beams > 1 && prompt_lookup_num_tokens > 0)
-      fail("prompt_lookup_num_tokens does not go with beam search; set num_beams to 1, or leave it out");
-    if (!std::isfinite(length_penalty)) fail("length_penalty is ", length_penalty, "; it must be a finite number");
-  }
+  void validate(index_t prompt_length = 0) const;
 };
+
+/// When an option counts. Where it does not, checkpoints leave it in all states.
+enum class OptionUse { always, sampling, prompt_lookup };
+
+struct GenerationOption : Option {
+  OptionUse use = OptionUse::always;
+};
+
+/// Calls f(GenerationOption, member...) for every option of generation; `o` are any number of structs with members of
+/// these names, as GenerationConfig and GenerateOptions, whose members are passed together.
+template <class F, class... Options>
+void for_each_generation_option(F&& f, Options&... o) {
+  using Entry = GenerationOption;
+  constexpr OptionUse sampling = OptionUse::sampling, lookup = OptionUse::prompt_lookup;
+  constexpr Range any, natural = at_least(0), positive = at_least(1), share = within(0, 1), penalty = within(-2, 2);
+  // Each beam has a cache of its own: more than these are a mistake, and would end in a failing allocation.
+  constexpr Range answers = within(1, 1024);
+  f(Entry{{"max_new_tokens", positive, "Length limit of an answer"}}, o.max_new_tokens...);
+  f(Entry{{"max_length", positive, "The same with the padded prompt; max_new_tokens goes first"}}, o.max_length...);
+  f(Entry{{"min_new_tokens", natural, "No end before so many tokens"}}, o.min_new_tokens...);
+  f(Entry{{"min_length", natural, "The same with the padded prompt; min_new_tokens goes first"}}, o.min_length...);
+  f(Entry{{"do_sample", any, "Sample; false: greedy, or beam search"}}, o.do_sample...);
+  f(Entry{{"temperature", natural, "0 is greedy; above, sampling"}, sampling}, o.temperature...);
+  f(Entry{{"top_k", natural, "Sample among the K best (0: all)"}, sampling}, o.top_k...);
+  f(Entry{{"top_p", share, "Sample among the likeliest that make up P"}, sampling}, o.top_p...);
+  f(Entry{{"min_p", share, "Sample among those of at least P times the likeliest"}, sampling}, o.min_p...);
+  f(Entry{{"seed", natural, "Makes sampling repeatable; without, each call has its own"}}, o.seed...);
+  f(Entry{{"repetition_penalty", above_zero, "Above 1: what has occurred, prompt included, is less likely"}},
+    o.repetition_penalty...);
+  f(Entry{{"presence_penalty", penalty, "Taken off the score of tokens that the answer has"}}, o.presence_penalty...);
+  f(Entry{{"frequency_penalty", penalty, "The same, for each time"}}, o.frequency_penalty...);
+  f(Entry{{"no_repeat_ngram_size", natural, "No run of N tokens occurs twice"}}, o.no_repeat_ngram_size...);
+  f(Entry{{"num_beams", answers, "Beam search over N beams"}}, o.num_beams...);
+  f(Entry{{"length_penalty", any, "Beam search: above 0 prefers longer answers"}}, o.length_penalty...);
+  f(Entry{{"early_stopping", any,
+           "Beam search ends with enough answers (true), when better ones are unlikely (false) or impossible (never)"}},
+    o.early_stopping...);
+  f(Entry{{"num_return_sequences", answers, "Answers to one prompt, with their scores"}}, o.num_return_sequences...);
+  f(Entry{{"prompt_lookup_num_tokens", natural,
+           "Guess up to N tokens from what was said before; the answer stays that of greedy decoding"}},
+    o.prompt_lookup_num_tokens...);
+  f(Entry{{"max_matching_ngram_size", positive, "Words of up to N tokens to find such guesses by"}, lookup},
+    o.max_matching_ngram_size...);
+  f(Entry{{"eos_token_id", natural, "One id or a list; each ends an answer"}}, o.eos_token_id...);
+  f(Entry{{"pad_token_id", natural, "Fills finished rows; else the first eos token, else 0"}}, o.pad_token_id...);
+  f(Entry{{"bos_token_id", natural, "Read, and not used"}}, o.bos_token_id...);
+}
+
+inline void GenerationConfig::validate(index_t prompt_length) const {
+  for_each_generation_option(
+      [&](const GenerationOption& option, const auto& value) {
+        if (option.use == OptionUse::sampling && !do_sample) return;
+        if (option.use == OptionUse::prompt_lookup && prompt_lookup_num_tokens == 0) return;
+        check_option(option, value);
+      },
+      *this);
+  if (do_sample && temperature == 0.0f)
+    fail("temperature is 0; sampling needs a positive one (do_sample = false is greedy)");
+  if (token_limit(prompt_length) < 1)
+    fail("max_length is ", *max_length, ", the prompt alone has ", prompt_length,
+         " tokens; raise it, or give max_new_tokens, which does not count the prompt");
+  if (num_beams > 1 && num_return_sequences > num_beams)
+    fail("num_return_sequences is ", num_return_sequences, ", num_beams ", num_beams,
+         "; a search has no more answers than beams");
+  if (num_beams == 1 && !do_sample && num_return_sequences > 1)
+    fail("num_return_sequences is ", num_return_sequences,
+         " without sampling: all answers would be the same; set do_sample, or num_beams");
+  if (num_beams > 1 && prompt_lookup_num_tokens > 0)
+    fail("prompt_lookup_num_tokens does not go with beam search; set num_beams to 1, or leave it out");
+}
 
 }  // namespace qwen3vl

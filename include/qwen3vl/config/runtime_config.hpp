@@ -28,7 +28,7 @@ struct RopeParameters {
   std::vector<double> long_factor{};
 };
 
-/// Token ids that the model itself looks at (positions, merging of pictures).
+/// Token ids that the model itself uses (positions, merging of images and videos).
 struct SpecialTokens {
   std::int32_t image_token_id = 151655;
   std::int32_t video_token_id = 151656;

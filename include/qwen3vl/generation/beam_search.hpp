@@ -15,22 +15,22 @@
 
 namespace qwen3vl::detail {
 
-/// The score of a beam that does not exist: as in the reference, low enough that all real ones go first, and finite, so
-/// that arithmetic on it stays sensible.
+/// The score of a beam that does not exist: as in the reference, lower than all real ones, but finite so that
+/// arithmetic on it is valid.
 inline constexpr float no_beam = -1e9f;
 
-/// Makes sequences first + i of `cache` those that first + sources[i] were. All of them are equal in their first
-/// `shared` tokens. A sequence that goes on moves without a copy; only the second and further uses of one are copied.
+/// Makes sequence first + i of `cache` what first + sources[i] was. All are equal in their first `shared` tokens. The
+/// first use of a sequence moves it without a copy; only further uses are copied.
 template <class Cache>
 void reorder_sequences(Cache& cache, index_t first, std::span<const index_t> sources, index_t shared) {
   const auto count = sources.size();
-  std::vector<index_t> keeper(count, -1);  // the place that a source moves to: its own if that wants it
+  std::vector<index_t> keeper(count, -1);  // the place that a source moves to: its own if that is one of its uses
   for (std::size_t i = 0; i < count; ++i)
     if (sources[i] == static_cast<index_t>(i)) keeper[i] = sources[i];
   for (std::size_t i = 0; i < count; ++i)
     if (index_t& of_source = keeper[static_cast<std::size_t>(sources[i])]; of_source < 0)
       of_source = static_cast<index_t>(i);
-  std::vector<index_t> place(count), holds(count);  // of each old sequence; and what is at each place
+  std::vector<index_t> place(count), holds(count);  // place of each old sequence; sequence at each place
   for (std::size_t i = 0; i < count; ++i) place[i] = holds[i] = static_cast<index_t>(i);
   for (std::size_t source = 0; source < count; ++source) {
     const index_t from = place[source], to = keeper[source];
@@ -53,7 +53,7 @@ inline std::vector<std::size_t> best_scores(std::span<const float> scores, std::
   };
   count = std::min(count, scores.size());
   if (count == 0) return {};
-  std::vector<std::size_t> best;  // cut to `count` whenever it has grown to twice as many
+  std::vector<std::size_t> best;  // cut to `count` whenever it has twice as many
   const auto cut = [&] {
     std::ranges::sort(best, better);
     best.resize(std::min(best.size(), count));
@@ -78,7 +78,7 @@ class BeamSearch {
   struct Search {
     std::vector<Answer> running;   // num_beams, best first
     std::vector<Answer> finished;  // at most num_beams, best first; scores with the length penalty
-    std::vector<index_t> sources;  // which beam of the step before each running one continues
+    std::vector<index_t> sources;  // the beam of the previous step that each running one continues
     bool done = false;
   };
 
@@ -86,7 +86,7 @@ class BeamSearch {
   PromptRun<Model>& run_;
   GenerateOutput& output_;
   const std::size_t beams_;
-  const std::size_t candidates_;  // of a step: enough that num_beams go on whichever of them are eos tokens
+  const std::size_t candidates_;  // per step: enough that num_beams continue, whichever are eos tokens
   std::vector<Search> searches_;
   std::vector<Sampler> samplers_;
   std::vector<Answer> answers_;
@@ -105,7 +105,7 @@ class BeamSearch {
       begin.score = no_beam;
       Search& search = searches_.emplace_back();
       search.running.assign(beams_, begin);
-      search.running.front().score = 0.0f;  // only its tokens count in the first step
+      search.running.front().score = 0.0f;  // only its tokens compete in the first step
       samplers_.emplace_back(settings.config, static_cast<std::uint64_t>(searches_.size() - 1));
     }
   }
@@ -176,14 +176,14 @@ class BeamSearch {
         search.sources.push_back(static_cast<index_t>(source));
         running.push_back(std::move(next));
       } else if (rank < beams_ && !closed) {
-        // Only the best num_beams may finish; the other candidates are there to go on.
+        // Only the best num_beams may finish; the other candidates can only continue.
         next.score /= penalty(next.count());
         finish(search, std::move(next));
       }
     }
     search.done = !any_goes_on || stops(search, running);
     if (search.done) return;
-    // Fewer than num_beams go on only if criteria ended the rest: dead beams fill their places.
+    // Fewer than num_beams continue only if stopping criteria ended the rest; dead beams fill their places.
     while (running.size() < beams_) {
       running.push_back(running.front());
       running.back().score = no_beam;
@@ -192,7 +192,7 @@ class BeamSearch {
     search.running = std::move(running);
   }
 
-  /// Logits become log-probabilities, then what the processors make of them, then sums over each beam.
+  /// Logits become log-probabilities, are processed, then added to each beam's score.
   void accumulate(const Search& search, std::span<float> logits) const {
     for (std::size_t j = 0; j < beams_; ++j) {
       const auto own = logits.subspan(j * vocab, vocab);
@@ -202,7 +202,7 @@ class BeamSearch {
       settings_.processors(beam.history, beam.prompt_tokens, own);
       for (float& score : own) score += beam.score;
     }
-    best_score(logits);  // throws where nothing usable is left
+    best_score(logits);  // throws if no usable score is left
   }
 
   void finish(Search& search, Answer answer) const {
@@ -211,7 +211,7 @@ class BeamSearch {
     if (search.finished.size() > beams_) search.finished.pop_back();
   }
 
-  /// Whether the running beams need not go on (_check_early_stop_heuristic).
+  /// Whether the running beams can stop (_check_early_stop_heuristic).
   bool stops(const Search& search, std::span<const Answer> running) const {
     if (search.finished.size() < beams_) return false;
     if (settings_.config.early_stopping == EarlyStopping::yes) return true;

@@ -1,6 +1,6 @@
-/// One more token for each of some sequences, on a backend that decodes by itself (backend/contract/decoding.hpp): ids,
-/// positions and lengths stay there from pass to pass, the pass is recorded once for its shape and then repeated, and
-/// the host waits for one number per token.
+/// One more token for each of some sequences, on a backend that decodes on its device (backend/contract/decoding.hpp):
+/// ids, positions and lengths stay there between passes, a pass is recorded once per shape and then repeated, and the
+/// host waits for one id per token.
 #pragma once
 
 #include <algorithm>
@@ -18,18 +18,18 @@
 
 namespace qwen3vl {
 
-/// A sequence whose next token is wanted.
+/// A sequence to continue by one token.
 struct DecodeRow {
   index_t sequence = 0;            ///< of the cache
-  TokenId token = 0;               ///< its last token, which is not in the cache yet
+  TokenId token = 0;               ///< its last token, not in the cache yet
   std::int32_t positions[3] = {};  ///< of that token
 };
 
-/// How often what happened.
+/// Counts of recordings and repeated passes.
 struct DecodeCounts {
   index_t passes = 0;
   index_t recordings = 0;  ///< passes that were recorded
-  index_t repeated = 0;    ///< passes that started a recording, the first start of each included
+  index_t repeated = 0;    ///< passes that ran a recording, including its first run
 };
 
 template <class Model>
@@ -43,15 +43,15 @@ class DecodePass {
  public:
   using Cache = typename Model::Cache;
 
-  /// Whether passes of this model are of a kind that can be recorded: rope frequencies are fixed, and attention's
-  /// memory does not depend on how long a sequence is.
+  /// Whether passes of this model can be recorded: rope frequencies are fixed, and attention's memory does not depend
+  /// on the length.
   static bool takes(const Model& model) {
     const std::string& rope = model.config().rope.rope_type;
     return std::same_as<attention_t<typename Model::PrecisionType>, attention_policy::Flash> &&
            vocab <= largest_sampled_vocab && rope != "dynamic" && rope != "longrope";
   }
 
-  /// Passes over at most `most` of the sequences of `cache`. Model and cache must outlive it.
+  /// Passes over at most `most` sequences of `cache`. Model and cache must outlive it.
   DecodePass(Model& model, Cache& cache, index_t most)
       : model_(model),
         cache_(cache),
@@ -63,9 +63,9 @@ class DecodePass {
         settings_(most),
         logits_(most) {}
 
-  /// The rows of the passes that follow, in ascending order of their sequences, and how all of them choose.
+  /// Sets the rows of the following passes, in ascending order of their sequences, and their sampling settings.
   void begin(std::span<const DecodeRow> rows, const SamplingSettings& settings) {
-    if (sending_) ctx_.backend().synchronize();  // nothing has waited for the last call's values
+    if (sending_) ctx_.backend().synchronize();  // the previous call's values may still be in flight
     sending_ = true;
     rows_ = static_cast<index_t>(rows.size());
     if (rows_ < 1 || rows_ > most_) fail("a decoding pass over ", rows_, " sequences, made for 1 to ", most_);
@@ -86,7 +86,7 @@ class DecodePass {
   }
 
   /// Appends each row's last token to the cache and chooses its next one; `uniforms` [rows] are the random numbers, if
-  /// the rows sample. The ids [rows] hold until the next call. Throws Error for scores that cannot be chosen from.
+  /// the rows sample. The ids [rows] are valid until the next call. Throws Error for unusable scores.
   std::span<const TokenId> operator()(std::span<const double> uniforms) {
     cache_.prepare(new_tokens_);
     cache_.upload(ctx_);
@@ -104,7 +104,7 @@ class DecodePass {
       ++counts_.recordings;
       ++counts_.repeated;
     } else {
-      pass();  // scratch memory, kernels and algorithms are then there
+      pass();  // allocates scratch memory and loads kernels and algorithms
       warm_ = true;
     }
     ++counts_.passes;
@@ -133,20 +133,20 @@ class DecodePass {
     advance(ctx_, sequences_, cache_, positions);
   }
 
-  /// What was recorded does not fit any more.
+  /// The recording is no longer valid.
   void forget() {
     recording_.clear();
     warm_ = false;
   }
 
   [[noreturn]] void complain(index_t row) {
-    detail::best_score(download_floats(ctx_, logits_.view().slice(row, 1)));  // says what is wrong
+    detail::best_score(download_floats(ctx_, logits_.view().slice(row, 1)));  // throws the reason
     fail("no token could be chosen for row ", row, " of the pass");
   }
 
   Model& model_;
   Cache& cache_;
-  Context<B> ctx_;  // of its own: a recorded pass keeps on using its scratch memory
+  Context<B> ctx_;  // separate, because a recorded pass keeps using its scratch memory
   const index_t most_;
   index_t rows_ = 0;
   std::vector<index_t> new_tokens_;  // of each sequence of the cache
@@ -157,9 +157,9 @@ class DecodePass {
   Mailbox<SamplingSettings> settings_;
   Tensor<float, B, dynamic, vocab> logits_;
   typename B::Recording recording_;
-  bool sending_ = false;  // the values of begin() may still be on their way
-  bool warm_ = false;     // a pass of this shape has been run
-  index_t capacity_ = 0;  // of the cache, when the pass was prepared
+  bool sending_ = false;  // the values of begin() may still be in flight
+  bool warm_ = false;     // a pass of this shape has run
+  index_t capacity_ = 0;  // the cache's, when the pass was prepared
   DecodeCounts counts_;
 };
 

@@ -1,5 +1,5 @@
-/// Greedy search and sampling on a backend that chooses tokens by itself: what generation/sampling.hpp does, with the
-/// same random numbers and so the same tokens, but only ids come to the host.
+/// Greedy search and sampling on a backend that samples on its device: as generation/sampling.hpp, with the same random
+/// numbers and so the same tokens, but only ids reach the host.
 #pragma once
 
 #include <algorithm>
@@ -29,8 +29,8 @@ class DeviceSampling {
   std::vector<Sampler> samplers_;
 
  public:
-  /// Whether nothing is asked for that needs logits on the host: neither processors but those of sampling itself, nor
-  /// logits or scores as results, nor guesses that are checked.
+  /// Whether nothing requires logits on the host: no processors beyond the sampling warpers, no logits or scores as
+  /// results, no prompt lookup.
   static bool takes(const GenerationSettings& settings, const Model& model) {
     const auto on_device = [](const std::string& name) {
       return name == TemperatureLogitsWarper::name || name == TopKLogitsWarper::name ||
@@ -53,7 +53,7 @@ class DeviceSampling {
   std::vector<Answer>& operator()() {
     std::vector<TokenId> first(answers_.size());
     run_.prefill(settings_.options, [&](std::span<const index_t> ready, auto logits) {
-      for (index_t copy = 0; copy < run_.copies(); ++copy) {  // all answers to a prompt begin with its logits
+      for (index_t copy = 0; copy < run_.copies(); ++copy) {  // all answers to a prompt start from its logits
         std::vector<index_t> rows;
         for (const index_t b : ready) rows.push_back(b * run_.copies() + copy);
         const std::vector<TokenId> ids = choose(rows, logits);
@@ -81,7 +81,7 @@ class DeviceSampling {
     return settings_.config.do_sample ? samplers_[static_cast<std::size_t>(s)].uniform() : 0.0;
   }
 
-  /// Tokens for some sequences from their prompts' logits [sequences, vocab_size].
+  /// The first tokens of some sequences, from their prompts' logits [sequences, vocab_size].
   std::vector<TokenId> choose(const std::vector<index_t>& sequences, View<const float, B, dynamic, vocab> logits) {
     Context<B>& ctx = run_.model().context();
     std::vector<double> numbers;
@@ -93,7 +93,7 @@ class DeviceSampling {
     std::vector<TokenId> chosen = download<TokenId>(ctx, ids.view());
     for (std::size_t i = 0; i < chosen.size(); ++i)
       if (chosen[i] < 0)
-        best_score(download_floats(ctx, logits.slice(static_cast<index_t>(i), 1)));  // says what is wrong
+        best_score(download_floats(ctx, logits.slice(static_cast<index_t>(i), 1)));  // throws the reason
     return chosen;
   }
 

@@ -40,7 +40,8 @@ constexpr const char* name_of(FinishReason reason) {
 /// is that of the output; in a beam search, where candidates have no row yet, the first one of their prompt.
 using StoppingCriterion = std::function<bool(index_t row, std::span<const TokenId> new_tokens)>;
 
-/// Arguments of generate(). What is not set comes from the model's generation_config, as in transformers.
+/// Arguments of generate(). What is not set comes from the model's generation_config, as in transformers; those that it
+/// has are explained in for_each_generation_option.
 struct GenerateOptions {
   std::optional<index_t> max_new_tokens{};
   std::optional<index_t> max_length{};
@@ -63,6 +64,7 @@ struct GenerateOptions {
   std::optional<index_t> max_matching_ngram_size{};
   std::optional<std::vector<TokenId>> eos_token_id{};
   std::optional<TokenId> pad_token_id{};
+  std::optional<TokenId> bos_token_id{};
   std::optional<std::uint64_t> seed{};
   /// Called with every new token (eos too) of a row as it is chosen; false ends the row. Not with beam search.
   std::function<bool(index_t row, TokenId token)> streamer{};
@@ -79,31 +81,11 @@ struct GenerateOptions {
 
   /// `config` with what is set here.
   GenerationConfig applied_to(GenerationConfig config) const {
-    const auto set = [](const auto& option, auto& field) {
-      if (option) field = *option;
-    };
-    if (max_new_tokens) config.max_new_tokens = max_new_tokens;
-    if (max_length) config.max_length = max_length;
-    if (min_new_tokens) config.min_new_tokens = min_new_tokens;
-    set(min_length, config.min_length);
-    set(do_sample, config.do_sample);
-    set(temperature, config.temperature);
-    set(top_k, config.top_k);
-    set(top_p, config.top_p);
-    set(min_p, config.min_p);
-    set(repetition_penalty, config.repetition_penalty);
-    set(presence_penalty, config.presence_penalty);
-    set(frequency_penalty, config.frequency_penalty);
-    set(no_repeat_ngram_size, config.no_repeat_ngram_size);
-    set(num_beams, config.num_beams);
-    set(length_penalty, config.length_penalty);
-    set(early_stopping, config.early_stopping);
-    set(num_return_sequences, config.num_return_sequences);
-    set(prompt_lookup_num_tokens, config.prompt_lookup_num_tokens);
-    set(max_matching_ngram_size, config.max_matching_ngram_size);
-    set(eos_token_id, config.eos_token_id);
-    if (pad_token_id) config.pad_token_id = pad_token_id;
-    if (seed) config.seed = seed;
+    for_each_generation_option(
+        [](const GenerationOption&, const auto& option, auto& member) {
+          if (option) member = *option;
+        },
+        *this, config);
     return config;
   }
 };

@@ -1,4 +1,4 @@
-/// Choosing a token from processed scores.
+/// Chooses a token from processed scores.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace qwen3vl {
 namespace detail {
 
-/// The place of the best score, the lowest among equals. Throws Error if the scores are not usable: NaN or +infinity,
+/// The index of the best score, the lowest among equals. Throws Error if the scores are not usable: NaN or +infinity,
 /// or every token removed.
 inline std::size_t best_score(std::span<const float> scores) {
   std::size_t best = 0;
@@ -39,10 +39,10 @@ inline double log_sum_exp(std::span<const float> scores, float highest) {
 }  // namespace detail
 
 /// Greedy (the best score, the lowest id among equals) or random by probability. Random choices depend only on the seed
-/// and the scores: std::mt19937_64 is the same everywhere, and no std:: distribution is used.
+/// and the scores: std::mt19937_64 is portable, and no std:: distribution is used.
 class Sampler {
  public:
-  /// `stream` tells the rows of a batch apart, so that equal prompts get different answers.
+  /// `stream` distinguishes the rows of a batch, so that equal prompts get different answers.
   explicit Sampler(const GenerationConfig& config, std::uint64_t stream = 0) : do_sample_(config.do_sample) {
     if (!do_sample_) return;
     const std::uint64_t seed =
@@ -58,11 +58,11 @@ class Sampler {
     return do_sample_ ? draw(scores, scores[best]) : static_cast<TokenId>(best);
   }
 
-  /// The next random number, uniform in [0, 1): 53 random bits. Each choice of a sampler that samples takes one.
+  /// The next random number, uniform in [0, 1): 53 random bits. Each random choice uses one.
   double uniform() { return static_cast<double>(generator_() >> 11) * 0x1.0p-53; }
 
   /// Draws `count` different ones of `scores` by probability, without replacement, as torch.multinomial of their
-  /// softmax does, best first. Where too few have a probability above 0, the best of the others complete them.
+  /// softmax does, best first. If too few have a probability above 0, the best of the others fill up.
   std::vector<std::size_t> draw_different(std::span<const float> scores, std::size_t count) {
     const float highest = scores[detail::best_score(scores)];
     std::vector<std::pair<std::size_t, double>> left;

@@ -23,7 +23,7 @@ class Sampling {
   GenerateOutput& output_;
   std::vector<Answer> answers_;
   std::vector<Sampler> samplers_;
-  std::vector<std::vector<std::vector<float>>> logits_;  // [answer][step], if asked for
+  std::vector<std::vector<std::vector<float>>> logits_;  // [answer][step], on request
 
  public:
   Sampling(const GenerationSettings& settings, PromptRun<Model>& run, GenerateOutput& output)
@@ -40,7 +40,7 @@ class Sampling {
     std::vector<float> logits = run_.prefill(settings_.options);
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> scores(vocab);
-    for (std::size_t s = 0; s < answers_.size(); ++s) {  // all answers to a prompt begin with its logits
+    for (std::size_t s = 0; s < answers_.size(); ++s) {  // all answers to a prompt start from its logits
       const auto b = s / static_cast<std::size_t>(run_.copies());
       std::copy_n(logits.begin() + static_cast<std::ptrdiff_t>(b * vocab), vocab, scores.begin());
       choose(s, scores);
@@ -68,7 +68,7 @@ class Sampling {
       const auto& own = tokens[s];
       for (std::size_t i = 0; i < own.size(); ++i) {
         choose(s, std::span(logits).subspan((row + i) * vocab, vocab));
-        // Logits behind a wrong guess say nothing.
+        // Logits after a wrong guess are meaningless.
         if (answer.finished || i + 1 == own.size() || answer.history.back() != own[i + 1]) break;
       }
       row += own.size();
@@ -79,7 +79,7 @@ class Sampling {
 
   std::vector<TokenId> candidates(const Answer& answer) const {
     const GenerationConfig& config = settings_.config;
-    // A pass gives one token more than were guessed.
+    // A pass gives one token more than was guessed.
     const index_t most =
         std::min(config.prompt_lookup_num_tokens, settings_.token_limit - static_cast<index_t>(answer.count()) - 1);
     std::vector<TokenId> guess = prompt_lookup_candidates(answer.history, most, config.max_matching_ngram_size);

@@ -1,4 +1,4 @@
-/// The size of one picture or clip in patches.
+/// The size of one image or video in patches.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct GridThw {
 
   /// At most 2^40, far more than any memory holds: grids come from callers, and sums of sizes must not overflow.
   constexpr std::int64_t patches() const { return product(t, h, w); }
-  /// Text tokens that the picture becomes with merge blocks of `merge` x `merge` patches.
+  /// Text tokens that the image becomes with merge blocks of `merge` x `merge` patches.
   constexpr std::int64_t tokens(std::int64_t merge) const { return product(t, h / merge, w / merge); }
   constexpr bool operator==(const GridThw&) const = default;
 

@@ -1,4 +1,4 @@
-/// What a processor gives and a model takes: one batch of prompts with their pictures.
+/// What a processor gives and a model takes: one batch of prompts with their images.
 /// Plain host data in the form transformers' users know (padded rows and an attention mask).
 #pragma once
 
@@ -19,9 +19,9 @@ struct ModelInputs {
   HostMatrix<TokenId> input_ids;               ///< [B, S]
   HostMatrix<std::uint8_t> attention_mask;     ///< [B, S], 0 where padded; empty means all 1
   HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty means: from image and video token ids
-  HostMatrix<float> pixel_values;              ///< [patches of all pictures, patch_dim]; empty without pictures
-  std::vector<GridThw> image_grid_thw;         ///< pictures in the order of their tokens, row by row
-  HostMatrix<float> pixel_values_videos;       ///< [patches of all clips, patch_dim]
+  HostMatrix<float> pixel_values;              ///< [patches of all images, patch_dim]; empty without images
+  std::vector<GridThw> image_grid_thw;         ///< images in the order of their tokens, row by row
+  HostMatrix<float> pixel_values_videos;       ///< [patches of all videos, patch_dim]
   std::vector<GridThw> video_grid_thw;
 
   index_t batch_size() const { return input_ids.empty() ? 0 : input_ids.rows(); }

@@ -4,7 +4,7 @@
 
 namespace qwen3vl {
 
-/// A token's number in the vocabulary, as models and tokenizers exchange it. Valid ids are >= 0.
+/// A token's index in the vocabulary. Valid ids are >= 0.
 using TokenId = std::int32_t;
 
 }  // namespace qwen3vl

@@ -1,4 +1,4 @@
-/// Reading JSON from files that may be anything.
+/// Reads JSON from untrusted files.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,12 @@
 
 namespace qwen3vl {
 
-/// How much JSON is read, and what of it is accepted.
+/// Limits of JSON files.
 struct JsonLimits {
   std::size_t max_bytes = 100'000'000;
   int max_depth = 100;  ///< levels of objects and arrays
   bool unique_keys =
-      false;  ///< refuse a key that occurs twice in one object; otherwise the last one counts, as in Python
+      false;  ///< refuse duplicate keys in an object; otherwise the last one wins, as in Python
 };
 
 /// Parses JSON; `name` is for messages. Throws Error if it is malformed or beyond the limits.
@@ -28,7 +28,7 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& name,
   using Event = json::parse_event_t;
   if (text.size() > limits.max_bytes)
     fail(name, " has ", text.size(), " bytes, more than the limit of ", limits.max_bytes, " (JsonLimits::max_bytes)");
-  // The parser takes this byte for the end of the text and would not look at what follows.
+  // The parser takes this byte for the end of the text and would ignore the rest.
   if (text.find('\0') != std::string_view::npos) fail(name, " is not valid JSON: it contains a zero byte");
   std::vector<std::set<std::string>> keys;  // of each open object
   const auto check = [&](int depth, Event event, json& value) {

@@ -1,4 +1,4 @@
-/// Reading JSON that decides what a prompt says: key order kept, numbers exact, hostile input refused.
+/// Reads JSON that becomes part of a prompt: key order kept, numbers exact, hostile input refused.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +16,10 @@
 
 namespace qwen3vl {
 
-/// Longer JSON texts are refused before anything is read: pictures are named by path, so no conversation needs more.
+/// Longer JSON texts are refused unread: images are given by path, so no conversation needs more.
 inline constexpr std::size_t max_json_bytes = std::size_t{64} << 20;
 
-/// How much is read of JSON that becomes part of a prompt (conversations, tools). Errors name the limit.
+/// Limits of JSON that becomes part of a prompt (conversations, tools). Errors name the limit.
 struct MessageLimits {
   std::size_t max_bytes = max_json_bytes;
   int max_depth = max_json_depth;  ///< arguments of tools may not be deeper than the default in any case
@@ -27,8 +27,8 @@ struct MessageLimits {
 
 namespace detail {
 
-/// Builds an `ordered_json` from nlohmann's events. Its own DOM builder will not do: it rounds integers beyond 64 bits
-/// to doubles without a word (Python keeps them), searches all earlier keys for every key (quadratic, so a file of keys
+/// Builds an `ordered_json` from nlohmann's events. Its own DOM builder is unsuitable: it silently rounds integers
+/// beyond 64 bits to doubles (Python keeps them), searches all earlier keys for every key (quadratic: a file of keys
 /// takes hours), and has no depth limit.
 class OrderedJsonBuilder : public nlohmann::json_sax<nlohmann::ordered_json> {
  public:

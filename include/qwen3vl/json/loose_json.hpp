@@ -1,5 +1,5 @@
-/// Reading objects out of what a model wrote as JSON, with its mistakes: nothing is an error, and what cannot be read
-/// is passed over.
+/// Reads objects from JSON written by a model, mistakes included: nothing is an error, and unreadable parts are
+/// skipped.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace qwen3vl::detail {
 
-/// A key and its value: the last text, and all numbers, also those in quotes, in whatever lists they are.
+/// A key and its value: the last text, and all numbers, including quoted ones and those in nested lists.
 struct LooseField {
   std::string key;  ///< in lower case
   std::string text;
@@ -26,7 +26,7 @@ struct LooseObject {
   std::vector<LooseField> fields;
 };
 
-/// Work is linear in the text, but for strings without an end, whose search is bounded.
+/// Takes linear time, except for unterminated strings, whose search is bounded.
 class LooseJsonReader {
  public:
   explicit LooseJsonReader(std::string_view text) : text_(text) {}
@@ -38,7 +38,7 @@ class LooseJsonReader {
         open_.emplace_back();
         ++at_;
       } else if (open_.empty()) {
-        at_ = std::min(text_.find('{', at_), text_.size());  // words around the JSON
+        at_ = std::min(text_.find('{', at_), text_.size());  // text around the JSON
       } else if (c == '}') {
         close();
         ++at_;
@@ -94,7 +94,7 @@ class LooseJsonReader {
       at_ = next + 1;
       std::transform(word.begin(), word.end(), word.begin(),
                      [](char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
-      // A key for the second time: the end of one object and the beginning of the next are missing.
+      // A repeated key: the end of one object and the beginning of the next are missing.
       const auto& fields = open_.back().fields;
       const auto same = [&](const LooseField& field) { return field.key == word; };
       if (fields.size() >= max_fields || std::any_of(fields.begin(), fields.end(), same)) {
@@ -124,7 +124,7 @@ class LooseJsonReader {
     const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), result);
     const auto length = std::max<std::ptrdiff_t>(end - begin, 1);
     at_ += static_cast<std::size_t>(length);
-    // At the very end of the answer its last digits may be missing.
+    // At the end of the answer the last digits may be missing.
     if (at_ == text_.size()) return;
     if (error == std::errc()) value().numbers.push_back(result);
     if (error == std::errc::result_out_of_range) value().numbers.push_back(*begin == '-' ? -1e300 : 1e300);
@@ -140,8 +140,8 @@ class LooseJsonReader {
     return next < text_.size() && text_[next] == ':';
   }
 
-  /// Whether the quote at `at` ends a string. Models forget to escape quotes inside, so what follows must fit: a sign
-  /// of JSON, or a key before which the comma is missing.
+  /// Whether the quote at `at` ends a string. Models forget to escape inner quotes, so the quote must be followed by
+  /// JSON punctuation, or by a key with a missing comma.
   bool ends_string(std::size_t at) const {
     const std::size_t next = skip_blanks(at + 1);
     return next >= text_.size() || std::string_view(",:}]`").find(text_[next]) != std::string_view::npos ||
@@ -166,18 +166,18 @@ class LooseJsonReader {
         out += text_[i++];
       }
     }
-    // Without an end: up to the end of the line.
+    // Unterminated: up to the end of the line.
     at_ = std::min(text_.find('\n', begin), limit);
     return ended(std::string(text_.substr(begin, at_ - begin)));
   }
 
-  /// A string without the signs that should have been behind it.
+  /// A string without the punctuation that should have followed it.
   static std::string ended(std::string words) {
     while (!words.empty() && (is_blank(words.back()) || words.back() == ',' || words.back() == '}')) words.pop_back();
     return words;
   }
 
-  /// Appends what the escape at `i`, behind the backslash, stands for; returns where it ends.
+  /// Appends the character of the escape at `i`, after the backslash; returns the end of the escape.
   std::size_t unescape(std::size_t i, std::size_t limit, std::string& out) const {
     constexpr std::string_view names = "nrtbf", values = "\n\r\t\b\f";
     const auto hex = [&](std::size_t at, std::uint32_t& code) {

@@ -1,5 +1,5 @@
 /// JSON text as Python's `json.dumps(value, ensure_ascii=False)` writes it: what the filter `tojson` puts into prompts.
-/// A model has seen tools and arguments in exactly this form, so separators and numbers must agree to the character.
+/// Models were trained on tools and arguments in exactly this form, so separators and numbers must match exactly.
 #pragma once
 
 #include <charconv>
@@ -12,8 +12,7 @@
 
 namespace qwen3vl {
 
-/// Objects and arrays may be nested this deep in JSON that becomes part of a prompt, or that conversations are read
-/// from. Deeper values would only serve to exhaust the stack.
+/// The maximum nesting of JSON in prompts and conversations; deeper values would only exhaust the stack.
 inline constexpr int max_json_depth = 128;
 
 /// `repr(number)` of Python: the shortest digits that read back as the same double, always with a point or an exponent

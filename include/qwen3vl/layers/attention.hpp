@@ -1,9 +1,9 @@
-/// How softmax(q k^T / sqrt(head_dim)) v is computed: transformers' `attn_implementation`, as a policy type. A policy
-/// is one of the choices that a precision bundles (attention_t), and both give the same numbers.
+/// How softmax(q k^T / sqrt(head_dim)) v is computed: transformers' `attn_implementation` as a policy type, chosen by
+/// the precision (attention_t). Both policies here give the same numbers.
 ///
-/// A policy has a name and two functions: `segments` for the vision tower, where each frame sees itself, and `causal`
-/// for the text model over its cache. They are templates on the backend, so a policy is written once, over the
-/// backend's operations.
+/// A policy has a name and two functions: `segments` for the vision tower, where each frame attends to itself, and
+/// `causal` for the text model over its cache. They are templates on the backend, so a policy is written once, over
+/// backend operations.
 #pragma once
 
 #include <string_view>
@@ -13,7 +13,7 @@
 namespace qwen3vl {
 namespace attention_policy {
 
-/// Tiles with a running softmax: memory grows linearly with the length. The default.
+/// Blocks of queries and keys with a running softmax: memory grows linearly with the length. The default.
 struct Flash {
   static constexpr std::string_view name = "flash";
 
@@ -30,7 +30,7 @@ struct Flash {
 };
 
 /// All softmax weights of a frame or sequence, then their product with the values: memory grows with the square of the
-/// length. What `output_attentions` gives are these very weights. For looking at a model and for checking the other.
+/// length. `output_attentions` returns these weights. For inspecting a model and for checking Flash.
 struct Eager {
   static constexpr std::string_view name = "eager";
 
@@ -56,7 +56,7 @@ struct Eager {
 
 }  // namespace attention_policy
 
-/// Precision P with another attention: `WithAttention<Bf16, attention_policy::Eager>` is a precision, too.
+/// Precision P with another attention policy, such as `WithAttention<Bf16, attention_policy::Eager>`.
 template <class P, class AttentionPolicy>
 struct WithAttention : P {
   using Attention = AttentionPolicy;

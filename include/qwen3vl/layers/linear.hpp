@@ -1,4 +1,4 @@
-/// y = x weight^T + bias (torch.nn.Linear), with an epilogue done while the result is at hand.
+/// y = x weight^T + bias (torch.nn.Linear), with an epilogue applied before the result is stored.
 #pragma once
 
 #include "qwen3vl/backend/contract/ops.hpp"
@@ -16,14 +16,15 @@ class Linear {
   Tensor<float, B, N> bias_;
 
  public:
-  /// As stored by one torch.nn.Linear.
+  /// Parameters stored by one torch.nn.Linear.
   template <class F>
   void parameters(F&& f) {
     f(weight_, Parts{"weight"});
     if constexpr (has_bias) f(bias_, Parts{"bias"});
   }
 
-  /// Filled by several stored linear layers, whose outputs follow one another: `layers` are their names and outputs.
+  /// Parameters stored by several torch.nn.Linear, with concatenated outputs: `layers` are their names and output
+  /// sizes.
   template <class F>
   void fused_parameters(F&& f, const Parts& layers) {
     Parts weights, biases;

@@ -6,7 +6,7 @@
 
 namespace qwen3vl {
 
-/// E gated feed-forwards; token t gets the weighted sum of those that were chosen for it (Qwen3VLMoeTextExperts).
+/// E gated feed-forwards; each token gets the weighted sum of its chosen experts (Qwen3VLMoeTextExperts).
 template <Variant V, Backend B, class P>
 class Experts {
   static constexpr index_t hidden = V::config.text.hidden_size;
@@ -19,8 +19,8 @@ class Experts {
   typename B::template Experts<typename P::Weight, count, hidden, inner, Packing::plain> down_proj_;
 
  public:
-  /// Fused tensors: [E, hidden, 2 * inner] and [E, inner, hidden] on the Hub, with the last two axes exchanged as
-  /// transformers 5 saves them. See load_parameters for how the two are told apart.
+  /// Fused tensors: [E, hidden, 2 * inner] and [E, inner, hidden] on the Hub, with the last two axes swapped as
+  /// transformers 5 saves them. load_parameters tells the two apart.
   template <class F>
   void parameters(F&& f) {
     f(gate_up_proj_, Parts{"gate_up_proj"});
@@ -35,8 +35,8 @@ class Experts {
   }
 };
 
-/// Router and experts (Qwen3VLMoeTextSparseMoeBlock). The chosen probabilities are always made to add up to one:
-/// transformers ignores `norm_topk_prob`, too.
+/// Router and experts (Qwen3VLMoeTextSparseMoeBlock). The chosen probabilities are always normalised to a sum of one,
+/// as transformers also ignores `norm_topk_prob`.
 template <Variant V, Backend B, class P>
 class SparseMoeBlock {
   static constexpr index_t hidden = V::config.text.hidden_size;

@@ -26,7 +26,7 @@ class RmsNorm {
   View<const float, B, D> weight() const { return weight_; }
 };
 
-/// (x - mean) / sqrt(var + 1e-6) * weight + bias. The reference fixes eps; the configuration has no field for it.
+/// (x - mean) / sqrt(var + 1e-6) * weight + bias. The reference hard-codes eps; the config has no field for it.
 template <index_t D, Backend B, class P>
 class LayerNorm {
   using A = activation_t<B, P>;

@@ -19,7 +19,7 @@
 
 namespace qwen3vl {
 
-/// One stored tensor that fills some rows of a parameter.
+/// A stored tensor that fills some rows of a parameter.
 struct Part {
   std::string name;
   index_t rows = 0;            ///< rows that it fills; 0: an equal share

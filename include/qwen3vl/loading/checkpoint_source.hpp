@@ -13,8 +13,8 @@
 
 namespace qwen3vl {
 
-/// The WeightSource of a checkpoint. Pages of loaded tensors are given back, so that a tensor is in memory once. With a
-/// prefix only the tensors whose names begin with it are there, named without it: a part of a model is loaded alone by
+/// The WeightSource of a checkpoint. Pages of loaded tensors are released, so that a tensor is in memory once. With a
+/// prefix, only tensors whose names begin with it are visible, without the prefix, to load a part of a model:
 ///   load_parameters(ctx, vision_model, CheckpointSource(checkpoint, "model.visual."), "the vision tower");
 class CheckpointSource {
  public:

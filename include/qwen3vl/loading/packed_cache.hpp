@@ -16,7 +16,7 @@
 
 namespace qwen3vl {
 
-/// Where a model's packed weights are kept, and what they depend on.
+/// The file of a model's packed weights, and what they depend on.
 template <class Model>
 class PackedCache {
   using B = typename Model::BackendType;
@@ -32,7 +32,7 @@ class PackedCache {
       const ParameterShape shape = parameter_shape(parameter);
       kind += concat(parts.front().name, " ", shape.experts, " ", shape.rows, " ", shape.columns, "\n");
     });
-    // One file for each checkpoint folder and way of packing: a checkpoint that changes replaces its own.
+    // One file per checkpoint folder and packed layout; a changed checkpoint replaces its file.
     const std::filesystem::path whole = std::filesystem::weakly_canonical(checkpoint_folder);
     const std::string name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
     constexpr char digits[] = "0123456789abcdef";
@@ -45,7 +45,7 @@ class PackedCache {
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// Fills the model from the file. False if there is none that fits; the weights are then undefined.
+  /// Fills the model from the file. False if there is no matching one; the weights are then undefined.
   bool read(int threads, const LoadProgress& progress) {
     const auto file = PackedFile::open(path_, identity_);
     if (!file) return false;
@@ -57,7 +57,7 @@ class PackedCache {
     });
   }
 
-  /// Writes the file of a loaded model, and its folder where that is missing. Throws Error.
+  /// Writes the file of a loaded model, creating its folder if missing. Throws Error.
   void write() {
     std::error_code ignored;
     std::filesystem::create_directories(path_.parent_path(), ignored);

@@ -54,9 +54,8 @@ class RandomWeights {
   std::vector<float> values_;
 };
 
-/// Fills all parameters of a model or layer with what RandomWeights(seed, scale) gives, made where they are: on a
-/// backend whose memory is not the host's and that has fill_random() (backend/cuda/operations/random.cuh). Billions
-/// take a second. Throws OutOfMemory if they do not fit.
+/// Fills all parameters of a model or layer with the values of RandomWeights(seed, scale), generated on a device that
+/// has fill_random() (backend/cuda/operations/random.cuh): billions per second. Throws OutOfMemory if they do not fit.
 template <class B, class Model>
 requires(!B::is_host) void make_random_weights(Context<B>& ctx, Model& model, std::uint64_t seed = 0,
                                                float scale = 0.02f) {

@@ -19,35 +19,34 @@
 
 namespace qwen3vl {
 
-/// Called while weights load: bytes read so far, bytes in all.
+/// Called while weights load: bytes read so far, total bytes.
 using LoadProgress = std::function<void(std::size_t done, std::size_t total)>;
 
 /// Where tensors come from: a checkpoint (loading/pretrained.hpp), random numbers (loading/random_weights.hpp), or the
 /// caller.
 template <class S>
 concept WeightSource = requires(S source, const Part& part) {
-  /// The tensor, or nothing if there is none of that name. part.shape is filled in. It is there until the next one is
-  /// asked for; with a member `static constexpr bool keeps_tensors = true` until it is released: gates and ups are then
-  /// loaded together.
+  /// The tensor, or nullopt if there is none of that name. part.shape is filled in. Valid until the next call or, with
+  /// a member `static constexpr bool keeps_tensors = true`, until release(): gate and up are then loaded together.
   { source.find(part) } -> std::same_as<std::optional<RawTensor>>;
-  /// The tensor is not needed any more (a mapped file's pages may go).
+  /// The tensor is no longer needed (a mapped file's pages may be released).
   source.release(part);
-  /// All names that the source holds, so that a left-over one is noticed.
+  /// All names in the source, to detect unused ones.
   { source.names() } -> std::convertible_to<std::vector<std::string>>;
 };
 
 namespace detail {
 
-/// A WeightSource whose tensors are there until they are released.
+/// A WeightSource whose tensors are valid until released.
 template <class S>
 concept KeepsTensors = std::remove_cvref_t<S>::keeps_tensors;
-/// A matrix of gates and ups that takes both at once.
+/// A gate_up matrix that loads both at once.
 template <class P, class B>
 concept LoadsHalves = requires(P& parameter, Context<B>& ctx, const RawTensor& raw) {
   parameter.load_halves(ctx, raw, raw);
 };
 
-/// Completes rows and shapes that a layer left open.
+/// Fills in rows and shapes that a layer left out.
 inline void complete(Parts& parts, const ParameterShape& shape) {
   for (Part& part : parts) {
     if (shape.experts > 0 && part.shape.empty()) part.shape = {shape.experts, shape.columns, shape.rows};  // the Hub's
@@ -70,9 +69,9 @@ inline bool fits(std::span<const index_t> stored, const Part& part, const Parame
   return shape.experts > 0 && std::ranges::equal(stored, std::array{shape.experts, shape.rows, shape.columns});
 }
 
-/// Finds out how a checkpoint stores its experts. Square matrices look alike in both layouts; transformers takes them
-/// for its own and so misreads the Hub's. An expert's two matrices are never both square, and a checkpoint has one
-/// layout, so the others tell.
+/// Detects how a checkpoint stores its experts. Square matrices look alike in both layouts; transformers assumes its
+/// own and so misreads the Hub's. An expert's two matrices are never both square, and a checkpoint has one layout, so
+/// the other one decides.
 class ExpertLayouts {
  public:
   void see(std::span<const index_t> stored, const ParameterShape& shape) {
@@ -150,9 +149,9 @@ void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /
 
 }  // namespace detail
 
-/// Loads all parameters of `model`. `source_name` is for messages. `ignored` are names that may be left over.
-/// Throws one Error that names every missing, left-over or wrongly shaped tensor, or says how much memory of a device
-/// is missing; the model is then unchanged.
+/// Loads all parameters of `model`. `source_name` is for messages. `ignored` are names that may be unused. Throws one
+/// Error that names every missing, unused or wrongly shaped tensor, or says how much device memory is missing; the
+/// model is then unchanged.
 template <class B, class Model, WeightSource Source>
 void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string_view source_name,
                      const LoadProgress& progress = {}, const std::vector<std::string>& ignored = {}) {
@@ -190,7 +189,7 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
   }
 
   if constexpr (requires { ctx.backend().require_memory(std::size_t{}, source_name); }) {
-    std::size_t bytes = 0;  // all are known before the first is allocated
+    std::size_t bytes = 0;  // all sizes are known before the first allocation
     model.parameters([&](auto& parameter, const Parts&) { bytes += parameter.allocated() ? 0 : parameter.bytes(); });
     ctx.backend().require_memory(bytes, "the weights");
   }

@@ -40,11 +40,14 @@ class Processor {
   /// `render_chat_template` and `apply_chat_template`.
   static Processor from_pretrained(const std::filesystem::path& folder,
                                    std::optional<ChatFormat> chat_format = std::nullopt) {
-    Processor processor(Tokenizer::from_pretrained(folder), ImageProcessor::from_pretrained(folder), chat_format,
-                        ProcessorConfig::from_pretrained(folder), VideoProcessor::from_pretrained(folder));
+    const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);
+    PreprocessorFiles files(folder);
+    Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),
+                        ImageProcessor::from_pretrained(files), chat_format,
+                        ProcessorConfig::from_pretrained(folder, settings), VideoProcessor::from_pretrained(files));
     if (!chat_format) {
       try {
-        processor.chat_format_ = chat_format_from_pretrained(folder);
+        processor.chat_format_ = chat_format_from_pretrained(folder, &settings.chat_template);
       } catch (const Error& error) {
         processor.no_chat_format_ = error.what();
       }

@@ -13,7 +13,7 @@
 namespace qwen3vl {
 
 namespace detail {
-// std::bit_cast may not be called on a device; the builtin behind it may be used.
+// std::bit_cast cannot be called on a device; its builtin can.
 QWEN3VL_HOST_DEVICE inline std::uint32_t bits_of(float value) { return __builtin_bit_cast(std::uint32_t, value); }
 QWEN3VL_HOST_DEVICE inline float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 }  // namespace detail
@@ -26,7 +26,7 @@ struct bf16 {
   /// Rounds to nearest even; NaN stays NaN.
   QWEN3VL_HOST_DEVICE explicit bf16(float value) {
 #if defined(__CUDA_ARCH__)
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));  // one instruction for all of what follows
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));  // one instruction for everything below
 #else
     const auto u = detail::bits_of(value);
     const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
@@ -88,7 +88,7 @@ struct f8_e4m3 {
   static constexpr float largest = 448.0f;
 
   f8_e4m3() = default;
-  /// Rounds to nearest even; what is beyond 448 becomes 448, infinities too. NaN stays NaN.
+  /// Rounds to nearest even; magnitudes above 448, infinities included, become 448. NaN stays NaN.
   QWEN3VL_HOST_DEVICE explicit f8_e4m3(float value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
     std::uint16_t pair;

@@ -1,4 +1,4 @@
-/// Host memory: where ids, masks, pixels and results live, and what the backends on the CPU compute in.
+/// Host memory: for ids, masks, pixels, results, and the tensors of backends that run on the CPU.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +16,9 @@ struct Host {
   static constexpr bool is_host = true;
   static constexpr std::size_t alignment = 64;
 
-  /// Uninitialised. Throws Error where there is not that much.
+  /// Uninitialised. Throws Error if memory runs out.
   static void* allocate(std::size_t bytes) {
-    const bool huge = bytes >= 2 * huge_page;  // small pages would make products miss the TLB
+    const bool huge = bytes >= 2 * huge_page;  // with small pages, products would miss the TLB
     void* memory = nullptr;
     if (posix_memalign(&memory, huge ? huge_page : alignment, bytes < alignment ? alignment : bytes) != 0)
       fail("out of memory: cannot allocate ", bytes, " bytes");

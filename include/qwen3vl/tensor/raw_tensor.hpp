@@ -1,4 +1,4 @@
-/// A stored tensor as a backend sees it while loading: bytes, type and shape, and where else the bytes are.
+/// A stored tensor as a backend sees it while loading: bytes, type, shape, and the file they are mapped from.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,9 @@
 
 namespace qwen3vl {
 
-/// An open file, mapped from its first byte on to `begin`. Not owned.
+/// An open file, mapped as a whole at `begin`. Not owned.
 struct MappedFrom {
-  int descriptor = -1;  ///< below 0: there is none
+  int descriptor = -1;  ///< negative: none
   const std::byte* begin = nullptr;
 };
 
@@ -20,7 +20,7 @@ struct RawTensor {
   DType dtype = DType::f32;
   const std::byte* data = nullptr;
   std::span<const index_t> shape;
-  /// What `data` is mapped from: reading it can cost less than touching the mapping.
+  /// The file `data` is mapped from: reading it can be faster than page faults.
   MappedFrom file = {};
 
   index_t rows() const { return shape.empty() ? 1 : shape[0]; }
@@ -34,8 +34,8 @@ struct RawTensor {
 /// How the rows of a weight matrix are laid out by a backend.
 enum class Packing {
   plain,
-  /// The first half of the rows are gates, the second half ups of a gated MLP; row i of each is kept beside the other,
-  /// so that the SwiGLU epilogue finds both in one tile.
+  /// Gate rows in the first half, up rows of a gated MLP in the second; row i of both is stored together, so that the
+  /// SwiGLU epilogue finds them in one register tile.
   gate_up,
 };
 

@@ -1,4 +1,4 @@
-/// Where each sequence (or picture, or frame) of a packed batch begins and ends.
+/// Where each sequence (or image, or frame) of a packed batch begins and ends.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace qwen3vl {
 
 /// `cu_seqlens`: ascending offsets, one more than there are segments; segment s holds rows [offset(s), offset(s + 1)).
-/// Kept on the host, which plans the work; a device backend uploads what its kernels read.
+/// Kept on the host, which schedules the work; a device backend uploads what its kernels need.
 class Segments {
  public:
   Segments() = default;

@@ -1,6 +1,6 @@
-/// `Tensor` owns memory of a backend, `TensorView` (short: `View`) looks at it. Row-major and contiguous, always.
-/// Extents are static or `dynamic`; a view of a wrong static size does not compile. Dynamic sizes are checked where
-/// data enters (files, user calls), not in kernels.
+/// `Tensor` owns memory, `TensorView` (short: `View`) refers to it. Always row-major and contiguous. Extents are static
+/// or `dynamic`; a view of a wrong static size does not compile. Dynamic sizes are checked where data enters (files,
+/// user calls), not in kernels.
 #pragma once
 
 #include <concepts>
@@ -14,8 +14,8 @@
 
 namespace qwen3vl {
 
-/// Where a tensor lives: `Host` (tensor/host.hpp), or a device's memory. `is_host` says whether the CPU may dereference
-/// it. Two backends that compute in the same memory share their tensors.
+/// Where a tensor's memory is: `Host` (tensor/host.hpp) or a device. `is_host` says whether the CPU may dereference it.
+/// Backends that compute in the same memory space share tensors.
 template <class M>
 concept MemorySpace = requires(void* pointer, std::size_t bytes) {
   { M::is_host } -> std::convertible_to<bool>;
@@ -38,11 +38,11 @@ struct MemoryOf<B> {
 
 }  // namespace detail
 
-/// The memory space of B: of a backend its `Memory`, of a memory space itself.
+/// The memory space of B: a backend's `Memory`, or B if it is a memory space.
 template <class B>
 using memory_t = typename detail::MemoryOf<B>::type;
 
-/// A non-owning, row-major look at `T`s in memory space `M`.
+/// A non-owning, row-major view of `T`s in memory space `M`.
 template <class T, class M, index_t... E>
 class TensorView {
  public:
@@ -54,7 +54,7 @@ class TensorView {
 
   constexpr TensorView() = default;
 
-  /// Looks at `data`, with the dynamic extents in order.
+  /// A view of `data`, with the dynamic extents in order.
   template <class... Sizes>
   requires(sizeof...(Sizes) == extents_type::rank_dynamic &&
            (std::convertible_to<Sizes, index_t> && ...)) constexpr explicit TensorView(T* data, Sizes... sizes)
@@ -70,8 +70,8 @@ class TensorView {
                                                                            // a widening
       : data_(other.data()), extents_(detail::convert_extents<extents_type>(other.extents())) {}
 
-  /// From a view of other sizes, or of const elements: never. Deleted, so that the compiler's first error has both
-  /// lists of extents (g++ 12 prints none of a conversion that does not exist).
+  /// From a view of other sizes, or of const elements: deleted rather than absent, so that the compiler's first error
+  /// shows both lists of extents (g++ 12 prints neither if no conversion exists).
   template <class U, index_t... F>
   requires(std::is_same_v<std::remove_const_t<U>, value_type> &&
            !(std::is_convertible_v<U (*)[], T (*)[]> &&
@@ -107,7 +107,7 @@ class TensorView {
     return slice_rows(first, count, std::type_identity<extents_type>{});
   }
 
-  /// The same elements under other extents. The number of elements must agree: checked, for it is cheap beside any use.
+  /// The same elements under other extents. The number of elements must agree; the check is cheap beside any use.
   template <index_t... F, class... Sizes>
   constexpr TensorView<T, M, F...> reshape(Sizes... sizes) const {
     TensorView<T, M, F...> view(data_, sizes...);
@@ -151,12 +151,12 @@ class TensorView {
   extents_type extents_{};
 };
 
-/// A view of what backend (or memory space) B holds.
+/// A view of memory of backend (or memory space) B.
 template <class T, class B, index_t... E>
 using View = TensorView<T, memory_t<B>, E...>;
 
-/// A tensor that owns its memory; zero after construction (but for uninitialized()), movable, not copyable (copies are
-/// explicit: `copy`).
+/// A tensor that owns its memory: zero after construction (except by uninitialized()), movable, not copyable (`copy` is
+/// explicit). Whatever owns memory of a space holds it in one of these.
 template <class T, class M, index_t... E>
 class OwningTensor {
   static_assert(MemorySpace<M>, "the second argument of Tensor is a backend or a memory space, such as qwen3vl::Cpu");
@@ -171,7 +171,7 @@ class OwningTensor {
   /// Empty (no memory) until assigned.
   OwningTensor() = default;
 
-  /// Allocates with the dynamic extents, in order. A fully static tensor is made by `Tensor::zeros()`.
+  /// Allocates with the dynamic extents, in order. `Tensor::zeros()` makes a fully static tensor.
   template <class... Sizes>
   requires(sizeof...(Sizes) == extents_type::rank_dynamic && sizeof...(Sizes) > 0) explicit OwningTensor(Sizes... sizes)
       : extents_(static_cast<index_t>(sizes)...) {
@@ -186,7 +186,7 @@ class OwningTensor {
     return tensor;
   }
 
-  /// Allocates with extents that are at hand, static or not.
+  /// Allocates with given extents, static or not.
   static OwningTensor of(const extents_type& extents) {
     OwningTensor tensor;
     tensor.extents_ = extents;
@@ -194,7 +194,7 @@ class OwningTensor {
     return tensor;
   }
 
-  /// As the constructor, but what is in it is not known, and its memory is not touched: whoever writes first does that.
+  /// Allocates without initialising; pages are committed on first write.
   template <class... Sizes>
   requires(sizeof...(Sizes) == extents_type::rank_dynamic) static OwningTensor uninitialized(Sizes... sizes) {
     OwningTensor tensor;
@@ -218,7 +218,7 @@ class OwningTensor {
 
   T* data() { return data_; }
   const T* data() const { return data_; }
-  /// Whether memory is held (a default-constructed tensor of static extents holds none).
+  /// Whether it holds memory (a default-constructed tensor of static extents does not).
   bool allocated() const { return data_ != nullptr; }
   const extents_type& extents() const { return extents_; }
   index_t extent(std::size_t i) const { return extents_.extent(i); }
@@ -263,7 +263,7 @@ class OwningTensor {
     const std::size_t total = take_memory();
     M::fill_zero(data_, total);
   }
-  /// Returns how many bytes it took.
+  /// Returns the number of bytes.
   std::size_t take_memory() {
     for (std::size_t i = 0; i < rank; ++i)
       if (extent(i) < 0) fail("a tensor of negative extent ", extent(i));

@@ -9,14 +9,13 @@
 
 namespace qwen3vl {
 
-/// A stack of memory of backend B. Memory is given back in the reverse order, as C++ scopes do by themselves.
+/// A stack of memory of backend B. Memory is returned in reverse order, as C++ scopes do.
 template <class B>
 class Workspace {
  public:
   Workspace() = default;
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
-  ~Workspace() { release(); }
 
   /// `bytes` of uninitialised memory, 64-byte aligned.
   void* push(std::size_t bytes) {
@@ -24,14 +23,14 @@ class Workspace {
     if (used_ == 0 && chunks_.size() > 1) release();
     if (chunks_.empty() || room() < bytes) next_chunk(bytes);
     Chunk& chunk = chunks_[current_];
-    void* const memory = chunk.data + chunk.used;
+    void* const memory = chunk.memory.data() + chunk.used;
     chunk.used += bytes;
     used_ += bytes;
     peak_ = std::max(peak_, used_);
     return memory;
   }
 
-  /// Takes back the newest `push`.
+  /// Releases the latest `push`.
   void pop(std::size_t bytes) {
     bytes = rounded(bytes);
     used_ -= bytes;
@@ -39,14 +38,14 @@ class Workspace {
     while (current_ > 0 && chunks_[current_].used == 0) --current_;
   }
 
-  /// What `bytes` take here.
+  /// The size that `bytes` take here, with alignment.
   static constexpr std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
-  /// The most bytes that were in use at once.
+  /// The peak number of bytes in use.
   std::size_t peak_bytes() const { return peak_; }
 
-  /// After growing in pieces becomes one chunk of the peak, so that the same use again allocates nothing. Else the next
-  /// push does it. Nothing may be in use.
+  /// If it has grown in several chunks, replaces them by one of the peak size, so that the same use again allocates
+  /// nothing. Otherwise the next push does so. Nothing may be in use.
   void settle() {
     if (chunks_.size() <= 1) return;
     release();
@@ -55,42 +54,38 @@ class Workspace {
 
   /// Frees everything; nothing may be in use.
   void release() {
-    while (!chunks_.empty()) free_last();
+    chunks_.clear();
+    current_ = 0;
   }
 
  private:
   struct Chunk {
-    std::byte* data;
-    std::size_t size;
-    std::size_t used;
+    Tensor<std::byte, B, dynamic> memory;
+    std::size_t used = 0;
+    std::size_t size() const { return memory.bytes(); }
   };
   static constexpr std::size_t alignment = 64;
 
-  std::size_t room() const { return chunks_[current_].size - chunks_[current_].used; }
+  std::size_t room() const { return chunks_[current_].size() - chunks_[current_].used; }
 
   /// Moves on to a chunk with room for `bytes`; empty chunks behind the current one are kept for this.
   void next_chunk(std::size_t bytes) {
     const std::size_t next = chunks_.empty() ? 0 : current_ + 1;
-    if (next >= chunks_.size() || chunks_[next].size < bytes) {
-      while (chunks_.size() > next) free_last();
+    if (next >= chunks_.size() || chunks_[next].size() < bytes) {
+      while (chunks_.size() > next) chunks_.pop_back();
       const std::size_t size = std::max(bytes, used_ == 0 ? peak_ : std::size_t{0});
-      chunks_.push_back({static_cast<std::byte*>(memory_t<B>::allocate(size)), size, 0});
+      chunks_.push_back({Tensor<std::byte, B, dynamic>::uninitialized(size)});
     }
     current_ = next;
   }
-  void free_last() {
-    memory_t<B>::deallocate(chunks_.back().data, chunks_.back().size);
-    chunks_.pop_back();
-    if (chunks_.empty()) current_ = 0;
-  }
 
   std::vector<Chunk> chunks_;
-  std::size_t current_ = 0;  // the chunk that the newest push came from
+  std::size_t current_ = 0;  // the chunk of the latest push
   std::size_t used_ = 0;
   std::size_t peak_ = 0;
 };
 
-/// A view of workspace memory that gives the memory back at the end of its scope.
+/// A view of workspace memory that is released at the end of its scope.
 template <class T, class B, index_t... E>
 class Scratch : public View<T, B, E...> {
  public:

@@ -1,5 +1,4 @@
-/// One layer of the text model: grouped-query attention over the cache, then the feed-forward, dense or of experts
-/// (Qwen3VLTextDecoderLayer, Qwen3VLMoeTextDecoderLayer).
+/// A layer of the text model (Qwen3VLTextDecoderLayer, Qwen3VLMoeTextDecoderLayer).
 #pragma once
 
 #include "qwen3vl/layers/attention.hpp"
@@ -15,7 +14,7 @@ template <Variant V, Backend B, class P>
 using KvCache = typename B::template KvCache<typename P::Kv, V::config.text.num_hidden_layers,
                                              V::config.text.num_key_value_heads, V::config.text.head_dim>;
 
-/// What all layers of one forward pass share: rotary tables and the sequences' bounds.
+/// Shared by all layers of one forward pass: rotary tables and sequence bounds.
 template <Variant V, Backend B>
 struct TextPositions {
   static constexpr index_t frequencies = V::config.text.head_dim / 2;
@@ -24,11 +23,12 @@ struct TextPositions {
   const Segments& sequences;
 };
 
-/// Looks at what a layer computes on its way; this one at nothing.
+/// An observer is called with a layer's intermediate results; this one ignores them.
 struct NoObserver {
-  /// The fused queries [tokens, (heads + 2 kv) * head_dim] after rotation, when the cache holds the new keys.
+  /// The fused queries, keys and values [tokens, (heads + 2 kv) * head_dim] after rotation; the cache already holds the
+  /// new keys.
   void queries(const auto& /*qkv*/) const {}
-  /// Logits of the router [tokens, num_experts], before the softmax; layers with experts only.
+  /// Router logits [tokens, num_experts] before the softmax; only in layers with experts.
   void router(const auto& /*logits*/) const {}
 };
 
@@ -69,7 +69,7 @@ class TextAttention {
     qk_norm_rope<heads, kv_heads, head_dim>(ctx, qkv, q_norm_.weight(), k_norm_.weight(), eps, positions.cos,
                                             positions.sin, positions.sequences, cache);
     observer.queries(qkv);
-#ifndef __CUDACC__  // nvcc 13 says no to every requirement that names local variables
+#ifndef __CUDACC__  // nvcc 13 rejects requirements that name local variables
     static_assert(
         requires {
           attention_t<P>::template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
@@ -81,7 +81,9 @@ class TextAttention {
   }
 };
 
-/// A layer with a dense feed-forward, or with experts if `sparse`.
+/// A layer of the text model, with a dense feed-forward or, if `sparse`, a mixture of experts: h +=
+/// attention(input_layernorm(h)), then h += mlp(post_attention_layernorm(h)). h is [tokens, hidden], changed in place;
+/// keys and values are appended to the cache, the parameters are constant.
 template <Variant V, Backend B, class P, bool sparse = false>
 class DecoderLayer {
   static constexpr index_t hidden = V::config.text.hidden_size;

@@ -1,4 +1,4 @@
-/// The stack of decoder layers: two arrays, because layers with experts are of another type than dense ones.
+/// The stack of decoder layers: two arrays, because dense layers and layers with experts are different types.
 #pragma once
 
 #include <array>
@@ -12,8 +12,7 @@ template <Variant V, Backend B, class P>
 class DecoderLayers {
   static constexpr int depth = V::config.text.num_hidden_layers;
 
-  /// Layers of layer i's kind before it: its place in the array of its kind; for i = depth and `sparse`, how many there
-  /// are.
+  /// The number of layers of the same kind before layer i, its index in their array; with i = depth, the array's size.
   static constexpr int place(int i, bool sparse) {
     int before = 0;
     for (int j = 0; j < i; ++j) before += V::config.text.is_sparse(j) == sparse ? 1 : 0;
@@ -31,7 +30,7 @@ class DecoderLayers {
   std::array<DecoderLayer<V, B, P, false>, static_cast<std::size_t>(dense_count)> dense_;
   std::array<DecoderLayer<V, B, P, true>, static_cast<std::size_t>(sparse_count)> sparse_;
 
-  /// Calls f with layer i. A kind that the variant does not have is not compiled.
+  /// Calls f with layer i. A kind that the variant lacks is not compiled.
   template <class Self, class F>
   static void with_layer(Self& self, int i, F&& f) {
     const std::size_t at = places[static_cast<std::size_t>(i)];

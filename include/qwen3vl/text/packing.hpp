@@ -1,5 +1,5 @@
-/// Between the padded form [B, S] of transformers and the packed form in which everything is computed: all real tokens
-/// in one list, no padding. Host code.
+/// Converts between the padded form [B, S] of transformers and the packed form used for all computation: real tokens
+/// only, in one list. Host code.
 #pragma once
 
 #include <algorithm>
@@ -43,8 +43,8 @@ inline PackedTokens pack(index_t batch, index_t length, const HostMatrix<std::ui
   return packed;
 }
 
-/// Splits rows where position axis 0 does not grow by one: packed sequences, which do not see each other. The reference
-/// does this for [4, B, S] (and [B, S]) positions without mask and cache. positions [B, S]: axis 0.
+/// Splits rows where position axis 0 does not grow by one: packed sequences, which do not attend to each other. The
+/// reference does this for [4, B, S] (and [B, S]) positions without mask and cache. positions [B, S]: axis 0.
 inline void split_packed_sequences(PackedTokens& packed, std::span<const std::int32_t> positions) {
   Segments split;
   for (index_t b = 0; b < packed.batch; ++b) {
@@ -62,7 +62,7 @@ inline void split_packed_sequences(PackedTokens& packed, std::span<const std::in
   packed.sequences = split;
 }
 
-/// Takes the packed tokens' values out of a padded one, [B * S].
+/// Gathers the packed tokens' values from a padded [B * S] list.
 template <class T>
 std::vector<T> gather(const PackedTokens& packed, std::span<const T> padded) {
   std::vector<T> values;

@@ -19,7 +19,7 @@ struct TextInputs {
   HostMatrix<std::uint8_t> attention_mask{};  ///< [B, past + S]; empty: all tokens are real
   /// [axes, B, S] with 1, 3 (t, h, w) or 4 (text, t, h, w) axes; empty: the token's index, padding counted
   HostCube<std::int32_t> position_ids{};
-  /// Without a cache and a mask, sequences packed into one row are told apart by their positions.
+  /// Without a cache and a mask, positions separate sequences packed into one row.
   bool use_cache = true;
   HostMatrix<std::uint8_t> visual_pos_masks{};               ///< [B, S]: rows that DeepStack is added to
   std::vector<HostMatrix<float>> deepstack_visual_embeds{};  ///< [rows, hidden_size] for layers 0, 1, ...
@@ -97,7 +97,7 @@ inline std::vector<std::int32_t> pack_positions(const PackedTokens& packed, cons
       if (axes == 0) {
         positions.push_back(static_cast<std::int32_t>(past + i % packed.length));
       } else {
-        // Of four axes the first is the plain text position, which rotates nothing.
+        // With four axes, the first is the plain text position, which is not used for rotation.
         const index_t used = axes == 1 ? 0 : axes == 3 ? axis : axis + 1;
         positions.push_back(position_ids.data()[used * packed.batch * packed.length + i]);
       }
@@ -106,7 +106,7 @@ inline std::vector<std::int32_t> pack_positions(const PackedTokens& packed, cons
   return positions;
 }
 
-/// The largest position that rotates something, of padded tokens too, as the reference counts for some rope types.
+/// The largest position used for rotation, padded tokens included, as the reference counts for some rope types.
 inline std::int32_t longest_position(const HostCube<std::int32_t>& position_ids) {
   std::span<const std::int32_t> used = position_ids.span();
   if (position_ids.rows() == 4) used = used.subspan(used.size() / 4);

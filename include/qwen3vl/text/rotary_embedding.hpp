@@ -24,7 +24,7 @@ struct RotaryFrequencies {
 
 namespace detail {
 
-/// The parameters of one rope type, checked as they are asked for.
+/// The parameters of one rope type, checked on access.
 class RopeReader {
  public:
   RopeReader(const RopeParameters& rope, std::int64_t max_position_embeddings)
@@ -43,7 +43,7 @@ class RopeReader {
     if (max_position_embeddings_ < 1) wrong("max_position_embeddings", "is needed and must be positive");
     return max_position_embeddings_;
   }
-  /// Absent, it is max_position_embeddings.
+  /// max_position_embeddings if absent.
   std::int64_t original_length() const {
     if (rope_.original_max_position_embeddings > 0) return rope_.original_max_position_embeddings;
     if (rope_.original_max_position_embeddings < 0 || max_position_embeddings_ < 1)
@@ -85,15 +85,15 @@ inline float dynamic_base(const RopeReader& read, double theta, index_t head_dim
   if (head_dim <= 2) read.wrong("head_dim", "must be larger than 2");
   const double factor = read.factor(), exponent = static_cast<double>(head_dim) / static_cast<double>(head_dim - 2);
   if (sequence_length <= longest) return static_cast<float>(theta);
-  // During a pass the reference has the length in a tensor, which makes all of this float32.
+  // In the reference the length is a tensor during a pass, so all of this is float32.
   const float stretched =
       static_cast<float>(factor) * static_cast<float>(sequence_length) / static_cast<float>(longest) -
       static_cast<float>(factor - 1.0);
   return static_cast<float>(theta) * std::pow(stretched, static_cast<float>(exponent));
 }
 
-/// YaRN: frequencies that turn often within the original length stay, those that turn less than once are divided by
-/// the factor, and a ramp over the frequencies' indexes lies between.
+/// YaRN: frequencies that rotate often within the original length are kept, those that rotate less than once are
+/// divided by the factor, with a linear ramp over the frequency index in between.
 inline RotaryFrequencies yarn_frequencies(const RopeReader& read, const RopeParameters& rope, index_t head_dim) {
   const double factor = read.factor();
   RotaryFrequencies result;
@@ -108,7 +108,7 @@ inline RotaryFrequencies yarn_frequencies(const RopeReader& read, const RopePara
 
   if (rope.rope_theta == 1.0) read.wrong("rope_theta", "must not be 1");
   const auto original = static_cast<double>(read.original_length()), dim = static_cast<double>(head_dim);
-  // The frequency's index at which a head turns `rotations` times within the original length.
+  // The frequency index that rotates `rotations` times within the original length.
   const auto correction = [&](std::string_view name, double rotations) {
     return dim * std::log(original / (read.positive(name, rotations) * 2.0 * std::numbers::pi)) /
            (2.0 * std::log(rope.rope_theta));
@@ -135,7 +135,7 @@ inline RotaryFrequencies yarn_frequencies(const RopeReader& read, const RopePara
 /// LongRoPE: a divisor for each frequency, from one of two lists.
 inline RotaryFrequencies longrope_frequencies(const RopeReader& read, const RopeParameters& rope, index_t head_dim,
                                               std::int64_t sequence_length) {
-  // Both lists are checked at once, not when the first long prompt comes.
+  // Both lists are checked now, not at the first long prompt.
   const std::vector<double>& short_factor = read.list("short_factor", rope.short_factor, head_dim / 2);
   const std::vector<double>& long_factor = read.list("long_factor", rope.long_factor, head_dim / 2);
   const std::int64_t original = read.original_length();
@@ -186,8 +186,8 @@ inline RotaryFrequencies llama3_frequencies(const RopeReader& read, const RopePa
 }  // namespace detail
 
 /// The frequencies of a rope type, in the float32 arithmetic of the reference. `sequence_length` (largest position + 1)
-/// counts only for 'dynamic' and 'longrope'; 0 gives those of a new object. Throws Error that names the field for
-/// an unknown type, and for a parameter that is missing or that makes no finite frequencies.
+/// matters only for 'dynamic' and 'longrope'; 0 gives those of a new object. Throws Error that names the field for an
+/// unknown type, and for a parameter that is missing or gives non-finite frequencies.
 inline RotaryFrequencies rotary_frequencies(const RopeParameters& rope, index_t head_dim,
                                             std::int64_t max_position_embeddings, std::int64_t sequence_length = 0) {
   const detail::RopeReader read(rope, max_position_embeddings);
@@ -231,7 +231,7 @@ class RotaryEmbedding {
         dynamic_(rope.rope_type == "dynamic") {
     if (rope.rope_type == "longrope") {
       original_ = detail::RopeReader(rope, max_position_embeddings).original_length();
-      rotary_frequencies(rope, head_dim, max_position_embeddings, original_ + 1);  // unusable ones are found now
+      rotary_frequencies(rope, head_dim, max_position_embeddings, original_ + 1);  // checks them now
     }
   }
 
@@ -243,7 +243,7 @@ class RotaryEmbedding {
     std::int64_t wanted = scaled_to_;
     if (dynamic_) {
       if (sequence_length > std::max(scaled_to_, max_position_embeddings_)) wanted = sequence_length;
-      // An input of exactly max_position_embeddings keeps what a longer one left.
+      // An input of exactly max_position_embeddings keeps the frequencies of a longer one, as in the reference.
       if (sequence_length < max_position_embeddings_) wanted = 0;
     } else if (original_ > 0) {
       wanted = sequence_length > original_ ? original_ + 1 : 0;

@@ -1,5 +1,4 @@
-/// The text model over packed batches (Qwen3VLTextModel): embedding, decoder layers with DeepStack, final norm.
-/// The padded form that transformers' users know is in text/padded_forward.hpp.
+/// The text model over packed batches (Qwen3VLTextModel). text/padded_forward.hpp has transformers' padded form.
 #pragma once
 
 #include <array>
@@ -19,11 +18,11 @@ namespace qwen3vl {
 template <Variant V, Backend B, class P>
 struct DeepStackInput {
   using A = activation_t<B, P>;
-  View<const std::int32_t, B, dynamic> index;                                   ///< rows of pictures, [n]
+  View<const std::int32_t, B, dynamic> index;                                   ///< rows of images, [n]
   std::vector<View<const A, B, dynamic, V::config.text.hidden_size>> features;  ///< [n, hidden_size] each
 };
 
-/// What a caller wants to look at besides the result. Recording costs time and memory only where asked for.
+/// Intermediate results to record on request; what is not requested costs nothing.
 template <Variant V, Backend B, class P>
 struct TextRecord {
   using A = activation_t<B, P>;
@@ -38,6 +37,13 @@ struct TextRecord {
   std::vector<Tensor<A, B, dynamic, V::config.text.moe.num_experts>> router_logits;
 };
 
+/// The text model (Qwen3VLTextModel): h = embed_tokens(ids), then for each layer i: h = layer_i(h), plus DeepStack
+/// feature i
+/// in the rows of images and videos, then norm(h). All tokens of a batch are packed in one [tokens, hidden_size]
+/// tensor;
+/// sequences attend only to themselves, through the cache. A caller embeds, runs forward() and norm() itself, so that
+/// it can
+/// replace rows in between.
 template <Variant V, Backend B, class P>
 class TextModel {
   static constexpr TextConfig text = V::config.text;
@@ -50,8 +56,8 @@ class TextModel {
   RmsNorm<hidden, B, P> norm_;
 
   float rms_norm_eps_ = 1e-6f;
-  /// The frequencies of the last call, as in the reference part of the model: with the rope types 'dynamic' and
-  /// 'longrope' forward() changes them, with all others nobody does.
+  /// The frequencies of the last call, state of the model as in the reference. Mutable: forward() changes them for the
+  /// rope types 'dynamic' and 'longrope', and only for those.
   mutable RotaryEmbedding rotary_;
   mutable Tensor<float, B, dynamic> inv_freq_;
 
@@ -65,7 +71,7 @@ class TextModel {
     visit("norm.", norm_, f);
   }
 
-  /// Takes the run-time values. Throws Error for rope parameters that make no frequencies; see rotary_frequencies.
+  /// Sets the run-time values. Throws Error for unusable rope parameters; see rotary_frequencies.
   void configure(Context<B>& ctx, const RuntimeConfig& config) {
     rms_norm_eps_ = config.rms_norm_eps;
     rotary_ = RotaryEmbedding(config.rope, text.head_dim, config.max_position_embeddings);
@@ -74,12 +80,11 @@ class TextModel {
 
   const Embedding<V, B, P>& embed_tokens() const { return embed_tokens_; }
 
-  /// Runs all layers over hidden_states [tokens, hidden], in place, without the final norm.
-  /// position_ids [3, tokens]: temporal, height and width position of each token. `longest_position`: the largest of
-  /// all of them, given on the host since only some rope types ask for it; a caller that computes a prompt in parts
-  /// gives the whole prompt's each time. `sequences`: how many of the rows belong to each sequence of `cache`, to which
-  /// their keys and values are appended. Throws nothing by itself; sizes are the caller's duty. With the rope types
-  /// 'dynamic' and 'longrope', one call at a time.
+  /// Runs all layers over hidden_states [tokens, hidden], in place, without the final norm. position_ids [3, tokens]:
+  /// temporal, height and width position of each token. `longest_position`: the largest of them, on the host because
+  /// only some rope types need it; when a prompt is computed in parts, that of the whole prompt each time. `sequences`:
+  /// how many of the rows belong to each sequence of `cache`, to which their keys and values are appended. Sizes are
+  /// not checked. With the rope types 'dynamic' and 'longrope', calls must not run concurrently.
   void forward(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states,
                View<const std::int32_t, B, 3, dynamic> position_ids, std::int64_t longest_position,
                const Segments& sequences, Cache& cache, const DeepStackInput<V, B, P>* deepstack = nullptr,
@@ -120,7 +125,7 @@ class TextModel {
   }
 
  private:
-  /// Records what the caller asked for of one layer.
+  /// Records what the caller requested of one layer.
   struct Recorder {
     Context<B>& ctx;
     const Segments& sequences;

@@ -13,11 +13,11 @@
 
 namespace qwen3vl {
 
-/// What a file says besides the events.
+/// What the file contains besides events.
 struct ChromeTraceOptions {
-  /// The least seconds that the machine can take for a call; gives each operation its share of the roof ("roof%").
+  /// The least time in seconds that the machine needs for a call; gives each operation its share of the roof ("roof%").
   std::function<double(const TracedCall&)> least_seconds{};
-  /// Free words about the run, such as its processor.
+  /// Notes about the run, such as the processor.
   std::map<std::string, std::string> about{};
 };
 
@@ -52,11 +52,11 @@ inline nlohmann::ordered_json chrome_event(const TraceEvent& event, const Chrome
 
 }  // namespace detail
 
-/// Writes the events that are over. Throws Error if the file cannot be written.
+/// Writes the completed events. Throws Error if the file cannot be written.
 inline void write_chrome_trace(const std::filesystem::path& path, const Trace& trace,
                                const ChromeTraceOptions& options = {}) {
   std::ofstream file(path);
-  // One event a line and never all of them as one JSON value: a long answer has hundreds of thousands.
+  // One event per line, never all as one JSON value: a long answer has hundreds of thousands.
   file << "{\"traceEvents\": [";
   const char* separator = "\n";
   for (const TraceEvent& event : trace.events()) {

@@ -1,4 +1,5 @@
-/// Pixels to hidden states. A 3-D convolution whose stride equals its kernel is one matrix product, and is done as one.
+/// Pixels to hidden states. A 3-D convolution whose stride equals its kernel is a matrix product, and is computed as
+/// one.
 #pragma once
 
 #include "qwen3vl/config/config.hpp"
@@ -6,7 +7,7 @@
 
 namespace qwen3vl {
 
-/// Qwen3VLVisionPatchEmbed over patches that the image processor has already cut out.
+/// Qwen3VLVisionPatchEmbed over patches already cut out by the image processor.
 template <Variant V, Backend B, class P>
 class PatchEmbed {
   static constexpr VisionConfig vision = V::config.vision;

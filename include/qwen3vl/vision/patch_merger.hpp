@@ -10,7 +10,7 @@ namespace qwen3vl {
 /// What a merger normalises: each patch (the main merger), or the whole group (the DeepStack mergers).
 enum class MergerNorm { patch, group };
 
-/// fc2(gelu(fc1(norm(x)))) over groups of patches. The GELU is the exact one, whatever the blocks use.
+/// fc2(gelu(fc1(norm(x)))) over groups of patches. The GELU is the exact one, whatever the vision blocks use.
 template <Variant V, Backend B, class P, MergerNorm which>
 class PatchMerger {
   static constexpr VisionConfig vision = V::config.vision;
@@ -37,7 +37,7 @@ class PatchMerger {
     const index_t tokens = y.rows();
     auto normed = ctx.template scratch<A, dynamic, group>(tokens);     // [tokens, merge^2 * hidden]
     auto activated = ctx.template scratch<A, dynamic, group>(tokens);  // [tokens, merge^2 * hidden]
-    // Patches come in merge-block order, so grouping is a change of shape.
+    // Patches come in merge-block order, so grouping is a reshape.
     const index_t rows = x.size() / normed_size;
     norm_(ctx, x.template reshape<dynamic, normed_size>(rows), normed.template reshape<dynamic, normed_size>(rows));
     fc1_(ctx, normed, activated, epilogue::Gelu{});

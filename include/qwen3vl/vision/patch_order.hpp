@@ -1,4 +1,5 @@
-/// The order in which patches walk through the vision tower: all merge x merge patches of a block, then the next block.
+/// The order of patches in the vision tower (merge-block order): all merge x merge patches of one merged token, then
+/// those of the next.
 #pragma once
 
 #include <span>

@@ -1,4 +1,4 @@
-/// The learned position table, resampled bilinearly to each picture's grid with corners aligned
+/// The learned position table, resampled bilinearly to each image's grid with corners aligned
 /// (Qwen3VLVisionModel.fast_pos_embed_interpolate).
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace qwen3vl {
 
-/// Where each patch looks into the table: four rows and their weights.
+/// For each patch, four rows of the table and their weights.
 struct InterpolationCorners {
   std::vector<std::int32_t> indices;  ///< [patches, 4]
   std::vector<float> weights;         ///< [patches, 4]
@@ -32,7 +32,7 @@ inline float linspace(float last, index_t count, index_t i) {
 
 }  // namespace detail
 
-/// The corners for all patches of `grids`, in merge-block order; every frame of a clip gets the same.
+/// The corners for all patches of `grids`, in merge-block order; every frame of a video gets the same.
 /// `side`: the table is side x side. `merge`: spatial_merge_size.
 inline InterpolationCorners interpolation_corners(std::span<const GridThw> grids, index_t side, index_t merge) {
   InterpolationCorners corners;

@@ -1,4 +1,4 @@
-/// 2-D rotary angles of the vision tower (Qwen3VLVisionRotaryEmbedding): half of the frequencies turn by the patch's
+/// 2-D rotary angles of the vision tower (Qwen3VLVisionRotaryEmbedding): half of the frequencies rotate by the patch's
 /// row, half by its column.
 #pragma once
 
@@ -20,7 +20,7 @@ struct VisionRotaryTables {
 inline VisionRotaryTables vision_rotary_tables(std::span<const GridThw> grids, index_t merge, index_t head_dim,
                                                double theta) {
   const index_t axis_dim = head_dim / 2,
-                quarter = head_dim / 4;  // an axis has half of a head, and a frequency per pair
+                quarter = head_dim / 4;  // each axis has half of a head, and one frequency per two values
   std::vector<float> inv_freq(static_cast<std::size_t>(quarter));
   for (index_t i = 0; i < quarter; ++i)
     inv_freq[static_cast<std::size_t>(i)] =

@@ -1,4 +1,4 @@
-/// One block of the vision tower: attention inside each frame, then the feed-forward (Qwen3VLVisionBlock).
+/// A layer of the vision tower (Qwen3VLVisionBlock).
 #pragma once
 
 #include "qwen3vl/layers/attention.hpp"
@@ -37,7 +37,7 @@ class VisionAttention {
     qkv_(ctx, x, qkv);
     rotate_qk<heads, head_dim>(ctx, qkv, cos, sin);
     observe_queries(qkv);
-#ifndef __CUDACC__  // nvcc 13 says no to every requirement that names local variables
+#ifndef __CUDACC__  // nvcc 13 rejects requirements that name local variables
     static_assert(
         requires { attention_t<P>::template segments<heads, head_dim>(ctx, qkv, frames, attended); },
         "the attention policy of this precision lacks segments<H, D>(ctx, qkv, frames, out)");
@@ -47,6 +47,10 @@ class VisionAttention {
   }
 };
 
+/// A layer of the vision tower (Qwen3VLVisionBlock), on patches in merge-block order:
+///   h += attention(norm1(h))   within each frame, with 2-D rotary positions
+///   h += mlp(norm2(h))
+/// h is [patches, hidden], changed in place. The parameters are constant; scratch memory comes from the context.
 template <Variant V, Backend B, class P>
 class VisionBlock {
   static constexpr index_t hidden = V::config.vision.hidden_size;

@@ -1,5 +1,4 @@
-/// The vision tower: pixels of any number of pictures in, one row per text token out, with DeepStack features
-/// (Qwen3VLVisionModel). Usable alone, as an image encoder.
+/// The vision tower (Qwen3VLVisionModel). Usable alone, as an image encoder.
 #pragma once
 
 #include <array>
@@ -15,7 +14,7 @@
 
 namespace qwen3vl {
 
-/// What the tower computes. Pictures follow one another in the order of `grid_thw`.
+/// Results of the tower, images and videos in the order of `grid_thw`.
 template <Variant V, Backend B, class P>
 struct VisionOutput {
   static constexpr std::size_t taps = V::config.vision.deepstack_visual_indexes.size();
@@ -24,12 +23,18 @@ struct VisionOutput {
 
   Features pooler_output;                         ///< [tokens, out_hidden_size], after the merger
   std::array<Features, taps> deepstack_features;  ///< [tokens, out_hidden_size] of each tapped block
-  /// If asked for: the embedded patches, then the output of each block, [patches, hidden_size] each.
+  /// On request: the embedded patches, then the output of each vision block, [patches, hidden_size] each.
   std::vector<Tensor<A, B, dynamic, V::config.vision.hidden_size>> hidden_states;
-  /// If asked for: attentions[block][frame], f32 [num_heads, patches, patches] each.
+  /// On request: attentions[block][frame], f32 [num_heads, patches, patches] each.
   std::vector<std::vector<Tensor<float, B, V::config.vision.num_heads, dynamic, dynamic>>> attentions;
 };
 
+/// The vision tower (Qwen3VLVisionModel): patches of any number of images or videos to rows for the text model.
+///   h = patch_embed(pixels) + position table, resampled to each grid     [patches, hidden_size]
+///   for each vision block i:  h = block_i(h);  if i is in deepstack_visual_indexes: feature = deepstack_merger(h)
+///   pooler_output = merger(h)                            [patches / spatial_merge_size^2, out_hidden_size]
+/// Attention stays within a frame, so the images of a batch do not affect one another. Calls change nothing in the
+/// model.
 template <Variant V, Backend B, class P>
 class VisionModel {
   static constexpr VisionConfig vision = V::config.vision;
@@ -62,8 +67,8 @@ class VisionModel {
   const PatchEmbed<V, B, P>& patch_embed() const { return patch_embed_; }
   const VisionPositionEmbedding<V, B, P>& pos_embed() const { return pos_embed_; }
 
-  /// pixel_values [patches, patch_dim] of all pictures, as the image processor cuts them; one grid for each.
-  /// Throws Error where the two disagree.
+  /// pixel_values [patches, patch_dim] of all images or videos, as the image processor cuts them, and one grid for
+  /// each. Throws Error if the two disagree.
   Output forward(Context<B>& ctx, View<const float, Host, dynamic, dynamic> pixel_values,
                  std::span<const GridThw> grid_thw, bool output_hidden_states = false,
                  bool output_attentions = false) const {
@@ -130,7 +135,7 @@ class VisionModel {
       fail("pixel_values has ", pixel_values.rows(), " patches, grid_thw says ", patches);
     if (patches > 0 && pixel_values.extent(1) != vision.patch_dim())
       fail("pixel_values has ", pixel_values.extent(1), " values per patch, this model takes ", vision.patch_dim(),
-           " (channels * temporal_patch_size * patch_size^2); is the processor another model's, or the picture gray?");
+           " (channels * temporal_patch_size * patch_size^2); is the processor another model's, or the image gray?");
     return patches;
   }
 

@@ -1,4 +1,4 @@
-// expect: (use of deleted function 'qwen3vl::Tensor<|call to deleted constructor of 'Tensor<)
+// expect: (use of deleted function 'qwen3vl::OwningTensor<|call to deleted constructor of 'Tensor<)
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 

@@ -211,7 +211,7 @@ BOOST_AUTO_TEST_CASE(broken_scores_are_told) {
       if (parts.front().name != "model.language_model.norm.weight") return;
       const std::vector<float> infinite(static_cast<std::size_t>(parameter.size()),
                                         std::numeric_limits<float>::quiet_NaN());
-      copy_from_host(model.context(), View<const float, Cpu, dynamic>(infinite.data(), parameter.size()),
+      copy_from_host(model.context(), View<const float, Host, dynamic>(infinite.data(), parameter.size()),
                      View<float, Cuda, dynamic>(parameter.data(), parameter.size()));
     }
   });

@@ -1,4 +1,4 @@
-/// What every operation gets first: the backend's handle and its scratch memory.
+/// The first argument of every operation: the backend handle and scratch memory.
 #pragma once
 
 #include "qwen3vl/tensor/workspace.hpp"
@@ -15,8 +15,9 @@ class Context {
   B& backend() { return *backend_; }
   Workspace<B>& workspace() { return workspace_; }
 
-  /// Records every operation and layer from now on; null ends it. The trace must live until then. Backends on the host
-  /// only: on a device, operations go on after their call returns, and its own tools see them.
+  /// Traces every operation and layer from now on; pass nullptr to stop tracing. The trace must live until then. Only
+  /// for backends on the host: on a device, operations continue after their call returns, and its own profilers trace
+  /// them.
   void set_trace(Trace* trace) requires(B::is_host) { trace_ = trace; }
   Trace* trace() const {
     if constexpr (B::is_host) {

@@ -1,6 +1,6 @@
-/// What a backend may offer for decoding besides the contract of ops.hpp: tokens are chosen where their logits are, and
-/// a pass is recorded once and then repeated, so that the host gets nothing but token ids, and waits once per token.
-/// generation/decode_pass.hpp uses it where it is there; a backend without it, such as the CPU, needs nothing of this.
+/// An optional extension of ops.hpp for decoding on a device: tokens are sampled where their logits are, and a pass is
+/// recorded once and then repeated, so that the host receives only token ids and waits once per token.
+/// generation/decode_pass.hpp uses it if present; the CPU has none of this.
 #pragma once
 
 #include <concepts>
@@ -13,7 +13,7 @@
 namespace qwen3vl {
 
 /// How the next token of a sequence is chosen; names and meanings as in GenerationConfig. One per row, on the device:
-/// sequences of a batch may differ, and a recorded pass sees changes.
+/// sequences of a batch may differ, and a recorded pass picks up changes.
 struct SamplingSettings {
   std::int32_t do_sample = 0;  ///< 0: the best token, the lowest id among equals
   std::int32_t top_k = 0;      ///< 0: off
@@ -25,7 +25,7 @@ struct SamplingSettings {
 /// Instead of an id: a score is NaN or +infinity; every score is -infinity.
 inline constexpr std::int32_t broken_scores = -1, no_token_left = -2;
 
-/// The largest vocabulary that `sample` takes.
+/// The largest vocabulary that `sample` supports.
 inline constexpr std::int64_t largest_sampled_vocab = std::int64_t{1} << 21;
 
 /// A backend with

@@ -1,6 +1,6 @@
 /// What a backend's operations and its cache take besides the tensors that layers ask for: what a memory plan
-/// (model/memory_plan.hpp) cannot read off the layers. A backend specialises OperationMemory; one that does not is
-/// taken to need nothing. The CPU's is backend/cpu/operation_memory.hpp, CUDA's backend/cuda/operation_memory.cuh.
+/// (model/memory_plan.hpp) cannot count by running the layers. A backend specialises OperationMemory; one that does not
+/// is taken to need nothing. The CPU's is backend/cpu/operation_memory.hpp, CUDA's backend/cuda/operation_memory.cuh.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-/// Precision: which type weights and the key/value cache are kept in. Activations are the backend's choice (f32 on the
-/// CPU), sums are always at least f32.
+/// Precision: the types of weights and of the key/value cache. Activations are the backend's choice (f32 on the CPU),
+/// sums are always at least f32.
 ///
 /// A precision is any struct with
 ///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8, q4 or fp8
@@ -18,15 +18,15 @@
 
 namespace qwen3vl {
 
-/// bf16 weights whose products may round activations to bf16, too. Processors with dot products of bf16 (AVX-512 BF16)
-/// then do twice as many multiply-adds; everywhere else, products are those of bf16 weights.
+/// bf16 weights whose products may also round activations to bf16. Processors with bf16 dot products (AVX-512 BF16)
+/// then do twice as many multiply-adds; elsewhere products are those of bf16.
 struct bf16_dot {
   static constexpr std::string_view name = "bf16-dot";
 };
 
 /// Weights in blocks of 32 columns of a row, rounded once when they are loaded (from f32, bf16 or f16). Eight blocks
 /// share a bf16 scale s, and a block has an integer scale of its own, so that a product can stay in integers over 256
-/// columns. What a backend makes of them in memory is its own matter; the bits are the CPU's.
+/// columns. Memory layouts differ between backends; the bits per weight are the CPU's.
 ///   q8: w = s * a * q, q in [-127, 127], a in [1, 127]; 8.3125 bits per weight.
 struct q8 {
   static constexpr std::string_view name = "q8";
@@ -36,15 +36,15 @@ struct q8 {
 struct q4 {
   static constexpr std::string_view name = "q4";
 };
-/// A weight type that is kept in blocks.
+/// A block weight type.
 template <class W>
 concept BlockWeight = std::same_as<W, q8> || std::same_as<W, q4>;
 
 /// FP8 weights, for GPUs of compute capability 8.9 and later; the CPU has none. w = s * q, with q of type f8_e4m3 and
 /// one f32 scale s for each row (output): the largest magnitude of the row over 448. Rounded once when they are loaded
-/// (from f32, bf16 or f16): each by at most 2^-4 of itself, or where that is more 2^-10 s. 8 bits per weight.
-/// Products of up to eight rows of activations take these as they are. Larger ones may round activations to f8_e4m3,
-/// too, with a scale for each row of them: that is how the tensor cores multiply FP8 at twice the speed of bf16.
+/// (from f32, bf16 or f16): each by at most 2^-4 of itself, or where that is more 2^-10 s. 8 bits per weight. Products
+/// of up to eight rows do not round activations. Larger ones may round them to f8_e4m3, with a scale per row, so that
+/// tensor cores multiply FP8 at twice the speed of bf16.
 struct fp8 {
   static constexpr std::string_view name = "fp8";
 };
@@ -56,16 +56,16 @@ struct F32 {
   static constexpr std::string_view name = "f32";
 };
 
-/// bf16 weights, the released checkpoints' own type. The cache stays f32: results then equal those of transformers
-/// with the same weights computed in float32.
+/// bf16 weights, the type of the released checkpoints. The cache is f32: results equal those of transformers computed
+/// in float32 with the same weights.
 struct Bf16 {
   using Weight = bf16;
   using Kv = float;
   static constexpr std::string_view name = "bf16";
 };
 
-/// bf16 weights and, in products, bf16 activations where that is faster: what llama.cpp computes with bf16 files, and
-/// less rounding than transformers' bfloat16, which also keeps all that is between products in bf16. The router stays
+/// bf16 weights and, in products, bf16 activations where that is faster: as llama.cpp computes with bf16 files, and
+/// less rounding than transformers' bfloat16, which also stores everything between products in bf16. The router stays
 /// exact: a rounded one chooses other experts.
 struct Bf16Dot {
   using Weight = bf16_dot;
@@ -74,9 +74,9 @@ struct Bf16Dot {
   static constexpr std::string_view name = "bf16-dot";
 };
 
-/// 8-bit weights. The vision tower stays bf16 (it is a small part of the memory, and its error would reach every
-/// token), the router too: a rounded router chooses other experts. Keys and values are
-/// kept in f16: their rounding is far below that of the weights.
+/// 8-bit weights. The vision tower stays bf16 (it takes little memory, and its error would affect every token), and so
+/// does the router: a rounded router chooses other experts. Keys and values are in f16, whose rounding is far below
+/// that of the weights.
 struct Q8 {
   using Weight = q8;
   using VisionWeight = bf16;
@@ -94,8 +94,8 @@ struct Q4 {
   static constexpr std::string_view name = "q4";
 };
 
-/// FP8 weights, on GPUs; the vision tower and the router as in Q8. The head is rounded, too: it is a fifth of what
-/// decoding reads of 2B. Keys and values are kept in bf16; WithKv<Fp8, f8_e4m3> halves them.
+/// FP8 weights, on GPUs; the vision tower and the router as in Q8. The head is rounded as well: it is a fifth of what
+/// decoding 2B reads. Keys and values are in bf16; WithKv<Fp8, f8_e4m3> halves them.
 struct Fp8 {
   using Weight = fp8;
   using VisionWeight = bf16;
@@ -142,10 +142,10 @@ using router_weight_t = typename detail::RouterWeightOf<P>::type;
 template <class P>
 using head_weight_t = typename detail::HeadWeightOf<P>::type;
 
-/// Precision P with keys and values kept as T (float, bf16 or f16, on GPUs f8_e4m3): `WithKv<Bf16, f16>` is a
-/// precision, too. Half the bytes double what decoding reads per second at long contexts, and each key and value is
-/// rounded once (2^-11 relative for f16, 2^-8 for bf16, 2^-4 for f8_e4m3, where values beyond 448 become 448). Keys are
-/// normalised, so they are far inside f16's range of 65504; use bf16 for a model whose values leave it.
+/// Precision P with keys and values in T (float, bf16 or f16, on GPUs f8_e4m3), such as `WithKv<Bf16, f16>`. Half the
+/// bytes double the speed of decoding at long contexts; each key and value is rounded once (2^-11 relative for f16,
+/// 2^-8 for bf16, 2^-4 for f8_e4m3, which saturates at 448). Normalised keys are far inside f16's range of 65504; use
+/// bf16 for a model whose values exceed it.
 template <class P, class T>
 struct WithKv : P {
   using Kv = T;

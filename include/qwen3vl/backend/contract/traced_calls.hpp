@@ -1,5 +1,5 @@
-/// How much the operations of backend/contract/ops.hpp have to do at least, from their shapes: what a trace says of
-/// each call. Activations are f32, as on the CPU.
+/// The minimum work of the operations of backend/contract/ops.hpp, from their shapes, for traces. Activations are f32,
+/// as on the CPU.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +40,7 @@ double activations(Factors... factors) {
 }
 }  // namespace detail
 
-/// y = epilogue(x weight^T + bias), y of `width` columns; `adds` if it reads y, too.
+/// y = epilogue(x weight^T + bias), y of `width` columns; `adds` if it also reads y.
 inline TracedCall linear(std::string_view weights, index_t rows, index_t outputs, index_t inputs, index_t width,
                          bool adds, std::size_t weight_bytes) {
   return {.name = "linear",

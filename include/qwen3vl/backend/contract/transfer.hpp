@@ -1,4 +1,4 @@
-/// Moving plain host data to a backend and back, in one call each.
+/// Moves plain host data to a backend and back, in one call each.
 #pragma once
 
 #include <span>
@@ -22,7 +22,7 @@ Tensor<T, B, dynamic> upload(Context<B>& ctx, const std::vector<T>& host) {
   return upload<T>(ctx, std::span<const T>(host));
 }
 
-/// A backend's tensor on the host, row-major: integers as they are, activations as float.
+/// Copies a backend's tensor to the host: integers unchanged, activations as float.
 template <class U, class T, class B, index_t... E>
 std::vector<U> download(Context<B>& ctx, const View<T, B, E...>& tensor) {
   std::vector<U> host(static_cast<std::size_t>(tensor.size()));

@@ -35,13 +35,13 @@ template <class T>
 class Mailbox;
 }  // namespace cuda
 
-/// Device memory, of the device that the calling thread uses; 256-byte aligned.
+/// Memory of the calling thread's current device; 256-byte aligned.
 struct CudaMemory {
   static constexpr bool is_host = false;
 
   static void* allocate(std::size_t bytes) {
     void* memory = nullptr;
-    if (bytes == 0) bytes = 1;  // like malloc, a pointer of its own
+    if (bytes == 0) bytes = 1;  // as malloc, a unique pointer
     const cudaError_t result = cudaMalloc(&memory, bytes);
     if (result == cudaErrorMemoryAllocation) {
       static_cast<void>(cudaGetLastError());
@@ -53,17 +53,17 @@ struct CudaMemory {
     cuda::check(result, "allocating ", bytes, " bytes of device memory");
     return memory;
   }
-  /// Any bytes, to or from the host or within the device, after everything that was started, and done when it
-  /// returns: cudaMemcpy alone does not wait until bytes have reached the device, and our streams do not wait for it.
-  /// For tests and tools; models use copy_to_host and copy_from_host.
+  /// Copies bytes to or from the host or within the device, after all work started before, and complete on return:
+  /// cudaMemcpy alone does not wait until bytes have reached the device, and our streams do not wait for it. For tests
+  /// and tools; models use copy_to_host and copy_from_host.
   static void copy(void* to, const void* from, std::size_t bytes) {
     cuda::check(cudaDeviceSynchronize(), "waiting for the device");
     cuda::check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying ", bytes, " bytes");
     cuda::check(cudaStreamSynchronize(nullptr), "copying ", bytes, " bytes");
   }
-  /// Waits for what uses it, as cudaFree does.
+  /// Waits for its users, as cudaFree does.
   static void deallocate(void* memory, std::size_t /*bytes*/) { static_cast<void>(cudaFree(memory)); }
-  /// Done when it returns, for whichever stream comes next.
+  /// Complete on return, for any stream.
   static void fill_zero(void* memory, std::size_t bytes) {
     if (bytes == 0) return;
     cuda::check(cudaMemset(memory, 0, bytes), "clearing ", bytes, " bytes of device memory");
@@ -71,14 +71,14 @@ struct CudaMemory {
   }
 };
 
-/// Handle of one CUDA device. All operations of a handle run on its stream, in the order in which they are called, and
-/// return before they are done; `copy_to_host`, `copy_from_host` and `synchronize` wait. One thread at a time uses it.
+/// Handle of one CUDA device. All operations of a handle run on its stream, in call order, and return before they
+/// complete; `copy_to_host`, `copy_from_host` and `synchronize` wait. One thread at a time uses it.
 class Cuda {
  public:
   static constexpr bool is_host = false;
   using Memory = CudaMemory;
 
-  /// Activations are f32 for f32 weights and bf16 for all others; sums are f32 always.
+  /// Activations are f32 for f32 weights and bf16 for all others; sums are always f32.
   template <class P>
   using Activation = std::conditional_t<std::is_same_v<typename P::Weight, float>, float, bf16>;
   template <class W, index_t N, index_t K, Packing packing = Packing::plain>
@@ -99,21 +99,21 @@ class Cuda {
 
   int device() const { return device_; }
   cudaStream_t stream() const { return stream_; }
-  /// Streaming multiprocessors of the device: as many blocks as this, or a multiple, fill it.
+  /// Streaming multiprocessors of the device: this many CUDA blocks, or a multiple, fill it.
   int multiprocessors() const { return multiprocessors_; }
   /// 80 for sm_80, 90 for sm_90, ...
   int architecture() const { return architecture_; }
 
-  /// Waits until everything that was started is done, and throws what went wrong on the way.
+  /// Waits until all started work is done, and throws its errors.
   void synchronize() const { cuda::check(cudaStreamSynchronize(stream_), "waiting for device ", device_); }
 
-  /// Bytes of the device's memory that nobody holds.
+  /// Free bytes of device memory.
   std::size_t free_bytes() const {
     std::size_t available = 0, total = 0;
     cuda::check(cudaMemGetInfo(&available, &total), "asking how much memory of device ", device_, " is free");
     return available;
   }
-  /// Throws OutOfMemory, before anything is allocated, if the device has not so much memory free; `what` needs it.
+  /// Throws OutOfMemory, before anything is allocated, if the device has less memory free; `what` needs it.
   void require_memory(std::size_t bytes, std::string_view what) const {
     if (const std::size_t available = free_bytes(); bytes > available)
       throw OutOfMemory(concat("out of device memory: ", what, " need ", bytes, " bytes, ", available, " of device ",
@@ -122,7 +122,7 @@ class Cuda {
 
   cublasLtHandle_t blas() const { return blas_; }
   cuda::GemmPlans& gemm_plans() const { return *gemm_plans_; }
-  /// Pinned host memory through which data goes to the device and back.
+  /// Pinned host memory for copies to and from the device.
   cuda::Staging& staging() const { return *staging_; }
 
  private:
@@ -143,8 +143,8 @@ void launch(Context<Cuda>& ctx, void (*kernel)(Parameters...), dim3 grid, dim3 b
   launch<Shared>(ctx.backend().stream(), kernel, grid, block, std::forward<Arguments>(arguments)...);
 }
 
-/// The same of a kernel that begins with take_turn(): its blocks may start while the kernel before still runs, and wait
-/// there, so that starting costs little (devices of compute capability 9.0 and later).
+/// The same for a kernel that begins with take_turn(): its CUDA blocks may start while the previous kernel still runs,
+/// and wait there, which hides the launch (compute capability 9.0 and later).
 template <class Shared = void, class... Parameters, class... Arguments>
 void launch_early(Context<Cuda>& ctx, void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments&&... arguments) {
   detail::launch<Shared>(ctx.backend().architecture() >= 90, ctx.backend().stream(), kernel, grid, block,

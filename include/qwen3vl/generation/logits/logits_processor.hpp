@@ -1,4 +1,4 @@
-/// What a logits processor is, and what all of them need.
+/// The type of logits processors, and shared helpers.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 namespace qwen3vl {
 
 /// Changes scores [vocab_size] in place; `ids` are the prompt's and the generated tokens of one row so far, without
-/// padding. A removed token gets -infinity. NaN and +infinity mean that the model's computation has failed; processors
+/// padding. A removed token gets -infinity. NaN and +infinity mean that the model's computation failed; processors
 /// leave them for the sampler to report.
 using LogitsProcessor = std::function<void(std::span<const TokenId> ids, std::span<float> scores)>;
 
@@ -22,14 +22,14 @@ inline constexpr float removed_score = -std::numeric_limits<float>::infinity();
 
 namespace detail {
 
-/// The place of a sequence's token among the scores. Throws Error if it has none.
+/// The index of a sequence's token in the scores. Throws Error if it is out of range.
 inline std::size_t score_index(TokenId id, std::span<const float> scores, std::string_view processor) {
   if (id < 0 || static_cast<std::size_t>(id) >= scores.size())
     fail(processor, ": the sequence holds token ", id, ", the vocabulary has ", scores.size());
   return static_cast<std::size_t>(id);
 }
 
-/// The highest score; removed_score if softmax has no meaning: nothing is left, or something is NaN or +infinity.
+/// The highest score; removed_score if softmax is undefined: no token is left, or a score is NaN or +infinity.
 inline float softmax_maximum(std::span<const float> scores) {
   float highest = removed_score;
   bool broken = false;

@@ -43,8 +43,8 @@ class RepetitionPenaltyLogitsProcessor {
   float penalty_;
 };
 
-/// Lowers the scores of tokens that the answer (not the prompt) holds: by `presence` once, and by `frequency` for each
-/// time. Of the OpenAI interface, and at vLLM's place: after the repetition penalty. transformers has no such thing.
+/// Lowers the scores of tokens in the answer (not the prompt): once by `presence`, and by `frequency` per occurrence.
+/// From the OpenAI API, applied where vLLM does: after the repetition penalty. transformers has no counterpart.
 class PresenceFrequencyPenaltyLogitsProcessor {
  public:
   static constexpr std::string_view name = "PresenceFrequencyPenaltyLogitsProcessor";
@@ -113,13 +113,13 @@ class NoRepeatNGramLogitsProcessor {
   std::size_t size_;
 };
 
-/// The processors that a GenerationConfig asks for, in transformers' order, then the caller's own.
+/// The processors of a GenerationConfig, in transformers' order, then the caller's own.
 class LogitsProcessorList {
   using Function = std::function<void(std::span<const TokenId>, std::size_t, std::span<float>)>;
 
  public:
   LogitsProcessorList() = default;
-  /// `prompt_length` is of the padded prompt, for min_length. Throws Error for values out of range.
+  /// `prompt_length` is that of the padded prompt, for min_length. Throws Error for values out of range.
   explicit LogitsProcessorList(const GenerationConfig& config, index_t prompt_length = 0) {
     if (config.repetition_penalty != 1.0f) push_back(RepetitionPenaltyLogitsProcessor(config.repetition_penalty));
     if (config.presence_penalty != 0.0f || config.frequency_penalty != 0.0f)
@@ -128,7 +128,7 @@ class LogitsProcessorList {
     if (const index_t minimum = config.token_minimum(prompt_length); minimum > 0 && !config.eos_token_id.empty())
       push_back(MinNewTokensLengthLogitsProcessor(minimum, config.eos_token_id));
     if (!config.do_sample) return;
-    // A beam must have a token to go on with, whichever eos tokens are among the kept ones.
+    // A beam must keep a token to continue with, whichever eos tokens are kept.
     const std::size_t keep = config.num_beams > 1 ? std::max<std::size_t>(2, config.eos_token_id.size() + 1) : 1;
     if (config.temperature != 1.0f) push_back(TemperatureLogitsWarper(config.temperature));
     if (config.top_k != 0) push_back(TopKLogitsWarper(config.top_k, keep));
@@ -136,8 +136,8 @@ class LogitsProcessorList {
     if (config.min_p != 0.0f) push_back(MinPLogitsWarper(config.min_p, keep));
   }
 
-  /// Appends a processor, (ids, scores) or (ids, prompt_tokens, scores); it sees what those before it left. Throws
-  /// Error for an empty function.
+  /// Appends a processor, (ids, scores) or (ids, prompt_tokens, scores); it sees the scores that earlier ones left.
+  /// Throws Error for an empty function.
   template <class Processor>
   requires(std::constructible_from<LogitsProcessor, Processor> ||
            std::constructible_from<Function, Processor>) void push_back(Processor&& processor) {

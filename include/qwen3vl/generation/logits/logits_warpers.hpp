@@ -14,7 +14,7 @@
 
 namespace qwen3vl {
 
-/// Divides the scores: below 1 the likely tokens gain, above 1 the unlikely ones.
+/// Divides the scores: below 1 favours likely tokens, above 1 unlikely ones.
 class TemperatureLogitsWarper {
  public:
   static constexpr std::string_view name = "TemperatureLogitsWarper";
@@ -32,7 +32,7 @@ class TemperatureLogitsWarper {
   float temperature_;
 };
 
-/// Keeps the k best tokens, and all that tie with the k-th.
+/// Keeps the k best tokens and all that tie with the k-th.
 class TopKLogitsWarper {
  public:
   static constexpr std::string_view name = "TopKLogitsWarper";
@@ -44,8 +44,8 @@ class TopKLogitsWarper {
 
   void operator()(std::span<const TokenId>, std::span<float> scores) const {
     if (top_k_ >= scores.size()) return;
-    // The k-th score in one pass: a score enters the buffer if it beats the k-th of those before it, which few do; a
-    // full buffer is cut to its k best. NaN, which no selection algorithm is safe with, never enters.
+    // The k-th score in one pass: a score enters the buffer if it beats the current k-th, which few do; a full buffer
+    // is cut to its k best. NaN, which selection algorithms cannot handle, never enters.
     const std::size_t capacity = std::max<std::size_t>(2 * top_k_, 64);
     std::vector<float> buffer;
     buffer.reserve(capacity);
@@ -72,8 +72,8 @@ class TopKLogitsWarper {
 };
 
 /// Keeps the smallest set of best tokens whose probabilities reach top_p: in ascending order, tokens are removed while
-/// the sum up to and including them is at most 1 - top_p. The best `min_tokens_to_keep` always stay. Of equal scores
-/// the lower id goes first.
+/// the sum up to and including them is at most 1 - top_p. The best `min_tokens_to_keep` always stay. Among equal scores
+/// the lower id is removed first.
 class TopPLogitsWarper {
  public:
   static constexpr std::string_view name = "TopPLogitsWarper";
@@ -93,13 +93,13 @@ class TopPLogitsWarper {
       candidates.push_back({scores[i], std::exp(scores[i] - highest), i});
       total += candidates.back().weight;
     }
-    // Only the border between removed and kept is needed, not the order on either side of it. Halving finds it in
-    // linear time: the lower half, its border included, is removed as a whole if its sum allows; else the border is
+    // Only the threshold between removed and kept is needed, not the order on either side. Bisection finds it in linear
+    // time: the lower half, its upper end included, is removed as a whole if its sum allows; otherwise the threshold is
     // inside.
     if (candidates.size() <= min_tokens_to_keep_) return;
     auto first = candidates.begin(), last = candidates.end() - static_cast<std::ptrdiff_t>(min_tokens_to_keep_);
     std::nth_element(first, last, candidates.end());  // the best ones, which stay
-    double removed = 0.0;                             // weight of what is before `first`
+    double removed = 0.0;                             // weight of the tokens before `first`
     while (first != last) {
       const auto middle = first + (last - first) / 2;
       std::nth_element(first, middle, last);
@@ -128,7 +128,7 @@ class TopPLogitsWarper {
   std::size_t min_tokens_to_keep_;
 };
 
-/// Removes tokens less likely than min_p times the likeliest; the best `min_tokens_to_keep` stay.
+/// Removes tokens less likely than min_p times the most likely one; the best `min_tokens_to_keep` stay.
 class MinPLogitsWarper {
  public:
   static constexpr std::string_view name = "MinPLogitsWarper";
@@ -141,7 +141,7 @@ class MinPLogitsWarper {
   void operator()(std::span<const TokenId>, std::span<float> scores) const {
     const float highest = detail::softmax_maximum(scores);
     if (highest == removed_score) return;
-    // Whatever is as good as the last one to keep stays.
+    // Ties with the last one to keep stay.
     float kept = highest;
     if (min_tokens_to_keep_ > 1) {
       if (scores.size() <= min_tokens_to_keep_) return;

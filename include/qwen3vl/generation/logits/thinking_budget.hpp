@@ -12,18 +12,18 @@
 
 namespace qwen3vl {
 
-/// Ends the reasoning of an answer that has taken `max_tokens` tokens without an end: the tokens of `closing` are then
-/// the only choice, one after another, and the answer goes on freely behind them. Reasoning that ends by itself is left
-/// alone. It begins with the answer if the prompt ends inside of reasoning (the template of Thinking models writes
-/// `<think>` there), else behind the answer's first begin token; an answer without one has no budget. A later block of
-/// reasoning in the same answer is not bounded. thinking_budget() below makes one from a tokenizer.
+/// Ends reasoning that has taken `max_tokens` tokens: the tokens of `closing` are then forced one after another, and
+/// the answer continues freely after them. Reasoning that ends by itself is left alone. It begins with the answer if
+/// the prompt ends inside reasoning (the template of Thinking models writes `<think>` there), else after the answer's
+/// first begin token; an answer without one has no budget. Later reasoning in the same answer is not bounded.
+/// thinking_budget() below makes one from a tokenizer.
 struct ThinkingBudget {
   static constexpr std::string_view name = "ThinkingBudget";
 
   index_t max_tokens = 0;        ///< of reasoning; 0: none at all
   TokenId begin_token = -1;      ///< `<think>`
   TokenId end_token = -1;        ///< `</think>`
-  std::vector<TokenId> closing;  ///< what is forced; with the end token in it
+  std::vector<TokenId> closing;  ///< the forced tokens, including the end token
 
   /// Throws Error if reasoning would not be closed by it.
   void validate() const {

@@ -1,4 +1,4 @@
-/// The orientation of a picture as its camera noted it (EXIF tag 0x0112).
+/// The orientation of an image as recorded by the camera (EXIF tag 0x0112).
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 namespace qwen3vl {
 namespace detail {
 
-/// Bytes of a TIFF structure, read within bounds only.
+/// The bytes of a TIFF structure, with bounds-checked reads.
 class TiffReader {
  public:
   explicit TiffReader(std::span<const std::byte> bytes) : bytes_(bytes) {
@@ -45,7 +45,7 @@ inline int tiff_orientation(std::span<const std::byte> bytes) {
     const std::size_t entry = directory + 2 + std::size_t{12} * i;
     if (!tiff.has(entry, 12)) return 1;
     if (tiff.number(entry, 2) != 0x0112) continue;
-    const std::uint32_t value = tiff.number(entry + 8, 2);  // a SHORT, at the front of its field
+    const std::uint32_t value = tiff.number(entry + 8, 2);  // a SHORT, at the start of its field
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }
   return 1;
@@ -53,7 +53,7 @@ inline int tiff_orientation(std::span<const std::byte> bytes) {
 
 }  // namespace detail
 
-/// The orientation that a JPEG or PNG file carries; 1 (upright) if it carries none.
+/// The orientation stored in a JPEG or PNG file; 1 (upright) if there is none.
 inline int exif_orientation(std::span<const std::byte> file) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(file[i]); };
   const auto big = [&](std::size_t i, int count) {

@@ -1,4 +1,4 @@
-/// Pictures from files: PNG by stb_image, JPEG by it or by libjpeg-turbo where that is plugged in.
+/// Images from files: PNG by stb_image, JPEG by it or by libjpeg-turbo where that is plugged in.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@
 #include "qwen3vl/io/image/stb_memory.hpp"
 
 // stb_image as internal functions of each translation unit that includes this header, in a namespace of their own, so
-// that a program may also use stb_image itself. Only PNG and JPEG are compiled in: its other readers are the ones with
-// open bugs. The standard headers that it includes are included first, outside of the namespace.
+// that a program may also use stb_image itself. Only PNG and JPEG are compiled in: the open bugs are in its other
+// readers. The standard headers it needs are included first, outside the namespace.
 #include <cassert>
 #include <climits>
 #include <cmath>
@@ -50,7 +50,7 @@
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
-// Where coded data end early stb_image shifts zeros by more than 31 bits, which gives zeros: nothing to stop for.
+// Where coded data end early, stb_image shifts zeros by more than 31 bits; the result is zero and harmless.
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("shift-exponent"))), apply_to = function)
 #endif
@@ -69,7 +69,7 @@ namespace qwen3vl::stb {
 
 namespace qwen3vl {
 
-/// A picture of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row by row, channels together: [height, width,
+/// An image of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row-major, channels interleaved: [height, width,
 /// channels].
 struct Image {
   int height = 0;
@@ -81,32 +81,32 @@ struct Image {
     return (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) *
            static_cast<std::size_t>(channels);
   }
-  /// Takes memory for as many pixels as height, width and channels say, without any yet.
+  /// Reserves memory for the pixels of height, width and channels.
   void reserve_pixels() {
     pixels.reserve(offset(height, 0));
     if (pixels.empty()) prefer_huge_pages(pixels.data(), pixels.capacity());
   }
-  /// As many pixels as height, width and channels say; new ones are 0.
+  /// Resizes the pixels to height, width and channels; new ones are 0.
   void resize_pixels() {
     reserve_pixels();
     pixels.resize(offset(height, 0));
   }
-  /// Throws Error if the sizes and the pixels disagree.
+  /// Throws Error if sizes and pixels disagree.
   void check() const {
     if (height < 1 || width < 1 || channels < 1 || channels > 4 || pixels.size() != offset(height, 0))
-      fail("a picture of ", height, " x ", width, " x ", channels, " with ", pixels.size(), " bytes of pixels");
+      fail("an image of ", height, " x ", width, " x ", channels, " with ", pixels.size(), " bytes of pixels");
   }
 };
 
-/// What is accepted of pictures and clips. A small file can hold an enormous picture, so the header is asked before
-/// anything is decoded. Errors name the limit.
+/// Limits of images and videos. A small file can hold an enormous image, so the header is checked before anything is
+/// decoded. Errors name the limit.
 struct ImageLimits {
-  std::size_t max_pixels = 178'956'970;  ///< where Pillow stops, too
+  std::size_t max_pixels = 178'956'970;  ///< as in Pillow
   std::size_t max_file_bytes = std::size_t{1} << 30;
   std::size_t max_scans = 100;                    ///< of a JPEG; progressive ones have about ten
-  std::size_t max_frames = std::size_t{1} << 21;  ///< of a clip; 19 hours at 30 frames a second
-  /// Pixels of all frames of a GIF together. A few bytes can stand for thousands of pixels, so that the size of the
-  /// file says nothing about the time to decode it.
+  std::size_t max_frames = std::size_t{1} << 21;  ///< of a video; 19 hours at 30 frames a second
+  /// Pixels of all frames of a GIF together. A few bytes can encode thousands of pixels, so the file's size does not
+  /// bound the time to decode it.
   std::uint64_t max_clip_pixels = std::uint64_t{1} << 36;
 };
 
@@ -130,14 +130,14 @@ inline Image decode_by_stb(std::span<const std::byte> file, int height, int widt
                                  &image.width, &image.height, &image.channels, 0),
       stb::stbi_image_free);
   if (!pixels && std::string_view(stb::stbi_failure_reason()) == "outofmem")
-    fail(name, " needs more memory than there is, or than a picture of ", width, " x ", height, " can need: damaged?");
+    fail(name, " needs more memory than there is, or than an image of ", width, " x ", height, " can need: damaged?");
   if (!pixels) fail(name, " is damaged: ", stb::stbi_failure_reason());
   image.reserve_pixels();
   image.pixels.assign(pixels.get(), pixels.get() + image.offset(image.height, 0));
   return image;
 }
 
-/// Turns a picture upright, as Pillow's ImageOps.exif_transpose does.
+/// Turns an image upright, as Pillow's ImageOps.exif_transpose does.
 inline Image upright(Image image, int orientation) {
   if (orientation == 1) return image;
   const bool turned = orientation >= 5;  // rows become columns
@@ -164,7 +164,7 @@ inline Image upright(Image image, int orientation) {
 
 /// Decodes a PNG or JPEG file in memory and turns it upright; `name` is for messages. Throws Error.
 inline Image decode_image(std::span<const std::byte> file, const std::string& name, const ImageLimits& limits = {}) {
-  if (file.empty()) fail(name, " is empty; wanted a PNG or JPEG picture");
+  if (file.empty()) fail(name, " is empty; wanted a PNG or JPEG image");
   if (file.size() > limits.max_file_bytes || file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
     fail(name, " has ", file.size(), " bytes, more than the limit of ", limits.max_file_bytes,
          " (ImageLimits::max_file_bytes)");
@@ -174,9 +174,9 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   const int size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
   if (stb::stbi_info_from_memory(bytes, size, &width, &height, &channels) == 0)
-    fail(name, " is not a PNG or JPEG picture (", stb::stbi_failure_reason(), ")");
+    fail(name, " is not a PNG or JPEG image (", stb::stbi_failure_reason(), ")");
   if (width < 1 || height < 1 || static_cast<std::size_t>(width) > limits.max_pixels / static_cast<std::size_t>(height))
-    fail(name, " is a picture of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
+    fail(name, " is an image of ", width, " x ", height, ", over the limit of ", limits.max_pixels,
          " pixels (ImageLimits::max_pixels)");
   std::optional<Image> image;
   if (const JpegDecoder decoder = jpeg_decoder; decoder != nullptr && file[0] == std::byte{0xff})
@@ -185,7 +185,7 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   return detail::upright(*std::move(image), exif_orientation(file));
 }
 
-/// Reads a picture from a file. Throws Error that names the file and says what is wrong.
+/// Reads an image from a file. Throws Error that names the file and says what is wrong.
 inline Image load_image(const std::filesystem::path& path, const ImageLimits& limits = {}) {
   return decode_image(MappedFile::open(path).bytes(), path.string(), limits);
 }

@@ -1,4 +1,4 @@
-/// A look at a JPEG file's tables before stb_image gets it.
+/// Checks a JPEG file's tables before stb_image reads it.
 #pragma once
 
 #include <array>
@@ -8,22 +8,21 @@
 
 namespace qwen3vl {
 
-/// What stb_image up to 2.27 (Debian 12's) believes of a JPEG, and must not: counts of Huffman codes, which it writes
-/// past its tables for, and tables that the file never defined, which it takes from memory as it finds it.
+/// JPEG fields that stb_image up to 2.27 (Debian 12's) trusts without validation: counts of Huffman codes, which make
+/// it write past its tables, and undefined tables, which it reads uninitialised.
 class JpegCheck {
  public:
-  /// `max_scans`: each scan costs the time of the whole picture, but ten bytes of the file.
+  /// `max_scans`: each scan takes as long as the whole image, but only ten bytes of the file.
   JpegCheck(std::span<const std::byte> file, std::size_t max_scans) : file_(file), max_scans_(max_scans) {}
 
-  /// What is wrong, or nullptr. Files that are no JPEG, or are broken in another way, pass: they are for the decoder to
-  /// refuse.
+  /// What is wrong, or nullptr. Files that are not JPEGs or are broken in other ways pass: the decoder rejects them.
   const char* problem() {
     std::size_t at = 0, scans = 0;
-    while (at < file_.size() && byte(at) == 0xff) ++at;  // 0xff may be repeated before each marker, the first one, too
+    while (at < file_.size() && byte(at) == 0xff) ++at;  // 0xff may be repeated before each marker, including the first
     if (at == 0 || at == file_.size() || byte(at) != 0xd8) return nullptr;
     ++at;
     while (true) {
-      // The next marker: 0xff and what is neither padding, nor a stuffed zero, nor a restart inside coded data.
+      // The next marker: 0xff followed by neither padding, a stuffed zero, nor a restart inside coded data.
       while (at + 1 < file_.size() &&
              !(byte(at) == 0xff && byte(at + 1) != 0xff && byte(at + 1) != 0 && (byte(at + 1) & 0xf8) != 0xd0))
         ++at;
@@ -52,7 +51,7 @@ class JpegCheck {
     unsigned id, quantization;
   };
 
-  /// A file that ends goes on as zeros for stb_image.
+  /// stb_image reads zeros after the end of a file.
   std::uint8_t byte(std::size_t i) const { return i < file_.size() ? static_cast<std::uint8_t>(file_[i]) : 0; }
 
   /// At most 256 codes in each, as the format allows.
@@ -73,7 +72,7 @@ class JpegCheck {
       table += byte(table) >> 4 != 0 ? 129 : 65;
     }
   }
-  /// Another frame is an error to stb_image.
+  /// stb_image rejects a second frame.
   void frame(std::size_t begin, bool progressive) {
     if (components_ != 0) return;
     progressive_ = progressive;

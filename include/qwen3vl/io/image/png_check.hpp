@@ -1,4 +1,4 @@
-/// What stb_image does not check in a PNG file.
+/// Checks that stb_image omits for PNG files.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,9 @@
 
 namespace qwen3vl {
 
-/// What is wrong with the chunks of a PNG, or nullptr. stb_image allocates what a chunk says to be its length before it
-/// looks whether the file is as long (2 GiB for a file of 50 bytes), and keeps the name of an unknown chunk, as it is
-/// in the file, in memory that all threads share. Files that are no PNG, or are broken in another way, pass: they are
-/// for the decoder to refuse.
+/// What is wrong with the chunks of a PNG, or nullptr. stb_image allocates a chunk's stated length before comparing it
+/// with the file (2 GiB for a file of 50 bytes), and keeps the name of an unknown chunk in memory shared by all
+/// threads. Files that are not PNGs or are broken in other ways pass: the decoder rejects them.
 inline const char* png_problem(std::span<const std::byte> file) {
   const auto number = [&](std::size_t i) {
     std::uint32_t value = 0;
@@ -31,7 +30,7 @@ inline const char* png_problem(std::span<const std::byte> file) {
       case 0x43674249:  // CgBI, Apple's
         break;
       default:
-        constexpr std::uint32_t optional = 1u << 29;  // a small first letter
+        constexpr std::uint32_t optional = 1u << 29;  // lower-case first letter
         if ((kind & optional) == 0) return "a chunk of its PNG is of a kind that is not known";
     }
     if (left - length < 4) return "its PNG ends within a chunk";

@@ -1,5 +1,5 @@
-/// How much memory stb_image may ask for. A few kilobytes of compressed data can stand for gigabytes that no pixel of
-/// the picture needs, and stb_image would unpack them all.
+/// Limits the memory that stb_image may allocate. A few kilobytes of compressed data can expand to gigabytes that no
+/// pixel of the image needs.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,10 @@
 
 namespace qwen3vl::detail {
 
-/// Allows pieces of up to so many bytes on this thread, while it lives.
+/// Limits each allocation on this thread, during its lifetime.
 class StbMemory {
  public:
-  /// What stb_image needs before it knows the size of a picture, and for its tables.
+  /// What stb_image needs before it knows the size of an image, and for its tables.
   static constexpr std::size_t least = std::size_t{1} << 20;
 
   explicit StbMemory(std::size_t largest_piece) : before_(largest()) { largest() = largest_piece; }
@@ -18,7 +18,7 @@ class StbMemory {
   StbMemory& operator=(const StbMemory&) = delete;
   ~StbMemory() { largest() = before_; }
 
-  /// What decoding a picture can take in one piece: pixels of 4 channels of 16 bits, or the coefficients of a JPEG's
+  /// The largest allocation of decoding an image: pixels of 4 channels of 16 bits, or the coefficients of a JPEG's
   /// channel, whose sides are whole blocks of 64 pixels; twice that, for buffers that grow by doubling.
   static std::size_t for_picture(int height, int width, std::size_t file_bytes) {
     return least + 2 * file_bytes +

@@ -1,6 +1,5 @@
-/// JPEG files by libjpeg-turbo, which Pillow uses, too: pixels are those of transformers, to the last bit, and there
-/// twice as fast as by stb_image, whose pixels are a few units off. Needs libturbojpeg; comes with the CMake target
-/// qwen3vl::jpeg.
+/// JPEG files by libjpeg-turbo, which Pillow also uses: pixels equal those of transformers to the last bit, at twice
+/// the speed of stb_image, whose pixels differ slightly. Needs libturbojpeg; comes with the CMake target qwen3vl::jpeg.
 #pragma once
 
 #include <turbojpeg.h>
@@ -34,7 +33,7 @@ inline std::optional<Image> decode_by_turbojpeg(std::span<const std::byte> file,
   image.resize_pixels();
   if (tjDecompress2(decoder.get(), bytes, size, image.pixels.data(), width, 0, height, gray ? TJPF_GRAY : TJPF_RGB,
                     0) != 0) {
-    // Warnings leave a picture, as in Pillow, which like this one refuses only a file that ends too early.
+    // As in Pillow, warnings still give an image; only a file that ends too early is refused.
     const std::string_view problem = tjGetErrorStr2(decoder.get());
     if (tjGetErrorCode(decoder.get()) != TJERR_WARNING || problem.find("Premature end") != std::string_view::npos)
       fail(name, " is damaged: ", problem);

@@ -1,4 +1,4 @@
-/// A folder of numbered pictures as a clip.
+/// A folder of numbered images as a video.
 #pragma once
 
 #include <algorithm>
@@ -11,15 +11,16 @@
 #include <vector>
 
 #include "qwen3vl/io/video/frame_source.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
 
-/// Pictures of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded when asked
-/// for. Its frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller knows it.
+/// The images of a folder in the order of the last number in their names ("2.png" before "10.png"), decoded on demand.
+/// The frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller gives it.
 class FrameFolder {
  public:
-  /// Throws Error for a folder without numbered PNG or JPEG files, or with two of one number.
+  /// Throws Error for a folder without numbered PNG or JPEG files, or with duplicate numbers.
   explicit FrameFolder(const std::filesystem::path& folder, std::optional<double> fps = std::nullopt,
                        const ImageLimits& limits = {})
       : limits_(limits) {
@@ -32,7 +33,7 @@ class FrameFolder {
       if (number) numbered.emplace_back(*number, entry.path());
     }
     if (numbered.empty())
-      fail(folder.string(), " has no numbered pictures (such as 0001.png); wanted the frames of a clip");
+      fail(folder.string(), " has no numbered images (such as 0001.png); wanted the frames of a video");
     std::sort(numbered.begin(), numbered.end());
     for (std::size_t i = 1; i < numbered.size(); ++i)
       if (numbered[i].first == numbered[i - 1].first)
@@ -48,7 +49,7 @@ class FrameFolder {
   explicit FrameFolder(std::vector<std::filesystem::path> files, std::optional<double> fps = std::nullopt,
                        const ImageLimits& limits = {})
       : files_(std::move(files)), limits_(limits) {
-    if (files_.empty()) fail("a clip of no pictures");
+    if (files_.empty()) fail("a video of no images");
     metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()), .fps = fps, .video_backend = "folder"};
   }
 
@@ -56,7 +57,7 @@ class FrameFolder {
 
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_);
     decoded_ = index;
     return frame_;
@@ -82,10 +83,9 @@ class FrameFolder {
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored)) return std::nullopt;
     const nlohmann::json json = read_json_file(file);
-    const auto fps = json.is_object() ? json.find("fps") : json.end();
-    if (fps == json.end() || fps->is_null()) return std::nullopt;
-    if (!fps->is_number() || !(fps->get<double>() > 0.0)) fail(file.string(), ": fps is not a positive number");
-    return fps->get<double>();
+    std::optional<double> fps;
+    if (json.is_object()) JsonFields(json, file.string()).read("fps", fps, above_zero);
+    return fps;
   }
 
   std::vector<std::filesystem::path> files_;

@@ -1,4 +1,4 @@
-/// Where a clip's frames come from: one at a time, in order, so that only those that are wanted are ever kept.
+/// Sources of video frames, read one at a time and in order, so that only requested frames are kept.
 #pragma once
 
 #include <concepts>
@@ -14,45 +14,45 @@
 
 namespace qwen3vl {
 
-/// What is known of a clip before any frame is decoded (transformers' VideoMetadata).
+/// What is known about a video before any frame is decoded (transformers' VideoMetadata).
 struct VideoMetadata {
   std::int64_t total_num_frames = 0;
-  std::optional<double> fps{};  ///< frames per second; unknown counts as 24 where a number is needed
-  int height = 0;               ///< pixels; 0: not known before a frame is decoded
+  std::optional<double> fps{};  ///< frames per second; unknown: 24 is assumed where a number is needed
+  int height = 0;               ///< pixels; 0: unknown before a frame is decoded
   int width = 0;
-  std::string video_backend{};  ///< what decodes: "folder", "gif", "libav", "memory"
-  /// If the source hands out a sample of a longer clip: which frames of it. Else empty, for all of them.
+  std::string video_backend{};  ///< the decoder: "folder", "gif", "libav", "memory"
+  /// If the source yields a sample of a longer video: the indices of its frames. Empty: all frames.
   std::vector<std::int64_t> frames_indices{};
 
-  /// How many frames the source hands out.
+  /// The number of frames that the source yields.
   std::int64_t available_frames() const {
     return frames_indices.empty() ? total_num_frames : static_cast<std::int64_t>(frames_indices.size());
   }
 };
 
-/// A frame source hands out frames whose indices, from call to call, do not descend; the same index twice gives the
-/// same frame twice. Frames in between are skipped, by decoding them where the format needs it. Throws Error for frames
-/// that cannot be decoded and indices out of range.
+/// A frame source yields frames by index; indices must not decrease from call to call, and a repeated index gives the
+/// same frame. Frames in between are skipped, and decoded if the format requires it. Throws Error for frames that
+/// cannot be decoded and indices out of range.
 template <class S>
 concept FrameSource = requires(S& source, std::int64_t index) {
   { source.metadata() } -> std::convertible_to<const VideoMetadata&>;
   { source.frame(index) } -> std::convertible_to<Image>;
 };
 
-/// Frames in memory; for tests, cameras and users who decode by themselves.
+/// Frames in memory: for tests, cameras and users with their own decoder.
 class MemoryFrames {
  public:
   explicit MemoryFrames(std::vector<Image> frames, std::optional<double> fps = std::nullopt)
       : MemoryFrames(std::move(frames), VideoMetadata{.fps = fps}) {}
 
-  /// With metadata of the caller's; what it leaves at 0 is filled in. Throws Error where it contradicts the frames.
+  /// With the caller's metadata; values left at 0 are filled in. Throws Error if it contradicts the frames.
   MemoryFrames(std::vector<Image> frames, VideoMetadata metadata)
       : frames_(std::move(frames)), metadata_(std::move(metadata)) {
-    if (frames_.empty()) fail("a clip has no frames");
+    if (frames_.empty()) fail("a video has no frames");
     const auto count = static_cast<std::int64_t>(frames_.size());
     if (metadata_.total_num_frames == 0) metadata_.total_num_frames = count;
     if (metadata_.available_frames() != count)
-      fail("a clip of ", count, " frames whose metadata is of ", metadata_.available_frames());
+      fail("a video of ", count, " frames whose metadata is of ", metadata_.available_frames());
     metadata_.height = frames_.front().height;
     metadata_.width = frames_.front().width;
     if (metadata_.video_backend.empty()) metadata_.video_backend = "memory";
@@ -61,7 +61,7 @@ class MemoryFrames {
   const VideoMetadata& metadata() const { return metadata_; }
   const Image& frame(std::int64_t index) const {
     if (index < 0 || index >= metadata_.available_frames())
-      fail("frame ", index, " of a clip of ", metadata_.available_frames(), " frames");
+      fail("frame ", index, " of a video of ", metadata_.available_frames(), " frames");
     return frames_[static_cast<std::size_t>(index)];
   }
 
@@ -70,7 +70,7 @@ class MemoryFrames {
   VideoMetadata metadata_;
 };
 
-/// Any frame source, so that processors need not be templates. Moves only.
+/// Any frame source, type-erased so that processors need not be templates. Move-only.
 class Video {
  public:
   template <FrameSource S>

@@ -1,5 +1,5 @@
-/// An animated GIF as a clip. Frames are composed as FFmpeg does it, whose decoder the reference's libraries use.
-/// Not stb_image's reader: that one decodes all frames at once, and the released versions have open memory errors.
+/// An animated GIF as a video. Frames are composed as in FFmpeg, whose decoder the reference's libraries use. Not
+/// stb_image's reader, which decodes all frames at once and has open memory errors in its released versions.
 #pragma once
 
 #include <algorithm>
@@ -20,19 +20,19 @@
 
 namespace qwen3vl {
 
-/// Whether a file begins as GIF files do.
+/// Whether a file has a GIF signature.
 inline bool is_gif(std::span<const std::byte> file) {
   const auto* const text = reinterpret_cast<const char*>(file.data());
   const std::string_view start(text, std::min<std::size_t>(file.size(), 6));
   return start == "GIF87a" || start == "GIF89a";
 }
 
-/// The frames of a GIF as RGB, transparency over white. One picture is in memory, that of the frame asked for last;
-/// later frames are painted over it, an earlier one begins anew. The frame rate is FFmpeg's: from the mean delay in
-/// whole hundredths of a second, 0 counting as 10; unknown if no frame has a delay.
+/// The frames of a GIF as RGB, transparency over white. One image is in memory, that of the last requested frame; later
+/// frames are painted over it, an earlier one restarts. The frame rate is FFmpeg's: from the mean delay in whole
+/// hundredths of a second, 0 counting as 10; unknown if no frame has a delay.
 class GifFile {
  public:
-  /// Looks through the file without decoding frames. Throws Error that names the file and says what is wrong.
+  /// Scans the file without decoding frames. Throws Error that names the file and says what is wrong.
   explicit GifFile(const std::filesystem::path& path, std::optional<double> fps = std::nullopt,
                    const ImageLimits& limits = {})
       : GifFile(MappedFile::open(path), path.string(), fps, limits) {}
@@ -50,11 +50,11 @@ class GifFile {
 
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index < painted_) painted_ = -1;
     while (painted_ < index) {
       const std::int64_t next = painted_ + 1;
-      painted_ = -1;  // begin anew if this one cannot be decoded
+      painted_ = -1;  // restart if this one cannot be decoded
       if (next == 0) begin();
       paint(static_cast<std::size_t>(next));
       painted_ = next;
@@ -69,11 +69,11 @@ class GifFile {
     std::uint16_t left, top, width, height;
   };
 
-  /// A frame's place in the picture and in the file.
+  /// A frame's place in the image and in the file.
   struct Frame : Rect {
     std::size_t palette, data, data_size;  // in the file: the palette, the blocks of codes
     std::uint16_t colours;
-    std::int16_t transparent;  // a colour's number, or -1
+    std::int16_t transparent;  // a colour index, or -1
     std::uint8_t colour_bits;
     bool interlaced;
     Disposal disposal;
@@ -82,7 +82,7 @@ class GifFile {
   using Colour = std::array<std::uint8_t, 3>;
   static constexpr Colour white{255, 255, 255}, black{0, 0, 0};
 
-  // ---- looking through the file
+  // ---- scanning the file
 
   std::uint8_t byte(std::size_t at) const {
     if (at >= file_.bytes().size()) damaged("it ends early");
@@ -91,7 +91,7 @@ class GifFile {
   std::uint16_t number(std::size_t at) const { return static_cast<std::uint16_t>(byte(at) | byte(at + 1) << 8); }
   Colour colour(std::size_t at) const { return {byte(at), byte(at + 1), byte(at + 2)}; }
 
-  /// Where a chain of blocks ends, the empty one at its end included.
+  /// The end of a chain of data blocks, including the terminating empty one.
   std::size_t skip_blocks(std::size_t at) const {
     while (const std::size_t size = byte(at)) at += size + 1;
     return at + 1;
@@ -105,8 +105,8 @@ class GifFile {
   void scan(std::optional<double> fps, const ImageLimits& limits) {
     const std::size_t width = number(6), height = number(8);
     if (width < 1 || height < 1 || width > limits.max_pixels / height)
-      fail(name_, " is a clip of ", width, " x ", height, ", which is nothing or over the limit of ", limits.max_pixels,
-           " pixels (ImageLimits::max_pixels)");
+      fail(name_, " is a video of ", width, " x ", height, ", which is nothing or over the limit of ",
+           limits.max_pixels, " pixels (ImageLimits::max_pixels)");
     const auto table_size = [](int flags) { return flags & 0x80 ? std::size_t{2} << (flags & 7) : std::size_t{0}; };
     const std::size_t colours = table_size(byte(10)), palette = 13;
     std::size_t at = palette + colours * 3;
@@ -114,7 +114,7 @@ class GifFile {
 
     std::uint64_t pixels = 0, hundredths = 0, delays = 0;
     Frame next{};
-    int delay = -1;  // in hundredths of a second; -1: not said
+    int delay = -1;  // in hundredths of a second; -1: unspecified
     const auto forget = [&] {
       next = {};
       next.transparent = -1;
@@ -122,9 +122,9 @@ class GifFile {
     };
     forget();
     const std::size_t size = file_.bytes().size();
-    // The byte that ends the file is often missing; an end between frames is as good.
+    // The trailer byte is often missing; ending between frames is accepted too.
     for (std::uint8_t kind = 0; at < size && (kind = byte(at)) != 0x3b;) {
-      if (kind == 0x21) {  // an extension; the one that matters says how the next frame is shown
+      if (kind == 0x21) {  // an extension; the graphic control extension says how the next frame is shown
         if (byte(at + 1) == 0xf9 && byte(at + 2) == 4) {
           const int flags = byte(at + 3), disposal = flags >> 2 & 7;
           next.disposal = disposal == 2 ? Disposal::background : disposal == 3 ? Disposal::restore : Disposal::keep;
@@ -164,7 +164,7 @@ class GifFile {
     }
     if (frames_.empty()) damaged("it has no frames");
     if (!fps && delays > 0) {
-      const std::uint64_t mean = hundredths / delays;  // whole ones, as FFmpeg has it
+      const std::uint64_t mean = hundredths / delays;  // integer division, as in FFmpeg
       fps = 100.0 / static_cast<double>(mean);
     }
     metadata_ = {.total_num_frames = static_cast<std::int64_t>(frames_.size()),
@@ -183,7 +183,7 @@ class GifFile {
     fill(whole, frames_[0].transparent < 0 && background_ ? *background_ : white);
   }
 
-  /// The part of a frame that lies in the picture; frames may stick out.
+  /// The part of a frame inside the image; frames may extend beyond it.
   int visible_width(const Rect& frame) const { return std::clamp(canvas_.width - frame.left, 0, int{frame.width}); }
   int visible_height(const Rect& frame) const { return std::clamp(canvas_.height - frame.top, 0, int{frame.height}); }
 
@@ -208,7 +208,7 @@ class GifFile {
       saved_.clear();
       for_each_row(frame, [&](std::uint8_t* row, std::size_t bytes) { saved_.insert(saved_.end(), row, row + bytes); });
     }
-    std::array<Colour, 256> palette{};  // black where the file's is shorter
+    std::array<Colour, 256> palette{};  // black beyond the file's palette
     for (std::size_t i = 0; i < frame.colours; ++i) palette[i] = colour(frame.palette + i * 3);
 
     const auto* const data = reinterpret_cast<const std::uint8_t*>(file_.bytes().data()) + frame.data;
@@ -236,7 +236,7 @@ class GifFile {
     }
   }
 
-  /// What a frame leaves behind for the next one.
+  /// Disposes of a frame before the next one.
   void dispose(const Frame& frame) {
     if (frame.disposal == Disposal::background)
       fill(frame, frame.transparent < 0 ? background_.value_or(black) : white);
@@ -249,7 +249,7 @@ class GifFile {
     }
   }
 
-  /// Rows in the order of the file: from top to bottom, or every 8th, the 4ths between them, the 2nds, the rest.
+  /// Rows in file order: from top to bottom or, interlaced, every 8th, then the 4ths between them, the 2nds, the rest.
   class RowOrder {
    public:
     explicit RowOrder(const Frame& frame) : height_(frame.height), step_(frame.interlaced ? 8 : 1) {}
@@ -273,7 +273,7 @@ class GifFile {
   std::vector<Frame> frames_;
   std::optional<Colour> background_;  // none without a global palette
   Image canvas_;
-  std::vector<std::uint8_t> saved_;  // what a frame that will be undone lies on
+  std::vector<std::uint8_t> saved_;  // the pixels under a frame that will be undone
   std::int64_t painted_ = -1;        // the frame that the canvas shows
 };
 

@@ -9,8 +9,8 @@
 
 namespace qwen3vl::detail {
 
-/// Gives out the strings of colour numbers that one frame's data stands for. The bytes must have been checked to be a
-/// chain of length-prefixed blocks with an empty one at its end; anything may be in them.
+/// Decodes one frame's data to strings of colour indices. The bytes must be a valid chain of length-prefixed blocks
+/// ending with an empty one; their contents may be anything.
 class GifLzw {
  public:
   static constexpr int max_code_bits = 12;
@@ -36,7 +36,7 @@ class GifLzw {
         continue;
       }
       if (previous_ == end_of_data) return code < clear_ ? (previous_ = code, string(code)) : none();
-      // A code that is not in the table yet stands for the previous string and its own first colour.
+      // A code not yet in the table means the previous string followed by its first colour.
       if (code > next_ || (code == next_ && next_ == last_.size())) return none();
       if (next_ < last_.size()) {
         prefix_[next_] = static_cast<std::uint16_t>(previous_);
@@ -83,7 +83,7 @@ class GifLzw {
     return code;
   }
 
-  /// Prefixes have smaller codes than their strings, so these walks end.
+  /// Prefixes have smaller codes than their strings, so these loops terminate.
   std::uint8_t first_colour(std::uint32_t code) const {
     while (code >= clear_) code = prefix_[code];
     return static_cast<std::uint8_t>(code);

@@ -1,5 +1,5 @@
-/// libav (FFmpeg's libraries) kept on a short lead: owners of its objects, its errors as ours, its log off, and files
-/// read from memory, so that it never opens anything by itself. Needs libavformat, libavcodec and libavutil.
+/// A restricted use of libav (FFmpeg's libraries): owners of its objects, its errors as ours, its log off, and files
+/// read from memory, so that it never opens anything itself. Needs libavformat, libavcodec and libavutil.
 #pragma once
 
 #include <algorithm>
@@ -32,9 +32,9 @@ inline std::string libav_error(int error) {
   return text.data();
 }
 
-/// libav writes about damaged files to stderr; while one of these lives, it does not. Its level of logging is one for
-/// the whole process: the first of several (in threads) turns it off, the last puts back what the first found. A
-/// program that sets the level meanwhile finds it put back, too.
+/// Suppresses libav's messages on stderr during its lifetime. The log level is global to the process: the first of
+/// several instances (in threads) turns it off, the last restores what the first found, even if the program set it
+/// meanwhile.
 class LibavSilence {
  public:
   LibavSilence() {
@@ -67,21 +67,21 @@ struct LibavFree {
   void operator()(AVCodecContext* codec) const { avcodec_free_context(&codec); }
   void operator()(AVFormatContext* format) const { avformat_close_input(&format); }
   void operator()(AVIOContext* io) const {
-    av_freep(&io->buffer);  // libav may have replaced the one that it was given
+    av_freep(&io->buffer);  // libav may have replaced the original buffer
     avio_context_free(&io);
   }
 };
 template <class T>
 using LibavPtr = std::unique_ptr<T, LibavFree>;
 
-/// For what libav answers with null: it is out of memory.
+/// For libav functions that return null when out of memory.
 template <class T>
 T* libav_made(T* made) {
   if (made == nullptr) fail("libav is out of memory");
   return made;
 }
 
-/// A video file, opened: its format, its video stream and the packets of that. Not movable, for libav keeps its
+/// A video file, opened: its format, its video stream and the packets of that. Not movable, because libav keeps its
 /// address.
 class LibavInput {
  public:
@@ -100,7 +100,7 @@ class LibavInput {
   AVFormatContext& format() { return *format_; }
   AVStream& stream() { return *format_->streams[stream_]; }
 
-  /// The next packet of the video stream; negative: none, and why not.
+  /// Reads the next packet of the video stream; a negative result is libav's reason for none.
   int read_packet(AVPacket& packet) {
     for (;;) {
       av_packet_unref(&packet);
@@ -109,13 +109,13 @@ class LibavInput {
     }
   }
 
-  /// Allows what one operation may read. A file can send libav back and forth in itself without end; 64 times the whole
-  /// file (and 256 MiB) is more than honest ones take.
+  /// Sets how much one operation may read. A file can make libav seek back and forth forever; 64 times the file (and
+  /// 256 MiB) is more than honest files need.
   void reset_budget() { budget_ = file_.bytes().size() * std::uint64_t{64} + (std::uint64_t{1} << 28); }
 
  private:
   static constexpr int buffer_size = 1 << 15;
-  /// Formats that are lists of other files, or no files.
+  /// Formats that refer to other files or are not files.
   static constexpr const char* refused_formats =
       "hls,applehttp,dash,concat,concatf,image2,imf,sdp,rtsp,rtp,sap,lavfi,avisynth,vapoursynth,webm_dash_manifest";
 
@@ -130,13 +130,13 @@ class LibavInput {
 #else
     const AVInputFormat* kind = nullptr;
 #endif
-    // By content only: no name is given, for some formats are recognised by names alone.
+    // By content only: no name is given, because some formats are recognised by name alone.
     const int result = av_probe_input_buffer2(io_.get(), &kind, "", nullptr, 0, 0);
     if (result < 0) unreadable(result);
     if (av_match_name(kind->name, refused_formats) != 0)
       fail(name_, " is a list of other files (", kind->name, "), which are not opened; give the video file itself");
     if (std::string_view(kind->name).ends_with("_pipe"))
-      fail(name_, " is a picture (", kind->name, "), not a video; give a folder of numbered pictures");
+      fail(name_, " is an image (", kind->name, "), not a video; give a folder of numbered images");
     return kind;
   }
 
@@ -159,7 +159,7 @@ class LibavInput {
   }
 
   void find_streams(std::size_t max_pixels) {
-    // libav decodes some frames to learn what the header leaves open; the limit counts there, too.
+    // libav decodes some frames to find what the header omits; the limit applies there too.
     std::vector<AVDictionary*> options(format_->nb_streams, nullptr);
     const std::string limit = std::to_string(max_pixels);
     for (AVDictionary*& each : options) av_dict_set(&each, "max_pixels", limit.c_str(), 0);
@@ -191,7 +191,7 @@ class LibavInput {
     return static_cast<int>(count);
   }
 
-  /// As lseek does it: places behind the end are allowed, and nothing is read there.
+  /// As lseek: positions beyond the end are allowed and read nothing.
   static std::int64_t seek(void* opaque, std::int64_t offset, int whence) {
     LibavInput& self = *static_cast<LibavInput*>(opaque);
     const auto size = static_cast<std::int64_t>(self.file_.bytes().size());

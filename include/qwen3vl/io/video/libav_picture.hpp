@@ -1,4 +1,4 @@
-/// Frames of libav as RGB pictures. Needs libswscale and libavutil.
+/// Frames of libav as RGB images. Needs libswscale and libavutil.
 #pragma once
 
 #include <cmath>
@@ -19,16 +19,15 @@ extern "C" {
 
 namespace qwen3vl::detail {
 
-/// Converts frames to RGB. Colours in YUV are those that the frame says (BT.601 and narrow range where it does not, as
-/// in swscale and what is built on it); halved colour planes are interpolated linearly. RGB stays what it is, bit for
-/// bit; transparency is dropped.
+/// Converts frames to RGB. YUV is converted with the frame's colour space (BT.601 and narrow range if unspecified, as
+/// in swscale); subsampled colour planes are interpolated linearly. RGB is copied bit for bit; transparency is dropped.
 class LibavConverter {
  public:
   Image operator()(const AVFrame& frame) {
     prepare(frame);
     Image image{.height = frame.height, .width = frame.width, .channels = 3, .pixels = {}};
     const std::size_t row = image.offset(0, frame.width), stride = (row + 127) / 64 * 64;
-    // swscale's vector code may write behind the end of a row, so that it does not get the picture's own pixels.
+    // swscale's vector code may write past the end of a row, so it does not write to the image's own pixels.
     rows_.resize(stride * static_cast<std::size_t>(frame.height) + 64);
     std::uint8_t* const to[4] = {rows_.data(), nullptr, nullptr, nullptr};
     const int strides[4] = {static_cast<int>(stride), 0, 0, 0};
@@ -71,7 +70,7 @@ class LibavConverter {
     if (sws_getColorspaceDetails(scaler_.get(), &from_table, &from_range, &to_table, &to_range, &brightness, &contrast,
                                  &saturation) < 0)
       return;
-    // Where the frame does not say, what the pixel format implies stays.
+    // If the frame does not say, the pixel format decides.
     if (frame.color_range == AVCOL_RANGE_JPEG) from_range = 1;
     if (frame.color_range == AVCOL_RANGE_MPEG) from_range = 0;
     sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(frame.colorspace), from_range, to_table, to_range,
@@ -83,8 +82,8 @@ class LibavConverter {
   std::vector<std::uint8_t> rows_;
 };
 
-/// The EXIF orientation (see upright) of a display matrix: turned to the nearest quarter, as torchcodec does it, mirror
-/// images left alone.
+/// The EXIF orientation (see upright) of a display matrix: rounded to the nearest quarter turn, as in torchcodec;
+/// mirrored images are left alone.
 inline int orientation_of(const std::int32_t* display_matrix) {
   const double degrees = av_display_rotation_get(display_matrix);  // counterclockwise
   if (!std::isfinite(degrees)) return 1;

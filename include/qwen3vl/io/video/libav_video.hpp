@@ -1,4 +1,4 @@
-/// Any video file as a clip, through libav (FFmpeg's libraries). Including this header also lets open_video read video
+/// Video files through libav (FFmpeg's libraries). Including this header also lets open_video read video
 /// files. Needs libavformat, libavcodec, libavutil and libswscale: the CMake target qwen3vl::video.
 #pragma once
 
@@ -20,23 +20,22 @@
 
 namespace qwen3vl {
 
-/// The frames of a file's best video stream as RGB; frame i is the i-th that is shown. One is kept, that asked for
-/// last.
+/// The frames of a file's best video stream as RGB; frame i is the i-th shown. Only the last requested frame is kept.
 ///
 /// Opening reads all packets of the stream once, without decoding, to count them. Where a packet need not be a frame
-/// (by the codec, because the file is cut off, begins amid a scene, is edited, or contradicts itself), it decodes all
-/// frames once and counts those, whatever the file claims. What breaks off at the end is left out; a frame that cannot
-/// be decoded is an error, unless libav's decoder makes do with what there is.
+/// (because of the codec, or because the file is truncated, begins within a scene, is edited or contradicts itself), it
+/// decodes all frames once and counts those, whatever the file claims. A truncated end is ignored; a frame that cannot
+/// be decoded is an error, unless libav's decoder conceals it.
 ///
 /// The frame rate is the file's average (what PyAV calls average_rate), else libav's guess, else unknown. Frames are
-/// turned upright in quarter turns by the display matrix (as torchcodec since 0.11 does it; PyAV does not). Neither the
-/// shape of pixels nor interlacing counts, as in those.
+/// rotated upright in quarter turns by the display matrix (as in torchcodec since 0.11; PyAV does not). Pixel aspect
+/// ratio and interlacing are ignored, as in both.
 ///
-/// The file is the only one read: those that it names are not opened, nor is the network.
+/// Only this file is read: files that it refers to are not opened, nor is the network.
 class LibavVideo {
  public:
-  /// Of `limits`, only max_pixels and max_frames count: films are larger than pictures. Throws Error that names the
-  /// file and says what is wrong.
+  /// Of `limits`, only max_pixels and max_frames apply: films are larger than images. Throws Error that names the file
+  /// and says what is wrong.
   explicit LibavVideo(const std::filesystem::path& path, std::optional<double> fps = std::nullopt,
                       const ImageLimits& limits = {})
       : LibavVideo(MappedFile::open(path), path.string(), fps, limits) {}
@@ -58,7 +57,7 @@ class LibavVideo {
       }
       metadata_.total_num_frames = decoded_ + 1;
       if (decoded_ < 0) fail(name_, " has a video without frames that can be decoded", reason());
-      current_ = false;  // all frames are behind us
+      current_ = false;  // all frames have been passed
     }
   }
 
@@ -66,7 +65,7 @@ class LibavVideo {
 
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
-      fail("frame ", index, " of a clip of ", metadata_.total_num_frames, " frames");
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index == shown_) return image_;
     const detail::LibavSilence silence;
     const bool ready = std::exchange(current_, false);  // begin anew if this one cannot be decoded
@@ -88,7 +87,7 @@ class LibavVideo {
  private:
   // ---- opening
 
-  /// The file from its beginning, a new decoder. Opened anew, for not all formats go back to the same first packet.
+  /// Reopens the file with a new decoder, because not all formats seek back to the same first packet.
   void begin() {
     codec_.reset();
     input_ = std::make_unique<detail::LibavInput>(*file_, name_, limits_.max_pixels);
@@ -96,7 +95,7 @@ class LibavVideo {
     const auto width = parameters.width, height = parameters.height;
     if (width < 1 || height < 1 ||
         static_cast<std::size_t>(width) > limits_.max_pixels / static_cast<std::size_t>(height))
-      fail(name_, " is a clip of ", width, " x ", height, ", which is nothing or over the limit of ",
+      fail(name_, " is a video of ", width, " x ", height, ", which is nothing or over the limit of ",
            limits_.max_pixels, " pixels (ImageLimits::max_pixels)");
     const AVCodec* const decoder = avcodec_find_decoder(parameters.codec_id);
     if (decoder == nullptr)
@@ -106,7 +105,7 @@ class LibavVideo {
     check(avcodec_parameters_to_context(codec_.get(), &parameters));
     codec_->pkt_timebase = input_->stream().time_base;
     codec_->max_pixels = static_cast<std::int64_t>(std::min(limits_.max_pixels, std::size_t{INT64_MAX}));
-    // Parts of one frame side by side; not frames, for then errors come late and belong to no packet.
+    // Slice threads rather than frame threads, whose errors come late and belong to no packet.
     codec_->thread_type = FF_THREAD_SLICE;
     codec_->thread_count = 0;
     check(avcodec_open2(codec_.get(), decoder, nullptr));
@@ -150,8 +149,8 @@ class LibavVideo {
 #endif
   }
 
-  /// Looks through the packets: `times_` of all frames in the order shown, `keys_` those that decoding can begin at.
-  /// False where frames have to be decoded to be counted.
+  /// Scans the packets: `times_` of all frames in presentation order, `keys_` those where decoding can begin. False if
+  /// frames must be decoded to be counted.
   bool scan() {
     const AVCodecParameters& parameters = *input_->stream().codecpar;
     bool sure = one_frame_each(parameters);
@@ -175,8 +174,8 @@ class LibavVideo {
     return sure && result == AVERROR_EOF && (announced == 0 || announced == static_cast<std::int64_t>(packets));
   }
 
-  /// Whether each packet of a sound file is one frame. Not so where there are packets that are not shown (VP8, packed
-  /// MPEG-4) or that are half a picture.
+  /// Whether each packet of a sound file is one frame. Not if some packets are not shown (VP8, packed MPEG-4) or are
+  /// half an image.
   static bool one_frame_each(const AVCodecParameters& parameters) {
     const AVCodecDescriptor* const codec = avcodec_descriptor_get(parameters.codec_id);
     if (codec != nullptr && (codec->props & AV_CODEC_PROP_INTRA_ONLY) != 0) return true;
@@ -222,18 +221,17 @@ class LibavVideo {
         if (result < 0 && result != AVERROR_EOF) return false;
         continue;
       }
-      // The last packet may be broken off; those before it may not.
+      // Only the last packet may be truncated.
       if (error_ != 0) fail(name_, " is damaged: it cannot be decoded after ", decoded_ + 1, " frames", reason());
       result = avcodec_send_packet(codec_.get(), packet_.get());
-      // A file that begins amid a scene has packets that lack what they build on; it begins with the first whole frame.
+      // In a file that begins within a scene, packets without their reference frames are skipped.
       const bool headless = decoded_ < 0 && (packet_->flags & AV_PKT_FLAG_KEY) == 0;
       if (result < 0 && !headless) error_ = result;
     }
   }
 
-  /// Goes to a frame by way of a later place to begin at, if that spares work; afterwards the frame is decoded. False,
-  /// with everything at a place from which the frame can be reached by decoding, where it does not come out as
-  /// expected.
+  /// Seeks to a key frame before the requested frame if that saves work, and decodes from there. False if the result is
+  /// not as expected; the frame can then be reached by decoding from the current place.
   bool seek(std::int64_t index) {
     if (keys_.empty()) return false;
     const std::int64_t time = times_[static_cast<std::size_t>(index)];
@@ -253,7 +251,7 @@ class LibavVideo {
     return (found && go_on_by_time(index)) || give_up_seeking();
   }
 
-  /// After a jump, frames are known by their times.
+  /// After a seek, frames are identified by their times.
   bool go_on_by_time(std::int64_t index) {
     if (!by_time_) return false;
     while (decoded_ < index) {
@@ -272,10 +270,10 @@ class LibavVideo {
     return false;
   }
 
-  /// Frames between here and a place to begin at for which it is worth it.
+  /// The distance to a key frame from which seeking pays off.
   static constexpr std::int64_t least_jump = 16;
 
-  std::unique_ptr<MappedFile> file_;  // at one address, which libav reads through
+  std::unique_ptr<MappedFile> file_;  // at a fixed address, because libav reads through it
   std::string name_;
   ImageLimits limits_;
   VideoMetadata metadata_;
@@ -287,11 +285,11 @@ class LibavVideo {
   detail::LibavPtr<AVPacket> packet_;
   detail::LibavConverter convert_;
   std::int64_t decoded_ = -1;  // the frame in frame_
-  bool current_ = true;        // whether decoding can go on from there
-  bool ended_ = false;         // all packets are with the decoder
-  bool held_ = false;          // packet_ is still to be given to it
+  bool current_ = true;        // whether decoding can continue from there
+  bool ended_ = false;         // the decoder has all packets
+  bool held_ = false;          // packet_ has not been given to it yet
   bool by_time_ = false;
-  int error_ = 0;  // of the packet given last
+  int error_ = 0;  // of the last packet
   Image image_;
   std::int64_t shown_ = -1;  // the frame in image_
 };

@@ -1,4 +1,4 @@
-/// A clip from whatever a path names.
+/// Opens a video from a path.
 #pragma once
 
 #include <filesystem>
@@ -21,11 +21,11 @@
 namespace qwen3vl {
 
 struct VideoFileOptions {
-  std::optional<double> fps{};  ///< frame rate of the source, if it does not say or is wrong
+  std::optional<double> fps{};  ///< frame rate of the source, if it has none or a wrong one
   ImageLimits limits{};         ///< of each frame
 };
 
-/// Opens a folder of numbered pictures, an animated GIF or, where a decoder is plugged in (video_opener), a video file.
+/// Opens a folder of numbered images, an animated GIF or, where a decoder is plugged in (video_opener), a video file.
 /// Throws Error for everything else.
 inline Video open_video(const std::filesystem::path& path, const VideoFileOptions& options = {}) {
   std::error_code ignored;
@@ -35,7 +35,7 @@ inline Video open_video(const std::filesystem::path& path, const VideoFileOption
   if (is_gif(file.bytes())) return GifFile(std::move(file), path.string(), options.fps, options.limits);
   if (const VideoOpener open = video_opener) return open(std::move(file), path.string(), options.fps, options.limits);
   fail(path.string(),
-       " is neither a folder of numbered pictures nor a GIF; for video files, link the CMake target qwen3vl::video "
+       " is neither a folder of numbered images nor a GIF; for video files, link the CMake target qwen3vl::video "
        "(needs FFmpeg's libraries: apt-get install libavformat-dev libavcodec-dev libavutil-dev libswscale-dev)");
 }
 

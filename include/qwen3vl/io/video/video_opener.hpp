@@ -1,4 +1,4 @@
-/// The place where a decoder of video files is plugged in. The library itself reads folders of pictures and GIFs.
+/// The place where a decoder of video files is plugged in. The library itself reads folders of images and GIFs.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-/// The weights of a checkpoint folder: one safetensors file, or several with an index.
-/// Opening maps and checks the files; no weight is read before somebody touches its bytes.
+/// The weights of a checkpoint folder: one safetensors file, or several with an index. Opening maps and checks the
+/// files; weights are read on first access.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +19,7 @@ namespace qwen3vl {
 class Checkpoint {
  public:
   /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json lists. Throws one
-  /// Error that names every missing shard, every tensor that is not where the index says, and every tensor that two
-  /// shards hold.
+  /// Error that names all missing shards, misplaced tensors and tensors in two shards.
   static Checkpoint open(const std::filesystem::path& folder, const SafetensorsLimits& limits = {}) {
     std::error_code ignored;
     if (!std::filesystem::is_directory(folder, ignored))
@@ -44,7 +43,7 @@ class Checkpoint {
 
   const std::string& name() const { return name_; }
 
-  /// The tensor of a name, or nullptr. Lives as long as the checkpoint, also when that is moved.
+  /// The tensor of this name, or nullptr. Valid as long as the checkpoint, even if that is moved.
   const StoredTensor* find(std::string_view name) const {
     const auto found = tensors_.find(name);
     return found == tensors_.end() ? nullptr : found->second.tensor;
@@ -55,8 +54,8 @@ class Checkpoint {
     for (const auto& [name, place] : tensors_) all.push_back(name);
     return all;
   }
-  /// One line for each file that tells it from another version of itself: name, size, time of its last change, and a
-  /// hash of samples, because copies may keep size and time.
+  /// One line per file that identifies its version: name, size, modification time, and a hash of samples, because
+  /// copies may keep size and time.
   std::string fingerprint() const {
     std::string text;
     for (const SafetensorsFile& file : files_) {
@@ -68,7 +67,7 @@ class Checkpoint {
     }
     return text;
   }
-  /// Throws Error if a file was written into since it was opened: weights may then be a mixture of two versions.
+  /// Throws Error if a file was written to since it was opened: weights may then be a mixture of two versions.
   void require_unchanged() const {
     for (const SafetensorsFile& file : files_)
       if (file.changed())
@@ -76,7 +75,7 @@ class Checkpoint {
   }
   /// Bytes of all tensors, as stored.
   std::uint64_t total_bytes() const { return total_bytes_; }
-  /// Says that a tensor is not needed any more; its pages leave memory.
+  /// Releases the pages of a tensor that is no longer needed.
   void release(std::string_view name) const {
     const auto found = tensors_.find(name);
     if (found != tensors_.end()) found->second.file->release(*found->second.tensor);
@@ -103,7 +102,7 @@ class Checkpoint {
     const StoredTensor* tensor;
   };
 
-  /// What is wrong with a folder, gathered so that one error can name everything.
+  /// Collects everything wrong with a folder for one error.
   struct Problems {
     std::vector<std::string> missing, absent, twice;
   };

@@ -6,7 +6,7 @@
 ///
 /// NumPy has no bfloat16: bf16 tensors are written as float32 ('<f4'), which holds their values exactly. Arrays of
 /// ml_dtypes.bfloat16, which numpy.save writes as '<V2', are read as bf16. Files are little-endian and row-major;
-/// others are refused with the call that makes them so.
+/// others are refused, with the NumPy call that converts them.
 #pragma once
 
 #include <algorithm>
@@ -29,9 +29,9 @@
 
 namespace qwen3vl {
 
-/// Limits of what is accepted.
+/// Limits of a .npy file.
 struct NpyLimits {
-  std::size_t max_header_bytes = 65536;  ///< NumPy stops at 10000
+  std::size_t max_header_bytes = 65536;  ///< NumPy's limit is 10000
   std::size_t max_rank = 16;
 };
 
@@ -39,7 +39,7 @@ namespace detail {
 
 inline constexpr std::string_view npy_magic = "\x93NUMPY";
 
-/// How NumPy names a dtype, without byte order; empty if it has no name for it.
+/// NumPy's name of a dtype, without byte order; empty if it has none.
 constexpr std::string_view npy_name(DType dtype) {
   switch (dtype) {
     case DType::f64:
@@ -181,7 +181,7 @@ class NpyFile {
     return file;
   }
 
-  /// The array, a view of the file; its name is the file's.
+  /// The array as a view of the file, named after it.
   const StoredTensor& tensor() const { return tensor_; }
 
  private:
@@ -216,7 +216,7 @@ class NpyFile {
     tensor_.dtype = read_dtype(header.descr);
     if (header.fortran_order) broken("it is in Fortran order; save numpy.ascontiguousarray(array)");
     std::uint64_t size = size_of(tensor_.dtype);
-    // Whoever multiplies only some extents must not overflow either, even if another one is zero.
+    // No partial product of extents may overflow, even if another extent is zero.
     auto without_zeros = static_cast<index_t>(size);
     for (const std::uint64_t extent : header.shape) {
       if (extent > static_cast<std::uint64_t>(INT64_MAX) ||
@@ -259,12 +259,12 @@ HostTensor<T, E...> read_npy(const std::filesystem::path& path, const NpyLimits&
 }
 
 /// Writes a tensor to `path`, replacing what is there; bf16 as float32. The file appears whole or not at all. Throws
-/// Error if it cannot be written, and for 8-bit floats, which NumPy has no type for.
+/// Error if it cannot be written, and for 8-bit floats, for which NumPy has no type.
 inline void write_npy(const std::filesystem::path& path, const StoredTensor& tensor) {
   const DType dtype = tensor.dtype == DType::bf16 ? DType::f32 : tensor.dtype;
   const std::string_view name = detail::npy_name(dtype);
   if (name.empty()) fail("cannot write ", path.string(), ": NumPy has no type for ", name_of(dtype));
-  // As numpy.save writes it: values begin at a multiple of 64 bytes.
+  // As numpy.save does: values begin at a multiple of 64 bytes.
   std::string header(detail::npy_magic);
   header.append("\x01\x00", 2).append(2, '\0');
   const std::size_t text_at = header.size();

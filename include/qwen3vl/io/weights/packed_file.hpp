@@ -1,6 +1,6 @@
-/// Weights as a backend keeps them in memory, in a file: what packing a checkpoint made of it, so that a later start
-/// reads it straight into place. A cache, never a source: a file of another origin, layout or size is made anew. Bytes
-/// that change in a whole file are not noticed, as with any file of weights.
+/// Packed weights in a file, in the backend's memory layout, so that a later start reads them straight into place. A
+/// cache, never a source: a file of another origin, layout or size is rewritten. Changed bytes in a complete file are
+/// not detected, as with any weight file.
 #pragma once
 
 #include <fcntl.h>
@@ -32,9 +32,9 @@
 
 namespace qwen3vl {
 
-/// A file of memory pieces. `identity` is a text that says everything on which the pieces depend; a file whose identity
-/// differs in any byte is of no use. Layout: 16 bytes of magic, u64 length of the identity, u64 size of the file, the
-/// identity, then the pieces from the next multiple of 4096 on, one after another. Numbers in the machine's order.
+/// A file of memory blocks. `identity` is a string of everything that the blocks depend on; a file with a different
+/// identity is not used. Layout: 16 bytes of magic, u64 length of the identity, u64 size of the file, the identity,
+/// then the pieces from the next multiple of 4096 on, one after another. Numbers in the machine's order.
 class PackedFile {
  public:
   PackedFile(PackedFile&& other) noexcept
@@ -51,7 +51,7 @@ class PackedFile {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
 
-  /// Opens a file of this identity; nothing if there is none, or if it is another's or incomplete.
+  /// Opens a file of this identity; nullopt if it is missing, incomplete or of another identity.
   static std::optional<PackedFile> open(const std::filesystem::path& path, std::string_view identity) {
     PackedFile file;
     file.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -71,12 +71,12 @@ class PackedFile {
     return file;
   }
 
-  /// Reads all pieces, several threads at once; `progress(bytes done)` is called from the calling thread's share.
-  /// Returns false if the file has another size than all pieces together, or cannot be read.
+  /// Reads all pieces, several threads at once; `progress(bytes done)` is called on the calling thread. Returns false
+  /// if the file's size differs from the pieces' or it cannot be read.
   bool read(std::span<const std::span<std::byte>> pieces, int threads,
             const std::function<void(std::size_t)>& progress = {}) const {
     if (size_ != begin_ + total_bytes(pieces)) return false;
-    // Blocks of the pieces, in order: large enough that calls cost nothing, small enough to share evenly.
+    // Reads in chunks: large enough that calls cost nothing, small enough to balance threads.
     constexpr std::size_t block = std::size_t{4} << 20;
     struct Block {
       std::span<std::byte> to;
@@ -104,13 +104,13 @@ class PackedFile {
     return complete;
   }
 
-  /// Writes a file of these pieces; under another name first, so that a file is either whole or not there. Throws Error
-  /// that names the file (a full disk, a folder that may not be written).
+  /// Writes a file of these pieces under another name, then renames it, so that a file is complete or absent. Throws
+  /// Error that names the file (a full disk, a folder without write permission).
   static void write(const std::filesystem::path& path, std::string_view identity,
                     std::span<const std::span<std::byte>> pieces) {
     remove_leftovers(path);
     std::string part = path.string() + ".XXXXXX.part";
-    const int descriptor = ::mkostemps(part.data(), 5, O_CLOEXEC);  // a new file that nobody else has
+    const int descriptor = ::mkostemps(part.data(), 5, O_CLOEXEC);  // a new file, exclusive to this process
     if (descriptor < 0) fail("cannot write ", part, ": ", std::strerror(errno));
     const std::uint64_t begin = data_offset(identity);
     const Header header{magic, identity.size(), begin + total_bytes(pieces)};
@@ -119,7 +119,7 @@ class PackedFile {
                 append(descriptor, std::as_bytes(std::span(identity))) &&
                 append(descriptor, std::as_bytes(std::span(padding)));
     for (const std::span<std::byte> piece : pieces) good = good && append(descriptor, piece);
-    good = good && ::fdatasync(descriptor) == 0;  // a file that is there after a power cut must be whole, too
+    good = good && ::fdatasync(descriptor) == 0;  // a file must be complete even after a power cut
     good = ::close(descriptor) == 0 && good;
     good = good && std::rename(part.c_str(), path.c_str()) == 0;
     if (good) return;
@@ -148,7 +148,7 @@ class PackedFile {
                            [](std::uint64_t sum, std::span<std::byte> piece) { return sum + piece.size(); });
   }
 
-  /// What starts that were killed while they wrote this file have left behind; a day is longer than any writing.
+  /// Removes what processes killed while writing left behind; no write takes a day.
   static void remove_leftovers(const std::filesystem::path& path) {
     std::error_code ignored;
     const std::string begin = path.filename().string() + ".";

@@ -32,12 +32,12 @@ class SafetensorsFile {
     return file;
   }
 
-  /// The tensor of a name, or nullptr.
+  /// The tensor of this name, or nullptr.
   const StoredTensor* find(std::string_view name) const {
     const auto found = index_.find(name);
     return found == index_.end() ? nullptr : &tensors_[found->second];
   }
-  /// All tensors, in the order of their bytes.
+  /// All tensors in file order.
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
   /// `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -116,7 +116,7 @@ class SafetensorsFile {
       broken("the shape of ", shown(name), " is not a list of at most ", limits.max_rank,
              " sizes (SafetensorsLimits::max_rank)");
     std::uint64_t size = size_of(tensor.dtype);
-    // Whoever multiplies only some extents must not overflow either, even if another one is zero.
+    // No partial product of extents may overflow, even if another extent is zero.
     index_t without_zeros = static_cast<index_t>(size);
     for (const auto& extent : *shape) {
       if (!extent.is_number_unsigned()) broken("the shape of ", shown(name), " holds something else than sizes");
@@ -140,7 +140,7 @@ class SafetensorsFile {
     return tensor;
   }
 
-  /// Tensors must follow one another without gap or overlap, to the end of the file.
+  /// Tensors must be contiguous, without gap or overlap, to the end of the file.
   void check_layout(std::span<const std::byte> data) {
     std::ranges::stable_sort(tensors_, [](const StoredTensor& a, const StoredTensor& b) {
       return a.bytes.data() != b.bytes.data() ? a.bytes.data() < b.bytes.data() : a.bytes.size() < b.bytes.size();

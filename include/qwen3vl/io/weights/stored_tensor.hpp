@@ -1,4 +1,4 @@
-/// Tensors as files hold them, and the way from there to `Tensor` and back; the same for every kind of file.
+/// Tensors as stored in files, and conversion from and to `Tensor`; the same for every file format.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@
 
 namespace qwen3vl {
 
-/// One tensor of a file: a view of the mapping, not aligned. Or one to be written: a view of the tensor.
+/// A tensor of a file (a view of the mapping, not aligned) or one to be written (a view of the tensor).
 struct StoredTensor {
   std::string name;
   DType dtype = DType::f32;
@@ -27,7 +27,7 @@ struct StoredTensor {
   MappedFrom file = {};  ///< the file, while it is open
 };
 
-/// A host tensor as files take it: a view, which must not outlive the tensor.
+/// A view of a host tensor for writing; must not outlive it.
 template <class T, class M, index_t... E>
 StoredTensor stored_tensor(const std::string& name, const TensorView<T, M, E...>& tensor) {
   static_assert(M::is_host, "only tensors on the host are written to files: copy it with download() or copy_to_host()");
@@ -44,9 +44,9 @@ StoredTensor stored_tensor(const std::string& name, const OwningTensor<T, M, E..
 }
 template <class T, class M, index_t... E>
 StoredTensor stored_tensor(const std::string& name,
-                           OwningTensor<T, M, E...>&& tensor) = delete;  // it would look at freed memory
+                           OwningTensor<T, M, E...>&& tensor) = delete;  // it would view freed memory
 
-/// The values of an F32, BF16 or F16 tensor as float. `to` must have its size.
+/// The values of an F32, BF16 or F16 tensor as float. `to` must have the same size.
 inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
   if (!is_floating_weight(tensor.dtype))
     fail(tensor.name, " is of type ", name_of(tensor.dtype), ", wanted F32, BF16 or F16");
@@ -88,10 +88,10 @@ inline void read_int64s(const StoredTensor& tensor, std::span<std::int64_t> to) 
   }
 }
 
-/// A copy of a stored tensor as a tensor of this type and these extents (`dynamic` where any size will do):
+/// A copy of a stored tensor with this type and these extents (`dynamic` accepts any size):
 ///   auto weights = to_tensor<float, dynamic, 2048>(stored);
-/// Floating values (F64, F32, F16, BF16) are rounded to the nearest T; integers must be of T's type, BOOL may be read
-/// as uint8. Throws Error that names the tensor if its type, its rank or a size is another.
+/// Floating values (F64, F32, F16, BF16) are rounded to the nearest T; integers must have T's type, BOOL may be read as
+/// uint8. Throws Error that names the tensor if type, rank or a size differs.
 template <class T, index_t... E>
 HostTensor<T, E...> to_tensor(const StoredTensor& stored) {
   constexpr DType wanted = dtype_of<T>;

@@ -18,9 +18,9 @@
 namespace qwen3vl {
 
 /// Writes tensors to `path`, replacing what is there. As in the reference implementation, tensors are ordered by
-/// falling element size, then by name, and the header is padded so that the data begin at a multiple of 8: then every
-/// tensor is aligned to its elements. Throws Error for a tensor whose shape does not fit its bytes, for two of one
-/// name, and if the file cannot be written (a full disk); an older file of that name is then still as it was.
+/// decreasing element size, then by name, and the header is padded so that the data begin at a multiple of 8: so every
+/// tensor is aligned to its elements. Throws Error for a tensor whose shape does not fit its bytes, for duplicate
+/// names, and if the file cannot be written (a full disk); an older file of that name is then unchanged.
 inline void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   std::vector<const StoredTensor*> order;
@@ -44,7 +44,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
     if (!fits || size != tensor->bytes.size())
       fail("cannot write ", path.string(), ": ", tensor->name, " has ", tensor->bytes.size(),
            " bytes, which its shape and dtype do not need");
-    // emplace_back and not [], which searches all names before.
+    // emplace_back rather than [], which searches all names.
     header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
         tensor->name,
         nlohmann::ordered_json{
@@ -67,7 +67,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   file.commit();
 }
 
-/// As above, of tensors that are at hand:
+/// The same with a list:
 ///   write_safetensors("out.safetensors", {stored_tensor("logits", logits), stored_tensor("ids", ids)});
 inline void write_safetensors(const std::filesystem::path& path, std::initializer_list<StoredTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
-#include "qwen3vl/json/json_text.hpp"
 #include "qwen3vl/processing/chat/chat_format.hpp"
 #include "qwen3vl/processing/chat/jinja_scan.hpp"
 
@@ -29,22 +29,21 @@ namespace detail::chat_template {
 constexpr std::size_t max_template_bytes = std::size_t{1} << 20;
 constexpr std::string_view advice = "; give a ChatFormat to use one of the formats of Qwen3-VL all the same";
 
-/// `chat_template` of a JSON file: a string, or a list of {"name", "template"}, of which "default" is taken.
-inline std::optional<std::string> from_json(const std::filesystem::path& path) {
-  const auto json = parse_ordered_json(read_text_file(path, max_json_bytes), path.string());
-  if (!json.is_object()) fail(path.string(), ": must be an object, is ", json.type_name());
-  const auto found = json.find("chat_template");
-  if (found == json.end() || found->is_null()) return std::nullopt;
-  if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) fail(path.string(), ": chat_template must be a string or a list of templates");
-  for (const auto& entry : *found) {
+/// `chat_template` of the JSON file `where`: a string, or a list of {"name", "template"}, of which "default" is taken.
+/// Nothing if it is null.
+inline std::optional<ChatTemplate> from_json(const nlohmann::json& found, const std::string& where) {
+  if (found.is_null()) return std::nullopt;
+  if (found.is_string()) return ChatTemplate{found.get<std::string>(), where};
+  if (!found.is_array()) fail(where, ": chat_template must be a string or a list of templates");
+  for (const auto& entry : found) {
     if (!entry.is_object() || !entry.contains("name") || !entry.contains("template") || !entry["name"].is_string() ||
         !entry["template"].is_string()) {
-      fail(path.string(), ": chat_template lists something else than {\"name\": ..., \"template\": ...}");
+      fail(where, ": chat_template lists something else than {\"name\": ..., \"template\": ...}");
     }
-    if (entry["name"] == "default" || found->size() == 1) return entry["template"].get<std::string>();
+    if (entry["name"] == "default" || found.size() == 1)
+      return ChatTemplate{entry["template"].get<std::string>(), where};
   }
-  fail(path.string(), ": chat_template lists no template named \"default\"");
+  fail(where, ": chat_template lists no template named \"default\"");
 }
 
 using Piece = jinja::Piece;
@@ -200,8 +199,9 @@ inline ChatFormat chat_format_of_template(std::string_view source, std::string_v
 }
 
 /// The chat template of a checkpoint folder: chat_template.jinja, else `chat_template` of chat_template.json, else of
-/// tokenizer_config.json; nothing if there is none.
-inline std::optional<ChatTemplate> read_chat_template(const std::filesystem::path& folder) {
+/// tokenizer_config.json; nothing if there is none. Who has read the latter hands over what it says.
+inline std::optional<ChatTemplate> read_chat_template(const std::filesystem::path& folder,
+                                                      const nlohmann::json* of_tokenizer_config = nullptr) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   const fs::path plain = folder / "chat_template.jinja";
@@ -211,14 +211,22 @@ inline std::optional<ChatTemplate> read_chat_template(const std::filesystem::pat
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
     const fs::path path = folder / name;
     if (!fs::exists(path, ignored)) continue;
-    if (auto source = detail::chat_template::from_json(path)) return ChatTemplate{std::move(*source), path.string()};
+    nlohmann::json source;
+    if (of_tokenizer_config != nullptr && path.filename() == "tokenizer_config.json") {
+      source = *of_tokenizer_config;
+    } else {
+      const nlohmann::json json = read_json_file(path);
+      if (const auto* const found = JsonFields(json, path.string()).find("chat_template")) source = *found;
+    }
+    if (auto found = detail::chat_template::from_json(source, path.string())) return found;
   }
   return std::nullopt;
 }
 
 /// The chat format of the checkpoint in `folder`. Throws Error if it has no template or not one of Qwen3-VL's.
-inline ChatFormat chat_format_from_pretrained(const std::filesystem::path& folder) {
-  const auto found = read_chat_template(folder);
+inline ChatFormat chat_format_from_pretrained(const std::filesystem::path& folder,
+                                              const nlohmann::json* of_tokenizer_config = nullptr) {
+  const auto found = read_chat_template(folder, of_tokenizer_config);
   if (!found) {
     fail("no chat template in ", folder.string(), " (chat_template.jinja, chat_template.json, tokenizer_config.json)",
          detail::chat_template::advice);

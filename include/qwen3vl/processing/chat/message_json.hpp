@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_text.hpp"
 #include "qwen3vl/processing/chat/message.hpp"
 
@@ -20,15 +21,9 @@ namespace detail::message_json {
 
 using Json = nlohmann::ordered_json;
 
-/// The value of `key`, or null where it is missing or JSON's null: transformers treats both alike.
-inline const Json* find_value(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 /// A string; anything else is an error at `place`.
 inline const std::string& expect_string(const Json& value, const std::string& place) {
-  if (!value.is_string()) fail(place, ": must be a string, is ", value.type_name());
+  if (!value.is_string()) wrong_value(place, value, "a string");
   return value.get_ref<const std::string&>();
 }
 
@@ -53,14 +48,16 @@ inline void read_clip_options(const Json& value, const std::string& place, Conte
   const auto number = [&](const char* key) -> std::optional<double> {
     const Json* const found = find_value(value, key);
     if (found == nullptr) return std::nullopt;
-    if (!found->is_number() || !(found->get<double>() > 0.0)) fail(place, ".", key, ": must be a positive number");
+    if (!found->is_number() || !(found->get<double>() > 0.0))
+      wrong_value(concat(place, ".", key), *found, "a positive number");
     return found->get<double>();
   };
   part.fps = number("fps");
   for (const char* key : {"num_frames", "nframes"}) {
     const auto frames = number(key);
     if (!frames) continue;
-    if (*frames < 1.0 || *frames > 1e9) fail(place, ".", key, ": must be a number of frames");
+    if (*frames < 1.0 || *frames > 1e9)
+      wrong_value(concat(place, ".", key), *find_value(value, key), "a number of frames");
     part.num_frames = static_cast<std::int64_t>(*frames);
     break;
   }
@@ -161,7 +158,7 @@ inline Message read_message(const Json& value, const std::string& place) {
 template <std::same_as<nlohmann::ordered_json> Json>
 Conversation messages_from_json(const Json& value) {
   if (value.is_object()) {
-    const auto* list = detail::message_json::find_value(value, "messages");
+    const auto* list = find_value(value, "messages");
     if (list == nullptr) fail("messages: an object without \"messages\" is no conversation");
     if (!list->is_array()) fail("messages: must be a list of messages, is ", list->type_name());
     return messages_from_json(*list);

@@ -3,27 +3,28 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
-#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/base/option.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/image/resize.hpp"
 
 namespace qwen3vl {
 
-/// Settings with transformers' names. Defaults are those of the released Qwen3-VL checkpoints.
+/// Settings with transformers' names, explained in for_each_image_option. Defaults are those of the released Qwen3-VL
+/// checkpoints.
 struct ImageProcessorOptions {
   bool do_resize = true;
-  std::int64_t shortest_edge = 65536;    ///< size["shortest_edge"]: fewest pixels (a count, in spite of the name)
-  std::int64_t longest_edge = 16777216;  ///< size["longest_edge"]: most pixels
+  std::int64_t shortest_edge = 65536;
+  std::int64_t longest_edge = 16777216;
   Resample resample = Resample::bicubic;
   ResizeBackend backend = ResizeBackend::torchvision;
   bool do_rescale = true;
   double rescale_factor = 1.0 / 255.0;
   bool do_normalize = true;
-  std::vector<double> image_mean{0.5, 0.5, 0.5};  ///< one for each channel, or one for all
+  std::vector<double> image_mean{0.5, 0.5, 0.5};
   std::vector<double> image_std{0.5, 0.5, 0.5};
   bool do_convert_rgb = true;
   std::int64_t patch_size = 16;
@@ -31,92 +32,70 @@ struct ImageProcessorOptions {
   std::int64_t merge_size = 2;
 
   /// Throws Error for values that make no sense.
-  void validate() const {
-    const auto size = [](const char* name, std::int64_t value, std::int64_t highest) {
-      if (value < 1 || value > highest) fail(name, " is ", value, "; it must be from 1 to ", highest);
-    };
-    size("patch_size", patch_size, 1024);
-    size("temporal_patch_size", temporal_patch_size, 64);
-    size("merge_size", merge_size, 64);
-    // A picture has at least one merged patch, whatever the budget says.
-    size("patch_size * merge_size", patch_size * merge_size, 4096);
-    size("size[\"shortest_edge\"]", shortest_edge, std::int64_t{1} << 31);
-    size("size[\"longest_edge\"]", longest_edge, std::int64_t{1} << 31);
-    if (longest_edge < shortest_edge)
-      fail("size[\"longest_edge\"] is ", longest_edge, ", below size[\"shortest_edge\"], ", shortest_edge);
-    if (!std::isfinite(rescale_factor) || rescale_factor == 0.0) fail("rescale_factor is ", rescale_factor);
-    if (image_mean.empty() || image_mean.size() > 4 || image_std.size() != image_mean.size())
-      fail("image_mean has ", image_mean.size(), " values, image_std ", image_std.size(),
-           "; give one for each channel");
-    for (std::size_t c = 0; c < image_mean.size(); ++c)
-      if (!std::isfinite(image_mean[c]) || !std::isfinite(image_std[c]) || image_std[c] == 0.0)
-        fail("image_mean and image_std must be finite, image_std not zero");
-  }
+  void validate() const;
 };
 
+/// Calls f(Option, member...) for every option of preprocessor_config.json; `o` are any number of
+/// ImageProcessorOptions, whose members are passed together.
+template <class F, class... Options>
+void for_each_image_option(F&& f, Options&... o) {
+  constexpr Range pixels = within(1, 0x1p31);
+  f(Option{"do_resize", {}, "Resize to a multiple of patch_size * merge_size within the pixel budget"}, o.do_resize...);
+  f(Option{"shortest_edge", pixels, "In `size`: fewest pixels (a count, in spite of the name)"}, o.shortest_edge...);
+  f(Option{"longest_edge", pixels, "In `size`: most pixels"}, o.longest_edge...);
+  f(Option{"resample", {}, "Kernel of the resize: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic"}, o.resample...);
+  f(Option{"do_rescale", {}, "Multiply by rescale_factor"}, o.do_rescale...);
+  f(Option{"rescale_factor", {}, "Not 0"}, o.rescale_factor...);
+  f(Option{"do_normalize", {}, "Subtract image_mean, divide by image_std"}, o.do_normalize...);
+  f(Option{"image_mean", {}, "One for each channel, or one for all"}, o.image_mean...);
+  f(Option{"image_std", {}, "The same; not 0"}, o.image_std...);
+  f(Option{"do_convert_rgb", {}, "Convert gray and transparent images to RGB"}, o.do_convert_rgb...);
+  f(Option{"patch_size", within(1, 1024), "Side of a patch in pixels"}, o.patch_size...);
+  f(Option{"temporal_patch_size", within(1, 64), "Frames of a patch"}, o.temporal_patch_size...);
+  f(Option{"merge_size", within(1, 64), "Patches that become one token, per side"}, o.merge_size...);
+}
+
+inline void ImageProcessorOptions::validate() const {
+  for_each_image_option([](const Option& option, const auto& value) { check_option(option, value); }, *this);
+  // An image has at least one merged patch, whatever the budget says.
+  check_option({"patch_size * merge_size", within(1, 4096)}, patch_size * merge_size);
+  if (longest_edge < shortest_edge)
+    fail("size[\"longest_edge\"] is ", longest_edge, ", below size[\"shortest_edge\"], ", shortest_edge);
+  if (rescale_factor == 0.0) fail("rescale_factor is ", rescale_factor);
+  if (image_mean.empty() || image_mean.size() > 4 || image_std.size() != image_mean.size())
+    fail("image_mean has ", image_mean.size(), " values, image_std ", image_std.size(), "; give one for each channel");
+  for (std::size_t c = 0; c < image_mean.size(); ++c)
+    if (!std::isfinite(image_mean[c]) || !std::isfinite(image_std[c]) || image_std[c] == 0.0)
+      fail("image_mean and image_std must be finite, image_std not zero");
+}
+
 /// Reads preprocessor_config.json over `options`; unknown fields are ignored. Throws Error that names file and field.
-inline ImageProcessorOptions image_processor_options_from_json(const nlohmann::json& json, const std::string& file,
+inline ImageProcessorOptions image_processor_options_from_json(const JsonFields& fields,
                                                                ImageProcessorOptions options = {}) {
-  if (!json.is_object()) fail(file, " is not a JSON object");
-  const auto find = [&](const nlohmann::json& object, const char* name) -> const nlohmann::json* {
-    const auto found = object.find(name);
-    return found == object.end() || found->is_null() ? nullptr : &*found;
-  };
-  const auto wrong = [&](const char* name, const char* wanted) { fail(file, ": ", name, " is not ", wanted); };
-  const auto read_bool = [&](const char* name, bool& value) {
-    const auto* const field = find(json, name);
-    if (field == nullptr) return;
-    if (!field->is_boolean()) wrong(name, "true or false");
-    value = field->get<bool>();
-  };
-  const auto read_size = [&](const nlohmann::json& object, const char* name, std::int64_t& value) {
-    const auto* const field = find(object, name);
-    if (field == nullptr) return false;
-    if (!field->is_number_integer() ||
-        (field->is_number_unsigned() && field->get<std::uint64_t>() > (std::uint64_t{1} << 40)))
-      wrong(name, "a size");
-    value = field->get<std::int64_t>();
-    return true;
-  };
-  const auto read_number = [&](const nlohmann::json& field, const char* name, double& value) {
-    if (!field.is_number()) wrong(name, "a number");
-    value = field.get<double>();
-  };
-  const auto read_list = [&](const char* name, std::vector<double>& values) {
-    const auto* const field = find(json, name);
-    if (field == nullptr) return;
-    if (!field->is_array() || field->empty() || field->size() > 4) wrong(name, "a list of one to four numbers");
-    values.resize(field->size());
-    for (std::size_t c = 0; c < values.size(); ++c) read_number((*field)[c], name, values[c]);
-  };
-  read_bool("do_resize", options.do_resize);
-  read_bool("do_rescale", options.do_rescale);
-  read_bool("do_normalize", options.do_normalize);
-  read_bool("do_convert_rgb", options.do_convert_rgb);
-  if (const auto* const size = find(json, "size")) {
-    if (!size->is_object()) wrong("size", "an object");
-    if (!read_size(*size, "shortest_edge", options.shortest_edge) ||
-        !read_size(*size, "longest_edge", options.longest_edge))
-      fail(file, ": `size` dict must contain 'shortest_edge' and 'longest_edge' keys");
-  }
-  read_size(json, "min_pixels", options.shortest_edge);  // the older names
-  read_size(json, "max_pixels", options.longest_edge);
-  read_size(json, "patch_size", options.patch_size);
-  read_size(json, "temporal_patch_size", options.temporal_patch_size);
-  read_size(json, "merge_size", options.merge_size);
-  std::int64_t resample = static_cast<std::int64_t>(options.resample);
-  read_size(json, "resample", resample);
-  if (resample < 0 || resample > 3)
-    fail(file, ": resample is ", resample, "; known are 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic");
-  options.resample = static_cast<Resample>(resample);
-  if (const auto* const factor = find(json, "rescale_factor"))
-    read_number(*factor, "rescale_factor", options.rescale_factor);
-  read_list("image_mean", options.image_mean);
-  read_list("image_std", options.image_std);
+  const JsonFields size = fields.section("size");
+  if (fields.has("size") && !(size.has("shortest_edge") && size.has("longest_edge")))
+    fail(fields.where(), ": `size` dict must contain 'shortest_edge' and 'longest_edge' keys");
+  for_each_image_option(
+      [&]<class T>(const Option& option, T& value) {
+        if constexpr (std::is_same_v<T, Resample>) {
+          auto number = static_cast<int>(value);
+          fields.read(option.name, number, within(0, 3));
+          value = static_cast<Resample>(number);
+        } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+          fields.read(option.name, value, 1, 4);
+        } else if (option.name.ends_with("_edge")) {
+          size.read(option, value);
+          // The older name.
+          fields.read(Option{option.name == "shortest_edge" ? "min_pixels" : "max_pixels", option.range}, value);
+        } else {
+          fields.read(option, value);
+        }
+      },
+      options);
   try {
     options.validate();
   } catch (const Error& error) {
-    fail(file, ": ", error.what());
+    fail(fields.where(), ": ", error.what());
   }
   return options;
 }

@@ -35,8 +35,12 @@ class ImageProcessor {
 
   /// Reads `folder`/processor_config.json, as transformers 5 saves it, or preprocessor_config.json.
   static ImageProcessor from_pretrained(const std::filesystem::path& folder) {
-    const auto read = read_preprocessor_settings(folder, "image_processor", {"preprocessor_config.json"});
-    return ImageProcessor(image_processor_options_from_json(read.json, read.where));
+    PreprocessorFiles files(folder);
+    return from_pretrained(files);
+  }
+  static ImageProcessor from_pretrained(PreprocessorFiles& files) {
+    return ImageProcessor(
+        image_processor_options_from_json(files.settings("image_processor", {"preprocessor_config.json"})));
   }
 
   const ImageProcessorOptions& options() const { return options_; }

@@ -3,36 +3,46 @@
 
 #include <filesystem>
 #include <initializer_list>
+#include <map>
 #include <string>
 #include <utility>
 
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
 
-/// Settings as read, and how errors call the place they are from.
-struct PreprocessorSettings {
-  nlohmann::json json;
-  std::string where;
-};
+/// The settings files of a folder, each read once, when it is asked for.
+class PreprocessorFiles {
+ public:
+  explicit PreprocessorFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-/// What transformers 5 saves, `part` ("image_processor", "video_processor") of processor_config.json, comes first; then
-/// the first of `files`, of which older versions write one for each part. Throws Error if there is none.
-inline PreprocessorSettings read_preprocessor_settings(const std::filesystem::path& folder, const char* part,
-                                                       std::initializer_list<const char*> files) {
-  std::error_code ignored;
-  const std::filesystem::path common = folder / "processor_config.json";
-  if (std::filesystem::exists(common, ignored)) {
-    nlohmann::json json = read_json_file(common);
-    if (!json.is_object()) fail(common.string(), " is not a JSON object");
-    const auto found = json.find(part);
-    if (found != json.end() && !found->is_null()) return {std::move(*found), common.string() + ": " + part};
+  /// What transformers 5 saves, `part` ("image_processor", "video_processor") of processor_config.json, comes first;
+  /// then the first of `files`, of which older versions write one for each part. Throws Error if there is none.
+  JsonFields settings(const char* part, std::initializer_list<const char*> files) {
+    if (const nlohmann::json* const common = read("processor_config.json")) {
+      const JsonFields parts(*common, path_of("processor_config.json"));
+      if (parts.has(part)) return parts.section(part);
+    }
+    for (const char* const name : files)
+      if (const nlohmann::json* const json = read(name)) return {*json, path_of(name)};
+    fail("no settings of the ", part, " in ", folder_.string(), ": there is no ", *files.begin());
   }
-  for (const char* const name : files) {
-    const std::filesystem::path path = folder / name;
-    if (std::filesystem::exists(path, ignored)) return {read_json_file(path), path.string()};
+
+ private:
+  std::string path_of(const std::string& name) const { return (folder_ / name).string(); }
+
+  const nlohmann::json* read(const std::string& name) {
+    std::error_code ignored;
+    if (!read_.contains(name)) {
+      if (!std::filesystem::exists(folder_ / name, ignored)) return nullptr;
+      read_.emplace(name, read_json_file(folder_ / name));
+    }
+    return &read_.at(name);
   }
-  fail("no settings of the ", part, " in ", folder.string(), ": there is no ", *files.begin());
-}
+
+  std::filesystem::path folder_;
+  std::map<std::string, nlohmann::json> read_;
+};
 
 }  // namespace qwen3vl

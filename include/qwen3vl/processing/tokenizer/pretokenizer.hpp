@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
-#include "qwen3vl/json/json_fields.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/tokenizer/qwen_words.hpp"
 #include "qwen3vl/processing/tokenizer/regex.hpp"
 
@@ -75,7 +75,8 @@ class Pretokenizer {
   }
 
   void read(const nlohmann::json& step, const std::string& where, bool& byte_level, int depth) {
-    const std::string type = json_type(step, where);
+    const JsonFields fields(step, where, ".");
+    const std::string type = fields.string("type");
     if (byte_level) fail(where, ": ", utf8::quoted(type), " after ByteLevel is unsupported");
     if (type == "Sequence") {
       if (depth > 0) fail(where, ": a Sequence in a Sequence is unsupported");
@@ -85,18 +86,16 @@ class Pretokenizer {
         read((*list)[i], concat(where, ".pretokenizers[", i, "]"), byte_level, depth + 1);
       }
     } else if (type == "Split") {
-      const auto pattern = step.find("pattern");
-      if (pattern == step.end() || !pattern->is_object() || !pattern->contains("Regex")) {
+      const nlohmann::json* const pattern = fields.find("pattern");
+      if (pattern == nullptr || !pattern->contains("Regex"))
         fail(where, ".pattern: must be an object with a Regex; other patterns are unsupported");
-      }
-      if (const auto behavior = json_string(step, "behavior", where); behavior != "Isolated") {
+      if (const auto behavior = fields.string("behavior"); behavior != "Isolated")
         fail(where, ".behavior: ", utf8::quoted(behavior), " is unsupported; only \"Isolated\" is");
-      }
-      if (json_bool(step, "invert", false, where)) fail(where, ".invert: true is unsupported");
-      add(json_string(*pattern, "Regex", where + ".pattern"), where + ".pattern.Regex");
+      if (fields.boolean("invert", false)) fail(where, ".invert: true is unsupported");
+      add(fields.section("pattern").string("Regex"), where + ".pattern.Regex");
     } else if (type == "ByteLevel") {
-      if (json_bool(step, "add_prefix_space", true, where)) fail(where, ".add_prefix_space: true is unsupported");
-      if (json_bool(step, "use_regex", true, where)) {
+      if (fields.boolean("add_prefix_space", true)) fail(where, ".add_prefix_space: true is unsupported");
+      if (fields.boolean("use_regex", true)) {
         add(R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", where + ".use_regex");
       }
       byte_level = true;

@@ -20,6 +20,7 @@
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/inputs/token_id.hpp"
+#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/tokenizer/added_tokens.hpp"
 #include "qwen3vl/processing/tokenizer/bpe.hpp"
 #include "qwen3vl/processing/tokenizer/nfc.hpp"
@@ -57,10 +58,7 @@ class Tokenizer {
 
   /// Reads tokenizer.json and, where there is one, tokenizer_config.json in a checkpoint's folder.
   static Tokenizer from_pretrained(const std::filesystem::path& folder) {
-    const auto config = folder / "tokenizer_config.json";
-    std::error_code ignored;
-    return Tokenizer(TokenizerFile::read(folder / "tokenizer.json"),
-                     std::filesystem::exists(config, ignored) ? TokenizerSettings::read(config) : TokenizerSettings());
+    return Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), TokenizerSettings::from_pretrained(folder));
   }
 
   /// From files read before.
@@ -213,7 +211,7 @@ class Tokenizer {
       std::string buffer;
       tables->normalized.add(tables->nfc ? nfc(token.content, buffer) : token.content, token);
     }
-    tables->padding_side = settings.padding_side;
+    tables->padding_side = settings.padding_side.value_or(PaddingSide::right);  // as in transformers
     tables->eos = named(*tables, settings.eos_token, settings.explicit_eos, "eos_token", settings.path);
     tables->pad = named(*tables, settings.pad_token, settings.explicit_pad, "pad_token", settings.path);
     return tables;
@@ -257,20 +255,19 @@ class Tokenizer {
   // unk_token, fuse_unk and byte_fallback need no check: with all 256 bytes in the vocabulary nothing is unknown.
   static void check_model(const nlohmann::json& model, TokenizerFile& file) {
     const std::string where = file.path + ": model";
-    if (!model.is_object()) fail(where, ": must be an object");
+    const JsonFields fields(model, where, ".");
     if (const auto type = model.find("type"); type != model.end() && *type != "BPE") {
       fail(where, ".type: ", type->dump().substr(0, 40), " is unsupported; only \"BPE\" is");
     }
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-      const auto at = model.find(key);
+      const nlohmann::json* const at = fields.find(key);
       // A JSON value: it may be something else than a string.
-      if (at != model.end() && !at->is_null() && *at != "")  // NOLINT(readability-container-size-empty)
+      if (at != nullptr && *at != "")  // NOLINT(readability-container-size-empty)
         fail(where, ".", key, ": only \"\" is supported");
     }
-    if (const auto dropout = model.find("dropout"); dropout != model.end() && !dropout->is_null() && *dropout != 0.0) {
+    if (const auto* const dropout = fields.find("dropout"); dropout != nullptr && *dropout != 0.0)
       fail(where, ".dropout: is unsupported, since it makes tokens random");
-    }
-    file.ignore_merges = json_bool(model, "ignore_merges", false, where);
+    file.ignore_merges = fields.boolean("ignore_merges", false);
     for (const char* key : {"vocab", "merges"}) {
       // The reader leaves null where it took the real thing out.
       if (!model.contains(key) || !model[key].is_null()) fail(where, ".", key, ": missing, or of the wrong type");
@@ -281,14 +278,14 @@ class Tokenizer {
   static bool wants_nfc(const nlohmann::json& normalizer, const std::string& path) {
     if (normalizer.is_null()) return false;
     const std::string where = path + ": normalizer";
-    const std::string type = json_type(normalizer, where);
+    const std::string type = JsonFields(normalizer, where, ".").string("type");
     if (type == "NFC") return true;
     if (type != "Sequence") fail(where, ".type: ", utf8::quoted(type), " is unsupported; only \"NFC\" and none are");
     const auto list = normalizer.find("normalizers");
     if (list == normalizer.end() || !list->is_array()) fail(where, ".normalizers: must be an array");
     bool nfc = false;
     for (const auto& step : *list) {
-      const std::string name = json_type(step, where + ".normalizers");
+      const std::string name = JsonFields(step, where + ".normalizers", ".").string("type");
       if (name != "NFC") fail(where, ".normalizers: ", utf8::quoted(name), " is unsupported; only \"NFC\" is");
       nfc = true;
     }
@@ -298,7 +295,7 @@ class Tokenizer {
   static void check_byte_level(const nlohmann::json& part, const char* key, const std::string& path, bool may_be_null) {
     if (part.is_null() && may_be_null) return;
     const std::string where = concat(path, ": ", key);
-    const std::string type = json_type(part, where);
+    const std::string type = JsonFields(part, where, ".").string("type");
     if (type != "ByteLevel") fail(where, ".type: ", utf8::quoted(type), " is unsupported; only \"ByteLevel\" is");
   }
 };

@@ -1,79 +1,66 @@
 /// Settings of the video processor, and reading them from video_preprocessor_config.json.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "qwen3vl/processing/image/image_options.hpp"
 
 namespace qwen3vl {
 
-/// Settings with transformers' names: those of pictures, for each frame, and those of time. Defaults are those of the
-/// released Qwen3-VL checkpoints. do_center_crop, crop_size, do_pad and pad_size are accepted in files and, as in the
-/// reference, have no effect.
+/// Settings with transformers' names: those of images, for each frame, and those of time, explained in
+/// for_each_video_option. Defaults are those of the released Qwen3-VL checkpoints. do_center_crop, crop_size, do_pad
+/// and pad_size are accepted in files and, as in the reference, have no effect.
 struct VideoProcessorOptions : ImageProcessorOptions {
   VideoProcessorOptions() {
     shortest_edge = 4096;     // of all frames together
     longest_edge = 25165824;  // of all frames together
   }
 
-  bool do_sample_frames = true;              ///< false: all frames
-  std::optional<double> fps = 2.0;           ///< frames taken per second of the clip
-  std::optional<std::int64_t> num_frames{};  ///< frames taken, instead: `fps` must then be reset
-  std::int64_t min_frames = 4;               ///< limits of what `fps` takes
+  bool do_sample_frames = true;
+  std::optional<double> fps = 2.0;
+  std::optional<std::int64_t> num_frames{};
+  std::int64_t min_frames = 4;
   std::int64_t max_frames = 768;
-  /// Whether one frame has at most 768 * (patch_size * merge_size)^2 pixels and its share of the budget, as in
-  /// qwen-vl-utils. Without it a clip of few frames spends the whole budget on them.
   bool cap_pixels_per_frame = false;
 
   /// Throws Error for values that make no sense; in the reference's words where it has some.
-  void validate() const {
-    ImageProcessorOptions::validate();
-    if (!do_sample_frames) return;
-    if (fps && num_frames) fail("`num_frames` and `fps` are mutually exclusive arguments, please use only one!");
-    if (fps && !(*fps > 0.0 && *fps <= 1e6)) fail("fps is ", *fps, "; it must be above 0, and at most a million");
-    const auto count = [](const char* name, std::int64_t value) {
-      if (value < 1 || value > max_countable) fail(name, " is ", value, "; it must be from 1 to ", max_countable);
-    };
-    if (num_frames) count("num_frames", *num_frames);
-    count("min_frames", min_frames);
-    count("max_frames", max_frames);
-  }
+  void validate() const;
 
-  /// More frames than this are not taken from one clip, whatever the options say.
+  /// More frames than this are not taken from one video, whatever the options say.
   static constexpr std::int64_t max_countable = std::int64_t{1} << 16;
 };
 
+/// Calls f(Option, member...) for the options of time, as for_each_image_option does for those of each frame.
+template <class F, class... Options>
+void for_each_video_option(F&& f, Options&... o) {
+  constexpr Range count = within(1, double{VideoProcessorOptions::max_countable});
+  constexpr Range rate{.lowest = above_zero.lowest, .highest = 1e6};
+  f(Option{"do_sample_frames", {}, "Take frames by `fps` or `num_frames`; false: all frames"}, o.do_sample_frames...);
+  f(Option{"fps", rate, "Frames taken per second of the video"}, o.fps...);
+  f(Option{"num_frames", count, "Frames taken, instead; `fps` must then be reset"}, o.num_frames...);
+  f(Option{"min_frames", count, "Fewest frames that `fps` takes"}, o.min_frames...);
+  f(Option{"max_frames", count, "Most frames that `fps` takes"}, o.max_frames...);
+  f(Option{"cap_pixels_per_frame",
+           {},
+           "As in qwen-vl-utils: a frame has at most 768 * (patch_size * merge_size)^2 pixels and its share of the "
+           "budget. Without it a video of few frames spends the whole budget on them"},
+    o.cap_pixels_per_frame...);
+}
+
+inline void VideoProcessorOptions::validate() const {
+  ImageProcessorOptions::validate();
+  if (!do_sample_frames) return;
+  if (fps && num_frames) fail("`num_frames` and `fps` are mutually exclusive arguments, please use only one!");
+  for_each_video_option([](const Option& option, const auto& value) { check_option(option, value); }, *this);
+}
+
 /// Reads video_preprocessor_config.json over `options`; unknown fields are ignored. Throws Error that names file and
 /// field. That `fps` and `num_frames` exclude each other is told when frames are sampled.
-inline VideoProcessorOptions video_processor_options_from_json(const nlohmann::json& json, const std::string& file,
+inline VideoProcessorOptions video_processor_options_from_json(const JsonFields& fields,
                                                                VideoProcessorOptions options = {}) {
-  static_cast<ImageProcessorOptions&>(options) = image_processor_options_from_json(json, file, options);
-  const auto read_bool = [&](const char* name, bool& value) {
-    const auto found = json.find(name);
-    if (found == json.end() || found->is_null()) return;
-    if (!found->is_boolean()) fail(file, ": ", name, " is not true or false");
-    value = found->get<bool>();
-  };
-  const auto read_count = [&](const char* name, auto& value) {
-    const auto found = json.find(name);
-    if (found == json.end() || found->is_null()) return;
-    if (!found->is_number_integer() || found->get<double>() < 1.0 ||
-        found->get<double>() > static_cast<double>(VideoProcessorOptions::max_countable))
-      fail(file, ": ", name, " is not a number of frames from 1 to ", VideoProcessorOptions::max_countable);
-    value = found->get<std::int64_t>();
-  };
-  read_bool("do_sample_frames", options.do_sample_frames);
-  read_bool("cap_pixels_per_frame", options.cap_pixels_per_frame);
-  read_count("num_frames", options.num_frames);
-  read_count("min_frames", options.min_frames);
-  read_count("max_frames", options.max_frames);
-  if (const auto fps = json.find("fps"); fps != json.end()) {
-    if (!fps->is_null() && !fps->is_number()) fail(file, ": fps is not a number");
-    options.fps = fps->is_null() ? std::optional<double>() : fps->get<double>();
-  }
+  static_cast<ImageProcessorOptions&>(options) = image_processor_options_from_json(fields, options);
+  for_each_video_option([&](const Option& option, auto& value) { fields.read(option, value); }, options);
   return options;
 }
 

@@ -56,9 +56,12 @@ class VideoProcessor {
   /// Reads `folder`/processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
   /// pictures' preprocessor_config.json, in this order, which is transformers'.
   static VideoProcessor from_pretrained(const std::filesystem::path& folder) {
-    const auto read = read_preprocessor_settings(folder, "video_processor",
-                                                 {"video_preprocessor_config.json", "preprocessor_config.json"});
-    return VideoProcessor(video_processor_options_from_json(read.json, read.where));
+    PreprocessorFiles files(folder);
+    return from_pretrained(files);
+  }
+  static VideoProcessor from_pretrained(PreprocessorFiles& files) {
+    return VideoProcessor(video_processor_options_from_json(
+        files.settings("video_processor", {"video_preprocessor_config.json", "preprocessor_config.json"})));
   }
 
   const VideoProcessorOptions& options() const { return options_; }

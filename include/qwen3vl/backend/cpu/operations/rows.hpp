@@ -6,7 +6,7 @@
 
 #include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/contract/traced_calls.hpp"
-#include "qwen3vl/backend/cpu/weights/packed_matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 
 namespace qwen3vl {
 

@@ -10,7 +10,7 @@
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
 #include "qwen3vl/backend/cpu/simd/tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/block_matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -259,11 +259,11 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
     const index_t p = part.panel, s = part.first;
     float* const z = sums + (p - begin) % panel_group * rows * panel;
     const bool last = s + 1 == depth.superblocks;
-    ReadAhead ahead(weight.panel_data(next.panel, next.first), StripLayout<W>::bytes(depth.blocks_of(next.first)),
-                    rows);
+    ReadAhead ahead(weight.panel(next.panel) + BlockPanels<W, K>::offset(next.first),
+                    StripLayout<W>::bytes(depth.blocks_of(next.first)), rows);
     ahead.columns_move((next.first - s) * (superblock_columns / 2) * tile_rows);
     if (last) ahead.results(places_of(finish, p));
-    multiply_rows<W>(weight.panel_data(p), depth, s, packed, rows, z, ahead);
+    multiply_rows<W>(weight.panel(p), depth, s, packed, rows, z, ahead);
     if (last)
       for (index_t row = 0; row < rows; ++row)
         finish(p, simd::load(z + row * panel), simd::load(z + row * panel + simd::width), row);
@@ -366,7 +366,7 @@ void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32
   constexpr BlockDepth depth = depth_of<W, K>();
   for (index_t p = begin; p < end; ++p) {
     Floats z[2][R];
-    stream_panel<R, W>(weight.panel_data(p), depth, rows, z);
+    stream_panel<R, W>(weight.panel(p), depth, rows, z);
     for (index_t r = 0; r < R; ++r) finish(p, z[0][r], z[1][r], r);
   }
 }

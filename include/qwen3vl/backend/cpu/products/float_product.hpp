@@ -7,7 +7,7 @@
 
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/packed_matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -92,14 +92,16 @@ void multiply_rows(index_t depth, const float* x, index_t columns_of_x, index_t 
 template <class W, index_t N, index_t K, Packing packing, class F>
 void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* packed, index_t rows, index_t begin,
                     index_t end, float* sums, const F& finish) {
-  constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
+  constexpr index_t panel = panel_rows;
   constexpr bool widen = !std::is_same_v<W, float>;
   alignas(64) float wide[widen ? depth_block * panel : 1];
-  const auto data = [&](PanelPart part) { return weight.panel_data(part.panel) + part.first * panel; };
+  const auto data = [&](PanelPart part) { return weight.panel(part.panel) + part.first * panel; };
   visit_panels(begin, end, K, depth_block, [&](PanelPart part, PanelPart next) {
     float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
     const bool last = part.first + part.steps == K;
-    ReadAhead ahead(data(next), next.steps * panel * static_cast<index_t>(sizeof(stored_t<W>)), rows);
+    ReadAhead ahead(data(next),
+                    next.steps * panel * static_cast<index_t>(sizeof(typename CpuMatrix<W, N, K, packing>::Element)),
+                    rows);
     ahead.columns_move((next.first - part.first) * tile_rows);
     if (last) ahead.results(places_of(finish, part.panel));
     multiply_rows(part.steps, packed + part.first * tile_rows, K, rows, data(part), wide, part.first == 0, z, ahead);
@@ -112,9 +114,9 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const float* pack
 /// C neighbouring panels from `p` on, for R rows x [R, K].
 template <int R, int C, class W, index_t N, index_t K, Packing packing, class F>
 QWEN3VL_INLINE void stream(const CpuMatrix<W, N, K, packing>& weight, const float* x, index_t p, const F& finish) {
-  constexpr index_t panel = CpuMatrix<W, N, K, packing>::panel;
-  const stored_t<W>* columns[C];
-  simd::unroll<C>([&](auto c) { columns[c] = weight.panel_data(p + c); });
+  constexpr index_t panel = panel_rows;
+  const typename CpuMatrix<W, N, K, packing>::Element* columns[C];
+  simd::unroll<C>([&](auto c) { columns[c] = weight.panel(p + c); });
   Tile<R, 2> tiles[C];
   simd::unroll<C>([&](auto c) { tiles[c].clear(); });
   for (index_t k = 0; k < K; ++k)

@@ -8,7 +8,7 @@
 
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/pair_matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 
 #if QWEN3VL_HAS_BF16_DOT && !QWEN3VL_HAS_TILES
 
@@ -93,19 +93,19 @@ template <PairWeight W, index_t N, index_t K, Packing packing, class F>
 void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_t* packed, index_t rows, index_t begin,
                     index_t end, float* sums, const F& finish) {
   using Matrix = CpuMatrix<W, N, K, packing>;
-  constexpr index_t panel = Matrix::panel;
-  const auto data = [&](PanelPart part) { return weight.panel_data(part.panel) + part.first * 2 * panel; };
-  visit_panels(begin, end, Matrix::pairs, pair_block, [&](PanelPart part, PanelPart next) {
+  constexpr index_t panel = panel_rows;
+  const auto data = [&](PanelPart part) { return weight.panel(part.panel) + part.first * 2 * panel; };
+  visit_panels(begin, end, Matrix::Layout::pairs, pair_block, [&](PanelPart part, PanelPart next) {
     const bf16* const columns = data(part);
     float* const z = sums + (part.panel - begin) % panel_group * rows * panel;
-    const bool last = part.first + part.steps == Matrix::pairs;
+    const bool last = part.first + part.steps == Matrix::Layout::pairs;
     ReadAhead ahead(data(next), next.steps * 2 * panel * static_cast<index_t>(sizeof(bf16)), rows);
     ahead.columns_move((next.first - part.first) * tile_rows);
     if (last) ahead.results(places_of(finish, part.panel));
     for (index_t row = 0; row < rows; row += tile_rows) {
       ahead();
       with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
-        const std::int32_t* const from = packed + row * Matrix::pairs + part.first * tile_rows;
+        const std::int32_t* const from = packed + row * Matrix::Layout::pairs + part.first * tile_rows;
         multiply_pair_block<r>(part.steps, from, columns, part.first == 0, z + row * panel, ahead.behind(from));
       });
     }
@@ -121,12 +121,12 @@ QWEN3VL_INLINE void stream_pairs(const CpuMatrix<W, N, K, packing>& weight, cons
                                  const F& finish) {
   using Matrix = CpuMatrix<W, N, K, packing>;
   const bf16* columns[C];
-  simd::unroll<C>([&](auto c) { columns[c] = weight.panel_data(p + c); });
+  simd::unroll<C>([&](auto c) { columns[c] = weight.panel(p + c); });
   Tile<R, 2> tiles[C];
   simd::unroll<C>([&](auto c) { tiles[c].clear(); });
-  for (index_t k = 0; k < Matrix::pairs; ++k)
+  for (index_t k = 0; k < Matrix::Layout::pairs; ++k)
     simd::unroll<C>(
-        [&](auto c) { multiply_add_pairs(tiles[c], x + k, Matrix::pairs, columns[c] + k * 2 * Matrix::panel); });
+        [&](auto c) { multiply_add_pairs(tiles[c], x + k, Matrix::Layout::pairs, columns[c] + k * 2 * panel_rows); });
   simd::unroll<C>([&](auto c) {
     simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
   });

@@ -37,7 +37,7 @@ struct Finish {
       }
       simd::store(y + n, simd::silu(z0) * z1);
     } else {
-      const index_t n = p * Matrix::panel;
+      const index_t n = p * panel_rows;
       if (bias != nullptr) {
         z0 += simd::load(bias + n);
         z1 += simd::load(bias + n + simd::width);
@@ -55,7 +55,7 @@ struct Finish {
   void tail(index_t p, Floats z0, Floats z1, float* y) const {
     constexpr index_t width = Matrix::panel_outputs;
     const index_t first = p * width, count = outputs - first;
-    float row[Matrix::panel] = {}, row_bias[Matrix::panel] = {};
+    float row[panel_rows] = {}, row_bias[panel_rows] = {};
     std::copy_n(y + first, count, row);
     if (bias != nullptr) {
       std::copy_n(bias + first, count, row_bias);

@@ -74,7 +74,7 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
     for (index_t s = 0; s < depth.superblocks; ++s) {
       const index_t blocks = depth.blocks_of(s), steps = (blocks + 1) / 2;
       for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        const std::byte* const superblock = weight.panel_data(p) + s * Layout::bytes(superblock_blocks);
+        const std::byte* const superblock = weight.panel(p) + s * Layout::bytes(superblock_blocks);
         // A last block without a partner meets activations of zero.
         if (blocks % 2 != 0) std::fill_n(wide + blocks * block_columns * panel, block_columns * panel, std::int16_t{0});
         expand<W>(superblock, blocks, wide);

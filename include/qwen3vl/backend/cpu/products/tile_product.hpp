@@ -11,7 +11,7 @@
 
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 #include "qwen3vl/backend/cpu/simd/tiles.hpp"
-#include "qwen3vl/backend/cpu/weights/pair_matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/matrix.hpp"
 
 #if QWEN3VL_HAS_TILES
 
@@ -120,7 +120,7 @@ void blocked_panels(const CpuMatrix<W, N, K, packing>& weight, const std::int32_
     for (index_t s = 0; s < Rows::steps; s += tile_steps<W>) {
       const index_t steps = std::min(tile_steps<W>, Rows::steps - s);
       for (index_t p = group; p < std::min(end, group + panel_group); ++p) {
-        const bf16* const columns = weight.panel_data(p) + s * simd::tile_size * 2 * panel;
+        const bf16* const columns = weight.panel(p) + s * simd::tile_size * 2 * panel;
         float* const z = sums + (p - group) * tiles * simd::tile_size * panel;
         const std::int32_t* x = packed + s * Rows::parts * simd::tile_words;
         for (index_t tile = 0; tile < tiles; tile += 2) {
@@ -148,7 +148,7 @@ QWEN3VL_KERNEL void streamed_panels(const CpuMatrix<W, N, K, packing>& weight, c
   constexpr index_t ahead = 4 * step_size;
   const simd::Tiles registers(R);
   for (index_t p = begin; p < end; ++p) {
-    const bf16* const columns = weight.panel_data(p);
+    const bf16* const columns = weight.panel(p);
     simd::clear_tile<0>();
     simd::clear_tile<1>();
     for (index_t s = 0; s < Rows::steps; ++s) {

@@ -1,8 +1,8 @@
-/// Attention on the device: which kernel takes what.
+/// Attention on the device: the choice of kernel.
 ///   few new tokens over the cache, bf16     decode_attention.cuh: streams the cache over all multiprocessors
 ///   many tokens, bf16                       attention_mma.cuh: tiles on the tensor cores
 ///   f32, and head sizes without tiles       attention_fma.cuh
-/// A segment's kernel depends on its own length only, so a result never depends on the rest of the batch.
+/// A segment's kernel depends only on its own length, so results never depend on the rest of the batch.
 #pragma once
 
 #include <type_traits>

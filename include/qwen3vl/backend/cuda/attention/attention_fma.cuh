@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(FmaTile::threads)
         highest = fmaxf(highest, scores[r][i]);
       }
       highest = warp_max<FmaTile::across>(highest);
-      const float base = highest == -INFINITY ? 0.0f : highest;  // a row that sees nothing
+      const float base = highest == -INFINITY ? 0.0f : highest;  // a fully masked row
       const float shrink = expf(maxima[r] - base);
       float total = 0.0f;
 #pragma unroll
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(FmaTile::threads)
 #pragma unroll
       for (int i = 0; i < columns; ++i) sums[r][i] *= shrink;
     }
-    __syncthreads();  // keys are done with
+    __syncthreads();  // keys are no longer needed
     load_rows<FmaTile::keys, D>(shared.kv, keys.values(block.segment, block.first_token, tile, block.kv), Keys::stride,
                                 count);
     __syncthreads();
@@ -138,12 +138,12 @@ __global__ void __launch_bounds__(FmaTile::threads)
 #pragma unroll
       for (int r = 0; r < rows_each; ++r) {
         const float weight = shared.weights[y + r][key];
-        if (weight == 0.0f) continue;  // not seen: an infinite value must not become NaN
+        if (weight == 0.0f) continue;  // masked: an infinite value must not become NaN
 #pragma unroll
         for (int i = 0; i < columns; ++i) sums[r][i] = fmaf(weight, v[i], sums[r][i]);
       }
     }
-    __syncthreads();  // values and weights are done with
+    __syncthreads();  // values and weights are no longer needed
   }
 #pragma unroll
   for (int r = 0; r < rows_each; ++r) {

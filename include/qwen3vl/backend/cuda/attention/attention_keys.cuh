@@ -1,5 +1,5 @@
-/// Where the kernels of prompt attention find keys and values: among the rows of a projection, or in the cache.
-/// Both come in tiles of 64 keys.
+/// The sources of keys and values for prompt attention: rows of a projection, or the cache. Both come in tiles of 64
+/// keys.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace qwen3vl::cuda {
 
-/// qkv [tokens, 3 H D]: each segment sees all of itself, and only itself.
+/// qkv [tokens, 3 H D]: each segment attends to all of itself and nothing else.
 template <class A, int H, int D>
 struct SegmentKeys {
   using value_type = A;
@@ -29,7 +29,7 @@ struct SegmentKeys {
   }
 };
 
-/// The cache, of queries in rows of (H + 2 K) D: each new token sees the sequence up to itself.
+/// The cache, of queries in rows of (H + 2 K) D: each new token attends to the sequence up to itself.
 template <class T, int H, int K, int D>
 struct CachedKeys {
   static_assert(H % K == 0, "query heads share key heads evenly");
@@ -55,8 +55,8 @@ struct RowBlock {
   int kv, first, rows;       // of the segment's `rows`, this block has those from `first` on
   int past, total;           // keys before this call's, and all
 
-  /// Tile `tile` of all pieces, each cut into blocks of `size` rows; the later ones of a segment come first, for they
-  /// see more keys.
+  /// Tile `tile` of all pieces, each cut into blocks of `size` rows; the later ones of a segment come first, because
+  /// they attend to more keys.
   __device__ __forceinline__ RowBlock(const Pieces& pieces, int tile, int kv_head, int size, const Keys& keys)
       : kv(kv_head) {
     const int piece = pieces.find(tile);
@@ -67,12 +67,12 @@ struct RowBlock {
     past = keys.past(segment);
     total = past + pieces.rows[piece];
   }
-  /// Keys that a row sees; a row behind the last one sees none.
+  /// The number of keys that a row attends to; 0 for rows past the last one.
   __device__ __forceinline__ int limit(int row) const {
     if (row >= rows) return 0;
     return Keys::causal ? past + row / Keys::group + 1 : total;
   }
-  /// Tiles of 64 keys that any of `size` rows sees.
+  /// The number of tiles of 64 keys that any of `size` rows attends to.
   __device__ __forceinline__ int key_tiles(int size) const {
     return ceil_div(limit(min(first + size, rows) - 1), page_tokens);
   }

@@ -1,6 +1,6 @@
 /// Attention of many queries on the tensor cores (FlashAttention), for bf16 activations and head sizes of up to 128.
-/// Limited by the tensor cores and, close behind, by reading their operands from shared memory: a warp has 32 rows, so
-/// that four loads of 512 bytes feed sixteen products.
+/// Limited by the tensor cores, closely followed by reading their operands from shared memory: a warp has 32 rows, so
+/// four loads of 512 bytes feed sixteen products.
 ///
 ///               64 keys (a page)          128 rows: query heads that share the keys, times tokens.
 ///                                         Four warps of 32.
@@ -11,14 +11,13 @@
 ///
 /// Copies run beside the products, K and V in turn:
 ///   wait for K(t) | begin V(t), S = Q K(t)^T | wait for V(t) | begin K(t + 1), softmax, O += P V(t) | ...
-/// With heads of 128, 68 KiB of shared memory: two blocks on a multiprocessor, one computing while the other waits.
-/// Narrow heads (up to 80: vision) have registers for three blocks if S is of 32 keys at a time; K(t) is then needed
-/// longer, and K(t + 1) goes into a second buffer. Exponentials take as long as products there, so that three blocks
-/// are what keeps both busy (1024x768: 384 blocks, all there at once on an H100).
-/// O is multiplied by exp(old maximum - new) only where a row of the warp has a new maximum: seldom after a few tiles.
-/// Keys and values of e4m3 are copied into the second half of the 16 bytes that their eight numbers take as bf16; who
-/// copied them widens them in place when they are there.
-/// Rows in shared memory are 16 bytes longer than 16-number steps need: eight rows of a tile lie in different banks.
+/// With heads of 128, 68 KiB of shared memory: two CUDA blocks per multiprocessor, one computing while the other waits.
+/// Narrow heads (up to 80: vision) have registers for three CUDA blocks if S covers 32 keys at a time; K(t) is then
+/// needed longer, and K(t + 1) goes to a second buffer. Exponentials take as long as products there, so three CUDA
+/// blocks are needed to keep both busy (1024x768: 384, all resident on an H100). O is rescaled by exp(old maximum -
+/// new) only where a row of the warp has a new maximum: rare after a few tiles. Keys and values in e4m3 are copied into
+/// the second half of the 16 bytes that eight of them take as bf16; the copying thread widens them in place. Rows in
+/// shared memory are padded by 16 bytes, so that eight rows of a tile lie in different banks.
 #pragma once
 
 #include <cmath>
@@ -56,8 +55,8 @@ struct MmaShared {
   alignas(16) bf16 v[MmaTile::keys][stride];
 };
 
-/// f(row, first number) for each 16 bytes of Rows rows of D that this thread copies. Not unrolled: registers are short,
-/// and the copies run by themselves once they are begun.
+/// f(row, first number) for each 16 bytes of Rows rows of D that this thread copies. Not unrolled: registers are
+/// scarce, and copies run asynchronously once begun.
 template <int Rows, int D, class F>
 __device__ __forceinline__ void for_chunks(F&& f) {
   constexpr int chunks = D / 8;
@@ -65,7 +64,7 @@ __device__ __forceinline__ void for_chunks(F&& f) {
   for (int i = static_cast<int>(threadIdx.x); i < Rows * chunks; i += MmaTile::threads) f(i / chunks, i % chunks * 8);
 }
 
-/// Begins to copy a tile of keys or values, `count` of them real; zeros behind those.
+/// Begins to copy a tile of keys or values, `count` of them real, the rest zeros.
 template <int D, class T, int Stride>
 __device__ __forceinline__ void begin_tile(bf16 (&to)[MmaTile::keys][Stride], const T* from, std::int64_t stride,
                                            int count) {
@@ -80,8 +79,8 @@ __device__ __forceinline__ void begin_tile(bf16 (&to)[MmaTile::keys][Stride], co
   });
 }
 
-/// Makes bf16 of what begin_tile copied of type T. By the same threads, once it is there; others may not look at it
-/// before a barrier.
+/// Converts what begin_tile copied from T to bf16. Called by the copying threads once the data have arrived; others
+/// must wait for a barrier.
 template <int D, class T, int Stride>
 __device__ __forceinline__ void widen_tile(bf16 (&tile)[MmaTile::keys][Stride]) {
   if constexpr (std::is_same_v<T, f8_e4m3>)
@@ -160,8 +159,8 @@ __device__ __forceinline__ void add_values(const MmaShared<D>& shared, int part,
   }
 }
 
-/// Infinite and NaN values in a tile that not every row sees whole: 0 times them is NaN, and would reach rows that do
-/// not see them. They are added by hand to those that do, and taken out. By the whole block; happens next to never.
+/// Infinite and NaN values in a partly masked tile: 0 times them is NaN and would reach rows that are masked. They are
+/// added separately to the rows that attend to them, and zeroed. Called by the whole CUDA block; very rare.
 template <int D, class Limit>
 __device__ __forceinline__ void add_special_values(MmaShared<D>& shared, float (&out)[MmaTile::row_tiles][D / 8][4],
                                                    Limit&& limit, int first_key) {
@@ -203,7 +202,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
   const int g = lane / 4, j = lane % 4, warp_first = block.first + warp * MmaTile::warp_rows;
   const bool active = warp_first < block.rows;  // else the warp only copies
 
-  if constexpr (Shared::padded != D) {  // what copies leave alone: zeros for all tiles
+  if constexpr (Shared::padded != D) {  // padding that copies do not write: zero for all tiles
     static_assert(Shared::padded == D + 8);
     const Vector<std::uint32_t, 4> zeros{};
     for (int row = static_cast<int>(threadIdx.x); row < MmaTile::rows; row += MmaTile::threads) {
@@ -240,7 +239,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[m][n][e] = 0.0f;
   }
-  const auto limit = [&](int m, int half) {  // without causality rows behind the last may see what they like
+  const auto limit = [&](int m, int half) {  // without causality, rows past the last one need no mask
     return Keys::causal ? block.limit(warp_first + 16 * m + 8 * half + g) : block.total;
   };
   const float scale = exponent_scale<D>();
@@ -251,7 +250,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
     auto& tile_keys = shared.k[tile % parts];
     cp_async_wait<0>();
     widen_tile<D, T>(tile_keys);
-    __syncthreads();  // K(tile) is there, and V and the other keys are done with
+    __syncthreads();  // K(tile) has arrived; V and the other keys are no longer needed
     begin_tile<D>(shared.v, keys.values(block.segment, block.first_token, tile, block.kv), Keys::stride,
                   block.total - tile * MmaTile::keys);
     cp_async_commit();
@@ -259,14 +258,14 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
       if (tile + 1 < tiles) {
         begin_keys(tile + 1);
       } else {
-        cp_async_commit();  // a group in any case
+        cp_async_commit();  // a group even if empty
       }
     }
     float scores[MmaTile::row_tiles][key_tiles][4];
     if (active) score_tile<D>(shared, tile_keys, 0, scores, warp, lane);
     cp_async_wait<(parts > 1 ? 1 : 0)>();
     widen_tile<D, T>(shared.v);
-    bool special = false;  // V(tile) is there, and K is done with if it is in one part
+    bool special = false;  // V(tile) has arrived; K, if in one part, is no longer needed
     if constexpr (Keys::causal) {
       if (masked)  // this thread's own copies
         for_chunks<MmaTile::keys, D>([&](int row, int d) {
@@ -278,7 +277,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
     }
     if (parts == 1 && tile + 1 < tiles) begin_keys(tile + 1);
 
-#pragma unroll 1  // unrolled, heads of 72 need a register more than three blocks have
+#pragma unroll 1  // unrolled, heads of 72 need one register more than three CUDA blocks allow
     for (int part = 0; part < parts; ++part) {
       const int first_key = tile * MmaTile::keys + part * key_tiles * 8;
       if (part > 0 && active) score_tile<D>(shared, tile_keys, part, scores, warp, lane);
@@ -307,7 +306,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
 #pragma unroll
               for (int e = 0; e < 2; ++e) highest = fmaxf(highest, scores[m][n][2 * half + e]);
             highest = warp_max<4>(highest);
-            const float base = highest == -INFINITY ? 0.0f : highest * scale;  // a row that sees nothing
+            const float base = highest == -INFINITY ? 0.0f : highest * scale;  // a fully masked row
             shrink[half] = exp2_fast(maxima[m][half] * scale - base);
             shrinks |= highest != maxima[m][half];
             float total = 0.0f;

@@ -1,5 +1,5 @@
-/// Attention with all weights in memory, and their product with the values: for looking at, not for speed. A warp has
-/// one query of one head; its lanes take keys, and then numbers of the values.
+/// Attention with all weights in memory, and their product with the values: for inspection, not speed. A warp has one
+/// query of one head; its lanes take keys, and then numbers of the values.
 #pragma once
 
 #include <cmath>

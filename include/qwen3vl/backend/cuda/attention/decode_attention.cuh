@@ -1,9 +1,8 @@
 /// Attention of a few new tokens over a long cache (split-KV decoding), on the tensor cores.
 ///
-/// Limited by memory: keys and values are read once, for all query heads that share them. A block has one key head of
-/// one sequence and a run of its keys, at least a page; a second kernel puts the runs together. Runs depend on the
-/// sequence's own length only, and so does every order of addition: a token's result does not depend on the batch or on
-/// the device.
+/// Limited by memory: keys and values are read once, for all query heads that share them. A CUDA block has one key head
+/// of one sequence and a run of its keys, at least a page; a second kernel combines the runs. Runs, and the order of
+/// every sum, depend only on the sequence's own length: a token's result does not depend on the batch or the device.
 ///
 ///                keys of a page, 64                      A warp takes 16 keys of every page. Queries are the 8 columns
 ///        warp 0   warp 1   warp 2   warp 3               of the products S^T = K Q^T [16 keys x 8 rows] and
@@ -12,11 +11,11 @@
 ///      |        |  ...   |        |        |
 ///      +--------+--------+--------+--------+  page 3     nothing waits for another warp until the run's end
 ///
-/// Nothing goes through shared memory on its way to the tensor cores: the numbers of a product may be summed in any
-/// order, so each lane takes for its own what 16-byte loads give it. For S, lane (g, j) = (lane / 4, lane % 4) loads
-/// the numbers 8 j.. of each 32 of keys g and g + 8, and of query g the same. For O it loads the numbers 8 g.. of each
-/// 64 of keys 2 j, 2 j + 1, 2 j + 8, 2 j + 9. In flight per warp and step: 16 keys and values, 8 KiB for heads of 128
-/// in bf16. Of a cache of e4m3 it is half, by 8-byte loads that become bf16 in registers.
+/// Nothing passes through shared memory on its way to the tensor cores: a sum may take its terms in any order, so each
+/// lane uses what its own 16-byte loads give it. For S, lane (g, j) = (lane / 4, lane % 4) loads the numbers 8 j.. of
+/// each 32 of keys g and g + 8, and of query g the same. For O it loads the numbers 8 g.. of each 64 of keys 2 j, 2 j +
+/// 1, 2 j + 8, 2 j + 9. In flight per warp and step: 16 keys and values, 8 KiB for heads of 128 in bf16. Of a cache of
+/// e4m3 it is half, by 8-byte loads that become bf16 in registers.
 #pragma once
 
 #include <cmath>
@@ -39,8 +38,8 @@ inline constexpr int decode_pages = 4;
 inline constexpr int decode_rows = 16;
 static_assert(page_tokens == 16 * decode_warps);
 
-/// Keys of one run in a sequence of `keys`. Pages of a run come one after another, so that short sequences, which would
-/// be few blocks, have short runs; longer ones save putting many runs together.
+/// Keys of one run in a sequence of `keys`. Short sequences, which would give few CUDA blocks, have short runs; longer
+/// ones save combining many runs.
 __host__ __device__ constexpr int run_length(int keys) {
   if (keys <= 512) return page_tokens;
   if (keys <= 1024) return 2 * page_tokens;
@@ -60,7 +59,7 @@ __device__ __forceinline__ float exponent_scale() {
   return 1.4426950408889634f / sqrtf(static_cast<float>(D));
 }
 
-/// Where a run leaves its part: sums [D] of exp(score - maximum) v, then the maximum score and the sum of the weights.
+/// Partial results of a run: sums [D] of exp(score - maximum) v, then the maximum score and the sum of the weights.
 /// [pieces][runs][K][rows] of each.
 struct RunResults {
   float* sums;
@@ -80,7 +79,7 @@ struct DecodeShared {
   float totals[decode_warps][rows];
 };
 
-/// What a warp knows of its rows: running maximum, sum and weighted values, all of its lanes' keys.
+/// A warp's running maximum, sum and weighted values for its rows.
 template <int D, int Tiles>
 struct DecodeState {
   static constexpr int chunks = ceil_div(D, 64);  // of 64 numbers of a value
@@ -90,8 +89,8 @@ struct DecodeState {
   int limits[Tiles][2];            // keys that the rows see
 };
 
-/// Infinite and NaN values where not every row sees every key: 0 times them is NaN, and would reach rows that do not
-/// see them. They are added by hand to those that do, and taken out.
+/// Infinite and NaN values where some rows are masked: 0 times them is NaN and would reach masked rows. They are added
+/// separately to the rows that attend to them, and zeroed.
 template <int D, int Tiles>
 __device__ __forceinline__ void add_special_values(DecodeState<D, Tiles>& state,
                                                    PackedBf16 (&v)[DecodeState<D, Tiles>::chunks][4], int first_key) {
@@ -183,7 +182,7 @@ __device__ __forceinline__ void decode_step(DecodeState<D, Tiles>& state, const 
       for (int step = 4; step < warp_size; step *= 2)
         highest = fmaxf(highest, __shfl_xor_sync(all_lanes, highest, step));
       const float before = state.maxima[tile][e], now = fmaxf(before, highest);
-      const float base = now == -INFINITY ? 0.0f : now * scale;  // a row that has seen no key yet
+      const float base = now == -INFINITY ? 0.0f : now * scale;  // a row without a key so far
       const float shrink = exp2_fast(before * scale - base);
       p[e] = exp2_fast(fmaf(low, scale, -base));
       p[2 + e] = exp2_fast(fmaf(high, scale, -base));
@@ -330,7 +329,7 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
   }
 }
 
-/// Puts the runs together. Grid: pieces times K, and rows by four; a warp has one row.
+/// Combines the runs. Grid: pieces times K, and rows by four; a warp has one row.
 template <class T, int H, int K, int D>
 __global__ void __launch_bounds__(decode_warps* warp_size)
     combine_runs_kernel(const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache, RunResults results,
@@ -377,7 +376,7 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
       of_run[r] = __shfl_sync(all_lanes, mine, (first + r) % warp_size);
     }
 #pragma unroll
-    for (int r = 0; r < together; ++r) {  // without branches, so that all loads are under way at once
+    for (int r = 0; r < together; ++r) {  // without branches, so that all loads are in flight at once
       const int run = min(first + r, runs - 1);
 #pragma unroll
       for (int i = 0; i < per_lane; ++i) {

@@ -3,13 +3,13 @@
 /// A page holds the keys and values of 64 tokens of one sequence in all layers, [Layers][2][KvHeads][64][HeadDim], so
 /// that one table of page addresses serves every layer and a tile of 64 keys of a head is one run of memory. Sequences
 /// that begin alike (beams, answers to one question) refer to the same pages; a page is copied when one of several
-/// owners is about to write into it, which only the last, unfinished one ever is.
+/// owners is about to write to it, which happens only to the last, unfinished page.
 ///
-/// Of e4m3 (T = f8_e4m3) keys and values are kept without a scale: keys are normalised, and values of Qwen3-VL are far
-/// below 448, where larger ones end up.
+/// In e4m3 (T = f8_e4m3) keys and values have no scale: keys are normalised, and values of Qwen3-VL are far below the
+/// maximum of 448.
 ///
-/// Kernels find lengths and pages in device memory, so that a captured graph goes on working while sequences grow, up
-/// to capacity().
+/// Kernels read lengths and pages from device memory, so a captured graph remains valid while sequences grow, up to
+/// capacity().
 #pragma once
 
 #include <algorithm>
@@ -32,10 +32,10 @@ namespace cuda {
 /// Tokens of a page: a tile of keys of the attention kernels.
 inline constexpr int page_tokens = 64;
 
-/// Pages of one size on the device, handed out and taken back without allocating.
+/// Pages of one size on the device, handed out and returned without allocating.
 class PagePool : public std::enable_shared_from_this<PagePool> {
  public:
-  /// Goes back to its pool with its last owner.
+  /// Returns to its pool with its last owner.
   using Page = std::shared_ptr<std::byte>;
 
   explicit PagePool(std::size_t page_bytes) : page_bytes_(page_bytes) {}
@@ -44,15 +44,14 @@ class PagePool : public std::enable_shared_from_this<PagePool> {
   /// Bytes of all pages, used or not.
   std::size_t bytes() const { return pages_ * page_bytes_; }
 
-  /// Allocates so that `pages` can be taken; a quarter more than there are, at least, since allocating waits for the
-  /// device.
+  /// Allocates so that `pages` can be taken; at least a quarter more than now, because allocating waits for the device.
   void reserve(std::size_t pages) {
     if (free_.size() >= pages) return;
     const std::size_t count = std::max(pages - free_.size(), pages_ / 4);
     Tensor<std::byte, Cuda, dynamic> chunk(static_cast<index_t>(count * page_bytes_));
     std::byte* const data = chunk.data();
     pages_ += count;
-    free_.reserve(pages_);  // giving back never allocates
+    free_.reserve(pages_);  // returning never allocates
     chunks_.push_back(std::move(chunk));
     for (std::size_t i = count; i > 0; --i) free_.push_back(data + (i - 1) * page_bytes_);
   }
@@ -87,8 +86,8 @@ struct CacheView {
 
 }  // namespace cuda
 
-/// See backend/contract/ops.hpp. One thread uses a cache, and it is used with one handle, which outlives it; so are
-/// those that it copies sequences from.
+/// See backend/contract/ops.hpp. A cache is used by one thread and with one handle, which outlives it; the same holds
+/// for caches that it copies sequences from.
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
 class CudaKvCache {
   using Page = cuda::PagePool::Page;
@@ -130,7 +129,7 @@ class CudaKvCache {
 
   index_t sequences() const { return static_cast<index_t>(sequences_.size()); }
   index_t length(index_t s) const { return at(s).length; }
-  /// Device memory held, used or not; pages that came from other caches count there.
+  /// Device memory held, used or not; pages from other caches count there.
   std::size_t bytes() const { return pool_->bytes() + device_.bytes(); }
   /// Device memory of `sequences` of `length` tokens each that share nothing, for planning.
   static std::size_t planned_bytes(index_t sequences, index_t length) {
@@ -141,8 +140,8 @@ class CudaKvCache {
     pool_->reserve(sequences_.size() * static_cast<std::size_t>(cuda::ceil_div(tokens, page_tokens)));
   }
 
-  /// The most tokens that a sequence may have before addresses change which kernels were given: a graph that was
-  /// captured with another capacity is to be captured again.
+  /// The most tokens that a sequence may have before addresses passed to kernels change: a graph captured with another
+  /// capacity must be captured again.
   index_t capacity() const { return columns_ * page_tokens; }
 
   /// Makes room for new_tokens[s] more tokens in sequence s, which commit() then makes part of it.
@@ -178,20 +177,20 @@ class CudaKvCache {
   }
   Layer layer(index_t i) { return Layer(*this, i); }
 
-  /// int32 [sequences] on the device, after upload(). Whoever adds to them there what commit() adds here says so by
-  /// advanced(), after commit(): they need no copy then.
+  /// int32 [sequences] on the device, after upload(). Code that increments them on the device calls advanced() after
+  /// commit(), so that they are not copied.
   std::int32_t* device_lengths() { return reinterpret_cast<std::int32_t*>(device_.data() + sequences() * columns_); }
   void advanced() { lengths_changed_ = false; }
 
-  /// Brings lengths and pages to the device where they changed, in stream order: one small copy. Operations do it by
-  /// themselves; whoever launches a graph does it before, after prepare().
+  /// Copies changed lengths and pages to the device, in stream order: one small copy. Operations do it themselves; code
+  /// that launches a graph calls it first, after prepare().
   void upload(Context<Cuda>& ctx) {
     stream_ = ctx.backend().stream();
     widen(1);
     if (!table_changed_ && !lengths_changed_) return;
     const std::size_t table_bytes = static_cast<std::size_t>(sequences() * columns_) * sizeof(std::uint64_t);
     const std::size_t lengths_bytes = sequences_.size() * sizeof(std::int32_t);
-    // Lengths stand behind the table, so that one copy brings both; most often they change alone.
+    // Lengths follow the table, so one copy covers both; usually only lengths change.
     mirror_.resize(table_bytes + lengths_bytes);
     const std::size_t first = table_changed_ ? 0 : table_bytes;
     for (std::size_t s = 0; s < sequences_.size(); ++s) {
@@ -211,7 +210,7 @@ class CudaKvCache {
     table_changed_ = lengths_changed_ = false;
   }
 
-  /// Forgets all but the first `length` tokens of sequence s; its pages can be taken by others.
+  /// Forgets all but the first `length` tokens of sequence s; its pages become free.
   void truncate(index_t s, index_t length) {
     Sequence& sequence = at(s);
     sequence.pending = 0;
@@ -262,7 +261,7 @@ class CudaKvCache {
 
   T* const* device_pages() const { return reinterpret_cast<T* const*>(device_.data()); }
 
-  /// Makes the table wide enough for `pages` per sequence; doubles it, so that this is rare.
+  /// Makes the table wide enough for `pages` per sequence, by doubling, so that this is rare.
   void widen(index_t pages) {
     if (pages <= columns_) return;
     columns_ = std::max<index_t>(8, columns_);
@@ -277,7 +276,7 @@ class CudaKvCache {
     Page& page = sequence.pages[static_cast<std::size_t>(sequence.length / page_tokens)];
     if (page.use_count() == 1) return;
     Page copy = pool_->take();
-    if (stream_ != nullptr)  // else no kernel ever wrote into it
+    if (stream_ != nullptr)  // otherwise no kernel has written to it
       cuda::check(cudaMemcpyAsync(copy.get(), page.get(), pool_->page_bytes(), cudaMemcpyDeviceToDevice, stream_),
                   "copying a page of the cache");
     page = std::move(copy);
@@ -312,7 +311,7 @@ class CudaKvCache {
   Tensor<std::uint64_t, Cuda, dynamic> device_;  // addresses [sequences, columns], then lengths int32 [sequences]
   std::vector<std::byte> mirror_;                // the same on the host
   bool table_changed_ = true, lengths_changed_ = true;
-  cudaStream_t stream_ = nullptr;  // where it is used
+  cudaStream_t stream_ = nullptr;  // the stream it is used on
 };
 
 }  // namespace qwen3vl

@@ -1,5 +1,5 @@
-/// The segments of a batch as kernels see them: by value, among a kernel's arguments. So nothing has to be copied to
-/// the device for a launch, nor to outlive it, and a captured graph holds its own.
+/// The segments of a batch as kernel arguments, by value: a launch copies nothing to the device, nothing has to outlive
+/// it, and a captured graph holds its own.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 
 namespace qwen3vl::cuda {
 
-/// Some segments of a batch, each cut into tiles; a block or warp takes one tile. 1.5 KiB: a kernel may have 4 of
-/// arguments.
+/// Some segments of a batch, each cut into tiles; a CUDA block or warp takes one tile. 1.5 KiB of the 4 KiB that a
+/// kernel's arguments may take.
 struct Pieces {
   static constexpr int most = 96;
   int count = 0;

@@ -1,9 +1,9 @@
-/// What stands between the fused projection and attention, in one kernel: the heads' RMS norm, rotation, and writing
-/// keys and values into the cache.
+/// Everything between the fused projection and attention in one kernel: the heads' RMS norm, rotation, and writing keys
+/// and values to the cache.
 ///
-/// A warp has one head of one token: the lanes hold the pairs (i, i + D/2), so that norm and rotation need nothing but
-/// registers and one warp sum. Limited by memory for prompts (every number is read and written once); for single tokens
-/// by the start of the kernel, for which heads are spread over blocks of four.
+/// A warp has one head of one token: its lanes hold elements i and i + D/2, so norm and rotation need only registers
+/// and one warp sum. Limited by memory for prompts (every number is read and written once); for single tokens by the
+/// kernel launch, so heads are spread over CUDA blocks of four.
 #pragma once
 
 #include <cstdint>
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(rope_heads* warp_size)
 #pragma unroll
       for (int j = 0; j < width; ++j) {
         const float first = a[i][j] * scale * norm_a[j], second = b[i][j] * scale * norm_b[j];
-        // As activations first: the cache holds what the rows show, whatever its type.
+        // Rounded to activations first: the cache holds the same values as the rows, whatever its type.
         a[i][j] = static_cast<float>(static_cast<A>(first * cosines[j] - second * sines[j]));
         b[i][j] = static_cast<float>(static_cast<A>(second * cosines[j] + first * sines[j]));
       }

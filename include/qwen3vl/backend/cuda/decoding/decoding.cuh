@@ -1,5 +1,5 @@
-/// Decoding on the device: passes captured as CUDA graphs, what host and device hand to each other with each of them,
-/// and lengths and positions that grow where they are. See backend/contract/decoding.hpp.
+/// Decoding on the device: passes captured as CUDA graphs, the values that host and device exchange for each, and
+/// lengths and positions that advance on the device. See backend/contract/decoding.hpp.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -52,7 +52,7 @@ class Mailbox {
   T* host_ = nullptr;
 };
 
-/// Operations of a handle as a CUDA graph: starting it costs one call, however many kernels it has.
+/// Operations of a handle as a CUDA graph, launched by one call however many kernels it has.
 class Recording {
  public:
   Recording() = default;
@@ -65,8 +65,8 @@ class Recording {
     if (executable_ != nullptr) static_cast<void>(cudaGraphExecDestroy(std::exchange(executable_, nullptr)));
   }
 
-  /// pass() may start kernels and copies of pinned memory, nothing that allocates, frees or waits: it has been run once
-  /// before with the same sizes, so that scratch memory, kernels and algorithms are there.
+  /// pass() may launch kernels and copies of pinned memory, but must not allocate, free or wait: it has run once before
+  /// with the same sizes, so scratch memory, kernels and algorithms exist.
   template <class F>
   void record(Context<Cuda>& ctx, F&& pass) {
     clear();

@@ -7,11 +7,11 @@
 /// what generation/logits/logits_warpers.hpp and generation/sampler.hpp do. All other processors (penalties, n-grams,
 /// forced or forbidden tokens) change the logits first, wherever they are.
 ///
-/// How: probabilities are whole numbers (2^42 for the best token), so that sums do not depend on their order, and
-/// every question is the same one: which is the highest border such that what is at or above it weighs at least so
-/// much? Top-k asks by score and counts, top-p asks by score and weighs, the choice asks by id and weighs. Sixteen
-/// steps answer it, each cutting the border's range to a quarter. All but the few best tokens are set aside before: of
-/// 1024 threads each knows its own best score, and whatever is below the k-th best of those cannot be among the k best.
+/// Probabilities are integers (2^42 for the best token), so sums do not depend on their order, and every step is the
+/// same search: the highest threshold such that the tokens at or above it have at least a given total weight. Top-k
+/// searches scores and counts, top-p searches scores and weighs, the choice searches ids and weighs. Sixteen steps find
+/// it, each narrowing the range to a quarter. All but the few best tokens are discarded first: each of 1024 threads
+/// knows its own best score, and whatever is below the k-th best of those cannot be among the k best.
 ///
 /// Limits: the two passes over a row that this takes by one multiprocessor's share of the L2 cache (about 64 bytes a
 /// cycle: 6 us each for 152 thousand floats), then barriers; an H100 takes 60 us, waiting for loads most of the time.
@@ -29,10 +29,10 @@ namespace qwen3vl {
 
 namespace cuda {
 
-/// The tokens of a row that may be chosen, and what they weigh.
+/// The tokens of a row that may be chosen, and their weights.
 struct Kept {
   float highest, inverse_temperature;
-  float lowest = -INFINITY;    ///< what is above stays, and what is equal
+  float lowest = -INFINITY;    ///< scores at or above stay
   std::uint32_t first_id = 0;  ///< from this id on
   float min_p = 0.0f;
 
@@ -72,7 +72,7 @@ __device__ __forceinline__ std::int32_t draw(BlockSums<Threads>& block_sums, con
   return static_cast<std::int32_t>(find_border<true>(block_sums, source, id_bits, total, total - before, kept).key);
 }
 
-/// The most tokens that are set aside in shared memory.
+/// The most tokens kept in shared memory.
 inline constexpr int sampling_list = 4096;
 
 template <int Threads>
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(Threads)
     return;
   }
 
-  // Sets the best ones aside: all of the k best, or about two thousand.
+  // Collects the best ones: all of the k best, or about two thousand.
   const bool few = set.top_k > 0 && set.top_k <= Threads;
   const float lowest = from_order(kth_largest(mine, true, few ? set.top_k : Threads * 7 / 8));
   row.for_each(0, all_ids, [&](float score, std::uint32_t id) {
@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(Threads)
 }  // namespace cuda
 
 /// Chooses a token for each row. logits f32 [n, V], V at most 2^21; settings [n]; uniforms [n] in [0, 1), used by rows
-/// that sample; ids int32 [n], or `broken_scores` or `no_token_left`: the host is to look. A row's choice depends on
+/// that sample; ids int32 [n], or `broken_scores` or `no_token_left`: the host then decides. A row's choice depends on
 /// its own scores, settings and number only. As the CPU's Sampler, except that the temperature makes no ties by
 /// rounding, and tokens less likely than 2^-42 times the best are never chosen.
 inline void sample(Context<Cuda>& ctx, View<const float, Cuda, dynamic, dynamic> logits,

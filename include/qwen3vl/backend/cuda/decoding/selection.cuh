@@ -1,5 +1,5 @@
-/// Finding a border among many scores by a whole block: the highest one such that what is at or above it weighs at
-/// least so much. Weights are whole numbers, so that a sum does not depend on its order.
+/// Finding a threshold among many scores by a whole CUDA block: the highest one such that the scores at or above it
+/// have at least a given total weight. Weights are integers, so sums do not depend on their order.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +54,8 @@ struct BlockSums {
   }
 };
 
-/// The order of the k-th largest of one score per thread, where `present`. At least k are. The barrier itself counts.
+/// The order of the k-th largest of one score per thread, where `present`. At least k are. The threshold itself is
+/// included.
 __device__ __forceinline__ std::uint32_t kth_largest(float score, bool present, int k) {
   const std::uint32_t order = order_of(score);
   std::uint32_t kth = 0;
@@ -70,12 +71,12 @@ template <int Threads>
 struct ScoreRow {
   const float* scores;
   std::uint32_t count;
-  int warps = Threads / warp_size;  ///< that have any of them
+  int warps = Threads / warp_size;  ///< warps that have scores
 
   template <class F>
   __device__ __forceinline__ void for_each(std::uint32_t first, std::uint32_t last, F&& f) const {
     const std::uint32_t end = last < count ? last : count;
-    // So many loads are under way together: four took 22 us for a pass over 152 thousand scores on an H100.
+    // Loads in flight at once; with four, a pass over 152 thousand scores took 22 us on an H100.
 #pragma unroll 16
     for (std::uint32_t i = first + threadIdx.x; i < end; i += Threads) f(scores[i], i);
   }

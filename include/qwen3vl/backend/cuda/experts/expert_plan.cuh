@@ -1,9 +1,9 @@
-/// Which tokens go to which expert: the permutation that makes a product of every expert with its own rows. Planned on
-/// the device, so that the host never waits to know how the tokens fall.
+/// Which tokens go to which expert: the permutation that groups the rows of each expert. Planned on the device, so the
+/// host never waits for the routing.
 ///
 /// A slot is one (token, choice); slots are sorted by expert, then by token. The rows of an expert are cut into tiles,
-/// one block of a product each. How many tiles there will be is known on the device only: products start as many blocks
-/// as there can be at most, and those without a tile leave.
+/// one block of a product each. The number of tiles is known only on the device: products launch as many CUDA blocks as
+/// there can be tiles, and those without one exit.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ constexpr std::int64_t most_tiles(std::int64_t slots, std::int64_t experts, std:
   return std::min(slots, slots / tile_rows + std::min(slots, experts));
 }
 
-/// Bits that tell E experts, and nobody, apart.
+/// Bits for E experts and "none".
 template <int E>
 inline constexpr int expert_bits = std::bit_width(static_cast<unsigned>(E));
 
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(Warps* warp_size)
   for (int i = begin + lane; i < end; i += warp_size) atomicAdd(&counts[choices[i]], 1);
   __syncthreads();
 
-  for (int e = thread; e < E; e += threads) {  // counts become places within the expert
+  for (int e = thread; e < E; e += threads) {  // counts become offsets within the expert
     std::int32_t total = 0;
     for (int w = 0; w < Warps; ++w) {
       const std::int32_t count = shared.counts[w][e];
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(Warps* warp_size)
     shared.first_tile[e] = ceil_div(total, tile_rows);
   }
   __syncthreads();
-  if (warp == 0) {  // sums of what is before each expert
+  if (warp == 0) {  // offsets of the experts
     std::int32_t slot = 0, tile = 0;
     for (int first = 0; first < E; first += warp_size) {
       const int e = first + lane;
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(Warps* warp_size)
 
   for (int first = begin; first < end; first += warp_size) {
     const int i = first + lane;
-    const std::int32_t e = i < end ? choices[i] : E;  // E is nobody's
+    const std::int32_t e = i < end ? choices[i] : E;  // E: no expert
     unsigned same = all_lanes;                        // the lanes with the same expert
 #pragma unroll
     for (int bit = 0; bit < expert_bits<E>; ++bit) {

@@ -2,9 +2,9 @@
 /// of outputs.
 ///
 /// Every sum goes through its K terms in ascending order, 16 at a time, whatever the tiling: a token's result depends
-/// neither on the other tokens nor on how many there are. That is also why decoding has no product of its own, which
-/// would split the sums: it is the same kernel with tiles of 16 rows. Its tensor cores multiply mostly zeros, which
-/// costs nothing, for what limits it is how fast the weights stream by.
+/// neither on the other tokens nor on how many there are. That is why decoding uses the same kernel with tiles of 16
+/// rows rather than one that splits the sums. The tensor cores then multiply mostly zeros at no cost, because memory
+/// bandwidth is the limit.
 ///
 ///   tiling   rows x outputs   warps   stages   for                       limited by
 ///   small        16 x  32     1 x 2      6     up to 8 rows per expert   memory: every weight is read once
@@ -13,7 +13,7 @@
 ///                                                                        of what wgmma reaches)
 ///
 /// A stage is 64 columns: 128 bytes of each row, in chunks of 16 bytes. Chunk c of row r is kept at c ^ (r % 8), so
-/// that the eight rows which one ldmatrix reads lie in different banks.
+/// that the eight rows read by one ldmatrix lie in different banks.
 ///
 /// Weights of e4m3 are half as many bytes, and become bf16 in registers. They are stored such (f8_place) that the word
 /// which ldmatrix gives a lane of 16 columns is what it multiplies of them, as two pairs. A row has four chunks of a

@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
+#include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
 namespace cuda {
@@ -47,29 +47,17 @@ class CudaExperts {
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
 
  public:
-  CudaExperts() = default;
-  CudaExperts(CudaExperts&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-  CudaExperts& operator=(CudaExperts&& other) noexcept {
-    std::swap(data_, other.data_);
-    return *this;
-  }
-  CudaExperts(const CudaExperts&) = delete;
-  CudaExperts& operator=(const CudaExperts&) = delete;
-  ~CudaExperts() {
-    if (data_ != nullptr) CudaMemory::deallocate(data_, bytes());
-  }
-
   static constexpr std::size_t bytes() {
     return static_cast<std::size_t>(E) * static_cast<std::size_t>(N) * static_cast<std::size_t>(K) * sizeof(W);
   }
-  bool allocated() const { return data_ != nullptr; }
+  bool allocated() const { return data_.allocated(); }
   void allocate() {
-    if (data_ == nullptr) data_ = static_cast<W*>(CudaMemory::allocate(bytes()));
+    if (!allocated()) data_ = Tensor<W, Cuda, E, N, K>::uninitialized();
   }
 
   /// [E, N, K] on the device.
-  const W* data() const { return data_; }
-  W* data() { return data_; }
+  const W* data() const { return data_.data(); }
+  W* data() { return data_.data(); }
 
   /// Converts and copies expert e from [N, K], or from [K, N] if `transposed` (as the Hub has them: the device then
   /// transposes). `raw` has been read when this returns.
@@ -78,7 +66,7 @@ class CudaExperts {
     const index_t rows = transposed ? K : N, columns = transposed ? N : K;
     if (raw.rows() != rows || raw.row_size() != columns)
       fail("expert ", e, " is stored as ", raw.rows(), " x ", raw.row_size(), ", not as ", rows, " x ", columns);
-    W* const to = data_ + e * N * K;
+    W* const to = data() + e * N * K;
     if (!transposed) return cuda::upload_weights(ctx, raw, 0, N * K, to);
     auto stored = ctx.template scratch<W, K, N>();
     cuda::upload_weights(ctx, raw, 0, N * K, stored.data());
@@ -88,7 +76,7 @@ class CudaExperts {
   }
 
  private:
-  W* data_ = nullptr;
+  Tensor<W, Cuda, E, N, K> data_;
 };
 
 }  // namespace qwen3vl

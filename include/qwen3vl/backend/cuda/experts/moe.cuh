@@ -1,4 +1,5 @@
-/// The feed-forwards of a mixture of experts on the device: plan, gates and ups, downs, and each token's sum.
+/// The mixture-of-experts feed-forward on the device: plan, gate and up products, down products, and each token's
+/// weighted sum.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-/// Choosing experts on the device. One warp per token; the logits of a token are a few registers of its lanes. Limited
-/// by latency: a decoded token is one warp, TopK rounds of finding the largest.
+/// Routing on the device. One warp per token; the logits of a token are a few registers of its lanes. Limited by
+/// latency: a decoded token is one warp, TopK rounds of finding the largest.
 #pragma once
 
 #include <cmath>
@@ -16,7 +16,7 @@ namespace cuda {
 inline constexpr int router_threads = 128;
 
 /// experts, weights [tokens, TopK] from logits [tokens, E]. Experts are ranked by logit, of which the softmax is an
-/// increasing function; what is not chosen cancels in the weights, so that only TopK exponentials are needed.
+/// increasing function; the rest cancels in the normalised weights, so only TopK exponentials are needed.
 template <class T, int E, int TopK>
 __global__ void __launch_bounds__(router_threads)
     route_kernel(const T* logits, std::int32_t* experts, float* weights, std::int64_t tokens) {
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(router_threads)
   const std::int64_t token =
       static_cast<std::int64_t>(blockIdx.x) * (router_threads / warp_size) + static_cast<int>(threadIdx.x) / warp_size;
   if (token >= tokens) return;         // the whole warp
-  unsigned long long ranks[per_lane];  // 0: none, or chosen already
+  unsigned long long ranks[per_lane];  // 0: none, or already chosen
 #pragma unroll
   for (int i = 0; i < per_lane; ++i) {
     const int e = i * warp_size + lane;

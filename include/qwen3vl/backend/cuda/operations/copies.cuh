@@ -12,7 +12,7 @@ namespace qwen3vl {
 
 /// See backend/contract/ops.hpp. Waits for the device.
 template <class T, class U, index_t... E, index_t... F>
-void copy_to_host(Context<Cuda>& ctx, View<T, Cuda, E...> from, View<U, Cpu, F...> to) {
+void copy_to_host(Context<Cuda>& ctx, View<T, Cuda, E...> from, View<U, Host, F...> to) {
   using Value = std::remove_const_t<T>;
   if (from.size() != to.size()) fail("copying ", from.size(), " elements to ", to.size());
   Cuda& cuda = ctx.backend();
@@ -34,7 +34,7 @@ void copy_to_host(Context<Cuda>& ctx, View<T, Cuda, E...> from, View<U, Cpu, F..
 /// See backend/contract/ops.hpp. Does not wait: what was on the host has been read when this returns, and later
 /// operations of the handle see it.
 template <class T, class U, index_t... E, index_t... F>
-void copy_from_host(Context<Cuda>& ctx, View<T, Cpu, E...> from, View<U, Cuda, F...> to) {
+void copy_from_host(Context<Cuda>& ctx, View<T, Host, E...> from, View<U, Cuda, F...> to) {
   if (from.size() != to.size()) fail("copying ", from.size(), " elements to ", to.size());
   Cuda& cuda = ctx.backend();
   cuda.staging().upload(cuda.stream(), to.data(), static_cast<std::size_t>(to.size()) * sizeof(U),

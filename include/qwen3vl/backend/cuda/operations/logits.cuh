@@ -12,8 +12,8 @@
 namespace qwen3vl {
 namespace cuda {
 
-/// Many blocks share a row, each has this many of its scores: one block alone would get a thirtieth of the bandwidth,
-/// and when decoding there are few rows.
+/// Scores per CUDA block: many share a row, because one alone would get a thirtieth of the bandwidth, and decoding has
+/// few rows.
 inline constexpr int argmax_piece = 4096, argmax_threads = 256;
 
 /// best[row, piece] = the best of a piece of a row, as `ranked`.

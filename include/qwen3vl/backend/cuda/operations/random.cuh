@@ -1,5 +1,5 @@
 /// Random weights made on the device, the same as RandomWeights makes on the host (loading/random_weights.hpp): copying
-/// those of a large model takes minutes. Limited by arithmetic, some 60 instructions for a number.
+/// those of a large model takes minutes. Limited by arithmetic, about 60 instructions per number.
 #pragma once
 
 #include <cstdint>

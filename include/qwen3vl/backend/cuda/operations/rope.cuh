@@ -13,8 +13,8 @@ namespace cuda {
 
 inline constexpr int rope_threads = 256;
 
-/// cos, sin [tokens, S0 + S1 + S2] from position_ids [3, tokens]: one thread per angle. Once per pass and a few million
-/// angles at most, so the precise functions are used: at large positions the fast ones are off by whole turns.
+/// cos, sin [tokens, S0 + S1 + S2] from position_ids [3, tokens]: one thread per angle. Once per pass and at most a few
+/// million angles, so the precise functions are used: at large positions the fast ones are wrong by whole turns.
 template <int S0, int S1, int S2>
 __global__ void __launch_bounds__(rope_threads)
     rope_tables_kernel(const std::int32_t* position_ids, const float* inv_freq, float scaling, float* cos, float* sin,

@@ -1,5 +1,5 @@
-/// The device's instructions that C++ has no words for, one inline function each. This is the only header that differs
-/// between the device and the host: there, tests/cuda/on_host/ has the same functions, exactly emulated.
+/// Device instructions without a C++ equivalent, one inline function each. This is the only header that differs between
+/// the device and the host: there, tests/cuda/on_host/ has the same functions, exactly emulated.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,7 +14,7 @@
 
 namespace qwen3vl::cuda {
 
-/// The address of something in shared memory as instructions want it.
+/// The shared-memory address that instructions take.
 __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
@@ -94,14 +94,14 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
-/// Brings the 128 bytes around an address of device memory into the L2 cache, some time; no access of the kernel's.
+/// Prefetches the 128 bytes around an address of device memory to the L2 cache; does not count as an access.
 __device__ __forceinline__ void prefetch_l2(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
-/// The first thing that a kernel of launch_early() does, in every thread: lets the stream's next kernel begin (as soon
-/// as all blocks have come here), then waits until the kernel before is done and what it wrote is there. Before it
-/// nothing of device memory may be read or written; prefetch_l2 may be used.
+/// Called first, by every thread, in a kernel of launch_early(): allows the stream's next kernel to start (once all
+/// CUDA blocks have called it), then waits until the previous kernel is done and its writes are visible. Before it,
+/// device memory must not be read or written; prefetch_l2 is allowed.
 __device__ __forceinline__ void take_turn() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
@@ -109,8 +109,7 @@ __device__ __forceinline__ void take_turn() {
 #endif
 }
 
-/// Loads 16 bytes that are read once and never written during the kernel, past the L1 cache: weights, as they stream
-/// by.
+/// Loads 16 bytes that are read once and never written during the kernel, bypassing the L1 cache: streamed weights.
 __device__ __forceinline__ uint4 load_streaming(const void* from) {
   uint4 v;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"

@@ -1,4 +1,4 @@
-/// Starting kernels, their shared memory, and what CUDA calls answer.
+/// Launching kernels, their shared memory, and errors of CUDA calls.
 ///
 /// How a kernel of this folder is written:
 ///
@@ -13,9 +13,8 @@
 ///     }
 ///     launch_early<ThingShared<T, D>>(ctx, thing_kernel<T, D>, blocks, 256, x.data(), y.data(), rows);
 ///
-/// The tests run the very same sources on the host (tests/cuda/on_host/), where every access of a kernel is checked.
-/// For that, kernels use no `__shared__` variables and no memcpy, copy by assignment, and give barriers no branches of
-/// their own.
+/// The tests run the same sources on the host (tests/cuda/on_host/), where every access of a kernel is checked. For
+/// that, kernels use no `__shared__` variables and no memcpy, copy by assignment, and never put a barrier in a branch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -53,7 +52,7 @@ inline unsigned blocks_for(std::int64_t total, std::int64_t per_block) {
 template <class... Parts>
 void check(cudaError_t result, const Parts&... parts) {
   if (result == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // forget it: the next call is to fail for its own reasons only
+  static_cast<void>(cudaGetLastError());  // clear it, so that the next call reports only its own errors
   fail("CUDA: ", parts..., ": ", cudaGetErrorString(result), " (", cudaGetErrorName(result), ")");
 }
 
@@ -78,7 +77,7 @@ inline std::string kernel_name(const void* kernel) {
   return status == 0 ? std::string(name.get()) : std::string(mangled);
 }
 
-/// Dynamic shared memory that a kernel gets without asking for more.
+/// Dynamic shared memory that a kernel gets by default.
 inline constexpr std::size_t default_shared_bytes = 48 * 1024;
 
 namespace detail {

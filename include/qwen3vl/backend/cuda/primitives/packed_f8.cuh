@@ -1,7 +1,7 @@
 /// Four e4m3 numbers of a word as two pairs of bf16, exactly: every e4m3 number is one of bf16.
 ///
-/// A number's exponent and mantissa are put where bf16 has them, and a product with 2^120 makes up for the other bias;
-/// subnormals become normal by it. Ten instructions for four numbers, and three more for NaN. The instruction of sm_89
+/// A number's exponent and mantissa are moved to their bf16 positions, and a product with 2^120 corrects the bias;
+/// subnormals become normal. Ten instructions for four numbers, and three more for NaN. The instruction of sm_89
 /// (cvt.rn.f16x2.e4m3x2) gives f16, from which it takes as many again to bf16, at a quarter of the rate or less.
 ///
 ///   e4m3         s eeee mmm             bf16 / 2^120   s 0000eeee mmm0000

@@ -1,5 +1,4 @@
-/// Pinned host memory on the way to the device and back: what is in it is copied by the device itself while the host
-/// prepares the next piece.
+/// Pinned host memory for copies to and from the device: the device copies one piece while the host prepares the next.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,7 +12,7 @@
 namespace qwen3vl::cuda {
 
 /// f(begin, end) for parts of [0, count), which are done by all threads where there are many: one core alone converts a
-/// picture's pixels, or copies weights, several times slower than PCI Express takes them.
+/// image's pixels, or copies weights, several times slower than PCI Express takes them.
 template <class F>
 void in_parts(std::size_t count, F&& f) {
   constexpr std::size_t part = std::size_t{1} << 16;
@@ -25,7 +24,7 @@ void in_parts(std::size_t count, F&& f) {
   }
 }
 
-/// Two pinned buffers, used in turn. Taken at the first use.
+/// Two pinned buffers, used alternately; allocated on first use.
 class Staging {
  public:
   /// Bytes of one buffer; a multiple of every element's size. 16 MiB are copied in about 0.3 ms (PCIe 5), far longer
@@ -45,7 +44,7 @@ class Staging {
   }
 
   /// Copies `bytes` to device memory, in stream order; fill(pinned, offset, count) makes bytes [offset, offset + count)
-  /// of them. When this returns all were made, and are on their way.
+  /// of them. On return all have been made and their copies started.
   template <class F>
   void upload(cudaStream_t stream, void* to, std::size_t bytes, F&& fill) {
     for (std::size_t offset = 0; offset < bytes; offset += piece) {
@@ -67,7 +66,7 @@ class Staging {
       if (offset >= bytes) return nullptr;
       const std::size_t count = std::min(piece, bytes - offset);
       Buffer& buffer = next();
-      wait(buffer);  // it may still be on its way to the device
+      wait(buffer);  // its copy may not be complete
       check(cudaMemcpyAsync(buffer.data, static_cast<const std::byte*>(from) + offset, count, cudaMemcpyDeviceToHost,
                             stream),
             "copying ", count, " bytes from the device");
@@ -76,7 +75,7 @@ class Staging {
     };
     Buffer* current = begin(0);
     for (std::size_t offset = 0; offset < bytes; offset += piece) {
-      Buffer* const following = begin(offset + piece);  // under way while this one is taken
+      Buffer* const following = begin(offset + piece);  // in flight while this one is taken
       wait(*current);
       take(static_cast<const std::byte*>(current->data), offset, std::min(piece, bytes - offset));
       current = following;

@@ -5,47 +5,36 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include "qwen3vl/backend/contract/precision.hpp"
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/products/f8_rounding.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
+#include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
 namespace cuda {
 
 /// E4m3 numbers and their scales in one allocation.
-template <std::size_t Rows, std::size_t Columns>
+template <index_t Rows, index_t Columns>
 class F8Memory {
  public:
-  F8Memory() = default;
-  F8Memory(F8Memory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-  F8Memory& operator=(F8Memory&& other) noexcept {
-    std::swap(data_, other.data_);
-    return *this;
-  }
-  F8Memory(const F8Memory&) = delete;
-  F8Memory& operator=(const F8Memory&) = delete;
-  ~F8Memory() {
-    if (data_ != nullptr) CudaMemory::deallocate(data_, bytes());
-  }
-
-  static constexpr std::size_t bytes() { return Rows * Columns + Rows * sizeof(float); }
-  bool allocated() const { return data_ != nullptr; }
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(size); }
+  bool allocated() const { return data_.allocated(); }
   void allocate() {
-    if (data_ == nullptr) data_ = static_cast<f8_e4m3*>(CudaMemory::allocate(bytes()));
+    if (!allocated()) data_ = Tensor<f8_e4m3, Cuda, size>::uninitialized();
   }
 
   /// [Rows, Columns], and [Rows].
-  const f8_e4m3* data() const { return data_; }
-  f8_e4m3* data() { return data_; }
-  const float* scales() const { return reinterpret_cast<const float*>(data_ + Rows * Columns); }
-  float* scales() { return reinterpret_cast<float*>(data_ + Rows * Columns); }
+  const f8_e4m3* data() const { return data_.data(); }
+  f8_e4m3* data() { return data_.data(); }
+  const float* scales() const { return reinterpret_cast<const float*>(data() + Rows * Columns); }
+  float* scales() { return reinterpret_cast<float*>(data() + Rows * Columns); }
 
  private:
   static_assert(Columns % 16 == 0, "fp8 weights are read 16 at a time: rows are multiples of 16 columns");
-  f8_e4m3* data_ = nullptr;
+  static constexpr index_t size = Rows * (Columns + index_t{sizeof(float)});
+  Tensor<f8_e4m3, Cuda, size> data_;
 };
 
 /// Numbers that were stored as `Stored` go to the device as they are, unless they are f16.

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl::cuda {
 
@@ -42,23 +43,16 @@ std::uint32_t common_alignment(const Pointers*... pointers) {
 }
 
 /// The algorithms of one handle. The first product of a shape asks cuBLASLt's heuristic (some 10 us, on the host); with
-/// a tuning file it times what the heuristic proposes instead, and the best is remembered in that file.
+/// a tuning file it times the heuristic's proposals and stores the best in that file.
 class GemmPlans {
  public:
-  /// What cuBLASLt recommends for Hopper; enough for others.
+  /// cuBLASLt's recommendation for Hopper; enough for others.
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
-  /// Shapes beyond this many (prompts of many lengths) are forgotten and asked for again.
+  /// With more shapes than this (prompts of many lengths), plans are discarded and requested again.
   static constexpr std::size_t most_plans = 4096;
 
-  GemmPlans() = default;
-  GemmPlans(const GemmPlans&) = delete;
-  GemmPlans& operator=(const GemmPlans&) = delete;
-  ~GemmPlans() {
-    if (workspace_ != nullptr) CudaMemory::deallocate(workspace_, workspace_bytes);
-  }
-
-  /// Time algorithms at the first use of a shape, and keep the fastest in `file` (one line per shape). What the file
-  /// already has, from the same kind of device and version of cuBLASLt, is used without timing.
+  /// Time algorithms at the first use of a shape, and keep the fastest in `file` (one line per shape). Entries of the
+  /// same kind of device and version of cuBLASLt are used without timing.
   void tune(const std::filesystem::path& file, int device) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, device), "asking for the name of device ", device);
@@ -67,7 +61,7 @@ class GemmPlans {
     tuned_.clear();
     std::ifstream in(file);
     std::string line;
-    if (!in || !std::getline(in, line) || line != origin_) return;  // none yet, or made elsewhere
+    if (!in || !std::getline(in, line) || line != origin_) return;  // none yet, or from another device
     while (std::getline(in, line)) read_tuned(line);
   }
   /// Shapes with a plan, and those whose algorithm was timed or read from the tuning file.
@@ -77,7 +71,7 @@ class GemmPlans {
   /// y = epilogue(x w^T); `bias` is read with shape.bias only.
   void run(cublasLtHandle_t blas, cudaStream_t stream, const GemmShape& shape, const void* x, const void* w,
            const void* bias, void* y) {
-    if (workspace_ == nullptr) workspace_ = CudaMemory::allocate(workspace_bytes);
+    if (!workspace_.allocated()) workspace_ = decltype(workspace_)::uninitialized();
     Plan& plan = find(blas, stream, shape, x, w, bias);
     plan.set_bias(bias);
     check(multiply(blas, stream, plan, plan.algorithm, x, w, shape.add, y), "a product");
@@ -117,7 +111,7 @@ class GemmPlans {
                           const void* x, const void* w, bool add, void* y) {
     const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
     return cublasLtMatmul(blas, &plan.product, &alpha, w, &plan.w, x, &plan.x, &beta, y, &plan.y, y, &plan.y,
-                          &algorithm, workspace_, workspace_bytes, stream);
+                          &algorithm, workspace_.data(), workspace_bytes, stream);
   }
 
   Plan& find(cublasLtHandle_t blas, cudaStream_t stream, const GemmShape& shape, const void* x, const void* w,
@@ -170,11 +164,11 @@ class GemmPlans {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  /// The proposal that takes the least time of five runs, on a result of its own so that y is not touched.
+  /// The proposal that takes the least time of five runs, with an output of its own, so that y does not change.
   int fastest(cublasLtHandle_t blas, cudaStream_t stream, Plan& plan, const GemmShape& s,
               const cublasLtMatmulHeuristicResult_t* proposals, int count, const void* x, const void* w) {
-    const std::size_t bytes = static_cast<std::size_t>(s.rows * s.n) * (s.bf16_result ? 2 : 4);
-    void* const y = CudaMemory::allocate(bytes);
+    auto result = Tensor<std::byte, Cuda, dynamic>::uninitialized(s.rows * s.n * (s.bf16_result ? 2 : 4));
+    void* const y = result.data();
     cudaEvent_t begin = nullptr, end = nullptr;
     check(cudaEventCreateWithFlags(&begin, cudaEventDefault), "creating an event");
     check(cudaEventCreateWithFlags(&end, cudaEventDefault), "creating an event");
@@ -197,11 +191,10 @@ class GemmPlans {
     }
     static_cast<void>(cudaEventDestroy(begin));
     static_cast<void>(cudaEventDestroy(end));
-    CudaMemory::deallocate(y, bytes);
     return best;
   }
 
-  /// Adds a line to the tuning file; a new file begins with where it comes from.
+  /// Adds a line to the tuning file; a new file begins with its origin.
   void remember(const GemmShape& s, const cublasLtMatmulAlgo_t& algorithm) {
     const bool fresh = tuned_.empty();
     tuned_[s] = algorithm;
@@ -235,7 +228,7 @@ class GemmPlans {
   std::map<GemmShape, cublasLtMatmulAlgo_t> tuned_;
   std::filesystem::path tuning_file_;
   std::string origin_;
-  void* workspace_ = nullptr;
+  Tensor<std::byte, Cuda, index_t{workspace_bytes}> workspace_;
 };
 
 }  // namespace qwen3vl::cuda

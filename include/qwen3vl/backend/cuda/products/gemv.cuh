@@ -9,14 +9,14 @@
 ///   16 rows  |warp0|warp1| ...  |warp7|warp0| ...  the tensor cores take it. Columns of a sum may come in any order,
 ///            +-----+-----+-    -+-----+-----+-     so each lane multiplies what its loads give it.
 ///
-/// A warp loads its next two turns while it multiplies the last two, 8 KiB under way at most and never none; with two
-/// such blocks a multiprocessor has up to 128 KiB, about three times what its share of HBM's bandwidth needs at a
-/// latency of a microsecond. On an H100, beside loading four turns and then multiplying them: 2B's products take 6.0 us
-/// instead of 7.6, 3.7 (4.2), 18.0 (19.8) and 10.9 (10.7), those of 8B 0 to 6 % less. The warps' sums are added in
-/// order. With SwiGLU half of the rows are gates and half the ups beside them, so that both meet in the block.
+/// A warp loads its next two turns while it multiplies the last two, so loads are always in flight, up to 8 KiB; with
+/// two such CUDA blocks a multiprocessor has up to 128 KiB in flight, about three times what its share of the bandwidth
+/// needs at a latency of a microsecond. Loading four turns and then multiplying them was slower on an H100
+/// (docs/performance/cuda.md). The warps' sums are added in order. With SwiGLU half of the rows are gates and half the
+/// matching ups, so that both meet in the CUDA block.
 ///
-/// e4m3: the same with half the bytes: a lane's 16 bytes are 16 columns of a turn, and become bf16 in registers,
-/// exactly. Sums get their row's scale.
+/// e4m3: the same with half the bytes: a lane's 16 bytes are 16 columns of a turn, converted exactly to bf16 in
+/// registers. Sums are multiplied by their row's scale.
 ///
 /// f32, and bf16 with odd widths: a warp has one row (or a gate and its up).
 ///
@@ -61,7 +61,7 @@ __device__ __forceinline__ void gemv_finish(float z, float up, Y* y) {
   *y = static_cast<Y>(finish<E>(z, up, old));
 }
 
-/// How N x K weights are shared out.
+/// How N x K weights are divided.
 template <int N, int K, class E>
 struct GemvTiling {
   static constexpr bool gated = std::is_same_v<E, epilogue::SwiGlu>;
@@ -101,8 +101,8 @@ struct StreamedWeights<f8_e4m3> {
   }
 };
 
-/// The blocks that may be there before their turn: an H100 has 264 at once. Each of their warps fetches its first group
-/// of turns then; fetching four made 8B's fused projection slower (21.5 us instead of 19.6).
+/// CUDA blocks that may be resident before their turn (264 on an H100). Each of their warps prefetches its first group
+/// of turns; prefetching four was slower (docs/performance/cuda.md).
 inline constexpr int gemv_early_blocks = 320;
 
 /// Sums of each warp, [weight row][activation row].
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     PackedBf16 a[Tiling::unroll][2];
   };
   constexpr int width = Tiling::unroll * Tiling::turn;  // columns of a group
-  // What is multiplied first is on its way before this kernel's turn: no kernel writes weights.
+  // The first operands are prefetched before this kernel's turn: no kernel writes weights.
   if (static_cast<int>(blockIdx.x) < gemv_early_blocks && j == 0)
 #pragma unroll
     for (int t = 0; t < Tiling::unroll; ++t) {
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     }
   take_turn();
 
-  // Pointers move along with the columns: what is added to them is known, and registers are scarce.
+  // Pointers advance with the columns: the increments are constants, and registers are scarce.
   int column = warp * width + Streamed::column(j, 0);  // this lane's first of the group that `even` has next
   rows[0] += column, rows[1] += column, token += column;
   const auto load = [&](Loaded& to, int groups_on) {

@@ -15,7 +15,7 @@
 namespace qwen3vl {
 namespace cuda {
 
-/// What multiplies weights of type W: activations of this type.
+/// The activation type that multiplies weights of type W.
 template <class W>
 using operand_t = std::conditional_t<std::is_same_v<W, float>, float, bf16>;
 
@@ -75,7 +75,7 @@ void gemm(Context<Cuda>& ctx, GemmShape shape, const operand_t<W>* x, const W* w
   shape.bf16_result = std::is_same_v<Y, bf16>;
   shape.bias = bias != nullptr;
   Cuda& cuda = ctx.backend();
-  // cuBLASLt wants a bias of y's type.
+  // cuBLASLt requires a bias of y's type.
   auto rounded = ctx.template scratch<Y, dynamic>(std::is_same_v<Y, float> || bias == nullptr ? 0 : shape.n);
   const void* used_bias = bias;
   if constexpr (!std::is_same_v<Y, float>) {

@@ -5,12 +5,12 @@
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
-#include <utility>
 
 #include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/primitives/staging.cuh"
 #include "qwen3vl/tensor/raw_tensor.hpp"
+#include "qwen3vl/tensor/tensor.hpp"
 
 namespace qwen3vl {
 
@@ -48,38 +48,26 @@ class CudaMatrix {
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
 
  public:
-  CudaMatrix() = default;
-  CudaMatrix(CudaMatrix&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-  CudaMatrix& operator=(CudaMatrix&& other) noexcept {
-    std::swap(data_, other.data_);
-    return *this;
-  }
-  CudaMatrix(const CudaMatrix&) = delete;
-  CudaMatrix& operator=(const CudaMatrix&) = delete;
-  ~CudaMatrix() {
-    if (data_ != nullptr) CudaMemory::deallocate(data_, bytes());
-  }
-
   static constexpr std::size_t bytes() { return static_cast<std::size_t>(N) * static_cast<std::size_t>(K) * sizeof(W); }
-  bool allocated() const { return data_ != nullptr; }
+  bool allocated() const { return data_.allocated(); }
   void allocate() {
-    if (data_ == nullptr) data_ = static_cast<W*>(CudaMemory::allocate(bytes()));
+    if (!allocated()) data_ = Tensor<W, Cuda, N, K>::uninitialized();
   }
 
   /// [N, K] on the device.
-  const W* data() const { return data_; }
-  W* data() { return data_; }
+  const W* data() const { return data_.data(); }
+  W* data() { return data_.data(); }
 
   /// Converts and copies rows [first_row, first_row + raw.rows()). `raw` has been read when this returns.
   void load_rows(Context<Cuda>& ctx, index_t first_row, const RawTensor& raw) {
     if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
       fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
            " columns do not fit a matrix of ", N, " x ", K);
-    cuda::upload_weights(ctx, raw, 0, raw.rows() * K, data_ + first_row * K);
+    cuda::upload_weights(ctx, raw, 0, raw.rows() * K, data() + first_row * K);
   }
 
  private:
-  W* data_ = nullptr;
+  Tensor<W, Cuda, N, K> data_;
 };
 
 }  // namespace qwen3vl

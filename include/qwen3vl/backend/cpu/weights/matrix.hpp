@@ -1,0 +1,174 @@
+/// The CPU's weight matrix: panels of rows in a layout that the type of the weights chooses (panel.hpp). Packed once at
+/// load; the only copy of the weight in memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <type_traits>
+
+#include "qwen3vl/backend/contract/context.hpp"
+#include "qwen3vl/backend/cpu/cpu.hpp"
+#include "qwen3vl/backend/cpu/weights/block_panels.hpp"
+#include "qwen3vl/backend/cpu/weights/float_panels.hpp"
+#include "qwen3vl/backend/cpu/weights/pair_panels.hpp"
+#include "qwen3vl/backend/cpu/weights/stored_parts.hpp"
+
+namespace qwen3vl {
+
+namespace cpu_kernels {
+
+/// How weights of type W are laid out: bf16_dot as bf16 where the processor has no dot products of bf16.
+template <class W, index_t K>
+struct LayoutOf {
+  using type = FloatPanels<std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>, K>;
+};
+template <BlockWeight W, index_t K>
+struct LayoutOf<W, K> {
+  using type = BlockPanels<W, K>;
+};
+#if QWEN3VL_HAS_BF16_DOT
+template <PairWeight W, index_t K>
+struct LayoutOf<W, K> {
+  using type = PairPanels<K>;
+};
+#endif
+
+}  // namespace cpu_kernels
+
+/// N rows (outputs) of K columns (inputs), weights of type W.
+template <class W, index_t N, index_t K, Packing packing>
+class CpuMatrix {
+  static_assert(!std::is_same_v<W, fp8>, "fp8 weights are for the CUDA backend; 8-bit weights of the CPU are Q8");
+  static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || BlockWeight<W>,
+                "the weights of a precision are float, bf16, bf16_dot, q8 or q4 (backend/contract/precision.hpp)");
+  static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
+
+ public:
+  using Layout = typename cpu_kernels::LayoutOf<W, K>::type;
+  using Element = typename Layout::Element;
+  static constexpr index_t parts = packing == Packing::gate_up ? 2 : 1;
+  static constexpr index_t outputs = N / parts;
+  /// Outputs of one panel: with gate_up its first half holds gates and its second one ups.
+  static constexpr index_t panel_outputs = cpu_kernels::panel_rows / parts;
+  static constexpr index_t panels = (outputs + panel_outputs - 1) / panel_outputs;
+
+  static constexpr std::size_t bytes() { return static_cast<std::size_t>(panels * Layout::size) * sizeof(Element); }
+  bool allocated() const { return data_.allocated(); }
+
+  /// Takes memory without touching it; only padding is written.
+  void allocate() {
+    if (!allocated()) data_ = decltype(data_)::uninitialized();
+    if constexpr (panels * panel_outputs != outputs) std::fill_n(mutable_panel(panels - 1), Layout::size, Element{});
+    if constexpr (requires { Layout::pad(mutable_panel(0)); })
+      for (index_t p = 0; p < panels; ++p) Layout::pad(mutable_panel(p));
+  }
+
+  /// Gives f the packed memory, as bytes.
+  template <class F>
+  void visit_memory(F&& f) {
+    f(std::as_writable_bytes(data_.span()));
+  }
+
+  /// Panel p: Layout::size elements.
+  const Element* panel(index_t p) const { return data_.data() + p * Layout::size; }
+
+  /// Converts and packs rows [first_row, first_row + raw.rows()).
+  void load_rows(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
+    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
+      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
+           " columns do not fit a matrix of ", N, " x ", K);
+    if constexpr (packing == Packing::gate_up) {
+      if (raw.rows() == N) {
+        const index_t shape[] = {outputs, K};
+        RawTensor gates{.dtype = raw.dtype, .data = raw.data, .shape = shape, .file = raw.file}, ups = gates;
+        ups.data += static_cast<std::size_t>(outputs * K) * size_of(raw.dtype);
+        return load_halves(ctx, gates, ups);
+      }
+    }
+    if (raw.rows() == 0) return;
+    visit_floating(raw.dtype, [&](auto stored) {
+      using Stored = decltype(stored);
+      constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(Stored);
+      const index_t last_row = first_row + raw.rows();
+      const index_t first_group = group_of(first_row), last_group = group_of(last_row - 1);
+      const cpu_kernels::StoredParts stored_parts(raw, ctx.backend().threads(), panel_outputs * row);
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (raw.rows() * K > 65536)
+      for (index_t g = first_group; g <= last_group; ++g) {
+        const index_t part = g / panels, first = part * outputs + g % panels * panel_outputs;
+        const index_t begin = std::max(first_row, first);
+        const index_t end = std::min({last_row, (part + 1) * outputs, first + panel_outputs});
+        Layout::template pack<Stored>(stored_parts(static_cast<std::size_t>(begin - first_row) * row,
+                                                   static_cast<std::size_t>(end - begin) * row),
+                                      end - begin, lane_of(begin), mutable_panel(g % panels));
+      }
+    });
+  }
+
+  /// Gates and ups together, [N / 2, K] each, for Packing::gate_up: faster than one after the other, since lines of
+  /// memory that hold both are written once.
+  void load_halves(Context<Cpu>& ctx, const RawTensor& gates,
+                   const RawTensor& ups) requires(packing == Packing::gate_up) {
+    if (gates.rows() != outputs || ups.rows() != outputs || gates.row_size() != K || ups.row_size() != K)
+      fail("gates of ", gates.rows(), " x ", gates.row_size(), " and ups of ", ups.rows(), " x ", ups.row_size(),
+           " do not fit a matrix of ", N, " x ", K);
+    if (gates.dtype != ups.dtype) {
+      load_rows(ctx, 0, gates);
+      load_rows(ctx, outputs, ups);
+      return;
+    }
+    visit_floating(gates.dtype, [&](auto stored) {
+      using Stored = decltype(stored);
+      constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(Stored);
+      const cpu_kernels::StoredParts gate_parts(gates, ctx.backend().threads(), panel_outputs * row);
+      const cpu_kernels::StoredParts up_parts(ups, ctx.backend().threads(), panel_outputs * row);
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
+      for (index_t p = 0; p < panels; ++p) {
+        const index_t begin = p * panel_outputs, rows = std::min(panel_outputs, outputs - begin);
+        const auto first = static_cast<std::size_t>(begin) * row, count = static_cast<std::size_t>(rows) * row;
+        const std::byte* const gate = gate_parts(first, count);
+        const std::byte* const up = up_parts(first, count);
+        if constexpr (requires { Layout::template pack_halves<Stored>(gate, up, mutable_panel(p)); }) {
+          if (rows == panel_outputs) {
+            Layout::template pack_halves<Stored>(gate, up, mutable_panel(p));
+            continue;
+          }
+        }
+        Layout::template pack<Stored>(gate, rows, 0, mutable_panel(p));
+        Layout::template pack<Stored>(up, rows, panel_outputs, mutable_panel(p));
+      }
+    });
+  }
+
+  /// The same from the transposed matrix [K, N], as the Hub stores experts.
+  void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
+    if (raw.rows() != K || raw.row_size() != N)
+      fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);
+    visit_floating(raw.dtype, [&](auto stored) {
+      using Stored = decltype(stored);
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
+      for (index_t p = 0; p < panels; ++p)
+        for (index_t part = 0; part < parts; ++part) {
+          const index_t first = p * panel_outputs;
+          Layout::template pack_transposed<Stored>(
+              raw.data + static_cast<std::size_t>(part * outputs + first) * sizeof(Stored), N,
+              std::min(panel_outputs, outputs - first), part * panel_outputs, mutable_panel(p));
+        }
+    });
+  }
+
+  /// Row n as floats, [K]: for the embedding. These are the weights that products use, exactly.
+  void read_row(index_t n, float* row) const { Layout::read_row(panel(group_of(n) % panels), lane_of(n), row); }
+
+ private:
+  Element* mutable_panel(index_t p) { return data_.data() + p * Layout::size; }
+
+  /// Rows that are neighbours in a panel are a group, so that a panel's lines of the cache are written by one thread;
+  /// with gate_up, panel p holds groups p and panels + p.
+  static constexpr index_t group_of(index_t n) { return n / outputs * panels + n % outputs / panel_outputs; }
+  static constexpr index_t lane_of(index_t n) { return n / outputs * panel_outputs + n % outputs % panel_outputs; }
+
+  Tensor<Element, Cpu, panels * Layout::size> data_;
+};
+
+}  // namespace qwen3vl
