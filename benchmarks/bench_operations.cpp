@@ -115,7 +115,7 @@ void text_attention(benchmark::State& state) {
   Tensor<float, Cpu, dynamic, (H + 2 * K) * D> qkv(fresh[0]);
   Tensor<float, Cpu, dynamic, H * D> out(fresh[0]);
   fill(qkv.view());
-  CpuKvCache<T, layers, K, D> cache(1);
+  HostKvCache<T, layers, K, D> cache(1);
   cache.prepare(past);
   cache.commit();
   cache.prepare(fresh);
@@ -185,7 +185,7 @@ void qk_norm_rope_op(benchmark::State& state) {
   fill(norm.view());
   fill(cos.view());
   fill(sin.view());
-  CpuKvCache<T, 1, K, D> cache(1);
+  HostKvCache<T, 1, K, D> cache(1);
   cache.prepare(fresh);
   for (auto _ : state) qk_norm_rope<H, K, D>(ctx, qkv, norm, norm, 1e-6f, cos, sin, segments, cache.layer(0));
   set_bytes(state, 4.0 * static_cast<double>(fresh[0]) * (2 * H + 3 * K) * D +

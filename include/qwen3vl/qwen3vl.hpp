@@ -5,6 +5,7 @@
 #pragma once
 
 #include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/backend/eigen.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/io/image/write_image.hpp"

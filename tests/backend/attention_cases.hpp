@@ -47,7 +47,7 @@ inline double attention_bound(index_t d, double scale, index_t count) {
 /// before they meet the values, and results once; values are `largest` at most.
 template <class A>
 double activation_bound(double largest) {
-  return std::is_same_v<A, float> ? 0.0 : 2.0 * 0x1p-8 * largest;
+  return std::is_floating_point_v<A> ? 0.0 : 2.0 * 0x1p-8 * largest;
 }
 template <class A>
 std::vector<float> rounded_to(std::vector<float> values) {
@@ -65,7 +65,7 @@ void check_same(Context<B>& ctx, Guarded<B, A>& a, Guarded<B, A>& b, std::vector
 }
 
 /// Vision attention: every segment by itself. Activations are of type A.
-template <class B, index_t H, index_t D, class A = float>
+template <class B, index_t H, index_t D, class A = activation_t<B, F32>>
 void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float scale) {
   const Segments segments(lengths);
   const index_t tokens = segments.total(), stride = 3 * H * D;
@@ -109,7 +109,7 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
 /// Causal attention over a cache of type T that is filled chunk by chunk: chunks[c][s] new tokens of sequence s. The
 /// reference takes keys and values as the cache holds them, each rounded once; so the bounds do not depend on T.
 /// Activations are of type A; keys are rounded to it on their way to the cache.
-template <class B, index_t H, index_t K, index_t D, class T = float, class A = float>
+template <class B, index_t H, index_t K, index_t D, class T = float, class A = activation_t<B, F32>>
 void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunks) {
   constexpr index_t stride = (H + 2 * K) * D;
   const std::size_t sequences = chunks.front().size();
@@ -207,7 +207,7 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
 /// New tokens of sequences that are long already: fresh[s] after past[s]. Keys and values come by qk_norm_rope alone,
 /// so that this is quick for any length. Sequences are also computed each in a cache of its own, where `alone`: to the
 /// last bit the same.
-template <class B, index_t H, index_t K, index_t D, class T = float, class A = float>
+template <class B, index_t H, index_t K, index_t D, class T = float, class A = activation_t<B, F32>>
 void long_cache_case(Context<B>& ctx, const std::vector<index_t>& past, const std::vector<index_t>& fresh, bool alone) {
   constexpr index_t stride = (H + 2 * K) * D;
   using Cache = typename B::template KvCache<T, 1, K, D>;
@@ -270,7 +270,7 @@ void long_cache_case(Context<B>& ctx, const std::vector<index_t>& past, const st
 
 /// An infinite value (70000 in a cache of f16 becomes one), or another that is `bad`, reaches its own token and later
 /// ones, never earlier ones.
-template <class B, class T, class A = float>
+template <class B, class T, class A = activation_t<B, F32>>
 void later_infinity_case(Context<B>& ctx, index_t tokens, float bad = std::numeric_limits<float>::infinity()) {
   constexpr index_t H = 4, K = 2, D = 32, stride = (H + 2 * K) * D;
   const std::vector<index_t> chunk{tokens};

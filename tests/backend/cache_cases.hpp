@@ -20,7 +20,7 @@ void append_tokens(Context<B>& ctx, typename B::template KvCache<float, L, K, D>
   cache.prepare(tokens);
   Numbers numbers(seed);
   for (index_t layer = 0; layer < L; ++layer) {
-    Guarded<B> qkv(ctx, numbers.many(all * stride));
+    Activations<B> qkv(ctx, numbers.many(all * stride));
     qk_norm_rope<K, K, D>(ctx, qkv.template view<dynamic, stride>(all), norm.template view<D>(),
                           norm.template view<D>(), 1e-6f, cos.template view<dynamic, D / 2>(all),
                           sin.template view<dynamic, D / 2>(all), segments, cache.layer(layer));

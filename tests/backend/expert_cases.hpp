@@ -19,7 +19,8 @@ void route_case(Context<B>& ctx, index_t tokens, float scale) {
   std::vector<float> logits = Numbers(static_cast<std::uint32_t>(tokens + E)).many(tokens * E);
   for (float& logit : logits) logit *= scale;
   if (tokens > 2) std::fill_n(logits.begin(), E, 0.5f);  // all equal: the first ones are chosen
-  Guarded<B> input(ctx, logits), weights(tokens * TopK);
+  Activations<B> input(ctx, logits);
+  Guarded<B> weights(tokens * TopK);
   Guarded<B, std::int32_t> experts(tokens * TopK);
   route<E, TopK>(ctx, input.template view<dynamic, E>(tokens), experts.template view<dynamic, TopK>(tokens),
                  weights.template view<dynamic, TopK>(tokens));
@@ -48,7 +49,8 @@ void route_case(Context<B>& ctx, index_t tokens, float scale) {
 template <class B>
 void route_nan_case(Context<B>& ctx) {
   const std::vector<float> logits(6, std::numeric_limits<float>::quiet_NaN());
-  Guarded<B> input(ctx, logits), weights(3);
+  Activations<B> input(ctx, logits);
+  Guarded<B> weights(3);
   Guarded<B, std::int32_t> experts(3);
   route<6, 3>(ctx, input.template view<dynamic, 6>(1), experts.template view<dynamic, 3>(1),
               weights.template view<dynamic, 3>(1));
@@ -197,8 +199,8 @@ void rows_do_not_matter(Context<B>& ctx) {
       RawTensor{.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(weights.data()), .shape = shape});
   Guarded<B> bias_buffer(ctx, bias);
   const auto run = [&](index_t first, index_t rows) {
-    Guarded<B> input(ctx, {x.begin() + first * K, x.begin() + (first + rows) * K});
-    Guarded<B> output(ctx, std::vector<float>(static_cast<std::size_t>(rows * width), 0.25f));
+    Activations<B> input(ctx, {x.begin() + first * K, x.begin() + (first + rows) * K});
+    Activations<B> output(ctx, std::vector<float>(static_cast<std::size_t>(rows * width), 0.25f));
     linear(ctx, input.template view<dynamic, K>(rows), matrix, View<const float, B, N>(bias_buffer.data()),
            output.template view<dynamic, width>(rows), E{});
     return output.values(ctx);
@@ -226,8 +228,8 @@ void all_expert_cases(Context<B>& ctx) {
     expert_mlp_case<B, float, 4, 2, 20, 33>(ctx, tokens, false);
     expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, tokens, false);
     expert_mlp_case<B, bf16, 4, 2, 456, 72>(ctx, tokens, false);
-    if constexpr (B::is_host) {
-      expert_mlp_case<B, bf16_dot, 4, 2, 33, 17>(ctx, tokens, false);
+    if constexpr (B::is_host) expert_mlp_case<B, bf16_dot, 4, 2, 33, 17>(ctx, tokens, false);
+    if constexpr (has_block_weights<B>) {
       expert_mlp_case<B, q8, 4, 2, 300, 33>(ctx, tokens, false);
       expert_mlp_case<B, q4, 4, 2, 40, 64>(ctx, tokens, false);
     }
@@ -242,6 +244,8 @@ void all_expert_cases(Context<B>& ctx) {
     rows_do_not_matter<B, bf16, 130, 70, epilogue::SwiGlu>(ctx);
     rows_do_not_matter<B, bf16_dot, 200, 700, epilogue::Add>(ctx);
     rows_do_not_matter<B, bf16_dot, 130, 70, epilogue::SwiGlu>(ctx);
+  }
+  if constexpr (has_block_weights<B>) {
     rows_do_not_matter<B, q8, 200, 700, epilogue::Add>(ctx);
     rows_do_not_matter<B, q8, 130, 70, epilogue::SwiGlu>(ctx);
     rows_do_not_matter<B, q4, 200, 700, epilogue::Add>(ctx);

@@ -46,13 +46,14 @@ void copy_bytes(void* to, const void* from, std::size_t bytes) {
 }
 
 /// Memory of backend B with 16 guard words on both sides. Outputs begin as NaN, so that what is not written is seen.
-/// On the host's side of it bf16 is float.
+/// On the host's side of it activations of any type are float.
 template <class B, class T = float>
 class Guarded {
   static constexpr index_t guard = 16;
-  using Host = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
-  using Word = std::conditional_t<sizeof(T) == 2, std::uint16_t, std::uint32_t>;
-  static constexpr Word pattern = static_cast<Word>(0x7fdeadbfu >> (sizeof(T) == 2 ? 16 : 0));  // also a NaN
+  using Host = std::conditional_t<std::is_integral_v<T>, T, float>;
+  using Word = std::conditional_t<sizeof(T) == 2, std::uint16_t,
+                                  std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
+  static constexpr auto pattern = static_cast<Word>(0x7fffdead'7fdeadbfu >> (sizeof(T) == 2 ? 16 : 0));  // also a NaN
 
  public:
   explicit Guarded(index_t count) : count_(count), memory_(count + 2 * guard) {
@@ -116,11 +117,17 @@ struct WeightsOf {
 };
 template <class B, class W>
 using activation_for = activation_t<B, WeightsOf<W>>;
+template <class B>
+using Activations = Guarded<B, activation_t<B, F32>>;
 template <class A>
-inline constexpr double rounding_of = std::is_same_v<A, float> ? 0.0 : 0x1p-8;
+inline constexpr double rounding_of = std::is_floating_point_v<A> ? 0.0 : 0x1p-8;
 template <class A>
 void round_to(std::vector<float>& values) {
   for (float& value : values) value = static_cast<float>(static_cast<A>(value));
 }
+
+/// Whether backend B keeps weights in blocks (q8, q4).
+template <class B>
+inline constexpr bool has_block_weights = std::is_same_v<B, Cpu>;
 
 }  // namespace operations

@@ -16,7 +16,8 @@ void norm_cases(Context<B>& ctx, index_t rows, float mean) {
   std::vector<float> x = numbers.many(rows * D);
   for (float& value : x) value += mean;
   const std::vector<float> w = numbers.many(D), b = numbers.many(D);
-  Guarded<B> input(ctx, x), weight(ctx, w), bias(ctx, b), rms(rows * D), layer(rows * D);
+  Guarded<B> weight(ctx, w), bias(ctx, b);
+  Activations<B> input(ctx, x), rms(rows * D), layer(rows * D);
   rms_norm(ctx, input.template view<dynamic, D>(rows), View<const float, B, D>(weight.data()), 1e-5f,
            rms.template view<dynamic, D>(rows));
   layer_norm(ctx, input.template view<dynamic, D>(rows), View<const float, B, D>(weight.data()),
@@ -83,7 +84,8 @@ void rope_cases(Context<B>& ctx) {
     c.push_back(std::cos(angle));
     s.push_back(std::sin(angle));
   }
-  Guarded<B> buffer(ctx, qkv), cos_buffer(ctx, c), sin_buffer(ctx, s);
+  Activations<B> buffer(ctx, qkv);
+  Guarded<B> cos_buffer(ctx, c), sin_buffer(ctx, s);
   rotate_qk<heads, dim>(ctx, buffer.template view<dynamic, 3 * heads * dim>(tokens),
                         View<const float, B, dynamic, dim / 2>(cos_buffer.data(), tokens),
                         View<const float, B, dynamic, dim / 2>(sin_buffer.data(), tokens));
@@ -109,12 +111,10 @@ void row_cases(Context<B>& ctx) {
   Guarded<B, std::int32_t> places(ctx, index);
   const View<const std::int32_t, B, dynamic> at(places.data(), 6);
   const std::vector<double> exact(y.size(), 0.0);
-  const auto rows = [&](Guarded<B>& buffer, index_t count) {
-    return buffer.template view<dynamic, dynamic>(count, columns);
-  };
-  Guarded<B> from(ctx, x);
+  const auto rows = [&](auto& buffer, index_t count) { return buffer.template view<dynamic, dynamic>(count, columns); };
+  Activations<B> from(ctx, x);
   {
-    Guarded<B> to(ctx, y);
+    Activations<B> to(ctx, y);
     scatter_rows(ctx, rows(from, 6), at, rows(to, 9));
     std::vector<double> expected(y.begin(), y.end());
     for (std::size_t i = 0; i < 6; ++i)
@@ -122,7 +122,7 @@ void row_cases(Context<B>& ctx) {
     check(ctx, to, expected, exact, "scatter_rows");
   }
   {
-    Guarded<B> to(ctx, y);
+    Activations<B> to(ctx, y);
     add_rows(ctx, rows(from, 6), at, rows(to, 9));
     std::vector<double> expected(y.begin(), y.end());
     for (std::size_t i = 0; i < 6; ++i)
@@ -132,13 +132,13 @@ void row_cases(Context<B>& ctx) {
     check(ctx, to, expected, std::vector<double>(y.size(), 2 * epsilon), "add_rows");
   }
   {
-    Guarded<B> source(ctx, y), to(6 * columns);
+    Activations<B> source(ctx, y), to(6 * columns);
     gather_rows(ctx, rows(source, 9), at, rows(to, 6));
     std::vector<double> expected;
     for (const std::int32_t i : index)
       expected.insert(expected.end(), y.begin() + i * columns, y.begin() + (i + 1) * columns);
     check(ctx, to, expected, exact, "gather_rows");
-    Guarded<B> copied(6 * columns);
+    Activations<B> copied(6 * columns);
     copy_rows(ctx, rows(to, 6), rows(copied, 6));
     check(ctx, copied, expected, exact, "copy_rows");
   }
@@ -146,7 +146,8 @@ void row_cases(Context<B>& ctx) {
     const std::vector<std::int32_t> corners{0, 1, 2, 3, 8, 8, 5, 4};
     const std::vector<float> weights = numbers.many(8);
     Guarded<B, std::int32_t> corner_buffer(ctx, corners);
-    Guarded<B> table(ctx, y), weight_buffer(ctx, weights), to(ctx, std::vector<float>(2 * columns, 0.5f));
+    Guarded<B> table(ctx, y), weight_buffer(ctx, weights);
+    Activations<B> to(ctx, std::vector<float>(2 * columns, 0.5f));
     interpolate_add(ctx, rows(table, 9), View<const std::int32_t, B, dynamic, 4>(corner_buffer.data(), 2),
                     View<const float, B, dynamic, 4>(weight_buffer.data(), 2), rows(to, 2));
     std::vector<double> expected(2 * columns, 0.5);
@@ -168,7 +169,7 @@ void row_cases(Context<B>& ctx) {
                     {.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(values.data()), .shape = shape});
     const std::vector<std::int32_t> ids{36, 0, 17, 17};
     Guarded<B, std::int32_t> id_buffer(ctx, ids);
-    Guarded<B> to(4 * columns);
+    Activations<B> to(4 * columns);
     embedding(ctx, View<const std::int32_t, B, dynamic>(id_buffer.data(), 4), table,
               to.template view<dynamic, columns>(4));
     std::vector<double> expected;
@@ -198,7 +199,7 @@ void stored_type_case(Context<B>& ctx, DType dtype) {
   std::vector<std::int32_t> ids;
   for (std::int32_t i = 0; i < rows; ++i) ids.push_back(i);
   Guarded<B, std::int32_t> id_buffer(ctx, ids);
-  Guarded<B> to(rows * columns);
+  Activations<B> to(rows * columns);
   embedding(ctx, View<const std::int32_t, B, dynamic>(id_buffer.data(), rows), matrix,
             to.template view<dynamic, columns>(rows));
   check(ctx, to, expected, std::vector<double>(expected.size(), 0.0), concat("weights stored as ", name_of(dtype)));

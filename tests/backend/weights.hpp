@@ -33,7 +33,7 @@ std::vector<float> as_packed(Context<B>& ctx, std::vector<float> weights) {
     std::vector<std::int32_t> ids;
     for (std::int32_t n = 0; n < N; ++n) ids.push_back(n);
     Guarded<B, std::int32_t> id_buffer(ctx, ids);
-    Guarded<B> rows(N * K);
+    Activations<B> rows(N * K);
     embedding(ctx, View<const std::int32_t, B, dynamic>(id_buffer.data(), N), matrix,
               rows.template view<dynamic, K>(N));
     BOOST_TEST(rows.intact());

@@ -474,7 +474,7 @@ BOOST_AUTO_TEST_CASE(lookup_candidates) {
 
 BOOST_FIXTURE_TEST_CASE(reordered_sequences, Fixture) {
   // Contents are told apart by their length and first key; what is shared is not touched.
-  using Cache = CpuKvCache<float, 1, 1, 4>;
+  using Cache = HostKvCache<float, 1, 1, 4>;
   std::mt19937 generator(1);
   for (int round = 0; round < 200; ++round) {
     Cache cache(7);  // five in the middle

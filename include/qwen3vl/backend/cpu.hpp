@@ -5,7 +5,6 @@
 #include "qwen3vl/backend/cpu/attention/attention.hpp"
 #include "qwen3vl/backend/cpu/attention/attention_weights.hpp"
 #include "qwen3vl/backend/cpu/attention/causal_attention.hpp"
-#include "qwen3vl/backend/cpu/attention/kv_cache.hpp"
 #include "qwen3vl/backend/cpu/attention/rope.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/operation_memory.hpp"
@@ -15,6 +14,7 @@
 #include "qwen3vl/backend/cpu/operations/norms.hpp"
 #include "qwen3vl/backend/cpu/operations/rows.hpp"
 #include "qwen3vl/backend/cpu/weights/matrix.hpp"
+#include "qwen3vl/backend/host/kv_cache.hpp"
 
 namespace qwen3vl {
 

@@ -11,6 +11,37 @@
 
 namespace qwen3vl {
 
+/// A cache of `copies` sequences for each of `prompts` prompts as it grows.
+template <class Cache>
+class ExactCacheGrowth {
+ public:
+  ExactCacheGrowth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
+  /// Makes room for `length` tokens of each prompt, in its first sequence.
+  void prompt(index_t length) { length_ = std::max(length_, length); }
+  /// Gives every sequence what its prompt's first one has.
+  void share() { sequences_ = all_; }
+  /// Makes room for `length` tokens in every sequence.
+  void grow(index_t length) { length_ = std::max(length_, length); }
+  std::size_t bytes() const { return static_cast<std::size_t>(sequences_ * length_) * Cache::token_bytes; }
+  /// What the last of these held in addition while it copied.
+  std::size_t copying() const { return 0; }
+
+ private:
+  index_t sequences_, all_, length_ = 0;
+};
+
+namespace detail {
+template <class Cache>
+struct GrowthOf {
+  using type = ExactCacheGrowth<Cache>;
+};
+template <class Cache>
+requires requires { typename Cache::Growth; }
+struct GrowthOf<Cache> {
+  using type = typename Cache::Growth;
+};
+}  // namespace detail
+
 /// All functions give bytes. `rows`, `tokens` and `segments` are those of a call; see backend/contract/ops.hpp for the
 /// rest.
 template <class B>
@@ -46,24 +77,9 @@ struct OperationMemory {
   /// Host memory of a backend whose memory is not the host's: buffers that copies go through.
   static std::size_t pinned(const B&) { return 0; }
 
-  /// A cache of `copies` sequences for each of `prompts` prompts as it grows.
+  /// How a cache takes memory: as Cache::Growth says, or exactly as much as its tokens need.
   template <class Cache>
-  class CacheGrowth {
-   public:
-    CacheGrowth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
-    /// Makes room for `length` tokens of each prompt, in its first sequence.
-    void prompt(index_t length) { length_ = std::max(length_, length); }
-    /// Gives every sequence what its prompt's first one has.
-    void share() { sequences_ = all_; }
-    /// Makes room for `length` tokens in every sequence.
-    void grow(index_t length) { length_ = std::max(length_, length); }
-    std::size_t bytes() const { return static_cast<std::size_t>(sequences_ * length_) * Cache::token_bytes; }
-    /// What the last of these held in addition while it copied.
-    std::size_t copying() const { return 0; }
-
-   private:
-    index_t sequences_, all_, length_ = 0;
-  };
+  using CacheGrowth = typename detail::GrowthOf<Cache>::type;
 };
 
 }  // namespace qwen3vl

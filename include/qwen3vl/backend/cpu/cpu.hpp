@@ -21,7 +21,7 @@ class CpuMatrix;
 template <class W, index_t E, index_t N, index_t K, Packing packing>
 class CpuExperts;
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
-class CpuKvCache;
+class HostKvCache;
 
 /// Handle of the CPU backend. Cheap to copy; the thread count is per handle, not global.
 class Cpu {
@@ -37,7 +37,7 @@ class Cpu {
   template <class W, index_t E, index_t N, index_t K, Packing packing = Packing::plain>
   using Experts = CpuExperts<W, E, N, K, packing>;
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
-  using KvCache = CpuKvCache<T, Layers, KvHeads, HeadDim>;
+  using KvCache = HostKvCache<T, Layers, KvHeads, HeadDim>;
 
   /// `threads` of 0 means OpenMP's own choice (OMP_NUM_THREADS, else all processors). Fails where this was compiled
   /// for tiles (AMX) and the system does not give them.

@@ -9,8 +9,8 @@
 #include "qwen3vl/backend/cpu/attention/attention.hpp"
 #include "qwen3vl/backend/cpu/attention/causal_attention.hpp"
 #include "qwen3vl/backend/cpu/attention/decode_attention.hpp"
-#include "qwen3vl/backend/cpu/attention/kv_cache.hpp"
 #include "qwen3vl/backend/cpu/products/product.hpp"
+#include "qwen3vl/backend/host/kv_cache.hpp"
 #include "qwen3vl/tensor/workspace.hpp"
 
 namespace qwen3vl {
@@ -84,25 +84,7 @@ struct OperationMemory<Cpu> {
   static std::size_t pinned(const Cpu&) { return 0; }
 
   template <class Cache>
-  class CacheGrowth {
-   public:
-    CacheGrowth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
-    /// What the cache's reserve() does before the first part of a prompt.
-    void reserve(index_t length) { grow(length); }
-    void prompt(index_t length) { grow(length); }
-    void share() { sequences_ = all_; }
-    void grow(index_t length) {
-      copied_ = 0;
-      if (length <= capacity_) return;
-      copied_ = capacity_;
-      capacity_ = Cache::grown(length, capacity_);
-    }
-    std::size_t bytes() const { return static_cast<std::size_t>(sequences_ * capacity_) * Cache::token_bytes; }
-    std::size_t copying() const { return static_cast<std::size_t>(copied_) * Cache::token_bytes; }
-
-   private:
-    index_t sequences_, all_, capacity_ = 0, copied_ = 0;
-  };
+  using CacheGrowth = typename Cache::Growth;
 
  private:
   template <class T>

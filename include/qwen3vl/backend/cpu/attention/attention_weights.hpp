@@ -8,8 +8,9 @@
 
 #include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/contract/traced_calls.hpp"
-#include "qwen3vl/backend/cpu/attention/kv_cache.hpp"
+#include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd/simd.hpp"
+#include "qwen3vl/backend/host/kv_cache.hpp"
 #include "qwen3vl/tensor/segments.hpp"
 
 namespace qwen3vl {

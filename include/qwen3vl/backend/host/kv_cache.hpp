@@ -1,5 +1,5 @@
-/// The CPU's key/value cache: one block of memory per sequence and layer, [2][KvHeads][capacity][HeadDim], so that a
-/// decode step streams the keys and then the values of a head.
+/// The key/value cache of the backends in host memory: one block of memory per sequence and layer,
+/// [2][KvHeads][capacity][HeadDim], so that a decode step streams the keys and then the values of a head.
 #pragma once
 
 #include <algorithm>
@@ -10,16 +10,15 @@
 #include <vector>
 
 #include "qwen3vl/backend/contract/context.hpp"
-#include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
-#include "qwen3vl/tensor/tensor.hpp"
+#include "qwen3vl/tensor/host.hpp"
 
 namespace qwen3vl {
 
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
-class CpuKvCache {
+class HostKvCache {
   static_assert(
-      std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>,
+      std::is_floating_point_v<T> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>,
       "the Kv of a precision is float, bf16 or f16 (backend/contract/precision.hpp); f8_e4m3 is for the CUDA backend");
 
  public:
@@ -29,7 +28,7 @@ class CpuKvCache {
   class Layer {
    public:
     using value_type = T;
-    Layer(CpuKvCache& cache, index_t layer) : cache_(&cache), layer_(layer) {}
+    Layer(HostKvCache& cache, index_t layer) : cache_(&cache), layer_(layer) {}
 
     /// Tokens of sequence s before this call's.
     index_t length(index_t s) const { return cache_->length(s); }
@@ -38,11 +37,32 @@ class CpuKvCache {
     T* values(index_t s, index_t h) const { return cache_->head(s, layer_, 1, h); }
 
    private:
-    CpuKvCache* cache_;
+    HostKvCache* cache_;
     index_t layer_;
   };
 
-  explicit CpuKvCache(index_t sequences) {
+  /// A cache of `copies` sequences for each of `prompts` prompts as it grows: OperationMemory::CacheGrowth.
+  class Growth {
+   public:
+    Growth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
+    /// What the cache's reserve() does before the first part of a prompt.
+    void reserve(index_t length) { grow(length); }
+    void prompt(index_t length) { grow(length); }
+    void share() { sequences_ = all_; }
+    void grow(index_t length) {
+      copied_ = 0;
+      if (length <= capacity_) return;
+      copied_ = capacity_;
+      capacity_ = grown(length, capacity_);
+    }
+    std::size_t bytes() const { return static_cast<std::size_t>(sequences_ * capacity_) * token_bytes; }
+    std::size_t copying() const { return static_cast<std::size_t>(copied_) * token_bytes; }
+
+   private:
+    index_t sequences_, all_, capacity_ = 0, copied_ = 0;
+  };
+
+  explicit HostKvCache(index_t sequences) {
     if (sequences < 0) fail("a cache of ", sequences, " sequences");
     sequences_.resize(static_cast<std::size_t>(sequences));
   }
@@ -58,7 +78,8 @@ class CpuKvCache {
   /// Takes memory for `tokens` tokens of sequence s in all, so that a prompt that is computed in parts does not outgrow
   /// it from part to part. All threads have the system find it, each its own pages: one took 0.3 s for what 512 tokens
   /// of a 2B model need in f32, a tenth of their prefill on Zen 5.
-  void reserve(Context<Cpu>& ctx, index_t s, index_t tokens) {
+  template <class B>
+  void reserve(Context<B>& ctx, index_t s, index_t tokens) {
     if (tokens > at(s).capacity) grow(at(s), tokens, ctx.backend().threads());
   }
 
@@ -95,7 +116,7 @@ class CpuKvCache {
 
   /// Makes sequence `to` equal to sequence `from` of `source` (this cache or another one). The first `shared` tokens of
   /// the two are known to be equal already and are not copied.
-  void copy_sequence(index_t to, const CpuKvCache& source, index_t from, index_t shared = 0) {
+  void copy_sequence(index_t to, const HostKvCache& source, index_t from, index_t shared = 0) {
     Sequence& target = at(to);
     const Sequence& origin = source.at(from);
     if (&target == &origin) return;
@@ -115,16 +136,16 @@ class CpuKvCache {
   void swap_sequences(index_t a, index_t b) { std::swap(at(a), at(b)); }
 
   /// Keys (normalised and rotated) or values of one layer and sequence, [KvHeads, length(s), HeadDim].
-  void copy_keys(index_t layer, index_t s, View<float, Cpu, dynamic, dynamic, dynamic> to) const {
+  void copy_keys(index_t layer, index_t s, View<float, Host, dynamic, dynamic, dynamic> to) const {
     copy(layer, s, 0, to);
   }
-  void copy_values(index_t layer, index_t s, View<float, Cpu, dynamic, dynamic, dynamic> to) const {
+  void copy_values(index_t layer, index_t s, View<float, Host, dynamic, dynamic, dynamic> to) const {
     copy(layer, s, 1, to);
   }
 
  private:
   struct Sequence {
-    Tensor<T, Cpu, dynamic> memory;
+    HostTensor<T, dynamic> memory;
     index_t length = 0;
     index_t pending = 0;
     index_t capacity = 0;
@@ -142,7 +163,7 @@ class CpuKvCache {
   static void grow(Sequence& sequence, index_t needed, int threads = 0) {
     const index_t capacity = grown(needed, sequence.capacity);
     // Not cleared: no operation looks beyond a sequence's keys and values.
-    auto memory = Tensor<T, Cpu, dynamic>::uninitialized(Layers * 2 * KvHeads * capacity * HeadDim);
+    auto memory = HostTensor<T, dynamic>::uninitialized(Layers * 2 * KvHeads * capacity * HeadDim);
     if (threads > 0) {
       constexpr index_t page = 4096 / sizeof(T);
 #pragma omp parallel for schedule(static) num_threads(threads) if (memory.size() > 65536)
@@ -156,7 +177,7 @@ class CpuKvCache {
     sequence.capacity = capacity;
   }
 
-  void copy(index_t layer, index_t s, index_t which, View<float, Cpu, dynamic, dynamic, dynamic> to) const {
+  void copy(index_t layer, index_t s, index_t which, View<float, Host, dynamic, dynamic, dynamic> to) const {
     const Sequence& sequence = at(s);
     if (layer < 0 || layer >= Layers || to.extent(0) != KvHeads || to.extent(1) != sequence.length ||
         to.extent(2) != HeadDim)

@@ -1,0 +1,73 @@
+/// Rotary positions: the tables, the vision tower's rotation, and the text model's norm, rotation and cache write.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "qwen3vl/backend/eigen/norms.hpp"
+#include "qwen3vl/backend/host/kv_cache.hpp"
+#include "qwen3vl/tensor/segments.hpp"
+
+namespace qwen3vl {
+namespace eigen {
+
+/// (a, b) = (x[i], x[i + D / 2]) becomes (a cos - b sin, b cos + a sin), in place; cos, sin [D / 2].
+template <class Scalar, index_t D>
+void rotate(View<Scalar, Host, D> head, View<const float, Host, D / 2> cos, View<const float, Host, D / 2> sin) {
+  constexpr auto half = static_cast<int>(D / 2);
+  auto x = as_eigen(head).array();
+  const Eigen::Array<Scalar, half, 1> a = x.template head<half>(), b = x.template tail<half>();
+  const auto c = widened<Scalar>(as_eigen(cos).array()), s = widened<Scalar>(as_eigen(sin).array());
+  x.template head<half>() = a * c - b * s;
+  x.template tail<half>() = b * c + a * s;
+}
+
+}  // namespace eigen
+
+/// Frequency i rotates by the position of its axis; the angle is rounded to float, as in transformers.
+template <index_t S0, index_t S1, index_t S2, class Scalar>
+void rope_tables(Context<Reference<Scalar>>&, eigen::In<std::int32_t, 3, dynamic> position_ids,
+                 eigen::In<float, S0 + S1 + S2> inv_freq, float scaling, eigen::Out<float, dynamic, S0 + S1 + S2> cos,
+                 eigen::Out<float, dynamic, S0 + S1 + S2> sin) {
+  for (index_t token = 0; token < cos.rows(); ++token)
+    for (index_t i = 0; i < S0 + S1 + S2; ++i) {
+      const index_t axis = i % 3 == 1 && i < 3 * S1 ? 1 : i % 3 == 2 && i < 3 * S2 ? 2 : 0;
+      const Scalar angle = static_cast<float>(position_ids(axis, token)) * inv_freq(i);
+      cos(token, i) = static_cast<float>(std::cos(angle) * static_cast<Scalar>(scaling));
+      sin(token, i) = static_cast<float>(std::sin(angle) * static_cast<Scalar>(scaling));
+    }
+}
+
+template <index_t H, index_t D, class Scalar>
+void rotate_qk(Context<Reference<Scalar>>&, eigen::Out<Scalar, dynamic, 3 * H * D> qkv,
+               eigen::In<float, dynamic, D / 2> cos, eigen::In<float, dynamic, D / 2> sin) {
+  const auto heads = qkv.template reshape<dynamic, 3 * H, D>(qkv.rows());
+  for (index_t token = 0; token < qkv.rows(); ++token)
+    for (index_t h = 0; h < 2 * H; ++h) eigen::rotate(heads[token][h], cos[token], sin[token]);
+}
+
+/// Queries stay where they are, keys and values go behind the cached ones of their sequence.
+template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer>
+void qk_norm_rope(Context<Reference<Scalar>>&, eigen::Out<Scalar, dynamic, (H + 2 * K) * D> qkv,
+                  eigen::In<float, D> q_norm, eigen::In<float, D> k_norm, float eps,
+                  eigen::In<float, dynamic, D / 2> cos, eigen::In<float, dynamic, D / 2> sin, const Segments& segments,
+                  CacheLayer cache) {
+  using T = typename CacheLayer::value_type;
+  const auto heads = qkv.template reshape<dynamic, H + 2 * K, D>(qkv.rows());
+  for (index_t s = 0; s < segments.count(); ++s)
+    for (index_t i = 0; i < segments.length(s); ++i) {
+      const index_t token = segments.offset(s) + i, place = cache.length(s) + i;
+      const auto head = heads[token];
+      for (index_t h = 0; h < H + K; ++h) {
+        eigen::rms_norm_row(head[h], h < H ? q_norm : k_norm, eps);
+        eigen::rotate(head[h], cos[token], sin[token]);
+      }
+      for (index_t h = 0; h < K; ++h)
+        for (index_t d = 0; d < D; ++d) {
+          cache.keys(s, h)[place * D + d] = eigen::rounded<T>(head(H + h, d));
+          cache.values(s, h)[place * D + d] = eigen::rounded<T>(head(H + K + h, d));
+        }
+    }
+}
+
+}  // namespace qwen3vl
