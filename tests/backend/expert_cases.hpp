@@ -228,8 +228,8 @@ void all_expert_cases(Context<B>& ctx) {
     expert_mlp_case<B, float, 4, 2, 20, 33>(ctx, tokens, false);
     expert_mlp_case<B, bf16, 7, 3, 33, 12>(ctx, tokens, false);
     expert_mlp_case<B, bf16, 4, 2, 456, 72>(ctx, tokens, false);
-    if constexpr (B::is_host) expert_mlp_case<B, bf16_dot, 4, 2, 33, 17>(ctx, tokens, false);
-    if constexpr (has_block_weights<B>) {
+    if constexpr (B::is_host) {
+      expert_mlp_case<B, bf16_dot, 4, 2, 33, 17>(ctx, tokens, false);
       expert_mlp_case<B, q8, 4, 2, 300, 33>(ctx, tokens, false);
       expert_mlp_case<B, q4, 4, 2, 40, 64>(ctx, tokens, false);
     }
@@ -244,8 +244,6 @@ void all_expert_cases(Context<B>& ctx) {
     rows_do_not_matter<B, bf16, 130, 70, epilogue::SwiGlu>(ctx);
     rows_do_not_matter<B, bf16_dot, 200, 700, epilogue::Add>(ctx);
     rows_do_not_matter<B, bf16_dot, 130, 70, epilogue::SwiGlu>(ctx);
-  }
-  if constexpr (has_block_weights<B>) {
     rows_do_not_matter<B, q8, 200, 700, epilogue::Add>(ctx);
     rows_do_not_matter<B, q8, 130, 70, epilogue::SwiGlu>(ctx);
     rows_do_not_matter<B, q4, 200, 700, epilogue::Add>(ctx);

@@ -126,8 +126,4 @@ void round_to(std::vector<float>& values) {
   for (float& value : values) value = static_cast<float>(static_cast<A>(value));
 }
 
-/// Whether backend B keeps weights in blocks (q8, q4).
-template <class B>
-inline constexpr bool has_block_weights = std::is_same_v<B, Cpu>;
-
 }  // namespace operations

@@ -149,9 +149,19 @@ void linear_epilogues(Context<B>& ctx, index_t rows) {
   linear_case<B, W, N, K, epilogue::GeluTanh, A>(ctx, rows, false);
 }
 
-/// Weights in blocks, at the sizes of all_linear_cases.
+/// Rows around the edges of tiles (6 and 14), of the streamed path (4) and of a block.
 template <class B>
-void block_linear_cases(Context<B>& ctx) {
+void all_linear_cases(Context<B>& ctx) {
+  for (const index_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29}) {
+    linear_epilogues<B, float, 33, 17>(ctx, rows);
+    linear_epilogues<B, bf16, 64, 36>(ctx, rows);
+    linear_epilogues<B, bf16_dot, 33, 37>(ctx, rows);
+  }
+  for (const index_t rows : {1, 9, 127}) linear_shapes<B, float, 1, 1>(ctx, rows);
+  for (const index_t rows : {1, 9}) linear_shapes<B, bf16_dot, 1, 1>(ctx, rows);
+  // Deeper than one block of columns, and a last panel of one row.
+  for (const index_t rows : {1, 2, 5, 20, 240}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
+  for (const index_t rows : {1, 2, 240}) linear_case<B, bf16_dot, 65, 1100, epilogue::Add>(ctx, rows, true);
   for (const index_t rows : {1, 3, 4, 5, 13, 29}) {
     linear_epilogues<B, q8, 33, 17>(ctx, rows);
     linear_epilogues<B, q4, 64, 36>(ctx, rows);
@@ -167,37 +177,19 @@ void block_linear_cases(Context<B>& ctx) {
     linear_case<B, q8, 65, 1100, epilogue::Add>(ctx, rows, true);
     linear_case<B, q4, 65, 1100, epilogue::Add>(ctx, rows, true);
   }
-  linear_case<B, q8, 1100, 300, epilogue::Store>(ctx, 6, false);
-  for (const index_t rows : {300, 401, 810}) {
-    linear_case<B, q8, 66, 40, epilogue::SwiGlu>(ctx, rows, true);
-    linear_case<B, q4, 33, 300, epilogue::Add>(ctx, rows, false);
-  }
-}
-
-/// Rows around the edges of tiles (6 and 14), of the streamed path (4) and of a block.
-template <class B>
-void all_linear_cases(Context<B>& ctx) {
-  for (const index_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29}) {
-    linear_epilogues<B, float, 33, 17>(ctx, rows);
-    linear_epilogues<B, bf16, 64, 36>(ctx, rows);
-    linear_epilogues<B, bf16_dot, 33, 37>(ctx, rows);
-  }
-  for (const index_t rows : {1, 9, 127}) linear_shapes<B, float, 1, 1>(ctx, rows);
-  for (const index_t rows : {1, 9}) linear_shapes<B, bf16_dot, 1, 1>(ctx, rows);
-  // Deeper than one block of columns, and a last panel of one row.
-  for (const index_t rows : {1, 2, 5, 20, 240}) linear_case<B, bf16, 65, 1100, epilogue::Add>(ctx, rows, true);
-  for (const index_t rows : {1, 2, 240}) linear_case<B, bf16_dot, 65, 1100, epilogue::Add>(ctx, rows, true);
   // More outputs than a group of panels, so that a thread has several groups.
   linear_case<B, bf16, 1100, 300, epilogue::Store>(ctx, 6, false);
   linear_case<B, bf16_dot, 1100, 300, epilogue::Store>(ctx, 6, false);
+  linear_case<B, q8, 1100, 300, epilogue::Store>(ctx, 6, false);
   // Rows that two or three threads divide among them, also more than one of them packs at once.
   for (const index_t rows : {300, 401, 810}) {
     linear_case<B, float, 33, 17, epilogue::Store>(ctx, rows, true);
     linear_case<B, bf16, 64, 36, epilogue::Add>(ctx, rows, true);
     linear_case<B, bf16_dot, 65, 37, epilogue::GeluTanh>(ctx, rows, false);
+    linear_case<B, q8, 66, 40, epilogue::SwiGlu>(ctx, rows, true);
+    linear_case<B, q4, 33, 300, epilogue::Add>(ctx, rows, false);
   }
   for (const index_t rows : {4, 33}) linear_case<B, float, 96, 513, epilogue::SwiGlu>(ctx, rows, false);
-  if constexpr (has_block_weights<B>) block_linear_cases(ctx);
 }
 
 }  // namespace operations

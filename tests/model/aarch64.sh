@@ -5,11 +5,7 @@
 set -eu
 build=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
-for tool in aarch64-linux-gnu-g++=g++-aarch64-linux-gnu qemu-aarch64=qemu-user; do
-  if ! command -v "${tool%=*}" > /dev/null; then
-    apt-get install -y --no-install-recommends "${tool#*=}"
-  fi
-done
+"$root/cmake/install-packages.sh" g++-aarch64-linux-gnu qemu-user libeigen3-dev nlohmann-json3-dev libstb-dev
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
