@@ -50,7 +50,7 @@ struct MemoryPlan {
 
 namespace detail {
 
-/// The passes of generate() over Counting<B>, and what they took.
+/// The passes of generate() over `Counting<B>`, and what they took.
 template <class Model>
 class CountedModel {
   using V = typename Model::VariantType;

@@ -1,8 +1,11 @@
-// generate() on a backend that decodes by itself, run on the host: repeated recordings give the CPU's tokens, and the
-// host gets nothing but ids, one wait for each.
+// Whole models on the CUDA backend, run on the host. Suite "model": greedy tokens and logits are those of the CPU
+// backend. Suite "generation": generate() on a backend that decodes by itself: repeated recordings give the CPU's
+// tokens, and the host gets nothing but ids, one wait for each. One program, so that the models are compiled once.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_generation
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 
 #include "cuda/on_host/counters.hpp"
 #include "cuda/on_host/memory.hpp"
@@ -11,6 +14,51 @@
 
 using namespace generation_test;
 using cuda_on_host::Counters;
+
+BOOST_AUTO_TEST_SUITE(model)
+
+namespace {
+
+/// A batch of a prompt with a picture, one with a clip and one of words, of different lengths.
+ModelInputs mixed_batch() {
+  Prompt picture, clip, words;
+  picture.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
+  clip.text({11}).video({{2, 4, 4}, 2}).text({12});
+  words.text({20, 21, 22, 23, 24});
+  return inputs_of({picture, clip, words});
+}
+
+template <class V>
+void same_logits_as_cpu() {
+  Cpu cpu(1);
+  Cuda cuda;
+  auto expected_model = random_model<V>(cpu, 7);
+  auto model = random_model<V>(cuda, 7);
+  const ModelInputs inputs = mixed_batch();
+  const GenerateOptions options{
+      .max_new_tokens = 6, .do_sample = false, .eos_token_id = std::vector<TokenId>{}, .output_logits = true};
+  const GenerateOutput expected = expected_model.generate(inputs, options), got = model.generate(inputs, options);
+  BOOST_TEST((got.new_tokens == expected.new_tokens));
+  // Both round in f32 in their own order: 2^-24 for each of some hundred roundings on the way.
+  double largest = 0.0, difference = 0.0;
+  BOOST_REQUIRE(got.logits.size() == expected.logits.size());
+  for (index_t i = 0; i < got.logits.size(); ++i) {
+    const auto a = static_cast<double>(got.logits.data()[i]), b = static_cast<double>(expected.logits.data()[i]);
+    largest = std::max(largest, std::abs(b));
+    difference = std::isnan(a) ? INFINITY : std::max(difference, std::abs(a - b));
+  }
+  BOOST_TEST(largest > 0.0);
+  BOOST_TEST(difference < 1e-5 * largest, difference << " of " << largest);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(dense) { same_logits_as_cpu<Dense>(); }
+BOOST_AUTO_TEST_CASE(mixture_of_experts) { same_logits_as_cpu<Moe>(); }
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(generation)
 
 namespace {
 
@@ -225,3 +273,5 @@ BOOST_AUTO_TEST_CASE(broken_scores_are_told) {
   BOOST_CHECK_EXCEPTION(pass(std::vector<double>{0.0}), Error, told);
   BOOST_CHECK_THROW(pass.begin({}, {}), Error);
 }
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,7 +1,7 @@
-/// A backend that computes nothing and only counts memory: layers run over Counting<B> as they do over B, and take the
-/// same scratch memory and tensors, but as sizes only. Operation-internal scratch is what B reports of its operations
-/// (backend/contract/operation_memory.hpp). model/memory_plan.hpp runs a model over it. Whatever is run must be written
-/// over the operations: an attention policy that touches elements itself does not compile here.
+/// A backend that computes nothing and only counts memory: layers run over `Counting<B>` as they do over B, and take
+/// the same scratch memory and tensors, but as sizes only. Operation-internal scratch is what B reports of its
+/// operations (backend/contract/operation_memory.hpp). model/memory_plan.hpp runs a model over it. Whatever is run must
+/// be written over the operations: an attention policy that touches elements itself does not compile here.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-/// argmax() of logits, which are f32 whatever Scalar is.
+/// The best token of each row of logits, which are f32 whatever Scalar is.
 #pragma once
 
 #include <algorithm>
