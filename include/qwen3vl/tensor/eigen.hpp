@@ -1,7 +1,12 @@
 /// Eigen's view of a host tensor, with its static sizes.
 #pragma once
 
+// GCC 12 takes what its own AVX-512 intrinsics leave undefined on purpose for a mistake (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <Eigen/Core>
+#pragma GCC diagnostic pop
 
 #include "qwen3vl/tensor/tensor.hpp"
 
