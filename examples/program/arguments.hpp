@@ -274,7 +274,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     generate.temperature.reset();
   } else if (sampling) {
     generate.do_sample = true;  // who sets a sampling option wants to sample
-  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens) {
+  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens.value_or(0) > 0) {
     generate.do_sample =
         false;  // both are searches for the likeliest; a checkpoint's sampling defaults are not asked for
   }
