@@ -32,7 +32,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(products_equal_their_formulas, Scalar, Scalars) {
   operations::rows_do_not_matter<B, bf16, 130, 70, epilogue::SwiGlu>(ctx);
   for (const index_t tokens : {0, 1, 5, 40}) {
     operations::route_case<B, 8, 2>(ctx, tokens, 1.0f);
-    operations::route_case<B, 8, 2>(ctx, tokens, 30.0f);
+    if constexpr (std::is_same_v<Scalar, float>)  // the table rounds differences of logits to float
+      operations::route_case<B, 8, 2>(ctx, tokens, 30.0f);
     operations::route_case<B, 1, 1>(ctx, tokens, 1.0f);
   }
   operations::route_nan_case(ctx);

@@ -77,11 +77,11 @@ void route(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, E> logits,
     const auto row = as_eigen(logits[t]).array();
     eigen::Array<Scalar> left = (row - row.maxCoeff()).exp(), chosen(TopK);
     for (index_t j = 0; j < TopK; ++j) {
-      index_t best = 0;
-      for (index_t e = 1; e < E; ++e)
-        if (!(left(e) <= left(best))) best = e;  // NaN, too, is chosen once only
+      index_t best = -1;
+      for (index_t e = 0; e < E; ++e)
+        if (left(e) != -1 && (best < 0 || left(e) > left(best))) best = e;
       chosen(j) = left(best);
-      left(best) = -1;
+      left(best) = -1;  // is not chosen again; NaN is not, either
       experts(t, j) = static_cast<std::int32_t>(best);
     }
     as_eigen(weights[t]) = (chosen / chosen.sum()).template cast<float>().matrix();

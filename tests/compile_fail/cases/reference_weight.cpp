@@ -1,0 +1,5 @@
+// expect: the reference backend keeps weights as float, bf16 or bf16_dot
+#include "qwen3vl/backend/eigen.hpp"
+
+using namespace qwen3vl;
+Reference<double>::Matrix<q8, 64, 64> matrix;
