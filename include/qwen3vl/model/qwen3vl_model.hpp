@@ -8,8 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/inputs/model_inputs.hpp"
-#include "qwen3vl/text/packing.hpp"
+#include "qwen3vl/inputs/prompts.hpp"
 #include "qwen3vl/text/padded_forward.hpp"
 #include "qwen3vl/text/text_model.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
@@ -56,19 +55,19 @@ class Qwen3VLModel {
   const VisionModel<V, B, P>& visual() const { return visual_; }
   const TextModel<V, B, P>& language_model() const { return language_model_; }
 
-  /// All pictures and clips of `inputs` in one pass: pictures first, then clips. Nothing if there are none.
-  std::optional<Features> get_visual_features(Context<B>& ctx, const ModelInputs& inputs) const {
-    if (inputs.image_grid_thw.empty() && inputs.video_grid_thw.empty()) return std::nullopt;
-    if (inputs.video_grid_thw.empty()) return visual_.forward(ctx, inputs.pixel_values, inputs.image_grid_thw);
-    if (inputs.image_grid_thw.empty()) return visual_.forward(ctx, inputs.pixel_values_videos, inputs.video_grid_thw);
-    const auto &images = inputs.pixel_values, &videos = inputs.pixel_values_videos;
+  /// All images and videos in one pass: images first, then videos. Nothing if there are none.
+  std::optional<Features> get_visual_features(Context<B>& ctx, const Media& media) const {
+    if (media.no_media()) return std::nullopt;
+    if (media.video_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values, media.image_grid_thw);
+    if (media.image_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values_videos, media.video_grid_thw);
+    const auto &images = media.pixel_values, &videos = media.pixel_values_videos;
     if (images.extent(1) != videos.extent(1))
       fail("pixel_values has ", images.extent(1), " values per patch, pixel_values_videos ", videos.extent(1));
     HostMatrix<float> both(images.rows() + videos.rows(), images.extent(1));
     std::ranges::copy(images.span(), both.data());
     std::ranges::copy(videos.span(), both.data() + images.size());
-    std::vector<GridThw> grids = inputs.image_grid_thw;
-    grids.insert(grids.end(), inputs.video_grid_thw.begin(), inputs.video_grid_thw.end());
+    std::vector<GridThw> grids = media.image_grid_thw;
+    grids.insert(grids.end(), media.video_grid_thw.begin(), media.video_grid_thw.end());
     return visual_.forward(ctx, both, grids);
   }
 
@@ -111,31 +110,24 @@ class Qwen3VLModel {
   }
 };
 
-/// Which row of the picture features each packed token takes, -1 for text. Pictures' features come first, then clips'.
-/// Throws Error where the number of tokens and of features differ.
-inline std::vector<std::int32_t> feature_rows(const PackedTokens& packed, const HostMatrix<std::uint8_t>& types,
-                                              const ModelInputs& inputs, index_t merge) {
-  index_t images = 0, videos = 0;
-  for (const GridThw& grid : inputs.image_grid_thw) images += grid.tokens(merge);
-  for (const GridThw& grid : inputs.video_grid_thw) videos += grid.tokens(merge);
-  std::vector<std::int32_t> rows;
-  index_t next_image = 0, next_video = 0;
-  for (const index_t i : packed.source) {
-    const std::uint8_t type = types.data()[i];
-    if (type == image_token) {
-      rows.push_back(static_cast<std::int32_t>(next_image++));
-    } else if (type == video_token) {
-      rows.push_back(static_cast<std::int32_t>(images + next_video++));
-    } else {
-      rows.push_back(-1);
-    }
-  }
-  if (next_image != images)
-    fail("the prompt has ", next_image, " image tokens, the pictures make ", images,
-         "; use the processor of this model");
-  if (next_video != videos)
-    fail("the prompt has ", next_video, " video tokens, the clips make ", videos, "; use the processor of this model");
-  return rows;
+/// Prompts with their positions [3, tokens], ready to be computed. The features of images come first, then those of
+/// videos. Throws Error for ids that are no tokens of the model.
+inline TokenBatch token_batch(const PromptTokens& prompts, std::vector<std::int32_t> positions, index_t vocab_size) {
+  if (prompts.tokens() != prompts.rows.total())
+    fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, but there are ", prompts.tokens());
+  detail::check_ids(prompts.ids, vocab_size);
+  TokenBatch batch;
+  batch.ids = prompts.ids;
+  batch.positions = std::move(positions);
+  batch.sequences = prompts.rows;
+  if (!batch.positions.empty()) batch.longest_position = *std::ranges::max_element(batch.positions);
+  batch.feature_rows.assign(prompts.ids.size(), -1);
+  std::int32_t row = 0;
+  for (const TokenType kind : {image_token, video_token})
+    for (const MediaSpan& span : prompts.spans)
+      for (index_t i = span.begin; span.kind == kind && i < span.end(); ++i)
+        batch.feature_rows[static_cast<std::size_t>(i)] = row++;
+  return batch;
 }
 
 namespace detail {
