@@ -210,7 +210,7 @@ BOOST_FIXTURE_TEST_CASE(packed_and_padded_prompts_are_the_same, Fixture) {
   refused([](Prompts& p) { p.spans[0].begin = -1; }, "not in the order of their tokens");
   refused([](Prompts& p) { p.ids.pop_back(); }, "the rows of the prompts are of");
   refused([](Prompts& p) { p.media.image_grid_thw.clear(), p.media.pixel_values = {}; }, "more patches than the");
-  refused([](Prompts& p) { p.spans.pop_back(); }, "the grids of pictures and clips make");
+  refused([](Prompts& p) { p.spans.pop_back(); }, "the grids of images and videos make");
   Prompts blind = prompts_of({a}, true);
   blind.media = {};
   BOOST_CHECK_THROW(model.generate(blind, options), Error);

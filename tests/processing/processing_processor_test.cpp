@@ -320,7 +320,7 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   beside.clear();
   beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q")}, {}, {}, {}, beside),
-              "1 clips were handed over beside the messages for which no part asks");
+              "1 videos were handed over beside the messages for which no part asks");
 }
 
 BOOST_AUTO_TEST_CASE(limits_can_be_changed_and_are_named) {
@@ -362,7 +362,7 @@ BOOST_AUTO_TEST_CASE(errors_about_media_name_the_file) {
   list.frames = {"images/01.png"};
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("x"), user({text("y"), list})}, {}, here),
-              "messages[1].content[1]: the list of pictures that begins with ");
+              "messages[1].content[1]: the list of images that begins with ");
   // A picture of this shape is refused before its pixels are touched, by the name of its file.
   const test::TemporaryFolder folder;
   write_image(folder / "thin.png",
@@ -403,7 +403,7 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(ask("file://"), "names no file");
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
               "messages[0].content[0]: cannot open a.mp4");
-  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no clip was handed over");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no video was handed over");
   // Instruct writes no pictures for the assistant, so one there has no placeholder; transformers reports it like this.
   const std::string picture = (tiny_shapes / "expected/images/01.png").string();
   Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};

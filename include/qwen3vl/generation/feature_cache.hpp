@@ -1,4 +1,4 @@
-/// Features of pictures that have been seen, by what the pictures show.
+/// Features of images already seen, by their content.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 
 namespace qwen3vl {
 
-/// Output of the vision tower for the pictures and groups of frames used last, up to a number of bytes. They do not
-/// depend on the text around the picture, so that they outlive a change of the prompt before it.
+/// Output of the vision tower for the images and groups of frames used last, up to a number of bytes. They do not
+/// depend on the surrounding text, so they survive changes of the prompt.
 template <class Model>
 class FeatureCache {
  public:

@@ -1,4 +1,4 @@
-/// What was computed for a conversation, kept between calls, so that only new tokens and pictures are computed.
+/// Results of a conversation kept between calls, so that only new tokens and images are computed.
 #pragma once
 
 #include <algorithm>
@@ -11,14 +11,14 @@
 
 namespace qwen3vl {
 
-/// What was computed for one conversation: keys and values of its tokens, and features of its pictures and clips. Give
+/// What was computed for one conversation: keys and values of its tokens, and features of its images and videos. Give
 /// the same object to each generate() call of it; the prompt of a later call should begin with the earlier one. Where
-/// it does not, the rest is computed anew, though not the features of pictures that are known. After an answer of
+/// it does not, the rest is computed anew, though not the features of images that are known. After an answer of
 /// several sequences (beams, num_return_sequences) it holds the prompt alone.
 template <class Model>
 class PromptCache {
  public:
-  /// `feature_bytes`: how much memory the features of pictures may take; 0: none are kept.
+  /// `feature_bytes`: how much memory the features of images may take; 0: none are kept.
   explicit PromptCache(std::size_t feature_bytes = std::size_t{256} << 20) : cache_(1), features_(feature_bytes) {}
 
   typename Model::Cache& cache() { return cache_; }

@@ -251,7 +251,7 @@ class PromptRun {
   GenerationTimings& timings_;
   std::vector<Prompt> prompts_;
   TokenBatch batch_;                                  // the prompts' tokens that are left to compute
-  std::optional<typename Model::Features> features_;  // of the pictures among them
+  std::optional<typename Model::Features> features_;  // of the images among them
   std::optional<Cache> own_cache_;                    // none: the prompt cache's
 };
 

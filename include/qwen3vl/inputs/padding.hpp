@@ -59,8 +59,8 @@ class GridQueue {
   }
   GridThw next() {
     if (exhausted())
-      fail("the prompt has more runs of picture tokens than ", name_,
-           " has entries; two pictures need a token between them");
+      fail("the prompt has more runs of image tokens than ", name_,
+           " has entries; two images need a token between them");
     const GridThw& grid = grids_[at_];
     if (!split_time_) return grids_[at_++];
     if (++time_ == grid.t) ++at_, time_ = 0;
@@ -96,13 +96,13 @@ inline std::vector<MediaSpan> find_spans(const PackedTokens& packed, std::span<c
       GridQueue& queue = kind == image_token ? images : videos;
       const GridThw grid = queue.next();
       if (grid.tokens(merge) != end - begin)
-        fail("row ", b, " has a run of ", end - begin, " picture tokens, its entry of ", queue.name(), " makes ",
+        fail("row ", b, " has a run of ", end - begin, " image tokens, its entry of ", queue.name(), " makes ",
              grid.tokens(merge));
       spans.push_back({.row = b, .begin = begin, .count = end - begin, .grid = grid, .kind = kind});
     }
   }
   for (const GridQueue* queue : {&images, &videos})
-    if (!queue->exhausted()) fail(queue->name(), " has more entries than the prompt has pictures");
+    if (!queue->exhausted()) fail(queue->name(), " has more entries than the prompt has images");
   return spans;
 }
 

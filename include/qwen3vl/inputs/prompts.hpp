@@ -83,12 +83,12 @@ inline std::vector<std::span<const float>> pixels_of(std::span<const MediaSpan> 
     const GridThw& grid = span.grid;
     const index_t rows = all.rows() - patch;
     if (grid.h < 1 || grid.w < 1 || grid.h > rows || grid.w > rows / grid.h || grid.t > rows / (grid.h * grid.w))
-      fail("the grids of the pictures make more patches than the ", all.rows(), " that there are");
+      fail("the grids of the images make more patches than the ", all.rows(), " that there are");
     pixels.push_back(all.slice(patch, grid.patches()).span());
     patch += grid.patches();
   }
   if (images != media.pixel_values.rows() || videos != media.pixel_values_videos.rows())
-    fail("the grids of pictures and clips make ", images, " and ", videos, " patches, pixel_values has ",
+    fail("the grids of images and videos make ", images, " and ", videos, " patches, pixel_values has ",
          media.pixel_values.rows(), " and pixel_values_videos ", media.pixel_values_videos.rows());
   return pixels;
 }

@@ -86,7 +86,7 @@ class ForConditionalGeneration {
   const Qwen3VLModel<V, B, P>& model() const { return model_; }
 
   /// One pass over a padded batch, with the outputs that `options` asks for. With `past`, its tokens come before these
-  /// and these are appended to it. `features`, if given, are those of the pictures and clips of `inputs`, computed
+  /// and these are appended to it. `features`, if given, are those of the images and videos of `inputs`, computed
   /// before by get_visual_features: only their grids are then needed, no pixels.
   ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr,
                       const Features* features = nullptr);

@@ -87,7 +87,7 @@ HostCube<std::int32_t> forward_positions(const ModelInputs& inputs, const Packed
     return unpack_positions(packed, positions.position_ids);
   }
   if (!inputs.no_media())
-    fail("pictures after the first call with past_key_values; give the whole prompt at once, or use generate");
+    fail("images after the first call with past_key_values; give the whole prompt at once, or use generate");
   if (first) past.rope_deltas.assign(static_cast<std::size_t>(packed.batch), 0);
   HostCube<std::int32_t> positions(3, packed.batch, packed.length);
   for (index_t axis = 0; axis < 3; ++axis)

@@ -1,5 +1,4 @@
-/// Vision tower and text model together (Qwen3VLModel): pictures are computed, put in the place of their tokens, and
-/// their DeepStack features added to the first decoder layers. Over packed batches.
+/// Vision tower and text model together (Qwen3VLModel), over packed batches.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +22,18 @@ struct TokenBatch {
   /// where these are a part of it. Some rope types depend on it.
   std::int32_t longest_position = -1;
   Segments sequences;  ///< how many of them belong to each sequence of the cache; may be 0
-  /// [tokens] row of the picture features that takes the token's place, or -1; empty: no pictures
+  /// [tokens] row of the visual features that replaces the token's embedding, or -1; empty: no images
   std::vector<std::int32_t> feature_rows;
 
   index_t tokens() const { return static_cast<index_t>(ids.size()); }
 };
 
+/// Vision tower and text model together (Qwen3VLModel), without the head:
+///   features = visual(pixels)               rows for images and videos, and DeepStack features
+///   h = embed_tokens(ids), with the rows of visual tokens replaced by features
+///   h = language_model(h), adding DeepStack feature j to those rows after decoder layer j
+/// h is [tokens, hidden_size], all sequences of the batch packed. Only the cache changes; the head and generation are
+/// the caller's.
 template <Variant V, Backend B, class P>
 class Qwen3VLModel {
   static constexpr index_t hidden = V::config.text.hidden_size;
@@ -72,7 +77,7 @@ class Qwen3VLModel {
   }
 
   /// Runs `batch` through all layers and appends it to `cache`; hidden_states [tokens, hidden] are those of the last
-  /// layer, before the final norm. `features` are the pictures that batch.feature_rows point into.
+  /// layer, before the final norm. `features` are those that batch.feature_rows refers to.
   void forward(Context<B>& ctx, const TokenBatch& batch, const Features* features, Cache& cache,
                View<A, B, dynamic, hidden> hidden_states, TextRecord<V, B, P>* record = nullptr) const {
     const TraceScope scope(ctx.trace(), "text_model", {"tokens", batch.tokens()});
@@ -96,7 +101,7 @@ class Qwen3VLModel {
     const auto index = upload<std::int32_t>(ctx, rows);
     const auto from_index = upload<std::int32_t>(ctx, from);
     const auto count = static_cast<index_t>(rows.size());
-    auto embeds = ctx.template scratch<A, dynamic, hidden>(count);  // [picture tokens, hidden]
+    auto embeds = ctx.template scratch<A, dynamic, hidden>(count);  // [image tokens, hidden]
     gather_rows(ctx, features->pooler_output, from_index, embeds);
     scatter_rows(ctx, embeds, index, hidden_states);
     DeepStackInput<V, B, P> deepstack{.index = index, .features = {}};
@@ -132,12 +137,12 @@ inline TokenBatch token_batch(const PromptTokens& prompts, std::vector<std::int3
 
 namespace detail {
 
-/// Throws Error if the tokens of pictures want more feature rows than there are (features of other pictures).
+/// Throws Error if image tokens need more feature rows than there are (features of other images).
 inline void check_features(const std::vector<std::int32_t>& feature_rows, index_t available) {
   for (const std::int32_t row : feature_rows)
     if (row >= available)
-      fail("the prompt's pictures need more feature rows than the ", available,
-           " that were given; are they of other pictures?");
+      fail("the prompt's images need more feature rows than the ", available,
+           " that were given; are they of other images?");
 }
 
 }  // namespace detail

@@ -51,7 +51,7 @@ inline void check_placeholders(std::span<const std::string> texts, std::string_v
 inline index_t tokens_of(const GridThw& grid, std::int64_t merge_size) {
   if (merge_size < 1 || grid.t < 1 || grid.h < merge_size || grid.w < merge_size ||
       grid.tokens(merge_size) > std::int64_t{1} << 31)
-    fail("a picture of ", grid.t, " x ", grid.h, " x ", grid.w, " patches with merge size ", merge_size,
+    fail("an image of ", grid.t, " x ", grid.h, " x ", grid.w, " patches with merge size ", merge_size,
          " cannot become tokens");
   return grid.tokens(merge_size);
 }

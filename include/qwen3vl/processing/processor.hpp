@@ -108,8 +108,8 @@ class Processor {
       loader.load_images(conversations[i], images, media);
       loader.load_videos(conversations[i], videos, media);
     }
-    if (!images.empty()) fail(images.size(), " pictures were handed over beside the messages for which no part asks");
-    if (!videos.empty()) fail(videos.size(), " clips were handed over beside the messages for which no part asks");
+    if (!images.empty()) fail(images.size(), " images were handed over beside the messages for which no part asks");
+    if (!videos.empty()) fail(videos.size(), " videos were handed over beside the messages for which no part asks");
     std::vector<Clip> clips;
     for (std::size_t i = 0; i < media.videos.size(); ++i)
       clips.push_back(
@@ -198,7 +198,7 @@ class Processor {
     return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_));
   }
 
-  /// What goes with a clip: options of its own, and how errors call it.
+  /// What goes with a video: options of its own, and how errors call it.
   struct Clip {
     const VideoProcessorOptions* options = nullptr;
     std::string place;
@@ -227,7 +227,7 @@ class Processor {
       try {
         clips.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
       } catch (const Error& error) {
-        // What is wrong with the settings is not this clip's fault.
+        // What is wrong with the settings is not this video's fault.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
         detail::fail_about(about_videos[i].place, about_videos[i].file, error.what());
       }
