@@ -147,8 +147,8 @@ inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& p
       fail("the prompt has ", found, " ", what, " tokens, the ", media, " make ", wanted,
            "; use the processor of this model");
   };
-  check(image_token, inputs.image_grid_thw, "image", "pictures");
-  check(video_token, inputs.video_grid_thw, "video", "clips");
+  check(image_token, inputs.image_grid_thw, "image", "images");
+  check(video_token, inputs.video_grid_thw, "video", "videos");
   return {.ids = gather<TokenId>(packed, inputs.input_ids.span()),
           .rows = packed.sequences,
           .spans = detail::find_spans(packed, types, inputs.image_grid_thw, inputs.video_grid_thw, merge)};
