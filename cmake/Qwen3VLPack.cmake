@@ -1,4 +1,5 @@
-# Read by cpack before it packs.
+# Read by cpack before it packs: what cpack itself only warns of.
+cmake_minimum_required(VERSION 3.22)
 if(CPACK_GENERATOR STREQUAL "DEB")
   find_program(QWEN3VL_SHLIBDEPS dpkg-shlibdeps)
   if(NOT QWEN3VL_SHLIBDEPS)

@@ -167,7 +167,7 @@ struct qwen3vl_chat {
     const ChatTemplateOptions chat{.add_generation_prompt = true};
     const ProcessorOptions reading{.video_progress = [&](std::int64_t, std::int64_t) { check(); },
                                    .readers = linked_readers()};
-    const ModelInputs inputs = processor.apply_chat_template(std::span(&messages, 1), chat, reading, images);
+    const Prompts prompts = processor.prompts(std::span(&messages, 1), chat, reading, images);
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
     TokenStream stream(processor.tokenizer(), /*skip_special_tokens=*/true);
@@ -179,7 +179,7 @@ struct qwen3vl_chat {
       return !cancelled;
     };
     options.prefill_progress = [&](index_t, index_t) { check(); };
-    GenerateOutput output = model.generate(inputs, options, &cache);
+    GenerateOutput output = model.generate(prompts, options, &cache);
     give(stream.flush());
     token_ids = std::move(output.new_tokens.front());
     switch (output.finish_reasons.front()) {

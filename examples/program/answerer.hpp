@@ -112,17 +112,17 @@ class Answerer {
                                    .limits = arguments_.limits.images,
                                    .readers = linked_readers(),
                                    .max_tokens = arguments_.limits.max_tokens};
-    const ModelInputs inputs = processor_.apply_chat_template(conversations, chat_, options, images);
+    const Prompts prompts = processor_.prompts(conversations, chat_, options, images);
     const double processing_seconds = detail::seconds_since(start);
 
     GenerateOptions generate = generate_;
     const GenerationConfig config = generate_.applied_to(model_.generation_config());
-    const index_t rows = inputs.batch_size() * config.num_return_sequences;
+    const index_t rows = prompts.batch_size() * config.num_return_sequences;
     if (!arguments_.stop.empty())
       generate.stopping_criteria.emplace_back(StopStrings(processor_.tokenizer(), arguments_.stop));
     if (arguments_.thinking_budget)
       generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
-    generate.output_scores = rows > inputs.batch_size();  // they distinguish several answers
+    generate.output_scores = rows > prompts.batch_size();  // they distinguish several answers
     TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
     const bool watched = watcher && config.num_beams == 1 && rows == 1;
     if (config.num_beams == 1) {
@@ -138,17 +138,17 @@ class Answerer {
       Interruptible::check();
       if (total > generate.prefill_chunk) bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
     };
-    if (!inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty()) ProgressBar("looking at the images").note();
-    const GenerateOutput output = model_.generate(inputs, generate, cache);
+    if (!prompts.spans.empty()) ProgressBar("looking at the images").note();
+    const GenerateOutput output = model_.generate(prompts, generate, cache);
     if (watched) watcher(stream.flush());
 
     std::vector<Result> results(conversations.size());
-    const index_t answers = rows / inputs.batch_size();
+    const index_t answers = rows / prompts.batch_size();
     for (std::size_t c = 0; c < results.size(); ++c) {
       Result& result = results[c];
       result.processing_seconds = processing_seconds;
       result.timings = output.timings;
-      count_tokens(inputs, static_cast<index_t>(c), result);
+      count_tokens(prompts, static_cast<index_t>(c), result);
       const AnswerOptions reading{.starts_in_reasoning =
                                       opens_reasoning(processor_.render_chat_template(conversations[c], chat_))};
       for (index_t i = 0; i < answers; ++i) {
@@ -199,13 +199,10 @@ class Answerer {
     return model;
   }
 
-  static void count_tokens(const ModelInputs& inputs, index_t row, Result& result) {
-    for (index_t i = 0; i < inputs.length(); ++i) {
-      if (!inputs.attention_mask.empty() && inputs.attention_mask(row, i) == 0) continue;
-      ++result.prompt_tokens;
-      result.image_tokens += inputs.mm_token_type_ids(row, i) == image_token ? 1 : 0;
-      result.video_tokens += inputs.mm_token_type_ids(row, i) == video_token ? 1 : 0;
-    }
+  static void count_tokens(const PromptTokens& prompts, index_t row, Result& result) {
+    result.prompt_tokens = prompts.rows.length(row);
+    for (const MediaSpan& span : prompts.spans)
+      if (span.row == row) (span.kind == image_token ? result.image_tokens : result.video_tokens) += span.count;
   }
 
   const Arguments& arguments_;

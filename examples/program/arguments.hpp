@@ -117,17 +117,17 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   }
 
   const std::string input = "What to answer";
-  auto* const image = app.add_option("--image", arguments.images, "Picture (PNG, JPEG); may be repeated")
+  auto* const image = app.add_option("--image", arguments.images, "Image (PNG, JPEG); may be repeated")
                           ->type_name("FILE")
                           ->allow_extra_args(false)
                           ->group(input);
   auto* const video =
       app.add_option("--video", arguments.videos,
-                     "Clip: a video file, an animated GIF, or a folder of numbered pictures; may be repeated")
+                     "Video: a video file, an animated GIF, or a folder of numbered images; may be repeated")
           ->type_name("FILE|DIR")
           ->allow_extra_args(false)
           ->group(input);
-  auto* const prompt = app.add_option("--prompt", arguments.prompt, "Question; pictures and clips come before it")
+  auto* const prompt = app.add_option("--prompt", arguments.prompt, "Question; images and videos come before it")
                            ->type_name("TEXT")
                            ->group(input);
   auto* const messages =
@@ -153,7 +153,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->type_name("FILE.json")
       ->group(input);
 
-  const std::string clips = "How clips are read";
+  const std::string clips = "How videos are read";
   const CLI::Range positive(std::numeric_limits<double>::min(), 1e6, "POSITIVE");
   auto* const fps = app.add_option("--fps", arguments.fps, "Frames taken per second (default: the checkpoint's)")
                         ->check(positive)
@@ -165,12 +165,12 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   fps->excludes(frames)->excludes(all);
   frames->excludes(all);
   auto* const source = app.add_option("--source-fps", arguments.source_fps,
-                                      "Frame rate of --video where it does not say (a folder of pictures) or is wrong")
+                                      "Frame rate of --video where it does not say (a folder of images) or is wrong")
                            ->check(positive)
                            ->group(clips);
-  source->excludes(messages)->excludes(batch);  // there, each clip says its own
+  source->excludes(messages)->excludes(batch);  // there, each video says its own
   app.add_option("--video-prompt", arguments.video_prompt,
-                 "How a clip stands in the prompt: as in transformers 5 (keep), or 4.57 (without)")
+                 "How a video stands in the prompt: as in transformers 5 (keep), or 4.57 (without)")
       ->transform(
           CLI::CheckedTransformer(std::map<std::string, VideoPrompt>{{"keep", VideoPrompt::keep_outer_pair},
                                                                      {"without", VideoPrompt::without_outer_pair}},
@@ -197,7 +197,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->group(thinking);
 
   const std::string output = "Output";
-  app.add_option("--draw", arguments.draw, "Draw the boxes and points that the answer names into the picture")
+  app.add_option("--draw", arguments.draw, "Draw the boxes and points that the answer names into the image")
       ->type_name("OUT.png")
       ->group(output);
   app.add_flag("--json", arguments.json, "Print one JSON object instead of the text")->group(output);
@@ -224,12 +224,12 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
                                   "Print what a run would take; --max-new-tokens, --batch-size, --num-beams and "
                                   "--image and --video count, too")
                          ->group(planning);
-  app.add_option("--prompt-tokens", arguments.prompt_tokens, "Tokens of the prompt, besides those of pictures")
+  app.add_option("--prompt-tokens", arguments.prompt_tokens, "Tokens of the prompt, besides those of images")
       ->check(CLI::Range(index_t{1}, index_t{1} << 24))
       ->capture_default_str()
       ->needs(plan)
       ->group(planning);
-  app.add_option("--image-size", arguments.image_sizes, "A picture of this many pixels; may be repeated")
+  app.add_option("--image-size", arguments.image_sizes, "An image of this many pixels; may be repeated")
       ->type_name("WIDTHxHEIGHT")
       ->allow_extra_args(false)
       ->needs(plan)
@@ -274,7 +274,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     generate.temperature.reset();
   } else if (sampling) {
     generate.do_sample = true;  // who sets a sampling option wants to sample
-  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens) {
+  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens.value_or(0) > 0) {
     generate.do_sample =
         false;  // both are searches for the likeliest; a checkpoint's sampling defaults are not asked for
   }

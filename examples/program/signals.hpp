@@ -15,8 +15,9 @@ namespace program {
 /// Exit code after Ctrl-C, as in shells; 0 is an answer, 1 an error.
 inline constexpr int stopped_exit_code = 130;
 
-/// During its lifetime the first Ctrl-C asks the computation to stop, and the second ends the program at once; otherwise
-/// the first one ends it. A program started with SIGINT ignored (nohup, a shell's background) keeps ignoring it.
+/// During its lifetime the first Ctrl-C asks the computation to stop, and the second ends the program at once;
+/// otherwise the first one ends it. A program started with SIGINT ignored (nohup, a shell's background) keeps ignoring
+/// it.
 class Interruptible {
  public:
   Interruptible() {

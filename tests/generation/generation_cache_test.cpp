@@ -165,3 +165,55 @@ BOOST_FIXTURE_TEST_CASE(wrong_inputs_leave_a_usable_cache, Fixture) {
   BOOST_CHECK_THROW(model.generate(inputs_of({Prompt(prompt).image(dog).text({3})}), throwing, &cache), Error);
   turn(Prompt(prompt).image(dog).text({3, 4}));
 }
+
+BOOST_FIXTURE_TEST_CASE(packed_and_padded_prompts_are_the_same, Fixture) {
+  const Prompt a = Prompt().text({5}).image(cat).video(walk).text({6, 7}).image(dog), b = Prompt().video(run).text({8});
+  const GenerateOptions options{.max_new_tokens = 5, .output_logits = true};
+  const auto prompts_of = [&](const std::vector<Prompt>& batch, bool pad_left) {
+    ModelInputs inputs = inputs_of(batch, pad_left);
+    PromptTokens tokens = from_padded(inputs, pack(inputs.batch_size(), inputs.length(), inputs.attention_mask),
+                                      image_token_id, video_token_id, 2);
+    return Prompts{std::move(tokens), std::move(static_cast<Media&>(inputs))};
+  };
+  for (const bool left : {true, false}) {
+    const ModelInputs inputs = inputs_of({a, b}, left);
+    const Prompts prompts = prompts_of({a, b}, left);
+    BOOST_REQUIRE(prompts.spans.size() == 7u);
+    BOOST_TEST(prompts.spans[1].begin == 1 + 8 + 2);
+    BOOST_TEST((prompts.spans[1].grid == GridThw{1, 2, 4}));
+    BOOST_TEST(prompts.spans.back().row == 1);
+    const PromptTokens& tokens = prompts;
+    const ModelInputs again = to_padded(tokens, 0, left ? PaddingSide::left : PaddingSide::right);
+    BOOST_TEST(std::ranges::equal(again.input_ids.span(), inputs.input_ids.span()));
+    BOOST_TEST(std::ranges::equal(again.attention_mask.span(), inputs.attention_mask.span()));
+    BOOST_TEST(std::ranges::equal(again.mm_token_type_ids.span(), inputs.mm_token_type_ids.span()));
+    const GenerateOutput packed = model.generate(prompts, options), padded = model.generate(inputs, options);
+    BOOST_TEST(packed.new_tokens == padded.new_tokens);
+    BOOST_TEST(std::ranges::equal(packed.logits.span(), padded.logits.span()));
+    if (left) BOOST_TEST(std::ranges::equal(packed.sequences.span(), padded.sequences.span()));
+  }
+  // What one form leaves in a prompt cache, the other finds there.
+  model.generate(prompts_of({a}, true), options, &cache);
+  BOOST_TEST(turn(Prompt(a).text({9})).computed_patches == 0);
+
+  const auto refused = [&](auto change, const char* what) {
+    Prompts broken = prompts_of({a}, true);
+    change(broken);
+    BOOST_CHECK_EXCEPTION(model.generate(broken, options, &cache), Error, [&](const Error& error) {
+      BOOST_TEST_MESSAGE(error.what());
+      return std::string(error.what()).find(what) != std::string::npos;
+    });
+  };
+  refused([](Prompts& p) { p.spans[1].count = 3; }, "row 0 has 3 tokens for an image of (1, 2, 4)");
+  refused([](Prompts& p) { p.spans.back().begin += 4; }, "row 0 has 6 tokens for an image");
+  refused([](Prompts& p) { std::swap(p.spans[0], p.spans[1]); }, "not in the order of their tokens");
+  refused([](Prompts& p) { p.spans[0].begin = -1; }, "not in the order of their tokens");
+  refused([](Prompts& p) { p.ids.pop_back(); }, "the rows of the prompts are of");
+  refused([](Prompts& p) { p.media.image_grid_thw.clear(), p.media.pixel_values = {}; }, "more patches than the");
+  refused([](Prompts& p) { p.spans.pop_back(); }, "the grids of images and videos make");
+  Prompts blind = prompts_of({a}, true);
+  blind.media = {};
+  BOOST_CHECK_THROW(model.generate(blind, options), Error);
+  BOOST_CHECK_THROW(model.generate(Prompts{}, options), Error);
+  turn(Prompt(a).text({9, 10}));
+}

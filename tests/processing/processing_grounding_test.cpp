@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(the_edge_is_the_edge) {
 BOOST_AUTO_TEST_CASE(options_and_sizes) {
   const auto absolute = parse_grounding(R"({"bbox_2d": [1, 2, 3, 4]})", 10, 20, {.range = 10});
   BOOST_TEST((std::get<GroundedBox>(absolute.at(0).place) == GroundedBox{2, 2, 6, 4}));
-  BOOST_TEST(fails_with([] { parse_grounding("", 0, 5); }, "a picture of 0 x 5 pixels"));
+  BOOST_TEST(fails_with([] { parse_grounding("", 0, 5); }, "an image of 0 x 5 pixels"));
   for (const double range : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(), 1e10})
     BOOST_TEST(fails_with([&] { parse_grounding("", 5, 5, {.range = range}); }, "range is"));
 }

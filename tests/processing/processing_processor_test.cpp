@@ -143,18 +143,18 @@ BOOST_AUTO_TEST_CASE(golden_batches) {
       index_t patches = 0;
       for (const GridThw& grid : inputs.image_grid_thw) patches += grid.patches();
       BOOST_CHECK_EQUAL(inputs.pixel_values.empty() ? 0 : inputs.pixel_values.rows(), patches);
-      const auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, 2);
-      if (videos.empty()) {
-        BOOST_CHECK_EQUAL(ordered_json(expanded), row["expanded_text"]);
-        continue;
-      }
+      // The prompts as text again: placeholders repeated, times written.
+      const auto expanded = [&] {
+        const Prompts prompts = official().prompts(texts, images, options, videos);
+        ordered_json rows = ordered_json::array();
+        for (index_t b = 0; b < prompts.batch_size(); ++b) rows.push_back(official().decode(prompts.row(b)));
+        return rows;
+      };
+      BOOST_CHECK_EQUAL(expanded(), row["expanded_text"]);
+      if (videos.empty()) continue;
       std::vector<VideoPatches> clips;
       for (Video& video : videos) clips.push_back(VideoProcessor(*options.videos)(video));
       const VideoFeatures features = join(std::move(clips));
-      const auto expand = [&](VideoPrompt form) {
-        return ordered_json(expand_video_placeholders(expanded, features.video_grid_thw, features.timestamps, 2, form));
-      };
-      BOOST_CHECK_EQUAL(expand(VideoPrompt::keep_outer_pair), row["expanded_text"]);
       if (row.contains("frames_indices")) {
         // The reference appends the repeated last frame to the caller's own list.
         auto indices = features.frames_indices;
@@ -166,7 +166,7 @@ BOOST_AUTO_TEST_CASE(golden_batches) {
       BOOST_CHECK_EQUAL(features.pixel_values_videos.rows(), inputs.pixel_values_videos.rows());
       if (!row.contains("without_outer_pair")) continue;
       options.video_prompt = VideoPrompt::without_outer_pair;
-      BOOST_CHECK_EQUAL(expand(VideoPrompt::without_outer_pair), row["without_outer_pair"]["expanded_text"]);
+      BOOST_CHECK_EQUAL(expanded(), row["without_outer_pair"]["expanded_text"]);
       check_inputs(official()(texts, images, options, videos), row["without_outer_pair"]);
     }
   }
@@ -320,7 +320,7 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   beside.clear();
   beside.push_back(open_video(tiny_shapes / "expected/clips/01"));
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q")}, {}, {}, {}, beside),
-              "1 clips were handed over beside the messages for which no part asks");
+              "1 videos were handed over beside the messages for which no part asks");
 }
 
 BOOST_AUTO_TEST_CASE(limits_can_be_changed_and_are_named) {
@@ -362,7 +362,7 @@ BOOST_AUTO_TEST_CASE(errors_about_media_name_the_file) {
   list.frames = {"images/01.png"};
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("x"), user({text("y"), list})}, {}, here),
-              "messages[1].content[1]: the list of pictures that begins with ");
+              "messages[1].content[1]: the list of images that begins with ");
   // A picture of this shape is refused before its pixels are touched, by the name of its file.
   const test::TemporaryFolder folder;
   write_image(folder / "thin.png",
@@ -403,7 +403,7 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(ask("file://"), "names no file");
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
               "messages[0].content[0]: cannot open a.mp4");
-  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no clip was handed over");
+  CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no video was handed over");
   // Instruct writes no pictures for the assistant, so one there has no placeholder; transformers reports it like this.
   const std::string picture = (tiny_shapes / "expected/images/01.png").string();
   Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};
@@ -455,6 +455,33 @@ BOOST_AUTO_TEST_CASE(texts_that_make_no_batch) {
   CHECK_FAILS(tiny()("<|video_pad|>"), "Found 1 <|video_pad|> tokens in the text but no videos were passed.");
 }
 
+// The spans that a processor gives are those that are found in its padded form.
+BOOST_AUTO_TEST_CASE(spans_of_images_and_videos) {
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const std::vector<Conversation> batch = {{user({image("images/01.png"), text("and"), video("clips/01"), text("?")})},
+                                           {user("nothing to see")},
+                                           {user({image("images/01.png"), image("images/02.png"), text("?")})}};
+  const Prompts prompts = tiny().prompts(batch, {.add_generation_prompt = true}, here);
+  const ModelInputs padded = tiny().apply_chat_template(batch, {.add_generation_prompt = true}, here);
+  const TokenId image_id = *tiny().tokenizer().token_to_id(image_placeholder),
+                video_id = *tiny().tokenizer().token_to_id(video_placeholder);
+  const PromptTokens found =
+      from_padded(padded, pack(padded.batch_size(), padded.length(), padded.attention_mask), image_id, video_id, 2);
+  BOOST_TEST(prompts.ids == found.ids);
+  BOOST_TEST(std::ranges::equal(prompts.rows.cu_seqlens(), found.rows.cu_seqlens()));
+  BOOST_REQUIRE(prompts.spans.size() == found.spans.size());
+  BOOST_REQUIRE(prompts.spans.size() > 4u);
+  for (std::size_t i = 0; i < found.spans.size(); ++i) {
+    const MediaSpan &own = prompts.spans[i], &other = found.spans[i];
+    BOOST_TEST((own.row == other.row && own.same_place(other) && own.grid == other.grid && own.kind == other.kind));
+    BOOST_TEST(own.content.has_value());
+  }
+  // The same image twice, and another.
+  const std::size_t last = prompts.spans.size() - 1;
+  BOOST_TEST(prompts.spans[0].same_content(prompts.spans[last - 1]));
+  BOOST_TEST(!prompts.spans[0].same_content(prompts.spans[last]));
+}
+
 BOOST_AUTO_TEST_CASE(decoding_options) {
   const auto ids = tiny().tokenizer().encode("Yes , it is n't .<|im_end|>");
   BOOST_CHECK_EQUAL(tiny().decode(ids), "Yes , it is n't .<|im_end|>");
@@ -469,13 +496,10 @@ BOOST_AUTO_TEST_CASE(decoding_options) {
 }
 
 BOOST_AUTO_TEST_CASE(grids_that_cannot_be_tokens) {
-  const std::vector<std::string> one = {"<|image_pad|>"};
-  const auto expand = [&](GridThw grid, std::int64_t merge) {
-    return expand_image_placeholders(one, std::span(&grid, 1), merge);
-  };
-  BOOST_CHECK_EQUAL(expand({1, 4, 4}, 2)[0].size(), 4 * image_placeholder.size());
-  CHECK_FAILS(expand({1, 4, 4}, 0), "cannot become tokens");
-  CHECK_FAILS(expand({0, 4, 4}, 2), "cannot become tokens");
-  CHECK_FAILS(expand({1, -4, 4}, 2), "cannot become tokens");
-  CHECK_FAILS(expand({std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40}, 2), "cannot become tokens");
+  BOOST_CHECK_EQUAL(detail::tokens_of({1, 4, 4}, 2), 4);
+  CHECK_FAILS(detail::tokens_of({1, 4, 4}, 0), "cannot become tokens");
+  CHECK_FAILS(detail::tokens_of({0, 4, 4}, 2), "cannot become tokens");
+  CHECK_FAILS(detail::tokens_of({1, -4, 4}, 2), "cannot become tokens");
+  CHECK_FAILS(detail::tokens_of({std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40}, 2),
+              "cannot become tokens");
 }

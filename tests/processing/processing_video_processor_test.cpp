@@ -222,7 +222,7 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
     Video wrong = clip(8, 32, 32, fps);
     CHECK_FAILS(usual(wrong), "frames per second");
   }
-  CHECK_FAILS(sample_frames({.total_num_frames = 0}, {}), "a clip of 0 frames");
+  CHECK_FAILS(sample_frames({.total_num_frames = 0}, {}), "a video of 0 frames");
   // Enormous counts are cut before they are made.
   VideoProcessorOptions many;
   many.fps = 1e6;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/generation/generate_types.hpp"
-#include "qwen3vl/inputs/model_inputs.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
 
 namespace qwen3vl::detail {
 
@@ -78,23 +78,21 @@ struct GenerationSettings {
   }
 };
 
-/// Puts answers [R] into the form of the input: prompts as they were padded, then the new tokens, then pad tokens.
-inline void collect(std::span<Answer> answers, const ModelInputs& inputs, TokenId pad, GenerateOutput& output) {
-  const auto rows = static_cast<index_t>(answers.size());
-  const index_t length = inputs.length(), copies = rows / inputs.batch_size();
+/// Prompts [B, S], then the new tokens of the R answers, then pad tokens.
+inline HostMatrix<TokenId> sequences_of(const HostMatrix<TokenId>& prompts,
+                                        std::span<const std::vector<TokenId>> new_tokens, TokenId pad) {
   std::size_t longest = 0;
-  for (const Answer& answer : answers) longest = std::max(longest, answer.count());
-  output.sequences = HostMatrix<TokenId>(rows, length + static_cast<index_t>(longest));
+  for (const auto& own : new_tokens) longest = std::max(longest, own.size());
+  const auto rows = static_cast<index_t>(new_tokens.size());
+  const index_t length = prompts.extent(1), copies = rows / prompts.rows();
+  HostMatrix<TokenId> sequences(rows, length + static_cast<index_t>(longest));
   for (index_t r = 0; r < rows; ++r) {
-    Answer& answer = answers[static_cast<std::size_t>(r)];
-    const auto to = output.sequences[r].span();
+    const auto to = sequences[r].span();
     std::ranges::fill(to, pad);
-    std::ranges::copy(inputs.input_ids[r / copies].span(), to.begin());
-    std::ranges::copy(answer.new_tokens(), to.begin() + length);
-    output.new_tokens.emplace_back(answer.new_tokens().begin(), answer.new_tokens().end());
-    output.finish_reasons.push_back(answer.finished.value_or(FinishReason::length));
-    output.timings.new_tokens += static_cast<index_t>(answer.count());
+    std::ranges::copy(prompts[r / copies].span(), to.begin());
+    std::ranges::copy(new_tokens[static_cast<std::size_t>(r)], to.begin() + length);
   }
+  return sequences;
 }
 
 }  // namespace qwen3vl::detail

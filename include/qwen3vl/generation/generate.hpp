@@ -1,4 +1,4 @@
-/// generate (GenerationMixin.generate): prompts in, tokens out, for a padded batch of prompts with pictures and clips.
+/// generate (GenerationMixin.generate): prompts in, tokens out, for a batch of prompts with images and videos.
 /// Greedy search and sampling are in generation/sampling.hpp (on a backend that does them by itself, where nothing else
 /// is asked for, in generation/device_sampling.hpp), beam search in generation/beam_search.hpp, and what they share,
 /// the prompts in the model, in generation/prompt_run.hpp.
@@ -11,14 +11,17 @@
 #include "qwen3vl/generation/device_sampling.hpp"
 #include "qwen3vl/generation/out_of_memory.hpp"
 #include "qwen3vl/generation/sampling.hpp"
+#include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/inputs/prompts.hpp"
 
 namespace qwen3vl {
 
 namespace detail {
 
+/// All but GenerateOutput::sequences.
 template <class Model>
-GenerateOutput generate_with(Model& model, const ModelInputs& inputs, const GenerationSettings& settings,
-                             PromptCache<Model>* prompt_cache) {
+GenerateOutput search(Model& model, const PromptTokens& tokens, const Media& media, const GenerationSettings& settings,
+                      PromptCache<Model>* cache) {
   const GenerateOptions& options = settings.options;
   const GenerationConfig& config = settings.config;
   if (const auto& type = model.config().rope.rope_type;
@@ -27,15 +30,16 @@ GenerateOutput generate_with(Model& model, const ModelInputs& inputs, const Gene
          "', which turns a token by how many come after it; leave it out");
   const bool beams = config.num_beams > 1;
   GenerateOutput output;
-  PromptRun<Model> run(model, inputs, prompt_cache, beams ? config.num_beams : config.num_return_sequences,
+  PromptRun<Model> run(model, tokens, media, cache, beams ? config.num_beams : config.num_return_sequences,
                        output.timings);
   const auto give = [&](auto search) {
-    std::vector<Answer>& answers = search();
-    collect(answers, inputs, config.padding_token(), output);
-    if (beams || options.output_scores)
-      for (const Answer& answer : answers) output.sequences_scores.push_back(answer.score);
-    if (options.output_scores)
-      for (Answer& answer : answers) output.transition_scores.push_back(std::move(answer.transition_scores));
+    for (Answer& answer : search()) {
+      output.new_tokens.emplace_back(answer.new_tokens().begin(), answer.new_tokens().end());
+      output.finish_reasons.push_back(answer.finished.value_or(FinishReason::length));
+      output.timings.new_tokens += static_cast<index_t>(answer.count());
+      if (beams || options.output_scores) output.sequences_scores.push_back(answer.score);
+      if (options.output_scores) output.transition_scores.push_back(std::move(answer.transition_scores));
+    }
   };
   if (beams) {
     give(BeamSearch<Model>(settings, run, output));
@@ -51,24 +55,70 @@ GenerateOutput generate_with(Model& model, const ModelInputs& inputs, const Gene
   return output;
 }
 
-}  // namespace detail
-
-/// Generates from `inputs` with the model's generation_config, changed by `options`. What
-/// `ForConditionalGeneration::generate` calls. With a `prompt_cache`, only tokens and pictures that it does not hold
-/// are computed. Throws OutOfMemory, with what the call takes in all, where a device has less.
+/// The same; an OutOfMemory says what the call takes in all.
 template <class Model>
-GenerateOutput run_generation(Model& model, const ModelInputs& inputs, const GenerateOptions& options,
-                              PromptCache<Model>* prompt_cache = nullptr) {
-  const detail::GenerationSettings settings(options, model.generation_config(), inputs.length());
+GenerateOutput checked_search(Model& model, const PromptTokens& tokens, const Media& media,
+                              const GenerationSettings& settings, PromptCache<Model>* cache) {
   if constexpr (Model::BackendType::is_host) {
-    return detail::generate_with(model, inputs, settings, prompt_cache);
+    return search(model, tokens, media, settings, cache);
   } else {
     try {
-      return detail::generate_with(model, inputs, settings, prompt_cache);
+      return search(model, tokens, media, settings, cache);
     } catch (const OutOfMemory& error) {
-      throw OutOfMemory(error.what() + detail::needed_in_all(model, inputs, settings));
+      throw OutOfMemory(error.what() + needed_in_all(model, tokens, media, settings));
     }
   }
+}
+
+}  // namespace detail
+
+/// Generates from `prompts` with the model's generation_config, changed by `options`. With a `cache`, only tokens,
+/// images and videos that it does not hold are computed. Throws OutOfMemory, with what the call takes in all, where a
+/// device has less. In `sequences`, prompts are padded on the left.
+template <class Model>
+GenerateOutput generate(Model& model, const Prompts& prompts, const GenerateOptions& options = {},
+                        PromptCache<Model>* cache = nullptr) {
+  const detail::GenerationSettings settings(options, model.generation_config(), prompts.rows.longest());
+  GenerateOutput output = detail::checked_search(model, prompts, prompts.media, settings, cache);
+  const TokenId pad = settings.config.padding_token();
+  const PromptTokens& tokens = prompts;
+  output.sequences = detail::sequences_of(to_padded(tokens, pad, PaddingSide::left).input_ids, output.new_tokens, pad);
+  return output;
+}
+
+/// The same from padded prompts; `sequences` begin with them as they are.
+template <class Model>
+GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateOptions& options = {},
+                        PromptCache<Model>* cache = nullptr) {
+  const detail::GenerationSettings settings(options, model.generation_config(), inputs.length());
+  if (inputs.length() == 0) fail("the prompt is empty; generation needs at least one token");
+  detail::check_mask(inputs.attention_mask, inputs.batch_size(), inputs.length());
+  const auto& special = model.config().tokens;
+  const PromptTokens tokens =
+      from_padded(inputs, pack(inputs.batch_size(), inputs.length(), inputs.attention_mask), special.image_token_id,
+                  special.video_token_id, Model::VariantType::config.vision.spatial_merge_size);
+  GenerateOutput output = detail::checked_search(model, tokens, inputs, settings, cache);
+  output.sequences = detail::sequences_of(inputs.input_ids, output.new_tokens, settings.config.padding_token());
+  return output;
+}
+
+template <Variant V, Backend B, class P>
+GenerateOutput ForConditionalGeneration<V, B, P>::generate(const Prompts& prompts, const GenerateOptions& options,
+                                                           PromptCache<ForConditionalGeneration>* cache) {
+  return qwen3vl::generate(*this, prompts, options, cache);
+}
+template <Variant V, Backend B, class P>
+GenerateOutput ForConditionalGeneration<V, B, P>::generate(const ModelInputs& inputs, const GenerateOptions& options,
+                                                           PromptCache<ForConditionalGeneration>* cache) {
+  return qwen3vl::generate(*this, inputs, options, cache);
+}
+template <Variant V, Backend B, class P>
+GenerateOutput ForConditionalGeneration<V, B, P>::generate(const Prompts& prompts) {
+  return qwen3vl::generate(*this, prompts);
+}
+template <Variant V, Backend B, class P>
+GenerateOutput ForConditionalGeneration<V, B, P>::generate(const ModelInputs& inputs) {
+  return qwen3vl::generate(*this, inputs);
 }
 
 }  // namespace qwen3vl

@@ -92,9 +92,9 @@ struct GenerateOptions {
 
 /// How long the parts took, and of how many tokens.
 struct GenerationTimings {
-  index_t prompt_tokens = 0;     ///< of all rows, pictures included
+  index_t prompt_tokens = 0;     ///< of all rows, images included
   index_t computed_tokens = 0;   ///< of them not in the prompt cache
-  index_t computed_patches = 0;  ///< of pictures and clips: those that went through the vision tower
+  index_t computed_patches = 0;  ///< of images and videos: those that went through the vision tower
   index_t new_tokens = 0;
   index_t decode_passes = 0;     ///< passes of the model after the prompt
   double vision_seconds = 0.0;   ///< vision tower

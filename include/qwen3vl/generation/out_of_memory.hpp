@@ -12,15 +12,16 @@ namespace qwen3vl::detail {
 
 /// The end of a message: the device memory of the call by its plan, as if all prompts were as long as the longest.
 template <class Model>
-std::string needed_in_all(Model& model, const ModelInputs& inputs, const GenerationSettings& settings) {
+std::string needed_in_all(Model& model, const PromptTokens& tokens, const Media& media,
+                          const GenerationSettings& settings) {
   MemoryRequest request{
-      .batch_size = inputs.batch_size(),
+      .batch_size = tokens.batch_size(),
       .sequences_per_prompt = std::max(settings.config.num_beams, settings.config.num_return_sequences),
-      .prompt_tokens = inputs.length(),
+      .prompt_tokens = tokens.rows.longest(),
       .max_new_tokens = settings.token_limit,
       .prefill_chunk = settings.options.prefill_chunk,
-      .grid_thw = inputs.image_grid_thw};
-  request.grid_thw.insert(request.grid_thw.end(), inputs.video_grid_thw.begin(), inputs.video_grid_thw.end());
+      .grid_thw = media.image_grid_thw};
+  request.grid_thw.insert(request.grid_thw.end(), media.video_grid_thw.begin(), media.video_grid_thw.end());
   const MemoryPlan plan = plan_memory(model, request);
   return concat(". This call takes ", plan.peak, " bytes in all: ", plan.weights, " of weights, ", plan.kv_cache,
                 " of keys and values, ", plan.activations + plan.decoding, " of activations, ",

@@ -1,4 +1,4 @@
-/// What was computed for a conversation, kept between calls, so that only new tokens and pictures are computed.
+/// Results of a conversation kept between calls, so that only new tokens and images are computed.
 #pragma once
 
 #include <algorithm>
@@ -7,18 +7,18 @@
 #include <vector>
 
 #include "qwen3vl/generation/feature_cache.hpp"
-#include "qwen3vl/generation/visual_units.hpp"
+#include "qwen3vl/inputs/prompts.hpp"
 
 namespace qwen3vl {
 
-/// What was computed for one conversation: keys and values of its tokens, and features of its pictures and clips. Give
+/// What was computed for one conversation: keys and values of its tokens, and features of its images and videos. Give
 /// the same object to each generate() call of it; the prompt of a later call should begin with the earlier one. Where
-/// it does not, the rest is computed anew, though not the features of pictures that are known. After an answer of
+/// it does not, the rest is computed anew, though not the features of images that are known. After an answer of
 /// several sequences (beams, num_return_sequences) it holds the prompt alone.
 template <class Model>
 class PromptCache {
  public:
-  /// `feature_bytes`: how much memory the features of pictures may take; 0: none are kept.
+  /// `feature_bytes`: how much memory the features of images may take; 0: none are kept.
   explicit PromptCache(std::size_t feature_bytes = std::size_t{256} << 20) : cache_(1), features_(feature_bytes) {}
 
   typename Model::Cache& cache() { return cache_; }
@@ -27,19 +27,19 @@ class PromptCache {
   index_t length() const { return static_cast<index_t>(ids_.size()); }
 
   /// Forgets what does not agree with a new prompt and returns how many of its tokens need not be computed; at least
-  /// the last one is left to compute. Never cuts through a picture. `units` are those of the new prompt, in order.
-  index_t reuse(std::span<const TokenId> ids, std::span<const VisualUnit> units) {
+  /// the last one is left to compute. Never cuts through an image. `spans` are those of the new prompt, identified.
+  index_t reuse(std::span<const TokenId> ids, std::span<const MediaSpan> spans) {
     const auto limit = std::min(ids.size() - 1, ids_.size());
     auto keep = static_cast<index_t>(
         std::mismatch(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(limit), ids_.begin()).first - ids.begin());
-    for (std::size_t i = 0; i < units.size(); ++i) {
-      const VisualUnit& unit = units[i];
-      if (unit.begin >= keep) break;
-      if (unit.end > keep || i >= units_.size() || !unit.same_picture(units_[i])) keep = unit.begin;
+    for (std::size_t i = 0; i < spans.size(); ++i) {
+      const MediaSpan& span = spans[i];
+      if (span.begin >= keep) break;
+      if (span.end() > keep || i >= spans_.size() || !span.same_place(spans_[i]) || !span.same_content(spans_[i]))
+        keep = span.begin;
     }
     truncate(keep);
-    units_.assign(units.begin(), units.end());
-    for (VisualUnit& unit : units_) unit.pixels = {};  // they belong to the caller
+    spans_.assign(spans.begin(), spans.end());
     return keep;
   }
 
@@ -54,7 +54,7 @@ class PromptCache {
 
   void clear() {
     truncate(0);
-    units_.clear();
+    spans_.clear();
     features_.clear();
   }
 
@@ -62,7 +62,7 @@ class PromptCache {
   typename Model::Cache cache_;
   FeatureCache<Model> features_;
   std::vector<TokenId> ids_;
-  std::vector<VisualUnit> units_;
+  std::vector<MediaSpan> spans_;
 };
 
 }  // namespace qwen3vl

@@ -1,4 +1,4 @@
-/// A batch of prompts in the model: positions, pictures, prefill in chunks, and further tokens of any number of answers
+/// A batch of prompts in the model: positions, images, prefill in chunks, and further tokens of any number of answers
 /// to each prompt. What greedy search, sampling and beam search have in common.
 #pragma once
 
@@ -40,12 +40,13 @@ class PromptRun {
     std::int32_t largest_next() const { return *std::ranges::max_element(next_position); }
   };
 
-  PromptRun(Model& model, const ModelInputs& inputs, PromptCache<Model>* prompt_cache, index_t copies,
-            GenerationTimings& timings)
-      : model_(model), inputs_(inputs), prompt_cache_(prompt_cache), copies_(copies), timings_(timings) {
-    if (prompt_cache != nullptr && inputs.batch_size() != 1)
-      fail("a prompt cache holds one conversation; the batch has ", inputs.batch_size(), " rows");
-    prepare();
+  /// `tokens` and `media` are looked at here alone.
+  PromptRun(Model& model, const PromptTokens& tokens, const Media& media, PromptCache<Model>* prompt_cache,
+            index_t copies, GenerationTimings& timings)
+      : model_(model), prompt_cache_(prompt_cache), copies_(copies), timings_(timings) {
+    if (prompt_cache != nullptr && tokens.batch_size() != 1)
+      fail("a prompt cache holds one conversation; the batch has ", tokens.batch_size(), " rows");
+    prepare(tokens, media);
   }
 
   const std::vector<Prompt>& prompts() const { return prompts_; }
@@ -157,42 +158,29 @@ class PromptRun {
   /// Tokens in the cache that are not the prompt's.
   index_t new_tokens(index_t sequence) { return cache().length(sequence) - prompt_length(sequence); }
 
-  /// Positions, pictures and what is left to compute.
-  void prepare() {
-    const index_t batch = inputs_.batch_size(), length = inputs_.length();
-    if (batch == 0 || length == 0) fail("the prompt is empty; generation needs at least one token");
-    const HostMatrix<std::uint8_t> own_types = types_if_absent(inputs_, model_.config().tokens);
-    const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs_.mm_token_type_ids;
-    const PackedTokens packed = pack(batch, length, inputs_.attention_mask);
-    batch_.ids = gather<TokenId>(packed, inputs_.input_ids.span());
-    check_ids(batch_.ids, vocab);
-    batch_.feature_rows = feature_rows(packed, types, inputs_, merge);
-    // Unlike a plain forward, generation counts real tokens only, with and without pictures.
-    const RopeIndex index =
-        get_rope_index(types, inputs_.image_grid_thw, inputs_.video_grid_thw, inputs_.attention_mask, merge);
-    batch_.positions = pack_positions(packed, index.position_ids, 0);
-    batch_.longest_position = longest_position(index.position_ids);
-    batch_.sequences = packed.sequences;
-
-    const index_t tokens = packed.tokens();
-    for (index_t b = 0; b < batch; ++b) {
+  /// Positions, features and what is left to compute.
+  void prepare(const PromptTokens& tokens, const Media& media) {
+    if (tokens.batch_size() == 0) fail("the prompt is empty; generation needs at least one token");
+    // Unlike a plain forward, generation counts real tokens only, with and without images.
+    batch_ = token_batch(tokens, get_rope_index(tokens, merge).position_ids, vocab);
+    for (index_t b = 0; b < tokens.batch_size(); ++b) {
+      const auto own = tokens.row(b);
+      if (own.empty()) fail("row ", b, " of the batch has no real token");
       Prompt& prompt = prompts_.emplace_back();
-      const index_t own = packed.sequences.length(b);
-      if (own == 0) fail("row ", b, " of the batch has no real token");
-      const auto begin = batch_.ids.begin() + packed.sequences.offset(b);
-      prompt.ids.assign(begin, begin + own);
+      prompt.ids.assign(own.begin(), own.end());
       for (index_t axis = 0; axis < 3; ++axis)
         prompt.next_position[axis] =
-            batch_.positions[static_cast<std::size_t>(axis * tokens + packed.sequences.offset(b + 1) - 1)] + 1;
+            batch_.positions[static_cast<std::size_t>(axis * tokens.tokens() + tokens.rows.offset(b + 1) - 1)] + 1;
     }
-    timings_.prompt_tokens = tokens;
+    timings_.prompt_tokens = tokens.tokens();
 
     const auto start = std::chrono::steady_clock::now();
     if (prompt_cache_ != nullptr) {
-      drop_cached();
+      drop_cached(tokens, media);
     } else {
-      features_ = model_.get_visual_features(inputs_);
-      timings_.computed_patches = inputs_.pixel_values.rows() + inputs_.pixel_values_videos.rows();
+      features_ = model_.get_visual_features(media);
+      timings_.computed_patches = media.pixel_values.rows() + media.pixel_values_videos.rows();
+      check_features(batch_.feature_rows, features_ ? features_->pooler_output.rows() : 0);
     }
     if constexpr (requires { model_.context().backend().synchronize(); })
       if (features_) model_.context().backend().synchronize();  // a device is only beginning
@@ -200,66 +188,29 @@ class PromptRun {
     timings_.computed_tokens = batch_.tokens();
   }
 
-  /// Leaves of a single prompt what the cache does not hold, with the features of its pictures.
-  void drop_cached() {
-    const std::vector<VisualUnit> units = visual_units(inputs_, batch_.feature_rows, merge);
-    const index_t kept = prompt_cache_->reuse(batch_.ids, units), all = batch_.tokens();
-    TokenBatch rest;
-    rest.longest_position = batch_.longest_position;
-    rest.ids.assign(batch_.ids.begin() + kept, batch_.ids.end());
-    for (index_t axis = 0; axis < 3; ++axis)
-      rest.positions.insert(rest.positions.end(), batch_.positions.begin() + axis * all + kept,
-                            batch_.positions.begin() + (axis + 1) * all);
-    rest.feature_rows.assign(rest.ids.size(), -1);
-    rest.sequences.append(all - kept);
+  /// Leaves of a single prompt what the cache does not hold, with the features of its images and videos.
+  void drop_cached(const PromptTokens& tokens, const Media& media) {
+    std::vector<MediaSpan> spans = tokens.spans;
+    const auto pixels = pixels_of(spans, media);
+    identify(spans, pixels);
+    const index_t kept = prompt_cache_->reuse(batch_.ids, spans), all = batch_.tokens();
+    batch_.ids.erase(batch_.ids.begin(), batch_.ids.begin() + kept);
+    for (index_t axis = 2; axis >= 0; --axis) {
+      const auto first = batch_.positions.begin() + axis * all;
+      batch_.positions.erase(first, first + kept);
+    }
+    batch_.feature_rows.assign(batch_.ids.size(), -1);
+    batch_.sequences = {};
+    batch_.sequences.append(all - kept);
 
-    std::vector<const VisualUnit*> wanted;
+    const auto known = std::ranges::count_if(spans, [&](const MediaSpan& span) { return span.begin < kept; });
+    const auto wanted = std::span(spans).subspan(static_cast<std::size_t>(known));
     std::int32_t row = 0;
-    for (const VisualUnit& unit : units) {
-      if (unit.begin < kept) continue;
-      wanted.push_back(&unit);
-      for (index_t i = unit.begin; i < unit.end; ++i) rest.feature_rows[static_cast<std::size_t>(i - kept)] = row++;
-    }
-    batch_ = std::move(rest);
-    if (!wanted.empty()) features_ = features_of(wanted, row);
-  }
-
-  /// Features of `units`, `rows` in all; only those that the prompt cache lacks are computed.
-  typename Model::Features features_of(std::span<const VisualUnit* const> units, index_t rows) {
-    FeatureCache<Model>& known = prompt_cache_->features();
-    Context<B>& ctx = model_.context();
-    typename Model::Features features;
-    std::vector<const VisualUnit*> missing;  // each content once
-    std::vector<std::pair<const VisualUnit*, index_t>> places;
-    index_t row = 0;
-    for (const VisualUnit* unit : units) {
-      if (const auto* found = known.find(*unit)) {
-        FeatureCache<Model>::copy_features(ctx, *found, 0, features, row, unit->tokens(), rows);
-      } else {
-        places.emplace_back(unit, row);
-        const auto same = [&](const VisualUnit* other) { return other->same_content(*unit); };
-        if (std::ranges::none_of(missing, same)) missing.push_back(unit);
-      }
-      row += unit->tokens();
-    }
-    if (missing.empty()) return features;
-    const ModelInputs pictures = units_as_pictures(missing);
-    const auto computed = *model_.get_visual_features(pictures);
-    timings_.computed_patches = pictures.pixel_values.rows();
-    for (const auto& [unit, place] : places) {
-      index_t from = 0;
-      for (const VisualUnit* other : missing) {
-        if (other->same_content(*unit)) break;
-        from += other->tokens();
-      }
-      FeatureCache<Model>::copy_features(ctx, computed, from, features, place, unit->tokens(), rows);
-    }
-    index_t from = 0;
-    for (const VisualUnit* unit : missing) {
-      known.put(ctx, *unit, computed, from);
-      from += unit->tokens();
-    }
-    return features;
+    for (const MediaSpan& span : wanted)
+      for (index_t i = span.begin; i < span.end(); ++i) batch_.feature_rows[static_cast<std::size_t>(i - kept)] = row++;
+    if (!wanted.empty())
+      features_ = prompt_cache_->features().of(
+          model_, wanted, std::span(pixels).subspan(static_cast<std::size_t>(known)), timings_.computed_patches);
   }
 
   /// Tokens [from, from + chunk) of all prompts, for a cache with `stride` sequences for each of them; `ready` are the
@@ -295,13 +246,12 @@ class PromptRun {
   }
 
   Model& model_;
-  const ModelInputs& inputs_;
   PromptCache<Model>* prompt_cache_;
   const index_t copies_;
   GenerationTimings& timings_;
   std::vector<Prompt> prompts_;
   TokenBatch batch_;                                  // the prompts' tokens that are left to compute
-  std::optional<typename Model::Features> features_;  // of the pictures among them
+  std::optional<typename Model::Features> features_;  // of the images among them
   std::optional<Cache> own_cache_;                    // none: the prompt cache's
 };
 

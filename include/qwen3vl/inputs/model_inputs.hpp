@@ -14,15 +14,21 @@ namespace qwen3vl {
 /// `mm_token_type_ids`: what a token stands for.
 enum TokenType : std::uint8_t { text_token = 0, image_token = 1, video_token = 2 };
 
+/// The images and videos of a batch, as the vision tower takes them.
+struct Media {
+  HostMatrix<float> pixel_values;         ///< [patches of all images, patch_dim]; empty without images
+  std::vector<GridThw> image_grid_thw;    ///< images in the order of their tokens, row by row
+  HostMatrix<float> pixel_values_videos;  ///< [patches of all videos, patch_dim]
+  std::vector<GridThw> video_grid_thw;
+
+  bool no_media() const { return image_grid_thw.empty() && video_grid_thw.empty(); }
+};
+
 /// The inputs of `ForConditionalGeneration`. B rows (prompts) of S tokens, left- or right-padded.
-struct ModelInputs {
+struct ModelInputs : Media {
   HostMatrix<TokenId> input_ids;               ///< [B, S]
   HostMatrix<std::uint8_t> attention_mask;     ///< [B, S], 0 where padded; empty means all 1
   HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty means: from image and video token ids
-  HostMatrix<float> pixel_values;              ///< [patches of all images, patch_dim]; empty without images
-  std::vector<GridThw> image_grid_thw;         ///< images in the order of their tokens, row by row
-  HostMatrix<float> pixel_values_videos;       ///< [patches of all videos, patch_dim]
-  std::vector<GridThw> video_grid_thw;
 
   index_t batch_size() const { return input_ids.empty() ? 0 : input_ids.rows(); }
   index_t length() const { return input_ids.empty() ? 0 : input_ids.extent(1); }

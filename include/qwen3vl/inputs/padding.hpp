@@ -1,34 +1,157 @@
-/// Rows of tokens of different lengths as one matrix and a mask.
+/// Between prompts as models read them and the padded form of transformers.
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
+#include "qwen3vl/inputs/packing.hpp"
+#include "qwen3vl/inputs/prompts.hpp"
 
 namespace qwen3vl {
 
 /// Where short rows are filled up. Models that generate want their prompts to end together: left.
 enum class PaddingSide { left, right };
 
-/// Fills `inputs.input_ids` [B, S] and `inputs.attention_mask` [B, S] from `rows`, S the longest of them.
-inline void pad_rows(std::span<const std::vector<TokenId>> rows, TokenId pad_token, PaddingSide side,
-                     ModelInputs& inputs) {
-  std::size_t length = 0;
-  for (const auto& row : rows) length = std::max(length, row.size());
+/// Ids, mask and token types [B, S] of prompts, S the longest of them; without pixels and grids.
+inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, PaddingSide side) {
+  const index_t batch = prompts.batch_size(), length = prompts.rows.longest();
   if (length == 0) fail("every text of the batch is empty: there is nothing a model could read");
-  inputs.input_ids = HostMatrix<TokenId>(rows.size(), length);
-  inputs.attention_mask = HostMatrix<std::uint8_t>(rows.size(), length);
-  std::fill_n(inputs.input_ids.data(), inputs.input_ids.size(), pad_token);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::size_t begin = i * length + (side == PaddingSide::left ? length - rows[i].size() : 0);
-    std::copy(rows[i].begin(), rows[i].end(), inputs.input_ids.data() + begin);
-    std::fill_n(inputs.attention_mask.data() + begin, rows[i].size(), std::uint8_t{1});
+  ModelInputs inputs;
+  inputs.input_ids = HostMatrix<TokenId>(batch, length);
+  inputs.attention_mask = HostMatrix<std::uint8_t>(batch, length);
+  inputs.mm_token_type_ids = HostMatrix<std::uint8_t>(batch, length);
+  std::ranges::fill(inputs.input_ids.span(), pad_token);
+  const auto first = [&](index_t b) {
+    return b * length + (side == PaddingSide::left ? length - prompts.rows.length(b) : 0);
+  };
+  for (index_t b = 0; b < batch; ++b) {
+    std::ranges::copy(prompts.row(b), inputs.input_ids.data() + first(b));
+    std::fill_n(inputs.attention_mask.data() + first(b), prompts.rows.length(b), std::uint8_t{1});
   }
+  for (const MediaSpan& span : prompts.spans)
+    std::fill_n(inputs.mm_token_type_ids.data() + first(span.row) + span.begin - prompts.rows.offset(span.row),
+                span.count, span.kind);
+  return inputs;
+}
+
+/// All that transformers' processor returns.
+inline ModelInputs to_padded(Prompts prompts, TokenId pad_token, PaddingSide side) {
+  ModelInputs inputs = to_padded(static_cast<const PromptTokens&>(prompts), pad_token, side);
+  static_cast<Media&>(inputs) = std::move(prompts.media);
+  return inputs;
+}
+
+namespace detail {
+
+/// Hands out grids in the order of their tokens; a video of t temporal patches is t grids of one.
+class GridQueue {
+ public:
+  GridQueue(std::span<const GridThw> grids, const char* name, bool split_time)
+      : grids_(grids), name_(name), split_time_(split_time) {
+    for (const GridThw& grid : grids)
+      if (grid.t < 1 || grid.h < 1 || grid.w < 1)
+        fail(name, " holds a grid of (", grid.t, ", ", grid.h, ", ", grid.w, "); every side must be positive");
+  }
+  GridThw next() {
+    if (exhausted())
+      fail("the prompt has more runs of image tokens than ", name_,
+           " has entries; two images need a token between them");
+    const GridThw& grid = grids_[at_];
+    if (!split_time_) return grids_[at_++];
+    if (++time_ == grid.t) ++at_, time_ = 0;
+    return {1, grid.h, grid.w};
+  }
+  bool exhausted() const { return at_ == grids_.size(); }
+  const char* name() const { return name_; }
+
+ private:
+  std::span<const GridThw> grids_;
+  const char* name_;
+  bool split_time_;
+  std::size_t at_ = 0;
+  std::int64_t time_ = 0;
+};
+
+/// The runs of image and video tokens of a padded batch with token types [B, S], each with its grid. `merge`:
+/// spatial_merge_size. Throws Error where tokens and grids do not fit.
+inline std::vector<MediaSpan> find_spans(const PackedTokens& packed, std::span<const std::uint8_t> types,
+                                         std::span<const GridThw> image_grid_thw,
+                                         std::span<const GridThw> video_grid_thw, index_t merge) {
+  GridQueue images(image_grid_thw, "image_grid_thw", false), videos(video_grid_thw, "video_grid_thw", true);
+  const auto type_of = [&](index_t i) {
+    return types[static_cast<std::size_t>(packed.source[static_cast<std::size_t>(i)])];
+  };
+  std::vector<MediaSpan> spans;
+  for (index_t b = 0; b < packed.sequences.count(); ++b) {
+    for (index_t begin = packed.sequences.offset(b), row_end = begin + packed.sequences.length(b), end = begin;
+         begin < row_end; begin = end) {
+      while (end < row_end && type_of(end) == type_of(begin)) ++end;
+      if (type_of(begin) == text_token) continue;
+      const TokenType kind = type_of(begin) == image_token ? image_token : video_token;
+      GridQueue& queue = kind == image_token ? images : videos;
+      const GridThw grid = queue.next();
+      if (grid.tokens(merge) != end - begin)
+        fail("row ", b, " has a run of ", end - begin, " image tokens, its entry of ", queue.name(), " makes ",
+             grid.tokens(merge));
+      spans.push_back({.row = b, .begin = begin, .count = end - begin, .grid = grid, .kind = kind});
+    }
+  }
+  for (const GridQueue* queue : {&images, &videos})
+    if (!queue->exhausted()) fail(queue->name(), " has more entries than the prompt has images");
+  return spans;
+}
+
+/// mm_token_type_ids [B, S] of packed tokens, or what their ids say where the caller gave none.
+inline HostMatrix<std::uint8_t> types_if_absent(const ModelInputs& inputs, TokenId image, TokenId video) {
+  const HostMatrix<TokenId>& ids = inputs.input_ids;
+  const HostMatrix<std::uint8_t>& given = inputs.mm_token_type_ids;
+  if (given.allocated()) {
+    if (given.rows() != ids.rows() || given.extent(1) != ids.extent(1))
+      fail("mm_token_type_ids is [", given.rows(), ", ", given.extent(1), "], input_ids [", ids.rows(), ", ",
+           ids.extent(1), "]");
+    return {};
+  }
+  HostMatrix<std::uint8_t> types(ids.rows(), ids.extent(1));
+  std::ranges::transform(ids.span(), types.data(), [&](TokenId id) {
+    return static_cast<std::uint8_t>(id == image ? image_token : id == video ? video_token : text_token);
+  });
+  return types;
+}
+
+/// Throws Error unless a mask [B, past + S] has columns for the new tokens alone.
+inline void check_mask(const HostMatrix<std::uint8_t>& attention_mask, index_t batch, index_t length) {
+  if (attention_mask.allocated() && (attention_mask.rows() != batch || attention_mask.extent(1) != length))
+    fail("attention_mask is [", attention_mask.rows(), ", ", attention_mask.extent(1), "], the tokens are [", batch,
+         ", ", length, "]");
+}
+
+}  // namespace detail
+
+/// The tokens of `inputs` and where their images and videos stand; `packed` are the real ones of them. `image` and
+/// `video` are the placeholders' ids, `merge` is spatial_merge_size. Throws Error where tokens and grids do not fit.
+inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& packed, TokenId image, TokenId video,
+                                index_t merge) {
+  const HostMatrix<std::uint8_t> own_types = detail::types_if_absent(inputs, image, video);
+  const auto types = own_types.allocated() ? own_types.span() : inputs.mm_token_type_ids.span();
+  const auto check = [&](TokenType kind, std::span<const GridThw> grids, const char* what, const char* media) {
+    index_t wanted = 0;
+    for (const GridThw& grid : grids) wanted += grid.tokens(merge);
+    const index_t found =
+        std::ranges::count_if(packed.source, [&](index_t i) { return types[static_cast<std::size_t>(i)] == kind; });
+    if (found != wanted)
+      fail("the prompt has ", found, " ", what, " tokens, the ", media, " make ", wanted,
+           "; use the processor of this model");
+  };
+  check(image_token, inputs.image_grid_thw, "image", "images");
+  check(video_token, inputs.video_grid_thw, "video", "videos");
+  return {.ids = gather<TokenId>(packed, inputs.input_ids.span()),
+          .rows = packed.sequences,
+          .spans = detail::find_spans(packed, types, inputs.image_grid_thw, inputs.video_grid_thw, merge)};
 }
 
 }  // namespace qwen3vl

@@ -23,7 +23,11 @@
 
 namespace qwen3vl {
 
-struct GenerateOptions;  // generation/generate.hpp
+// What generate() takes and gives: generation/generate.hpp.
+struct GenerateOptions;
+struct GenerateOutput;
+template <class Model>
+class PromptCache;
 
 template <Variant V, Backend B, class P>
 class ForConditionalGeneration {
@@ -82,22 +86,24 @@ class ForConditionalGeneration {
   const Qwen3VLModel<V, B, P>& model() const { return model_; }
 
   /// One pass over a padded batch, with the outputs that `options` asks for. With `past`, its tokens come before these
-  /// and these are appended to it. `features`, if given, are those of the pictures and clips of `inputs`, computed
+  /// and these are appended to it. `features`, if given, are those of the images and videos of `inputs`, computed
   /// before by get_visual_features: only their grids are then needed, no pixels.
   ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr,
                       const Features* features = nullptr);
 
-  /// Features of the pictures and clips of `inputs` (get_image_features, get_video_features): those of pictures first.
-  /// Only pixels and grids are looked at. Nothing if there are none.
-  std::optional<Features> get_visual_features(const ModelInputs& inputs) {
-    return model_.get_visual_features(*ctx_, inputs);
-  }
+  /// Features of images and videos (get_image_features, get_video_features): those of images first. Nothing if there
+  /// are none.
+  std::optional<Features> get_visual_features(const Media& media) { return model_.get_visual_features(*ctx_, media); }
 
-  /// Generates from `inputs`; include generation/generate.hpp. See generate() there.
-  template <class Options = GenerateOptions, class... More>
-  auto generate(const ModelInputs& inputs, const std::type_identity_t<Options>& options = {}, More&&... more) {
-    return run_generation(*this, inputs, options, std::forward<More>(more)...);
-  }
+  /// Generates from prompts, packed as a Processor makes them or padded, with the model's generation_config, changed
+  /// by `options`. With a `cache`, only tokens, images and videos that it does not hold are computed. Defined in
+  /// generation/generate.hpp, beside the function that does it.
+  GenerateOutput generate(const Prompts& prompts, const GenerateOptions& options,
+                          PromptCache<ForConditionalGeneration>* cache = nullptr);
+  GenerateOutput generate(const ModelInputs& inputs, const GenerateOptions& options,
+                          PromptCache<ForConditionalGeneration>* cache = nullptr);
+  GenerateOutput generate(const Prompts& prompts);
+  GenerateOutput generate(const ModelInputs& inputs);
 
   /// Appends `batch` to the cache and computes the logits [rows, vocab_size] that follow some of its tokens.
   void next_logits(const TokenBatch& batch, const Features* features, Cache& cache,
@@ -149,25 +155,18 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   const index_t batch_size = inputs.batch_size(), length = inputs.length();
   if (batch_size == 0 || length == 0) fail("the input has no tokens");
   constexpr index_t merge = V::config.vision.spatial_merge_size;
-  const HostMatrix<std::uint8_t> own_types = detail::types_if_absent(inputs, config_.tokens);
-  const HostMatrix<std::uint8_t>& types = own_types.allocated() ? own_types : inputs.mm_token_type_ids;
-
   const PackedTokens packed = pack(batch_size, length, inputs.attention_mask);
-  TokenBatch batch;
-  batch.ids = gather<TokenId>(packed, inputs.input_ids.span());
-  detail::check_ids(batch.ids, vocab);
-  batch.sequences = packed.sequences;
-  batch.feature_rows = feature_rows(packed, types, inputs, merge);
+  const PromptTokens prompts =
+      from_padded(inputs, packed, config_.tokens.image_token_id, config_.tokens.video_token_id, merge);
 
   std::optional<Past> own_past;
   if (past == nullptr) past = &own_past.emplace(batch_size);
   if (past->cache.sequences() != batch_size)
     fail("past_key_values holds ", past->cache.sequences(), " sequences, the batch ", batch_size);
-  const bool has_pictures = !inputs.image_grid_thw.empty() || !inputs.video_grid_thw.empty();
   ModelOutput output;
-  output.position_ids = detail::forward_positions(inputs, types, has_pictures, merge, *past);
+  output.position_ids = detail::forward_positions(inputs, packed, prompts, merge, *past);
   output.rope_deltas = past->rope_deltas;
-  batch.positions = detail::pack_positions(packed, output.position_ids, 0);
+  TokenBatch batch = token_batch(prompts, detail::pack_positions(packed, output.position_ids, 0), vocab);
   batch.longest_position = detail::longest_position(output.position_ids);
 
   std::vector<index_t> cached;

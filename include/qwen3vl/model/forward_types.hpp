@@ -77,22 +77,22 @@ namespace detail {
 /// Positions of forward(): of the prompt if there is no past, else cache length + rope delta + index. Text alone counts
 /// padding in, as a plain forward of the reference does (generate does not). Sets past.rope_deltas on the first call.
 template <class Past>
-HostCube<std::int32_t> forward_positions(const ModelInputs& inputs, const HostMatrix<std::uint8_t>& types,
-                                         bool has_pictures, index_t merge, Past& past) {
-  const index_t batch = inputs.batch_size(), length = inputs.length();
+HostCube<std::int32_t> forward_positions(const ModelInputs& inputs, const PackedTokens& packed,
+                                         const PromptTokens& prompts, index_t merge, Past& past) {
   const bool first = past.rope_deltas.empty();
-  if (first && has_pictures) {
-    RopeIndex index = get_rope_index(types, inputs.image_grid_thw, inputs.video_grid_thw, inputs.attention_mask, merge);
-    past.rope_deltas = index.rope_deltas;
-    return std::move(index.position_ids);
+  if (first && !inputs.no_media()) {
+    check_mask(inputs.attention_mask, packed.batch, packed.length);
+    PromptPositions positions = get_rope_index(prompts, merge);
+    past.rope_deltas = std::move(positions.rope_deltas);
+    return unpack_positions(packed, positions.position_ids);
   }
-  if (has_pictures)
-    fail("pictures after the first call with past_key_values; give the whole prompt at once, or use generate");
-  if (first) past.rope_deltas.assign(static_cast<std::size_t>(batch), 0);
-  HostCube<std::int32_t> positions(3, batch, length);
+  if (!inputs.no_media())
+    fail("images after the first call with past_key_values; give the whole prompt at once, or use generate");
+  if (first) past.rope_deltas.assign(static_cast<std::size_t>(packed.batch), 0);
+  HostCube<std::int32_t> positions(3, packed.batch, packed.length);
   for (index_t axis = 0; axis < 3; ++axis)
-    for (index_t b = 0; b < batch; ++b)
-      for (index_t s = 0; s < length; ++s)
+    for (index_t b = 0; b < packed.batch; ++b)
+      for (index_t s = 0; s < packed.length; ++s)
         positions(axis, b, s) =
             static_cast<std::int32_t>(past.cache.length(b) + past.rope_deltas[static_cast<std::size_t>(b)] + s);
   return positions;

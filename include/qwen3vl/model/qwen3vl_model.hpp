@@ -1,5 +1,4 @@
-/// Vision tower and text model together (Qwen3VLModel): pictures are computed, put in the place of their tokens, and
-/// their DeepStack features added to the first decoder layers. Over packed batches.
+/// Vision tower and text model together (Qwen3VLModel), over packed batches.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/inputs/model_inputs.hpp"
-#include "qwen3vl/text/packing.hpp"
+#include "qwen3vl/inputs/prompts.hpp"
 #include "qwen3vl/text/padded_forward.hpp"
 #include "qwen3vl/text/text_model.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
@@ -24,12 +22,18 @@ struct TokenBatch {
   /// where these are a part of it. Some rope types depend on it.
   std::int32_t longest_position = -1;
   Segments sequences;  ///< how many of them belong to each sequence of the cache; may be 0
-  /// [tokens] row of the picture features that takes the token's place, or -1; empty: no pictures
+  /// [tokens] row of the visual features that replaces the token's embedding, or -1; empty: no images
   std::vector<std::int32_t> feature_rows;
 
   index_t tokens() const { return static_cast<index_t>(ids.size()); }
 };
 
+/// Vision tower and text model together (Qwen3VLModel), without the head:
+///   features = visual(pixels)               rows for images and videos, and DeepStack features
+///   h = embed_tokens(ids), with the rows of visual tokens replaced by features
+///   h = language_model(h), adding DeepStack feature j to those rows after decoder layer j
+/// h is [tokens, hidden_size], all sequences of the batch packed. Only the cache changes; the head and generation are
+/// the caller's.
 template <Variant V, Backend B, class P>
 class Qwen3VLModel {
   static constexpr index_t hidden = V::config.text.hidden_size;
@@ -56,24 +60,24 @@ class Qwen3VLModel {
   const VisionModel<V, B, P>& visual() const { return visual_; }
   const TextModel<V, B, P>& language_model() const { return language_model_; }
 
-  /// All pictures and clips of `inputs` in one pass: pictures first, then clips. Nothing if there are none.
-  std::optional<Features> get_visual_features(Context<B>& ctx, const ModelInputs& inputs) const {
-    if (inputs.image_grid_thw.empty() && inputs.video_grid_thw.empty()) return std::nullopt;
-    if (inputs.video_grid_thw.empty()) return visual_.forward(ctx, inputs.pixel_values, inputs.image_grid_thw);
-    if (inputs.image_grid_thw.empty()) return visual_.forward(ctx, inputs.pixel_values_videos, inputs.video_grid_thw);
-    const auto &images = inputs.pixel_values, &videos = inputs.pixel_values_videos;
+  /// All images and videos in one pass: images first, then videos. Nothing if there are none.
+  std::optional<Features> get_visual_features(Context<B>& ctx, const Media& media) const {
+    if (media.no_media()) return std::nullopt;
+    if (media.video_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values, media.image_grid_thw);
+    if (media.image_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values_videos, media.video_grid_thw);
+    const auto &images = media.pixel_values, &videos = media.pixel_values_videos;
     if (images.extent(1) != videos.extent(1))
       fail("pixel_values has ", images.extent(1), " values per patch, pixel_values_videos ", videos.extent(1));
     HostMatrix<float> both(images.rows() + videos.rows(), images.extent(1));
     std::ranges::copy(images.span(), both.data());
     std::ranges::copy(videos.span(), both.data() + images.size());
-    std::vector<GridThw> grids = inputs.image_grid_thw;
-    grids.insert(grids.end(), inputs.video_grid_thw.begin(), inputs.video_grid_thw.end());
+    std::vector<GridThw> grids = media.image_grid_thw;
+    grids.insert(grids.end(), media.video_grid_thw.begin(), media.video_grid_thw.end());
     return visual_.forward(ctx, both, grids);
   }
 
   /// Runs `batch` through all layers and appends it to `cache`; hidden_states [tokens, hidden] are those of the last
-  /// layer, before the final norm. `features` are the pictures that batch.feature_rows point into.
+  /// layer, before the final norm. `features` are those that batch.feature_rows refers to.
   void forward(Context<B>& ctx, const TokenBatch& batch, const Features* features, Cache& cache,
                View<A, B, dynamic, hidden> hidden_states, TextRecord<V, B, P>* record = nullptr) const {
     const TraceScope scope(ctx.trace(), "text_model", {"tokens", batch.tokens()});
@@ -97,7 +101,7 @@ class Qwen3VLModel {
     const auto index = upload<std::int32_t>(ctx, rows);
     const auto from_index = upload<std::int32_t>(ctx, from);
     const auto count = static_cast<index_t>(rows.size());
-    auto embeds = ctx.template scratch<A, dynamic, hidden>(count);  // [picture tokens, hidden]
+    auto embeds = ctx.template scratch<A, dynamic, hidden>(count);  // [image tokens, hidden]
     gather_rows(ctx, features->pooler_output, from_index, embeds);
     scatter_rows(ctx, embeds, index, hidden_states);
     DeepStackInput<V, B, P> deepstack{.index = index, .features = {}};
@@ -111,41 +115,34 @@ class Qwen3VLModel {
   }
 };
 
-/// Which row of the picture features each packed token takes, -1 for text. Pictures' features come first, then clips'.
-/// Throws Error where the number of tokens and of features differ.
-inline std::vector<std::int32_t> feature_rows(const PackedTokens& packed, const HostMatrix<std::uint8_t>& types,
-                                              const ModelInputs& inputs, index_t merge) {
-  index_t images = 0, videos = 0;
-  for (const GridThw& grid : inputs.image_grid_thw) images += grid.tokens(merge);
-  for (const GridThw& grid : inputs.video_grid_thw) videos += grid.tokens(merge);
-  std::vector<std::int32_t> rows;
-  index_t next_image = 0, next_video = 0;
-  for (const index_t i : packed.source) {
-    const std::uint8_t type = types.data()[i];
-    if (type == image_token) {
-      rows.push_back(static_cast<std::int32_t>(next_image++));
-    } else if (type == video_token) {
-      rows.push_back(static_cast<std::int32_t>(images + next_video++));
-    } else {
-      rows.push_back(-1);
-    }
-  }
-  if (next_image != images)
-    fail("the prompt has ", next_image, " image tokens, the pictures make ", images,
-         "; use the processor of this model");
-  if (next_video != videos)
-    fail("the prompt has ", next_video, " video tokens, the clips make ", videos, "; use the processor of this model");
-  return rows;
+/// Prompts with their positions [3, tokens], ready to be computed. The features of images come first, then those of
+/// videos. Throws Error for ids that are no tokens of the model.
+inline TokenBatch token_batch(const PromptTokens& prompts, std::vector<std::int32_t> positions, index_t vocab_size) {
+  if (prompts.tokens() != prompts.rows.total())
+    fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, but there are ", prompts.tokens());
+  detail::check_ids(prompts.ids, vocab_size);
+  TokenBatch batch;
+  batch.ids = prompts.ids;
+  batch.positions = std::move(positions);
+  batch.sequences = prompts.rows;
+  if (!batch.positions.empty()) batch.longest_position = *std::ranges::max_element(batch.positions);
+  batch.feature_rows.assign(prompts.ids.size(), -1);
+  std::int32_t row = 0;
+  for (const TokenType kind : {image_token, video_token})
+    for (const MediaSpan& span : prompts.spans)
+      for (index_t i = span.begin; span.kind == kind && i < span.end(); ++i)
+        batch.feature_rows[static_cast<std::size_t>(i)] = row++;
+  return batch;
 }
 
 namespace detail {
 
-/// Throws Error if the tokens of pictures want more feature rows than there are (features of other pictures).
+/// Throws Error if image tokens need more feature rows than there are (features of other images).
 inline void check_features(const std::vector<std::int32_t>& feature_rows, index_t available) {
   for (const std::int32_t row : feature_rows)
     if (row >= available)
-      fail("the prompt's pictures need more feature rows than the ", available,
-           " that were given; are they of other pictures?");
+      fail("the prompt's images need more feature rows than the ", available,
+           " that were given; are they of other images?");
 }
 
 }  // namespace detail

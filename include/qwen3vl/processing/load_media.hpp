@@ -1,4 +1,4 @@
-/// The pictures and clips of conversations, from the files that they name or from what was handed over for them.
+/// The images and videos of conversations, from the files that they name or from what was handed over for them.
 #pragma once
 
 #include <filesystem>
@@ -24,7 +24,7 @@ namespace qwen3vl {
 struct LoadedMedia {
   std::vector<Image> images;
   std::vector<Video> videos;
-  std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of clips whose part has options of its own
+  std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of videos whose part has options of its own
   std::vector<std::string> video_places, video_files;               ///< for errors
 };
 
@@ -40,15 +40,15 @@ namespace detail {
 /// made of.
 struct MediaLoader {
   const ProcessorOptions& options;
-  const ImageProcessor& image_processor;       ///< says whether a picture can be resized
-  const VideoProcessorOptions& video_options;  ///< of clips whose part says nothing
+  const ImageProcessor& image_processor;       ///< says whether an image can be resized
+  const VideoProcessorOptions& video_options;  ///< of videos whose part says nothing
   std::string prefix;
 
-  /// Appends the conversation's pictures; those without a name are taken off the front of `handed`.
+  /// Appends the conversation's images; those without a name are taken off the front of `handed`.
   void load_images(const Conversation& messages, std::span<const Image>& handed, LoadedMedia& media) const {
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image)) {
       if (part->source.empty()) {
-        if (handed.empty()) fail(prefix, place, ": names no file, and no picture was handed over for it");
+        if (handed.empty()) fail(prefix, place, ": names no file, and no image was handed over for it");
         media.images.push_back(handed.front());
         handed = handed.subspan(1);
         continue;
@@ -64,7 +64,7 @@ struct MediaLoader {
     }
   }
 
-  /// The same for clips. A list of pictures is taken whole: sampling it again is an error in transformers.
+  /// The same for videos. A list of images is taken whole: sampling it again is an error in transformers.
   void load_videos(const Conversation& messages, std::span<Video>& handed, LoadedMedia& media) const {
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
       media.video_options.push_back(own_options(*part));
@@ -75,7 +75,7 @@ struct MediaLoader {
           std::vector<std::filesystem::path> files;
           for (const std::string& frame : part->frames)
             files.push_back(media_path(frame, options.media_directory, "frame"));
-          file = concat("the list of pictures that begins with ", files.front().string());
+          file = concat("the list of images that begins with ", files.front().string());
           media.videos.emplace_back(
               FrameFolder(std::move(files), part->source_fps, options.limits, options.readers.jpeg));
         } else if (!part->source.empty()) {
@@ -87,7 +87,7 @@ struct MediaLoader {
           media.videos.push_back(std::move(handed.front()));
           handed = handed.subspan(1);
         } else {
-          fail("names no file, and no clip was handed over for it");
+          fail("names no file, and no video was handed over for it");
         }
       } catch (const Error& error) {
         fail(prefix, place, ": ", error.what());
@@ -96,7 +96,7 @@ struct MediaLoader {
   }
 
  private:
-  /// The settings of a clip whose part has some.
+  /// The settings of a video whose part has some.
   std::optional<VideoProcessorOptions> own_options(const ContentPart& part) const {
     if (!part.fps && !part.num_frames && part.frames.empty()) return std::nullopt;
     VideoProcessorOptions own = video_options;

@@ -1,4 +1,4 @@
-/// Pictures and clips in prompts: each placeholder of a prompt's text becomes as many as there are merged patches.
+/// Images and videos in prompts: their placeholders, and the times that a prompt gives for a video.
 #pragma once
 
 #include <cstddef>
@@ -14,15 +14,15 @@
 
 namespace qwen3vl {
 
-/// Stands in a prompt where a picture's features go; one per merged patch once expanded.
+/// Stands in a prompt where an image's features go; its token is repeated for each merged patch.
 inline constexpr std::string_view image_placeholder = "<|image_pad|>";
-/// The same for clips.
+/// The same for videos.
 inline constexpr std::string_view video_placeholder = "<|video_pad|>";
-/// What stands around a picture, and around each temporal patch of a clip.
+/// What stands around an image, and around each temporal patch of a video.
 inline constexpr std::string_view vision_start = "<|vision_start|>", vision_end = "<|vision_end|>";
 
-/// How a clip's expansion stands in the prompt. The chat formats write <|vision_start|><|video_pad|><|vision_end|>;
-/// each temporal patch becomes a time and a pair of its own.
+/// How a video's temporal patches stand in the prompt. The chat formats write
+/// <|vision_start|><|video_pad|><|vision_end|>; each temporal patch becomes a time and a pair of its own.
 enum class VideoPrompt {
   keep_outer_pair,     ///< only <|video_pad|> is replaced: transformers 5
   without_outer_pair,  ///< all three are replaced: transformers 4.57, with which the released models were evaluated
@@ -36,7 +36,7 @@ inline std::size_t count_occurrences(std::string_view text, std::string_view wor
   return count;
 }
 
-/// Throws Error, in transformers' words, unless `texts` have one placeholder per picture (or clip).
+/// Throws Error, in transformers' words, unless `texts` have one placeholder per image (or video).
 inline void check_placeholders(std::span<const std::string> texts, std::string_view placeholder, std::size_t media,
                                std::string_view what) {
   std::size_t found = 0;
@@ -47,64 +47,26 @@ inline void check_placeholders(std::span<const std::string> texts, std::string_v
        " passed. Found total ", found, " ", placeholder, " tokens and ", media, " ", what, ".");
 }
 
-/// Text tokens of all pictures together, checked: a prompt of more than 2^31 tokens cannot be meant.
-inline std::size_t count_image_tokens(std::span<const GridThw> grids, std::int64_t merge_size) {
-  constexpr std::int64_t limit = std::int64_t{1} << 31;
-  std::int64_t total = 0;
-  for (const GridThw& grid : grids) {
-    std::int64_t tokens = 0;
-    if (merge_size < 1 || grid.t < 1 || grid.h < merge_size || grid.w < merge_size ||
-        __builtin_mul_overflow(grid.h / merge_size, grid.w / merge_size, &tokens) ||
-        __builtin_mul_overflow(tokens, grid.t, &tokens) || tokens > limit - total) {
-      fail("a picture of ", grid.t, " x ", grid.h, " x ", grid.w, " patches with merge size ", merge_size,
-           " cannot become tokens");
-    }
-    total += tokens;
-  }
-  return static_cast<std::size_t>(total);
+/// Text tokens of an image or of a temporal patch, checked: more than 2^31 cannot be meant.
+inline index_t tokens_of(const GridThw& grid, std::int64_t merge_size) {
+  if (merge_size < 1 || grid.t < 1 || grid.h < merge_size || grid.w < merge_size ||
+      grid.tokens(merge_size) > std::int64_t{1} << 31)
+    fail("an image of ", grid.t, " x ", grid.h, " x ", grid.w, " patches with merge size ", merge_size,
+         " cannot become tokens");
+  return grid.tokens(merge_size);
 }
 
 }  // namespace detail
 
-/// Replaces each `<|image_pad|>` of `texts` by `grid.tokens(merge_size)` of them; `grids` are the pictures in the order
-/// of their placeholders, text by text. Throws Error if their numbers differ.
-inline std::vector<std::string> expand_image_placeholders(std::span<const std::string> texts,
-                                                          std::span<const GridThw> grids, std::int64_t merge_size) {
-  detail::check_placeholders(texts, image_placeholder, grids.size(), "images");
-  detail::count_image_tokens(grids, merge_size);
-  std::vector<std::string> expanded;
-  expanded.reserve(texts.size());
+/// Replaces each `<|video_pad|>` of `texts` by the video's temporal patches, each with the seconds in `timestamps`
+/// before its own `<|video_pad|>`; videos are in the order of their placeholders, text by text, as many as there are.
+inline std::vector<std::string> write_timestamps(std::span<const std::string> texts,
+                                                 std::span<const std::vector<double>> timestamps, VideoPrompt form) {
+  std::vector<std::string> written;
+  written.reserve(texts.size());
   std::size_t next = 0;
   for (const std::string& text : texts) {
-    std::string out;
-    std::size_t from = 0;
-    for (auto at = text.find(image_placeholder); at != std::string::npos; at = text.find(image_placeholder, from)) {
-      out.append(text, from, at - from);
-      const std::int64_t tokens = grids[next++].tokens(merge_size);
-      out.reserve(out.size() + static_cast<std::size_t>(tokens) * image_placeholder.size());
-      for (std::int64_t i = 0; i < tokens; ++i) out += image_placeholder;
-      from = at + image_placeholder.size();
-    }
-    out.append(text, from);
-    expanded.push_back(std::move(out));
-  }
-  return expanded;
-}
-
-/// Replaces each `<|video_pad|>` of `texts` by the clip's temporal patches, each with the seconds in `timestamps`
-/// before it; clips are in the order of their placeholders, text by text. Throws Error if their numbers differ.
-inline std::vector<std::string> expand_video_placeholders(std::span<const std::string> texts,
-                                                          std::span<const GridThw> grids,
-                                                          std::span<const std::vector<double>> timestamps,
-                                                          std::int64_t merge_size,
-                                                          VideoPrompt form = VideoPrompt::keep_outer_pair) {
-  detail::check_placeholders(texts, video_placeholder, grids.size(), "videos");
-  detail::count_image_tokens(grids, merge_size);
-  std::vector<std::string> expanded;
-  expanded.reserve(texts.size());
-  std::size_t next = 0;
-  for (const std::string& text : texts) {
-    std::string out;
+    std::string& out = written.emplace_back();
     std::size_t from = 0;
     for (auto at = text.find(video_placeholder); at != std::string::npos; at = text.find(video_placeholder, from)) {
       out.append(text, from, at - from);
@@ -114,21 +76,13 @@ inline std::vector<std::string> expand_video_placeholders(std::span<const std::s
         out.resize(out.size() - vision_start.size());
         from += vision_end.size();
       }
-      const GridThw& grid = grids[next];
-      if (timestamps[next].size() != static_cast<std::size_t>(grid.t))
-        fail("a clip of ", grid.t, " temporal patches with ", timestamps[next].size(), " timestamps");
-      const std::int64_t tokens = (grid.h / merge_size) * (grid.w / merge_size);
-      for (const double seconds : timestamps[next]) {
-        out.append(timestamp_text(seconds)).append(vision_start);
-        for (std::int64_t i = 0; i < tokens; ++i) out += video_placeholder;
-        out += vision_end;
-      }
+      for (const double seconds : timestamps[next])
+        out.append(timestamp_text(seconds)).append(vision_start).append(video_placeholder).append(vision_end);
       ++next;
     }
     out.append(text, from);
-    expanded.push_back(std::move(out));
   }
-  return expanded;
+  return written;
 }
 
 }  // namespace qwen3vl

@@ -1,4 +1,4 @@
-/// Texts, conversations, pictures and clips to model inputs, and generated tokens back to text  (Qwen3VLProcessor).
+/// Texts, conversations, images and videos to prompts, and generated tokens back to text (Qwen3VLProcessor).
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/inputs/prompts.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/chat/chat_format.hpp"
@@ -80,13 +81,46 @@ class Processor {
 
   // ---- to the model
 
-  /// Model inputs for prompts with placeholders: `images` in the order of the `<|image_pad|>` of all texts, `videos` in
-  /// that of the `<|video_pad|>`.
-  ModelInputs operator()(std::span<const std::string> texts, std::span<const Image> images = {},
-                         const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
+  /// Prompts from texts with placeholders: `images` in the order of the `<|image_pad|>` of all texts, `videos` in that
+  /// of the `<|video_pad|>`. generate() takes them as they are.
+  Prompts prompts(std::span<const std::string> texts, std::span<const Image> images = {},
+                  const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
     std::vector<Clip> clips(videos.size());
     for (std::size_t i = 0; i < videos.size(); ++i) clips[i] = {nullptr, concat("video ", i), {}};
     return process(texts, images, options, videos, clips);
+  }
+
+  /// Prompts from conversations; images and videos are read from the files that their parts name. Parts without a name
+  /// take theirs from `images` and `videos`, in order. Throws Error naming the place of a part that cannot be had.
+  Prompts prompts(std::span<const Conversation> conversations, const ChatTemplateOptions& options = {},
+                  const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
+                  std::span<Video> videos = {}) const {
+    std::vector<std::string> texts;
+    for (const Conversation& messages : conversations) texts.push_back(render_chat_template(messages, options));
+    const ImageProcessor image_processor =
+        processor_options.images ? ImageProcessor(*processor_options.images) : image_processor_;
+    const VideoProcessorOptions& video_options =
+        processor_options.videos ? *processor_options.videos : video_processor_.options();
+    LoadedMedia media;
+    for (std::size_t i = 0; i < conversations.size(); ++i) {
+      const MediaLoader loader{processor_options, image_processor, video_options,
+                               conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string()};
+      loader.load_images(conversations[i], images, media);
+      loader.load_videos(conversations[i], videos, media);
+    }
+    if (!images.empty()) fail(images.size(), " images were handed over beside the messages for which no part asks");
+    if (!videos.empty()) fail(videos.size(), " videos were handed over beside the messages for which no part asks");
+    std::vector<Clip> clips;
+    for (std::size_t i = 0; i < media.videos.size(); ++i)
+      clips.push_back(
+          {media.video_options[i] ? &*media.video_options[i] : nullptr, media.video_places[i], media.video_files[i]});
+    return process(texts, media.images, processor_options, media.videos, clips);
+  }
+
+  /// The prompts of texts in the form of transformers: padded to the longest.
+  ModelInputs operator()(std::span<const std::string> texts, std::span<const Image> images = {},
+                         const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
+    return padded(prompts(texts, images, options, videos), options);
   }
 
   /// The same for one prompt.
@@ -102,38 +136,18 @@ class Processor {
     return render_chat(messages, chat_format(), options);
   }
 
-  /// Model inputs for a conversation; pictures and clips are read from the files that its parts name. Parts without a
-  /// name take theirs from `images` and `videos`, in order. Throws Error naming the place of a part that cannot be had.
+  /// The prompt of a conversation in the form of transformers.
   ModelInputs apply_chat_template(const Conversation& messages, const ChatTemplateOptions& options = {},
                                   const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
                                   std::span<Video> videos = {}) const {
     return apply_chat_template(std::span<const Conversation>(&messages, 1), options, processor_options, images, videos);
   }
 
-  /// Model inputs for a batch of conversations, padded to the longest.
+  /// The same for a batch of conversations, padded to the longest.
   ModelInputs apply_chat_template(std::span<const Conversation> conversations, const ChatTemplateOptions& options = {},
                                   const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
                                   std::span<Video> videos = {}) const {
-    std::vector<std::string> prompts;
-    for (const Conversation& messages : conversations) prompts.push_back(render_chat_template(messages, options));
-    const ImageProcessor image_processor =
-        processor_options.images ? ImageProcessor(*processor_options.images) : image_processor_;
-    const VideoProcessorOptions& video_options =
-        processor_options.videos ? *processor_options.videos : video_processor_.options();
-    LoadedMedia media;
-    for (std::size_t i = 0; i < conversations.size(); ++i) {
-      const MediaLoader loader{processor_options, image_processor, video_options,
-                               conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string()};
-      loader.load_images(conversations[i], images, media);
-      loader.load_videos(conversations[i], videos, media);
-    }
-    if (!images.empty()) fail(images.size(), " pictures were handed over beside the messages for which no part asks");
-    if (!videos.empty()) fail(videos.size(), " clips were handed over beside the messages for which no part asks");
-    std::vector<Clip> clips;
-    for (std::size_t i = 0; i < media.videos.size(); ++i)
-      clips.push_back(
-          {media.video_options[i] ? &*media.video_options[i] : nullptr, media.video_places[i], media.video_files[i]});
-    return process(prompts, media.images, processor_options, media.videos, clips);
+    return padded(prompts(conversations, options, processor_options, images, videos), processor_options);
   }
 
   // ---- from the model
@@ -180,36 +194,29 @@ class Processor {
     return *id;
   }
 
-  void set_token_types(ModelInputs& inputs) const {
-    inputs.mm_token_type_ids = HostMatrix<std::uint8_t>(inputs.batch_size(), inputs.length());
-    const auto type_of = [&](TokenId id) {
-      return static_cast<std::uint8_t>(id == image_token_   ? image_token
-                                       : id == video_token_ ? video_token
-                                                            : text_token);
-    };
-    const auto ids = inputs.input_ids.span();
-    std::transform(ids.begin(), ids.end(), inputs.mm_token_type_ids.data(), type_of);
+  ModelInputs padded(Prompts prompts, const ProcessorOptions& options) const {
+    return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_));
   }
 
-  /// What goes with a clip: options of its own, and how errors call it.
+  /// What goes with a video: options of its own, and how errors call it.
   struct Clip {
     const VideoProcessorOptions* options = nullptr;
     std::string place;
     std::string file;
   };
 
-  ModelInputs process(std::span<const std::string> texts, std::span<const Image> images,
-                      const ProcessorOptions& options, std::span<Video> videos,
-                      std::span<const Clip> about_videos) const {
+  Prompts process(std::span<const std::string> texts, std::span<const Image> images, const ProcessorOptions& options,
+                  std::span<Video> videos, std::span<const Clip> about_videos) const {
     if (texts.empty()) fail("no text was given");
     // Checked before any pixel is touched; transformers' words.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
     detail::check_placeholders(texts, video_placeholder, videos.size(), "videos");
-    ModelInputs inputs;
+    Prompts prompts;
+    Media& media = prompts.media;
     if (!images.empty()) {
       auto processed = options.images ? ImageProcessor(*options.images)(images) : image_processor_(images);
-      inputs.pixel_values = std::move(processed.pixel_values);
-      inputs.image_grid_thw = std::move(processed.image_grid_thw);
+      media.pixel_values = std::move(processed.pixel_values);
+      media.image_grid_thw = std::move(processed.image_grid_thw);
     }
     std::vector<VideoPatches> clips;
     for (std::size_t i = 0; i < videos.size(); ++i) {
@@ -220,41 +227,59 @@ class Processor {
       try {
         clips.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
       } catch (const Error& error) {
-        // What is wrong with the settings is not this clip's fault.
+        // What is wrong with the settings is not this video's fault.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
         detail::fail_about(about_videos[i].place, about_videos[i].file, error.what());
       }
     }
     VideoFeatures features = join(std::move(clips));
-    check_visual_tokens(texts, inputs.image_grid_thw, features.video_grid_thw, options);
-    auto expanded = expand_image_placeholders(texts, inputs.image_grid_thw, image_processor_.merge_size());
-    expanded = expand_video_placeholders(expanded, features.video_grid_thw, features.timestamps,
-                                         video_processor_.options().merge_size, options.video_prompt);
-    inputs.pixel_values_videos = std::move(features.pixel_values_videos);
-    inputs.video_grid_thw = std::move(features.video_grid_thw);
-    std::vector<std::vector<TokenId>> rows;
-    rows.reserve(expanded.size());
-    for (const std::string& text : expanded) {
-      rows.push_back(tokenizer_.encode(text));
-      if (rows.back().size() > options.max_tokens) too_long(rows.size() - 1, texts.size(), rows.back().size(), options);
-    }
-    pad_rows(rows, pad_token_, options.padding_side.value_or(padding_side_), inputs);
-    set_token_types(inputs);
-    return inputs;
+    media.pixel_values_videos = std::move(features.pixel_values_videos);
+    media.video_grid_thw = std::move(features.video_grid_thw);
+    Grids grids{.images = media.image_grid_thw, .temporal_patches = {}};
+    for (const GridThw& grid : media.video_grid_thw)
+      grids.temporal_patches.insert(grids.temporal_patches.end(), static_cast<std::size_t>(grid.t),
+                                    {1, grid.h, grid.w});
+    for (const std::string& text : write_timestamps(texts, features.timestamps, options.video_prompt))
+      append(tokenizer_.encode(text), grids, texts.size(), options, prompts);
+    identify(prompts.spans, pixels_of(prompts.spans, media));  // fails where a placeholder gave no token
+    return prompts;
   }
 
-  /// Before placeholders are written out: each prompt's pictures and clips must leave it within the limit.
-  void check_visual_tokens(std::span<const std::string> texts, std::span<const GridThw> images,
-                           std::span<const GridThw> videos, const ProcessorOptions& options) const {
-    std::size_t image = 0, video = 0;
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      std::size_t tokens = 0;
-      for (auto n = detail::count_occurrences(texts[i], image_placeholder); n > 0; --n)
-        tokens += static_cast<std::size_t>(images[image++].tokens(image_processor_.merge_size()));
-      for (auto n = detail::count_occurrences(texts[i], video_placeholder); n > 0; --n)
-        tokens += static_cast<std::size_t>(videos[video++].tokens(video_processor_.options().merge_size));
-      if (tokens > options.max_tokens) too_long(i, texts.size(), tokens, options);
+  /// Grids in the order of their tokens.
+  struct Grids {
+    std::vector<GridThw> images, temporal_patches;
+    std::size_t next_image = 0, next_patch = 0;
+  };
+
+  /// Appends a prompt of `words`, in which the token of a placeholder stands once: it is repeated as its grid says.
+  void append(std::span<const TokenId> words, Grids& grids, std::size_t batch_size, const ProcessorOptions& options,
+              Prompts& prompts) const {
+    const index_t row = prompts.batch_size(), first_token = prompts.tokens();
+    const std::size_t first_span = prompts.spans.size();
+    index_t end = first_token;
+    for (const TokenId word : words) {
+      const bool image = word == image_token_;
+      if (!image && word != video_token_) {
+        ++end;
+        continue;
+      }
+      const GridThw& grid = image ? grids.images.at(grids.next_image++) : grids.temporal_patches.at(grids.next_patch++);
+      const index_t count =
+          detail::tokens_of(grid, image ? image_processor_.merge_size() : video_processor_.options().merge_size);
+      prompts.spans.push_back(
+          {.row = row, .begin = end, .count = count, .grid = grid, .kind = image ? image_token : video_token});
+      end += count;
     }
+    // Before they are written out.
+    if (const auto length = static_cast<std::size_t>(end - first_token); length > options.max_tokens)
+      too_long(static_cast<std::size_t>(row), batch_size, length, options);
+    prompts.ids.reserve(static_cast<std::size_t>(end));
+    auto span = prompts.spans.begin() + static_cast<std::ptrdiff_t>(first_span);
+    for (const TokenId word : words) {
+      const bool repeated = word == image_token_ || word == video_token_;
+      prompts.ids.insert(prompts.ids.end(), repeated ? static_cast<std::size_t>((span++)->count) : 1, word);
+    }
+    prompts.rows.append(end - first_token);
   }
 
   [[noreturn]] static void too_long(std::size_t i, std::size_t prompts, std::size_t tokens,

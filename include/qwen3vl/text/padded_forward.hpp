@@ -6,8 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "qwen3vl/inputs/packing.hpp"
 #include "qwen3vl/inputs/token_id.hpp"
-#include "qwen3vl/text/packing.hpp"
 #include "qwen3vl/text/text_model.hpp"
 
 namespace qwen3vl {

@@ -137,7 +137,7 @@ inline std::vector<std::string> constants(const std::vector<Piece>& pieces) {
   return out;
 }
 
-/// Fails unless messages are framed and pictures marked as Qwen3-VL has it.
+/// Fails unless messages are framed and images marked as Qwen3-VL has it.
 inline void check_markers(const std::vector<Piece>& pieces, std::string_view where) {
   const auto written = constants(pieces);
   for (const std::string_view marker : {std::string_view("<|im_start|>"), std::string_view("<|im_end|>"),

@@ -27,7 +27,7 @@ inline const std::string& expect_string(const Json& value, const std::string& pl
   return value.get_ref<const std::string&>();
 }
 
-/// Where a picture or clip lies: a string, or OpenAI's {"url": ...}. Lists of strings go to `frames`, if that is given.
+/// Where an image or video lies: a string, or OpenAI's {"url": ...}. Lists of strings go to `frames`, if that is given.
 inline void read_source(const Json& value, const std::string& place, std::string& source,
                         std::vector<std::string>* frames) {
   if (value.is_object()) {
@@ -43,7 +43,7 @@ inline void read_source(const Json& value, const std::string& place, std::string
   }
 }
 
-/// What qwen-vl-utils takes beside a clip.
+/// What qwen-vl-utils takes beside a video.
 inline void read_clip_options(const Json& value, const std::string& place, ContentPart& part) {
   const auto number = [&](const char* key) -> std::optional<double> {
     const Json* const found = find_value(value, key);
@@ -74,7 +74,7 @@ inline ContentPart read_part(const Json& value, const std::string& place) {
   ContentPart part;
   part.kind = ContentPart::Kind::other;
   if (const Json* words = find_value(value, "text")) part.text = expect_string(*words, place + ".text");
-  // The chat formats' own order of tests: the mere presence of a key decides, pictures before clips before text.
+  // The chat formats' own order of tests: the mere presence of a key decides, images before videos before text.
   if (type_name == "image" || value.contains("image") || value.contains("image_url")) {
     part.kind = ContentPart::Kind::image;
   } else if (type_name == "video" || value.contains("video")) {

@@ -140,7 +140,7 @@ class GroundingReader {
 /// which the object records.
 inline std::vector<GroundedObject> parse_grounding(std::string_view answer, int height, int width,
                                                    const GroundingOptions& options = {}) {
-  if (height < 1 || width < 1) fail("a picture of ", height, " x ", width, " pixels");
+  if (height < 1 || width < 1) fail("an image of ", height, " x ", width, " pixels");
   if (!(options.range > 0.0 && options.range <= 1e9)) fail("range is ", options.range, "; Qwen3-VL's is 1000");
   detail::GroundingReader reader(height, width, options);
   const std::vector<detail::LooseObject> objects = detail::read_loose_json(answer);

@@ -1,4 +1,4 @@
-/// Pictures to patches (Qwen2VLImageProcessor, which Qwen3-VL uses): resize, rescale, normalise, cut.
+/// Images to patches (Qwen2VLImageProcessor, which Qwen3-VL uses): resize, rescale, normalise, cut.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@ namespace qwen3vl {
 
 /// What the vision tower takes.
 struct ImageFeatures {
-  HostMatrix<float> pixel_values;       ///< [patches of all pictures, channels * temporal * patch * patch]
-  std::vector<GridThw> image_grid_thw;  ///< one for each picture
+  HostMatrix<float> pixel_values;       ///< [patches of all images, channels * temporal * patch * patch]
+  std::vector<GridThw> image_grid_thw;  ///< one for each image
 };
 
 class ImageProcessor {
@@ -46,23 +46,23 @@ class ImageProcessor {
   const ImageProcessorOptions& options() const { return options_; }
   std::int64_t merge_size() const { return options_.merge_size; }
 
-  /// The size in pixels that a picture is resized to. Throws Error for extreme shapes.
+  /// The size in pixels that an image is resized to. Throws Error for extreme shapes.
   PictureSize resized_size(std::int64_t height, std::int64_t width) const {
     const std::int64_t factor = options_.patch_size * options_.merge_size;
     if (options_.do_resize) return smart_resize(height, width, factor, options_.shortest_edge, options_.longest_edge);
     if (height % factor != 0 || width % factor != 0)
-      fail("a picture of ", height, " x ", width,
+      fail("an image of ", height, " x ", width,
            " pixels is not resized (do_resize is false), but its sides must be multiples of ", factor);
     return {height, width};
   }
 
-  /// Patches that a picture of this size becomes (get_number_of_image_patches).
+  /// Patches that an image of this size becomes (get_number_of_image_patches).
   std::int64_t number_of_patches(std::int64_t height, std::int64_t width) const {
     const PictureSize size = resized_size(height, width);
     return (size.height / options_.patch_size) * (size.width / options_.patch_size);
   }
 
-  /// All pictures, in order. Throws Error for a picture that cannot be used, by its place in the list.
+  /// All images, in order. Throws Error for an image that cannot be used, by its place in the list.
   ImageFeatures operator()(std::span<const Image> images) const {
     ImageFeatures features;
     std::vector<Image> resized;
@@ -94,7 +94,7 @@ class ImageProcessor {
         HostMatrix<float>(patches, channels * options_.temporal_patch_size * options_.patch_size * options_.patch_size);
     const PatchCutter cutter(options_, static_cast<int>(channels));
     float* to = features.pixel_values.data();
-    // A still picture is repeated along time.
+    // A still image is repeated along time.
     for (const Image& image : resized)
       to = cutter(std::vector<const Image*>(static_cast<std::size_t>(options_.temporal_patch_size), &image), to);
     return features;

@@ -22,7 +22,7 @@ inline void check_aspect_ratio(double height, double width) {
   const double ratio = std::max(height, width) / std::min(height, width);
   if (ratio > 200.0)
     fail("absolute aspect ratio must be smaller than 200, got ", ratio, ratio == std::floor(ratio) ? ".0" : "",
-         " (a picture of ", height, " x ", width, " pixels)");
+         " (an image of ", height, " x ", width, " pixels)");
 }
 
 }  // namespace detail
@@ -31,7 +31,7 @@ inline void check_aspect_ratio(double height, double width) {
 /// Rounding is half to even, as Python's.
 inline PictureSize smart_resize(std::int64_t height, std::int64_t width, std::int64_t factor, std::int64_t min_pixels,
                                 std::int64_t max_pixels) {
-  if (height < 1 || width < 1) fail("a picture of ", height, " x ", width, " pixels");
+  if (height < 1 || width < 1) fail("an image of ", height, " x ", width, " pixels");
   const auto h = static_cast<double>(height), w = static_cast<double>(width), f = static_cast<double>(factor);
   detail::check_aspect_ratio(h, w);
   // std::nearbyint rounds half to even in the default rounding mode.

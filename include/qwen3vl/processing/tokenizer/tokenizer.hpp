@@ -99,8 +99,14 @@ class Tokenizer {
   ModelInputs encode_padded(std::span<const std::string> texts, std::optional<PaddingSide> side = std::nullopt) const {
     const auto pad = pad_token_id();
     if (!pad) fail("the tokenizer has no pad token, so texts cannot be padded to one length");
-    ModelInputs inputs;
-    pad_rows(encode_batch(texts), *pad, side.value_or(padding_side()), inputs);
+    PromptTokens prompts;
+    for (const std::string& text : texts) {
+      const auto ids = encode(text);
+      prompts.ids.insert(prompts.ids.end(), ids.begin(), ids.end());
+      prompts.rows.append(static_cast<index_t>(ids.size()));
+    }
+    ModelInputs inputs = to_padded(prompts, *pad, side.value_or(padding_side()));
+    inputs.mm_token_type_ids = {};  // a tokenizer knows none
     return inputs;
   }
 

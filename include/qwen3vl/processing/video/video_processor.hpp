@@ -1,4 +1,4 @@
-/// Clips to patches (Qwen3VLVideoProcessor): sample frames, resize, rescale, normalise, cut.
+/// Videos to patches (Qwen3VLVideoProcessor): sample frames, resize, rescale, normalise, cut.
 #pragma once
 
 #include <algorithm>
@@ -23,28 +23,28 @@
 
 namespace qwen3vl {
 
-/// One clip as patches.
+/// One video as patches.
 struct VideoPatches {
   HostMatrix<float> pixel_values_videos;     ///< [patches, channels * temporal * patch * patch]
   GridThw grid;                              ///< frames / temporal_patch_size, rows, columns
-  std::vector<std::int64_t> frames_indices;  ///< the frames taken, by their place in the clip as recorded
+  std::vector<std::int64_t> frames_indices;  ///< the frames taken, by their place in the video as recorded
   std::vector<double> timestamps;            ///< seconds of each temporal patch
 };
 
-/// All clips of a call.
+/// All videos of a call.
 struct VideoFeatures {
-  HostMatrix<float> pixel_values_videos;  ///< [patches of all clips, channels * temporal * patch * patch]
-  std::vector<GridThw> video_grid_thw;    ///< one for each clip
+  HostMatrix<float> pixel_values_videos;  ///< [patches of all videos, channels * temporal * patch * patch]
+  std::vector<GridThw> video_grid_thw;    ///< one for each video
   std::vector<std::vector<std::int64_t>> frames_indices;
   std::vector<std::vector<double>> timestamps;
 };
 
-/// Told of a clip's frames: those done and those that are taken in all. May throw Cancelled.
+/// Told of a video's frames: those done and those that are taken in all. May throw Cancelled.
 using VideoProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
 class VideoProcessor {
  public:
-  /// Of all frames of a clip together, as resized. More than size["longest_edge"] can be set to.
+  /// Of all frames of a video together, as resized. More than size["longest_edge"] can be set to.
   static constexpr std::int64_t most_pixels = std::int64_t{1} << 31;
 
   /// Throws Error for options that make no sense, except `fps` beside `num_frames`, which is told where frames are
@@ -54,7 +54,7 @@ class VideoProcessor {
   }
 
   /// Reads `folder`/processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
-  /// pictures' preprocessor_config.json, in this order, which is transformers'.
+  /// images' preprocessor_config.json, in this order, which is transformers'.
   static VideoProcessor from_pretrained(const std::filesystem::path& folder) {
     PreprocessorFiles files(folder);
     return from_pretrained(files);
@@ -66,17 +66,17 @@ class VideoProcessor {
 
   const VideoProcessorOptions& options() const { return options_; }
 
-  /// The frames of a clip that are taken. Throws Error.
+  /// The frames of a video that are taken. Throws Error.
   std::vector<std::int64_t> frames_of(const VideoMetadata& metadata) const {
     if (options_.do_sample_frames) {
       if (!metadata.frames_indices.empty())
-        fail("the clip is already a sample of ", metadata.frames_indices.size(),
+        fail("the video is already a sample of ", metadata.frames_indices.size(),
              " frames; set do_sample_frames to false");
       return sample_frames(metadata, options_);
     }
     const std::int64_t count = metadata.available_frames();
     if (count < 1 || count > VideoProcessorOptions::max_countable)
-      fail("all ", count, " frames of a clip are to be taken, but at least 1 and at most ",
+      fail("all ", count, " frames of a video are to be taken, but at least 1 and at most ",
            VideoProcessorOptions::max_countable, " can be; set do_sample_frames to true");
     std::vector<std::int64_t> indices(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) indices[static_cast<std::size_t>(i)] = i;
@@ -101,8 +101,8 @@ class VideoProcessor {
                               max_pixels);
   }
 
-  /// One clip. Frames are read one at a time; those of one temporal patch are in memory together, resized. Throws
-  /// Error for clips that cannot be decoded and frames of different sizes. `progress` is told of each frame.
+  /// One video. Frames are read one at a time; those of one temporal patch are in memory together, resized. Throws
+  /// Error for videos that cannot be decoded and frames of different sizes. `progress` is told of each frame.
   VideoPatches operator()(Video& video, const VideoProgress& progress = {}) const {
     const std::vector<std::int64_t> indices = frames_of(video.metadata());
     const auto count = static_cast<std::int64_t>(indices.size()), temporal = options_.temporal_patch_size;
@@ -130,7 +130,7 @@ class VideoProcessor {
       } else if (PictureSize{frame.height, frame.width} != source || frame.channels != group.front().channels) {
         fail("frame ", indices[static_cast<std::size_t>(i)], " is of ", frame.height, " x ", frame.width, " x ",
              frame.channels, ", the first of ", source.height, " x ", source.width, " x ", group.front().channels,
-             "; the frames of a clip must be alike");
+             "; the frames of a video must be alike");
       }
       Image& resized = group[static_cast<std::size_t>(i % temporal)];
       resized = resize(frame, target, options_.resample, options_.backend);
@@ -174,7 +174,7 @@ class VideoProcessor {
   VideoProcessorOptions options_;
 };
 
-/// Puts clips together, in order.
+/// Puts videos together, in order.
 inline VideoFeatures join(std::vector<VideoPatches> clips) {
   VideoFeatures all;
   if (clips.empty()) return all;
@@ -185,7 +185,7 @@ inline VideoFeatures join(std::vector<VideoPatches> clips) {
   float* to = all.pixel_values_videos.data();
   for (VideoPatches& clip : clips) {
     if (clip.pixel_values_videos.extent(1) != values)
-      fail("clips of different channels or patch sizes: ", clip.pixel_values_videos.extent(1), " and ", values,
+      fail("videos of different channels or patch sizes: ", clip.pixel_values_videos.extent(1), " and ", values,
            " values per patch");
     to = std::ranges::copy(clip.pixel_values_videos.span(), to).out;
     clip.pixel_values_videos = {};  // both copies are never whole in memory

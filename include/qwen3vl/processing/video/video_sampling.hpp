@@ -20,7 +20,7 @@ inline constexpr double default_video_fps = 24.0;
 /// The frame rate of a video; default_video_fps where it is unknown. Throws Error for an impossible one.
 inline double frames_per_second(const VideoMetadata& metadata) {
   const double fps = metadata.fps.value_or(default_video_fps);
-  if (!(fps > 0.0) || !std::isfinite(fps)) fail("a clip of ", fps, " frames per second");
+  if (!(fps > 0.0) || !std::isfinite(fps)) fail("a video of ", fps, " frames per second");
   return fps;
 }
 
@@ -29,7 +29,7 @@ inline double frames_per_second(const VideoMetadata& metadata) {
 inline std::vector<std::int64_t> sample_frames(const VideoMetadata& metadata, const VideoProcessorOptions& options) {
   options.validate();
   const std::int64_t total = metadata.total_num_frames;
-  if (total < 1) fail("a clip of ", total, " frames");
+  if (total < 1) fail("a video of ", total, " frames");
   std::int64_t count = 0;
   if (options.num_frames) {
     count = *options.num_frames;

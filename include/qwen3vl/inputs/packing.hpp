@@ -71,6 +71,16 @@ std::vector<T> gather(const PackedTokens& packed, std::span<const T> padded) {
   return values;
 }
 
+/// Packed positions [3, tokens] in padded form [3, B, S]; 0 where padded.
+inline HostCube<std::int32_t> unpack_positions(const PackedTokens& packed, std::span<const std::int32_t> positions) {
+  HostCube<std::int32_t> padded(3, packed.batch, packed.length);
+  for (index_t axis = 0; axis < 3; ++axis)
+    for (index_t i = 0; i < packed.tokens(); ++i)
+      padded.data()[axis * packed.batch * packed.length + packed.source[static_cast<std::size_t>(i)]] =
+          positions[static_cast<std::size_t>(axis * packed.tokens() + i)];
+  return padded;
+}
+
 /// Packed rows [tokens, columns] back in padded form [B, S, columns]; padded positions are 0.
 inline HostCube<float> unpack(const PackedTokens& packed, std::span<const float> rows, index_t columns) {
   HostCube<float> padded(packed.batch, packed.length, columns);

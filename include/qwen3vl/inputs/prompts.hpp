@@ -1,0 +1,102 @@
+/// A batch of prompts as a model reads it: token ids without padding, and where in them images and videos stand.
+/// Plain host data. What transformers' users know, padded rows and a mask, is ModelInputs; inputs/padding.hpp makes
+/// one of the other.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/inputs/model_inputs.hpp"
+#include "qwen3vl/tensor/segments.hpp"
+
+namespace qwen3vl {
+
+/// Two independent 64-bit hashes of pixels: the tokens of a prompt say only that there is an image, not which.
+struct ContentId {
+  std::uint64_t hash[2] = {0, 0};
+
+  bool operator==(const ContentId&) const = default;
+};
+
+/// Multiply and fold, over pairs of values.
+inline ContentId content_id(std::span<const float> pixels) {
+  constexpr std::uint64_t multiplier[2] = {0x9e3779b97f4a7c15u, 0xd6e8feb86659fd93u};
+  ContentId id{{multiplier[1], multiplier[0]}};
+  for (std::size_t i = 0; i < pixels.size(); i += 2) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, &pixels[i], sizeof(float) * std::min<std::size_t>(2, pixels.size() - i));
+    for (std::size_t which = 0; which < 2; ++which) {
+      std::uint64_t& h = id.hash[which];
+      h = (h ^ word) * multiplier[which];
+      h ^= h >> 29;
+    }
+  }
+  return id;
+}
+
+/// The tokens that one image, or one temporal patch of a video, has in a prompt. A video has a span for each of its
+/// temporal patches, for these stand apart in the prompt (a time is before each), take positions each for itself, and
+/// no patch of the vision tower attends to another temporal patch.
+struct MediaSpan {
+  index_t row = 0;    ///< of the batch
+  index_t begin = 0;  ///< the first token, by its index in the packed ids
+  index_t count = 0;  ///< tokens
+  GridThw grid{};     ///< of a temporal patch of a video: t = 1
+  TokenType kind = image_token;
+  std::optional<ContentId> content{};  ///< of its pixels; where nobody has asked for it yet: none
+
+  index_t end() const { return begin + count; }
+  bool same_content(const MediaSpan& other) const { return grid == other.grid && content == other.content; }
+  bool same_place(const MediaSpan& other) const { return begin == other.begin && count == other.count; }
+};
+
+/// The tokens of B prompts.
+struct PromptTokens {
+  std::vector<TokenId> ids;      ///< [tokens] of all prompts, one after the other
+  Segments rows;                 ///< which of them belong to each prompt
+  std::vector<MediaSpan> spans;  ///< in the order of their tokens
+
+  index_t batch_size() const { return rows.count(); }
+  index_t tokens() const { return static_cast<index_t>(ids.size()); }
+  std::span<const TokenId> row(index_t b) const {
+    return std::span(ids).subspan(static_cast<std::size_t>(rows.offset(b)), static_cast<std::size_t>(rows.length(b)));
+  }
+};
+
+/// The same with their images and videos: what a Processor makes and generate() takes.
+struct Prompts : PromptTokens {
+  Media media;
+};
+
+/// The pixels [patches * patch_dim] of each span. Throws Error unless spans, grids and pixels agree.
+inline std::vector<std::span<const float>> pixels_of(std::span<const MediaSpan> spans, const Media& media) {
+  std::vector<std::span<const float>> pixels;
+  index_t images = 0, videos = 0;  // patches so far
+  for (const MediaSpan& span : spans) {
+    const HostMatrix<float>& all = span.kind == image_token ? media.pixel_values : media.pixel_values_videos;
+    index_t& patch = span.kind == image_token ? images : videos;
+    const GridThw& grid = span.grid;
+    const index_t rows = all.rows() - patch;
+    if (grid.h < 1 || grid.w < 1 || grid.h > rows || grid.w > rows / grid.h || grid.t > rows / (grid.h * grid.w))
+      fail("the grids of the images make more patches than the ", all.rows(), " that there are");
+    pixels.push_back(all.slice(patch, grid.patches()).span());
+    patch += grid.patches();
+  }
+  if (images != media.pixel_values.rows() || videos != media.pixel_values_videos.rows())
+    fail("the grids of images and videos make ", images, " and ", videos, " patches, pixel_values has ",
+         media.pixel_values.rows(), " and pixel_values_videos ", media.pixel_values_videos.rows());
+  return pixels;
+}
+
+/// Gives a content id to those spans that have none; `pixels` are theirs.
+inline void identify(std::span<MediaSpan> spans, std::span<const std::span<const float>> pixels) {
+  for (std::size_t i = 0; i < spans.size(); ++i)
+    if (!spans[i].content) spans[i].content = content_id(pixels[i]);
+}
+
+}  // namespace qwen3vl
