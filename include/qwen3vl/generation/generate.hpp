@@ -103,22 +103,16 @@ GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateO
 }
 
 template <Variant V, Backend B, class P>
-GenerateOutput ForConditionalGeneration<V, B, P>::generate(const Prompts& prompts, const GenerateOptions& options,
+template <PromptInput Input>
+GenerateOutput ForConditionalGeneration<V, B, P>::generate(const Input& prompts, const GenerateOptions& options,
                                                            PromptCache<ForConditionalGeneration>* cache) {
   return qwen3vl::generate(*this, prompts, options, cache);
 }
+
 template <Variant V, Backend B, class P>
-GenerateOutput ForConditionalGeneration<V, B, P>::generate(const ModelInputs& inputs, const GenerateOptions& options,
-                                                           PromptCache<ForConditionalGeneration>* cache) {
-  return qwen3vl::generate(*this, inputs, options, cache);
-}
-template <Variant V, Backend B, class P>
-GenerateOutput ForConditionalGeneration<V, B, P>::generate(const Prompts& prompts) {
+template <PromptInput Input>
+GenerateOutput ForConditionalGeneration<V, B, P>::generate(const Input& prompts) {
   return qwen3vl::generate(*this, prompts);
-}
-template <Variant V, Backend B, class P>
-GenerateOutput ForConditionalGeneration<V, B, P>::generate(const ModelInputs& inputs) {
-  return qwen3vl::generate(*this, inputs);
 }
 
 }  // namespace qwen3vl

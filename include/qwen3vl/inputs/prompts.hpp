@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -72,6 +73,10 @@ struct PromptTokens {
 struct Prompts : PromptTokens {
   Media media;
 };
+
+/// What generate() takes.
+template <class T>
+concept PromptInput = std::same_as<T, Prompts> || std::same_as<T, ModelInputs>;
 
 /// The pixels [patches * patch_dim] of each span. Throws Error unless spans, grids and pixels agree.
 inline std::vector<std::span<const float>> pixels_of(std::span<const MediaSpan> spans, const Media& media) {

@@ -95,15 +95,15 @@ class ForConditionalGeneration {
   /// are none.
   std::optional<Features> get_visual_features(const Media& media) { return model_.get_visual_features(*ctx_, media); }
 
-  /// Generates from prompts, packed as a Processor makes them or padded, with the model's generation_config, changed
-  /// by `options`. With a `cache`, only tokens, images and videos that it does not hold are computed. Defined in
-  /// generation/generate.hpp, beside the function that does it.
-  GenerateOutput generate(const Prompts& prompts, const GenerateOptions& options,
+  /// Generates from prompts, packed as a Processor makes them (Prompts) or padded (ModelInputs), with the model's
+  /// generation_config, changed by `options`. With a `cache`, only tokens, images and videos that it does not hold are
+  /// computed. Defined in generation/generate.hpp, beside the function that does it; templates, so that a library can
+  /// hold the model without it.
+  template <PromptInput Input>
+  GenerateOutput generate(const Input& prompts, const GenerateOptions& options,
                           PromptCache<ForConditionalGeneration>* cache = nullptr);
-  GenerateOutput generate(const ModelInputs& inputs, const GenerateOptions& options,
-                          PromptCache<ForConditionalGeneration>* cache = nullptr);
-  GenerateOutput generate(const Prompts& prompts);
-  GenerateOutput generate(const ModelInputs& inputs);
+  template <PromptInput Input>
+  GenerateOutput generate(const Input& prompts);
 
   /// Appends `batch` to the cache and computes the logits [rows, vocab_size] that follow some of its tokens.
   void next_logits(const TokenBatch& batch, const Features* features, Cache& cache,
