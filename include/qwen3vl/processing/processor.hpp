@@ -241,7 +241,9 @@ class Processor {
                                     {1, grid.h, grid.w});
     for (const std::string& text : write_timestamps(texts, features.timestamps, options.video_prompt))
       append(tokenizer_.encode(text), grids, texts.size(), options, prompts);
-    identify(prompts.spans, pixels_of(prompts.spans, media));  // fails where a placeholder gave no token
+    // Fails where a placeholder gave no token. Content ids are left to the prompt cache: hashing takes as long as
+    // making the pixels.
+    pixels_of(prompts.spans, media);
     return prompts;
   }
 
