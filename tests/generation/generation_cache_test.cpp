@@ -199,18 +199,28 @@ BOOST_FIXTURE_TEST_CASE(packed_and_padded_prompts_are_the_same, Fixture) {
   const auto refused = [&](auto change, const char* what) {
     Prompts broken = prompts_of({a}, true);
     change(broken);
-    BOOST_CHECK_EXCEPTION(model.generate(broken, options, &cache), Error, [&](const Error& error) {
-      BOOST_TEST_MESSAGE(error.what());
-      return std::string(error.what()).find(what) != std::string::npos;
-    });
+    for (PromptCache<Model>* const with : {&cache, static_cast<PromptCache<Model>*>(nullptr)})
+      BOOST_CHECK_EXCEPTION(model.generate(broken, options, with), Error, [&](const Error& error) {
+        BOOST_TEST_MESSAGE(error.what());
+        return std::string(error.what()).find(what) != std::string::npos;
+      });
   };
-  refused([](Prompts& p) { p.spans[1].count = 3; }, "row 0 has 3 tokens for an image of (1, 2, 4)");
+  refused([](Prompts& p) { p.spans[1].count = 3; }, "video tokens, its spans");
   refused([](Prompts& p) { p.spans.back().begin += 4; }, "row 0 has 6 tokens for an image");
   refused([](Prompts& p) { std::swap(p.spans[0], p.spans[1]); }, "not in the order of their tokens");
   refused([](Prompts& p) { p.spans[0].begin = -1; }, "not in the order of their tokens");
   refused([](Prompts& p) { p.ids.pop_back(); }, "the rows of the prompts are of");
-  refused([](Prompts& p) { p.media.image_grid_thw.clear(), p.media.pixel_values = {}; }, "more patches than the");
-  refused([](Prompts& p) { p.spans.pop_back(); }, "the grids of images and videos make");
+  refused([](Prompts& p) { p.media.image_grid_thw.clear(), p.media.pixel_values = {}; },
+          "more runs of image tokens than image_grid_thw");
+  refused([](Prompts& p) { p.spans.pop_back(); }, "image_grid_thw has more entries");
+  refused([](Prompts& p) { p.spans.erase(p.spans.begin()); }, "image_grid_thw has more entries");
+  refused([](Prompts& p) { std::swap(p.media.image_grid_thw[0].t, p.media.image_grid_thw[0].h); }, "has a grid of");
+  refused([](Prompts& p) { p.spans.clear(), p.media = {}; }, "image tokens, its spans 0");
+  refused([](Prompts& p) { p.spans[0].row = 3; }, "a span of row 3 stands in row 0");
+  refused([](Prompts& p) { p.spans[0].kind = text_token; }, "is of no image or video");
+  Prompts elsewhere = prompts_of({a}, true);
+  elsewhere.spans[0].row = 3;
+  BOOST_CHECK_THROW(to_padded(std::move(elsewhere), 0, PaddingSide::left), Error);
   Prompts blind = prompts_of({a}, true);
   blind.media = {};
   BOOST_CHECK_THROW(model.generate(blind, options), Error);

@@ -79,6 +79,7 @@ template <class Model>
 GenerateOutput generate(Model& model, const Prompts& prompts, const GenerateOptions& options = {},
                         PromptCache<Model>* cache = nullptr) {
   const detail::GenerationSettings settings(options, model.generation_config(), prompts.rows.longest());
+  detail::check_media(prompts, model.config().tokens.image_token_id, model.config().tokens.video_token_id);
   GenerateOutput output = detail::checked_search(model, prompts, prompts.media, settings, cache);
   const TokenId pad = settings.config.padding_token();
   const PromptTokens& tokens = prompts;

@@ -32,12 +32,15 @@ class PromptCache {
     const auto limit = std::min(ids.size() - 1, ids_.size());
     auto keep = static_cast<index_t>(
         std::mismatch(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(limit), ids_.begin()).first - ids.begin());
-    for (std::size_t i = 0; i < spans.size(); ++i) {
+    std::size_t i = 0;
+    for (; i < spans.size(); ++i) {
       const MediaSpan& span = spans[i];
       if (span.begin >= keep) break;
       if (span.end() > keep || i >= spans_.size() || !span.same_place(spans_[i]) || !span.same_content(spans_[i]))
         keep = span.begin;
     }
+    // What was an image may be text now.
+    if (i < spans_.size()) keep = std::min(keep, spans_[i].begin);
     truncate(keep);
     spans_.assign(spans.begin(), spans.end());
     return keep;

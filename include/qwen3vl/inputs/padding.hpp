@@ -21,6 +21,12 @@ enum class PaddingSide { left, right };
 inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, PaddingSide side) {
   const index_t batch = prompts.batch_size(), length = prompts.rows.longest();
   if (length == 0) fail("every text of the batch is empty: there is nothing a model could read");
+  if (prompts.tokens() != prompts.rows.total())
+    fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, there are ", prompts.tokens());
+  for (const MediaSpan& span : prompts.spans)
+    if (span.row < 0 || span.row >= batch || span.begin < prompts.rows.offset(span.row) || span.count < 0 ||
+        span.begin > prompts.rows.offset(span.row + 1) || span.count > prompts.rows.offset(span.row + 1) - span.begin)
+      fail("the span of ", span.count, " tokens from token ", span.begin, " on is not within row ", span.row);
   ModelInputs inputs;
   inputs.input_ids = HostMatrix<TokenId>(batch, length);
   inputs.attention_mask = HostMatrix<std::uint8_t>(batch, length);
@@ -104,6 +110,31 @@ inline std::vector<MediaSpan> find_spans(const PackedTokens& packed, std::span<c
   for (const GridQueue* queue : {&images, &videos})
     if (!queue->exhausted()) fail(queue->name(), " has more entries than the prompt has images");
   return spans;
+}
+
+/// Throws Error unless `prompts` have a span for each of their grids and for each placeholder id. Where in the rows the
+/// spans stand, get_rope_index checks.
+inline void check_media(const Prompts& prompts, TokenId image, TokenId video) {
+  GridQueue images(prompts.media.image_grid_thw, "image_grid_thw", false);
+  GridQueue videos(prompts.media.video_grid_thw, "video_grid_thw", true);
+  std::uint64_t image_tokens = 0, video_tokens = 0;
+  for (const MediaSpan& span : prompts.spans) {
+    if (span.kind != image_token && span.kind != video_token)
+      fail("a span of row ", span.row, " is of no image or video");
+    GridQueue& queue = span.kind == image_token ? images : videos;
+    if (const GridThw grid = queue.next(); grid != span.grid)
+      fail("a span of row ", span.row, " has a grid of (", span.grid.t, ", ", span.grid.h, ", ", span.grid.w, "), ",
+           queue.name(), " says (", grid.t, ", ", grid.h, ", ", grid.w, ")");
+    (span.kind == image_token ? image_tokens : video_tokens) += static_cast<std::uint64_t>(span.count);
+  }
+  for (const GridQueue* queue : {&images, &videos})
+    if (!queue->exhausted()) fail(queue->name(), " has more entries than the prompt has images");
+  const auto check = [&](TokenId id, std::uint64_t wanted, const char* what) {
+    const auto found = static_cast<std::uint64_t>(std::ranges::count(prompts.ids, id));
+    if (found != wanted) fail("the prompt has ", found, " ", what, " tokens, its spans ", wanted);
+  };
+  check(image, image_tokens, "image");
+  check(video, video_tokens, "video");
 }
 
 /// mm_token_type_ids [B, S] of packed tokens, or what their ids say where the caller gave none.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <cstring>
@@ -33,7 +34,8 @@ inline ContentId content_id(std::span<const float> pixels) {
     std::memcpy(&word, &pixels[i], sizeof(float) * std::min<std::size_t>(2, pixels.size() - i));
     for (std::size_t which = 0; which < 2; ++which) {
       std::uint64_t& h = id.hash[which];
-      h = (h ^ word) * multiplier[which];
+      // The second hash sees the two values in the other order: a sign at the top of a word would pass both alike.
+      h = (h ^ std::rotl(word, static_cast<int>(32 * which))) * multiplier[which];
       h ^= h >> 29;
     }
   }
@@ -52,7 +54,8 @@ struct MediaSpan {
   std::optional<ContentId> content{};  ///< of its pixels; where nobody has asked for it yet: none
 
   index_t end() const { return begin + count; }
-  bool same_content(const MediaSpan& other) const { return grid == other.grid && content == other.content; }
+  /// False where either is not identified.
+  bool same_content(const MediaSpan& other) const { return content && grid == other.grid && content == other.content; }
   bool same_place(const MediaSpan& other) const { return begin == other.begin && count == other.count; }
 };
 
@@ -87,7 +90,8 @@ inline std::vector<std::span<const float>> pixels_of(std::span<const MediaSpan> 
     index_t& patch = span.kind == image_token ? images : videos;
     const GridThw& grid = span.grid;
     const index_t rows = all.rows() - patch;
-    if (grid.h < 1 || grid.w < 1 || grid.h > rows || grid.w > rows / grid.h || grid.t > rows / (grid.h * grid.w))
+    if (grid.t < 1 || grid.h < 1 || grid.w < 1 || grid.h > rows || grid.w > rows / grid.h ||
+        grid.t > rows / (grid.h * grid.w))
       fail("the grids of the images make more patches than the ", all.rows(), " that there are");
     pixels.push_back(all.slice(patch, grid.patches()).span());
     patch += grid.patches();

@@ -159,6 +159,7 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   const PromptTokens prompts =
       from_padded(inputs, packed, config_.tokens.image_token_id, config_.tokens.video_token_id, merge);
 
+  detail::check_ids(prompts.ids, vocab);  // before `past` is touched
   std::optional<Past> own_past;
   if (past == nullptr) past = &own_past.emplace(batch_size);
   if (past->cache.sequences() != batch_size)

@@ -45,6 +45,7 @@ inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge
         ++position;
         continue;
       }
+      if (span->row != b) fail("a span of row ", span->row, " stands in row ", b);
       const GridThw& grid = span->grid;
       const std::int64_t rows = grid.h / merge, columns = grid.w / merge;
       if (span->count < 1 || span->count > end - i || span->count != grid.tokens(merge))

@@ -76,6 +76,7 @@ inline std::vector<std::string> write_timestamps(std::span<const std::string> te
         out.resize(out.size() - vision_start.size());
         from += vision_end.size();
       }
+      if (next == timestamps.size()) fail("there are more ", video_placeholder, " than videos with timestamps");
       for (const double seconds : timestamps[next])
         out.append(timestamp_text(seconds)).append(vision_start).append(video_placeholder).append(vision_end);
       ++next;

@@ -275,7 +275,6 @@ class Processor {
     // Before they are written out.
     if (const auto length = static_cast<std::size_t>(end - first_token); length > options.max_tokens)
       too_long(static_cast<std::size_t>(row), batch_size, length, options);
-    prompts.ids.reserve(static_cast<std::size_t>(end));
     auto span = prompts.spans.begin() + static_cast<std::ptrdiff_t>(first_span);
     for (const TokenId word : words) {
       const bool repeated = word == image_token_ || word == video_token_;
