@@ -1,11 +1,11 @@
-/// Block weights (q8, q4) in the CPU's memory. A strip is one vector of outputs; a panel is two strips, and over 256
-/// columns (a superblock) it is
+/// Layout of block weights (q8, q4) in CPU memory. A strip is one vector of outputs and a panel is two strips. Over 256
+/// columns (a superblock), a panel is stored as
 ///
 ///   scales   bf16 [2][width]                       s of each output
 ///   steps    u8   [blocks][2][width]               a of each block
 ///   words    u16  [blocks][vectors][2][width][2]
 ///
-/// for q8, and for q4, whose blocks are whole cache lines if they have all they need beside them,
+/// for q8. For q4, the factors of a block stand beside its words, so that each block is a whole number of cache lines:
 ///
 ///   scales   bf16 [2][width]
 ///   for each block
@@ -13,14 +13,14 @@
 ///     offsets  i8   [2][width]                     b of the block
 ///     words    u16  [vectors][2][width][2]
 ///
-/// where lane (output, j) of a word holds the columns of parity j: two bytes of q8 (columns j and 2 + j of four), four
-/// nibbles of q4 (columns j, 2 + j, 4 + j and 6 + j of eight). Shifts and masks alone then make vectors of pairs of
-/// neighbouring columns as 16-bit numbers, which is what simd::dot_pairs takes.
+/// Lane (output, j) of a word holds the columns of parity j: two bytes of q8 (columns j and 2 + j of four), four
+/// nibbles of q4 (columns j, 2 + j, 4 + j and 6 + j of eight). Shifts and masks turn them into vectors of pairs of
+/// neighbouring columns as 16-bit integers, the operands of simd::dot_pairs.
 ///
 /// Why 16 bits and not 8: on AVX2 a product of bytes needs two multiplications and an addition for 32 terms, exactly as
 /// many multiplications as 16-bit pairs need, and its 16-bit sums overflow unless the activations have 7 bits. With 16
-/// bits the integer scales of blocks vanish into the weights, and activations keep 9 to 15 bits, so that nearly all of
-/// the error is the weights' own.
+/// bits, the integer scales of the blocks are multiplied into the weights and activations keep 9 to 15 bits, so nearly
+/// all of the error comes from rounding the weights.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,7 @@ using simd::Ints;
 using simd::Shorts;
 using simd::UInts;
 
-/// Columns of a block, which has its own integer scale, and of a superblock, which has its own float scale.
+/// Columns of a block, which has one integer scale, and of a superblock, which has one float scale.
 inline constexpr index_t block_columns = 32;
 inline constexpr index_t superblock_columns = 256;
 inline constexpr index_t superblock_blocks = superblock_columns / block_columns;
@@ -47,7 +47,7 @@ struct BlockFactors {
   Ints step, offset;
 };
 
-/// Where the parts of a strip are, for a superblock of `blocks` blocks, and how words are taken apart.
+/// Offsets of the parts of a strip in a superblock of `blocks` blocks, and how words are unpacked.
 template <class W>
 struct BlockFormat;
 
@@ -56,9 +56,9 @@ struct BlockFormat<q8> {
   static constexpr bool has_offset = false;
   static constexpr int per_word = 2;  ///< pairs of columns in a word
   static constexpr int largest_step = 127;
-  /// Largest |step * q|: what bounds a sum.
+  /// Largest |step * q|, which bounds the sums.
   static constexpr index_t largest_weight = index_t{127} * 127;
-  /// Sums that pairs are added to while weights stream past one row.
+  /// Number of accumulators for the streamed product of one row.
   static constexpr int sums = 1;
 
   /// Pair i of the words, not yet multiplied by the step.
@@ -67,7 +67,7 @@ struct BlockFormat<q8> {
     if constexpr (i == 0) return (words << 8) >> 8;
     return words >> 8;
   }
-  /// The same of one word.
+  /// Pair i of a single word.
   static constexpr std::int32_t part(std::uint16_t word, index_t i) {
     return static_cast<std::int8_t>(word >> (8 * i));
   }
@@ -80,9 +80,9 @@ struct BlockFormat<q4> {
   static constexpr int largest_step = 255;
   static constexpr int offset_unit = 16;
   static constexpr index_t largest_weight = index_t{255} * 15 + index_t{127} * offset_unit;
-  /// Odd pairs are summed apart and 16 times too large: one shift for two pairs, and twice as many sums for the
-  /// processor to work on. For more rows there are too few registers. Pair i goes to sum i % 2, as summand<i>().
-  /// Nothing overflows: 16 * 15 is less than largest_weight.
+  /// Odd pairs go to a second accumulator, 16 times too large: one shift serves two pairs, and twice as many
+  /// independent sums keep the processor busy. With more rows there are not enough registers. Pair i goes to sum i % 2,
+  /// as summand<i>(). Nothing overflows: 16 * 15 is less than largest_weight.
   static constexpr int sums = 2;
 
   template <int i>
@@ -100,8 +100,8 @@ struct BlockFormat<q4> {
   static constexpr std::int32_t part(std::uint16_t word, index_t i) { return (word >> (4 * i)) & 15; }
 };
 
-/// Offsets in bytes inside a superblock of `blocks` blocks. Strips are side by side in every part, so that decoding
-/// reads a panel as one stream: of several the processor prefetches too little. A single strip is what rounding makes.
+/// Offsets in bytes inside a superblock of `blocks` blocks. In every part the strips are adjacent, so that decoding
+/// reads a panel as one stream; the hardware prefetches too little for several. Rounding produces a single strip.
 template <class W, index_t strips = 2>
 struct StripLayout {
   using Format = BlockFormat<W>;
@@ -110,7 +110,8 @@ struct StripLayout {
   static constexpr index_t vectors = block_columns / (2 * Format::per_word);
   static constexpr index_t vector_bytes = width * 4;
 
-  /// Whether a block's factors stand before its words, or those of all blocks at the superblock's begin.
+  /// Whether each block's factors stand before its words; otherwise those of all blocks stand at the superblock's
+  /// start.
   static constexpr bool factors_in_block = Format::has_offset;
   static constexpr index_t factor_bytes = strips * width * (Format::has_offset ? 2 : 1);
   static constexpr index_t word_bytes = vectors * strips * vector_bytes;  ///< of a block

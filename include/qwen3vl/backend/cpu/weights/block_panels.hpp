@@ -1,5 +1,4 @@
-/// Panels of block weights (q8, q4), each a row of superblocks of two strips (see block_format.hpp). Rounded once at
-/// load.
+/// Panels of block weights (q8, q4): rows of superblocks of two strips (see block_format.hpp), rounded at load time.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +10,7 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Columns are padded to whole blocks inside.
+/// Columns are padded to whole blocks.
 template <BlockWeight W, index_t K>
 struct BlockPanels {
   using Element = std::byte;
@@ -20,7 +19,7 @@ struct BlockPanels {
   static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
   static constexpr index_t size = (superblocks - 1) * Layout::bytes(superblock_blocks) +
                                   Layout::bytes(blocks - (superblocks - 1) * superblock_blocks);
-  /// Of superblock s.
+  /// Offset of superblock s.
   static constexpr index_t offset(index_t s) { return s < superblocks ? s * Layout::bytes(superblock_blocks) : size; }
 
   template <class Stored>
@@ -69,7 +68,7 @@ struct BlockPanels {
 
   static constexpr index_t blocks_of(index_t s) { return std::min(superblock_blocks, blocks - s * superblock_blocks); }
 
-  /// read(r, k0, columns, to) puts `columns` weights of row r into one lane of a [columns, width] block.
+  /// read(r, k0, columns, to) copies `columns` weights of row r into one lane of a [columns, width] block.
   template <class Read>
   static void pack_rows(index_t rows, index_t lane, std::byte* panel, const Read& read) {
     for (index_t first = 0, count; first < rows; first += count) {
@@ -78,7 +77,7 @@ struct BlockPanels {
     }
   }
 
-  /// Rows [begin, end), which lie in one strip.
+  /// Packs rows [begin, end), which lie in one strip.
   template <class Read>
   static void pack_strip(index_t begin, index_t end, index_t lane_of_panel, std::byte* panel, const Read& read) {
     const index_t strip = lane_of_panel / width, lane = lane_of_panel % width;
@@ -90,7 +89,7 @@ struct BlockPanels {
       for (index_t r = begin; r < end; ++r) {
         float* const to = weights + lane + (r - begin);
         read(r, k0, columns, to);
-        // Padding multiplies zeros; as a copy of a real weight it does not widen the range of its block.
+        // Padding multiplies zeros; a copy of a real weight does not widen the range of its block.
         for (index_t k = columns; k < count * block_columns; ++k) to[k * width] = to[(columns - 1) * width];
       }
       round_superblock<W>(weights, count, rounded);
@@ -98,7 +97,7 @@ struct BlockPanels {
     }
   }
 
-  /// Lanes [begin, end) of a superblock of one strip; the others may belong to rows that are loaded already.
+  /// Copies lanes [begin, end) of a single-strip superblock; the other lanes may already hold loaded rows.
   static void copy_lanes(const std::byte* from, std::byte* to, index_t count, index_t strip, index_t begin,
                          index_t end) {
     const auto copy = [&](index_t source, index_t target, index_t lane_bytes) {

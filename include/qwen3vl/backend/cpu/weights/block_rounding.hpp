@@ -10,8 +10,8 @@ namespace qwen3vl::cpu_kernels {
 
 namespace rounding {
 
-/// bf16 that is not below v >= 0, so that the largest integer scale still reaches the largest weight. Scales that a
-/// float could not divide by become 0, and so do their weights; NaN stays.
+/// The smallest bf16 not below v >= 0, so that the largest integer scale still reaches the largest weight. Scales too
+/// small to divide by in float become 0, and their weights with them; NaN stays NaN.
 inline bf16 scale_not_below(float v) {
   if (v != v) return bf16(v);
   if (v < 1e-30f) return bf16(0.0f);
@@ -31,8 +31,8 @@ QWEN3VL_INLINE Floats divided(Floats v, Floats d) {
   return d > zero ? v / d : zero;
 }
 
-/// Stores the scale and gives it back as rounded. `poison` is NaN where a weight is no finite number: then the scale is
-/// NaN and so is every product, as it would be without rounding.
+/// Stores the scale and returns it as rounded. `poison` is NaN where a weight is not finite: the scale is then NaN, and
+/// so is every product, as it would be with unrounded weights.
 QWEN3VL_INLINE Floats store_scale(Floats wanted, Floats poison, std::byte* strip) {
   for (int i = 0; i < simd::width; ++i) {
     const bf16 rounded = scale_not_below(wanted[i] + poison[i]);
@@ -47,7 +47,7 @@ QWEN3VL_INLINE void store_bytes(Floats v, std::byte* to) {
   std::memcpy(to, &lanes, sizeof lanes);
 }
 
-/// Words of one block from q [32][width]. A lane of 32 bits is both words of an output.
+/// Packs the words of one block from q [32][width]. A 32-bit lane is both words of an output.
 template <class W>
 void store_words(const Ints (&q)[block_columns], std::byte* to) {
   constexpr int per_word = BlockFormat<W>::per_word, bits = 16 / per_word;
@@ -61,13 +61,13 @@ void store_words(const Ints (&q)[block_columns], std::byte* to) {
   }
 }
 
-/// A choice of step and offset for one block, and its squared error, in units of the superblock's scale.
+/// A step and offset for one block, and the squared error in units of the superblock's scale.
 struct Choice {
   Floats step, offset, error;
 };
 
-/// Rounds 32 columns x [32][width], already divided by the scale, with this step and offset; tells the error, and the
-/// sums from which the best step and offset for these very q follow.
+/// Rounds 32 columns x [32][width], already divided by the scale, with this step and offset. Returns the error and the
+/// sums from which the least-squares step and offset for the resulting q follow.
 struct LeastSquares {
   Floats q = {}, qq = {}, x = {}, qx = {};
 };
@@ -94,10 +94,10 @@ inline Choice tried(const float* x, Floats step, Floats offset, LeastSquares* su
   return choice;
 }
 
-/// The best of a few shrunken ranges, then twice the least-squares line through the q of the best so far.
+/// The best of a few narrowed ranges, then two least-squares fits of step and offset to the best q so far.
 inline Choice best_choice(const float* x, Floats low, Floats high) {
-  // What is cut off below and above, as parts of the range. More choices were tried on normally distributed weights:
-  // with these two the error is 7.11 % of the weights' root mean square, with five 7.08 %, at 1.5 times the time.
+  // Fractions of the range that are cut off below and above. On normally distributed weights these two give an error of
+  // 7.11 % of the weights' root mean square; five candidates give 7.08 %, at 1.5 times the time.
   constexpr float cuts[][2] = {{0.0f, 0.0f}, {0.05f, 0.05f}};
   Choice best{};
   LeastSquares of_best;
@@ -129,7 +129,7 @@ inline Choice best_choice(const float* x, Floats low, Floats high) {
 
 }  // namespace rounding
 
-/// Rounds weights [blocks * 32][width] to a superblock of a single strip.
+/// Rounds weights [blocks * 32][width] to a single-strip superblock.
 template <class W>
 void round_superblock(const float* weights, index_t blocks, std::byte* strip);
 
@@ -148,7 +148,7 @@ template <>
   }
   const Floats scale = store_scale(largest_of_all * (1.0f / BlockFormat<q8>::largest_weight), poison, strip);
   for (index_t b = 0; b < blocks; ++b) {
-    // Rounded up (but for float's own rounding), so that the largest weight is at most 127 steps.
+    // Rounded up (apart from float rounding), so that the largest weight is at most 127 steps.
     const Floats wanted = divided(largest[b], scale * 127.0f);
     const Floats step = clamp(nearest(wanted + 0.4999f), 1.0f, BlockFormat<q8>::largest_step);
     store_bytes<simd::Bytes>(step, strip + Layout::steps(b, 0));

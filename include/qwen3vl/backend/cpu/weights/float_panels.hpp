@@ -1,5 +1,5 @@
-/// Panels of float and bf16 weights, stored column by column, so that one step of the inner product reads `panel_rows`
-/// neighbouring weights.
+/// Panels of float and bf16 weights, stored column by column, so that each step of the inner product reads `panel_rows`
+/// contiguous weights.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ struct FloatPanels {
     if constexpr (packs_by_vectors<Stored>)
       if (rows == panel_rows)
         return pack_halves<Stored>(from, from + simd::width * K * static_cast<index_t>(sizeof(Stored)), to);
-    // Through a small transposed block, so that reads and writes both run along cache lines.
+    // Through a small transposed block, so that reads and writes both follow cache lines.
     constexpr index_t block = 32;
     for (index_t k0 = 0; k0 < K; k0 += block) {
       const index_t columns = std::min(block, K - k0);
@@ -35,7 +35,7 @@ struct FloatPanels {
     }
   }
 
-  /// A panel's step k is a piece of the stored row k.
+  /// Step k of a panel is a slice of stored row k.
   template <class Stored>
   static void pack_transposed(const std::byte* from, index_t stride, index_t rows, index_t lane, W* to) {
     for (index_t k = 0; k < K; ++k) {
@@ -50,17 +50,17 @@ struct FloatPanels {
     for (index_t k = 0; k < K; ++k) row[k] = static_cast<float>(panel[k * panel_rows + lane]);
   }
 
-  /// Numbers of 16 bits that stay as they are.
+  /// 16-bit weights that need no conversion.
   template <class Stored>
   static constexpr bool packs_by_vectors = std::is_same_v<Stored, W> && sizeof(W) == 2;
 
-  /// In blocks of columns as wide as a line of the cache, through squares of vectors in the registers, and past the
-  /// caches to memory.
+  /// Works on blocks one cache line of columns wide, transposed as squares of vectors in registers, with non-temporal
+  /// stores.
   template <class Stored>
   requires packs_by_vectors<Stored>
   static QWEN3VL_KERNEL void pack_halves(const std::byte* first, const std::byte* second, W* to) {
     constexpr index_t block = 32, whole = K / block * block, bytes = sizeof(W);
-    constexpr index_t ahead = 128;  // bytes of a row that are asked for early
+    constexpr index_t ahead = 128;  // prefetch distance within a row, in bytes
     const auto row = [&](index_t r) { return (r < simd::width ? first : second) + r % simd::width * K * bytes; };
     for (index_t k0 = 0; k0 < whole; k0 += block) {
       alignas(64) std::uint16_t rows[panel_rows][block], columns[block][panel_rows];

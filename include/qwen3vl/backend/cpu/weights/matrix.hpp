@@ -1,5 +1,5 @@
-/// The CPU's weight matrix: panels of rows in a layout that the type of the weights chooses (panel.hpp). Packed once at
-/// load; the only copy of the weight in memory.
+/// The CPU's weight matrix: panels of rows in a layout chosen by the weight type (panel.hpp). Packed once at load time;
+/// memory holds no other copy of the weight.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace qwen3vl {
 
 namespace cpu_kernels {
 
-/// How weights of type W are laid out: bf16_dot as bf16 where the processor has no dot products of bf16.
+/// Layout of weights of type W. bf16_dot is stored as bf16 on processors without bf16 dot products.
 template <class W, index_t K>
 struct LayoutOf {
   using type = FloatPanels<std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>, K>;
@@ -49,14 +49,14 @@ class CpuMatrix {
   using Element = typename Layout::Element;
   static constexpr index_t parts = packing == Packing::gate_up ? 2 : 1;
   static constexpr index_t outputs = N / parts;
-  /// Outputs of one panel: with gate_up its first half holds gates and its second one ups.
+  /// Outputs per panel. With gate_up, the first half of a panel holds gates and the second half ups.
   static constexpr index_t panel_outputs = cpu_kernels::panel_rows / parts;
   static constexpr index_t panels = (outputs + panel_outputs - 1) / panel_outputs;
 
   static constexpr std::size_t bytes() { return static_cast<std::size_t>(panels * Layout::size) * sizeof(Element); }
   bool allocated() const { return data_.allocated(); }
 
-  /// Takes memory without touching it; only padding is written.
+  /// Allocates without initialising; only padding is written.
   void allocate() {
     if (!allocated()) data_ = decltype(data_)::uninitialized();
     if constexpr (panels * panel_outputs != outputs) std::fill_n(mutable_panel(panels - 1), Layout::size, Element{});
@@ -64,7 +64,7 @@ class CpuMatrix {
       for (index_t p = 0; p < panels; ++p) Layout::pad(mutable_panel(p));
   }
 
-  /// Gives f the packed memory, as bytes.
+  /// Passes the packed memory to f, as bytes.
   template <class F>
   void visit_memory(F&& f) {
     f(std::as_writable_bytes(data_.span()));
@@ -105,8 +105,8 @@ class CpuMatrix {
     });
   }
 
-  /// Gates and ups together, [N / 2, K] each, for Packing::gate_up: faster than one after the other, since lines of
-  /// memory that hold both are written once.
+  /// Packs gates and ups together, [N / 2, K] each, for Packing::gate_up. Faster than one after the other, because
+  /// cache lines that hold both are written once.
   void load_halves(Context<Cpu>& ctx, const RawTensor& gates,
                    const RawTensor& ups) requires(packing == Packing::gate_up) {
     if (gates.rows() != outputs || ups.rows() != outputs || gates.row_size() != K || ups.row_size() != K)
@@ -140,7 +140,7 @@ class CpuMatrix {
     });
   }
 
-  /// The same from the transposed matrix [K, N], as the Hub stores experts.
+  /// As pack, from the transposed matrix [K, N] that the Hub stores for experts.
   void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
     if (raw.rows() != K || raw.row_size() != N)
       fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);
@@ -157,14 +157,14 @@ class CpuMatrix {
     });
   }
 
-  /// Row n as floats, [K]: for the embedding. These are the weights that products use, exactly.
+  /// Row n as floats, [K], for the embedding: exactly the (rounded) weights that products use.
   void read_row(index_t n, float* row) const { Layout::read_row(panel(group_of(n) % panels), lane_of(n), row); }
 
  private:
   Element* mutable_panel(index_t p) { return data_.data() + p * Layout::size; }
 
-  /// Rows that are neighbours in a panel are a group, so that a panel's lines of the cache are written by one thread;
-  /// with gate_up, panel p holds groups p and panels + p.
+  /// Rows that share a panel form a group, so that each cache line of a panel is written by one thread. With gate_up,
+  /// panel p holds groups p and panels + p.
   static constexpr index_t group_of(index_t n) { return n / outputs * panels + n % outputs / panel_outputs; }
   static constexpr index_t lane_of(index_t n) { return n / outputs * panel_outputs + n % outputs % panel_outputs; }
 

@@ -1,6 +1,6 @@
-/// Panels of bf16 weights with two neighbouring columns of a row side by side, as the processor's dot products of bf16
-/// and its tiles want them: of bf16_dot weights where there are such dot products, of all bf16 weights where there are
-/// tiles.
+/// Panels of bf16 weights with pairs of neighbouring columns side by side, the operand layout of the processor's bf16
+/// dot products and AMX tiles. Used for bf16_dot weights where there are dot products, and for all bf16 weights where
+/// there are tiles.
 #pragma once
 
 #include <algorithm>
@@ -13,14 +13,14 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// A panel is bf16 [pairs][panel_rows][2]; K is padded with columns of zeros to whole pairs, and to whole tiles where
-/// there are any.
+/// A panel is bf16 [pairs][panel_rows][2]. K is padded with zero columns to whole pairs, and to whole tiles if the
+/// processor has tiles.
 template <index_t K>
 struct PairPanels {
   using Element = bf16;
   static constexpr index_t pairs = ((K + 1) / 2 + pair_granule - 1) / pair_granule * pair_granule;
   static constexpr index_t size = pairs * 2 * panel_rows;
-  /// Of a pair.
+  /// Offset of a pair.
   static constexpr index_t offset(index_t step) { return step * 2 * panel_rows; }
 
   static void pad(bf16* panel) {
@@ -33,7 +33,7 @@ struct PairPanels {
     index_t done = 0;
     if constexpr (std::is_same_v<Stored, bf16>)
       if (rows % simd::width == 0) done = pack_whole_blocks(from, rows, to + 2 * lane);
-    // In short stretches of columns: reads and writes both stay within the cache.
+    // In short stretches of columns, so that reads and writes both stay within the cache.
     for (index_t k0 = done; k0 < K; k0 += block)
       for (index_t r = 0; r < rows; ++r) {
         Stored values[block];
@@ -66,8 +66,8 @@ struct PairPanels {
 
   static constexpr index_t place(index_t k, index_t lane) { return k / 2 * 2 * panel_rows + 2 * lane + k % 2; }
 
-  /// Blocks of 16 rows and 16 pairs of columns as they are, but transposed. Returns the columns done; what is left is
-  /// less than a block.
+  /// Transposes blocks of 16 rows and 16 pairs of columns without conversion. Returns the number of columns done; fewer
+  /// than a block remain.
   static index_t pack_whole_blocks(const std::byte* from, index_t rows, bf16* to) {
     constexpr index_t whole = K / block * block;
     for (index_t k = 0; k < whole; k += block)

@@ -1,4 +1,4 @@
-/// Parts of a stored tensor, brought near the thread that packs them.
+/// Reads parts of a stored tensor into a buffer of the thread that packs them.
 #pragma once
 
 #include <omp.h>
@@ -12,19 +12,19 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Reads parts of a tensor that is mapped from a file into a buffer of the thread that asks, which stays in its cache,
-/// instead of touching the mapping: that costs a page fault for every 64 KiB, an entry of the page table for every
-/// 4096 bytes, and giving both back, and takes nearly twice as long.
+/// Reads parts of a memory-mapped tensor into a per-thread buffer that stays in cache. Reading through the mapping
+/// costs a page fault for every 64 KiB and a page table entry for every 4096 bytes, both to be released again, and
+/// takes nearly twice as long.
 class StoredParts {
  public:
-  /// For up to `threads` threads and parts of up to `bytes` bytes. Takes no memory if `raw` is not from a file.
+  /// For up to `threads` threads and parts of up to `bytes` bytes. Allocates nothing if `raw` is not from a file.
   StoredParts(const RawTensor& raw, int threads, std::size_t bytes) : raw_(raw), bytes_(bytes) {
     if (raw.file.descriptor >= 0)
       buffers_ = std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(threads) * bytes);
   }
 
-  /// `count` bytes of the tensor from byte `first` on, until this thread's next call. What cannot be read is taken from
-  /// the mapping, so that a broken disk or a file that was cut short ends as it does everywhere else.
+  /// `count` bytes of the tensor from byte `first` on; valid until this thread's next call. Falls back to the mapping
+  /// if the read fails, so that a failing disk or truncated file is reported as it is everywhere else.
   const std::byte* operator()(std::size_t first, std::size_t count) const {
     const std::byte* const mapped = raw_.data + first;
     if (!buffers_ || count > bytes_) return mapped;
