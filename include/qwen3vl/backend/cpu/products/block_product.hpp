@@ -1,7 +1,6 @@
-/// The kernels of products of rows with block weights on the CPU (see product.hpp). Activations are rounded to 16-bit
-/// integers, a scale for each row and superblock of 256 columns; sums over a superblock are exact 32-bit integers, so
-/// they are the same in any order and on every instruction set; the sums of superblocks are added in float, in the
-/// order of the columns.
+/// CPU kernels for products with block weights (see product.hpp). Activations are rounded to 16-bit integers with one
+/// scale per row and superblock of 256 columns. Sums over a superblock are exact 32-bit integers, and so independent of
+/// order and instruction set; the superblocks' sums are added in float, in the order of the columns.
 #pragma once
 
 #include <algorithm>
@@ -15,24 +14,24 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Rows of activations as the products of block weights read them, in 32-bit words. A row is
+/// Activation rows as products with block weights read them, in 32-bit words. A row is
 ///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
 ///   scales [superblocks]   bits of floats
-///   sums [blocks]          of the integers of a block; only of rows that are not in tiles, as nothing else needs them
-/// and a tile of rows has the same with a last extent of tile_rows; where the processor has tiles, see put_bytes.
+///   sums [blocks]          sums of the integers of each block; only for rows that are not in tiles
+/// A tile of rows has the same parts with a last extent of tile_rows. On processors with AMX tiles, see put_bytes.
 template <BlockWeight W, index_t K>
 struct BlockRows {
   static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
   static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
   static constexpr index_t pairs = blocks * block_columns / 2;
-  /// With tiles: steps of 64 columns, and those of a whole superblock.
+  /// With AMX tiles: steps of 64 columns, and steps per superblock.
   static constexpr index_t step_columns = 2 * block_columns, steps = (blocks + 1) / 2,
                            superblock_steps = superblock_columns / step_columns;
   static constexpr index_t words =
       std::max(pairs + superblocks + blocks, simd::has_tiles ? steps* block_columns + superblocks : 0);
 
-  /// The largest allowed sum of |integer| in a superblock: with it no 32-bit sum overflows, whatever the weights. The
-  /// 256 are for rounding up.
+  /// Limit on the sum of |integer| in a superblock that keeps 32-bit sums from overflowing, whatever the weights; the
+  /// 256 allow for rounding up.
   static constexpr float largest_sum =
       static_cast<float>(std::numeric_limits<std::int32_t>::max() / BlockFormat<W>::largest_weight - 256) * 0.9999f;
 
@@ -40,7 +39,7 @@ struct BlockRows {
   static constexpr int tile_rows = simd::has_tiles ? 16 : cpu_kernels::tile_rows;
   static constexpr index_t row_block = tile_rows * tiles_of_block;
 
-  /// Row x [K].
+  /// Packs row x [K].
   [[gnu::flatten]] static void put(const float* x, std::int32_t* to) {
     Rounded rounded;
     for (index_t s = 0; s < superblocks; ++s) {
@@ -74,17 +73,17 @@ struct BlockRows {
   }
 
  private:
-  /// The integers of a superblock, in pairs; behind them zeros, for tiles.
+  /// The integers of a superblock in pairs, followed by zeros for AMX tiles.
   struct alignas(64) Rounded {
     std::int32_t words[(superblock_columns + block_columns) / 2];
   };
 
-  /// Columns of a superblock, whole blocks.
+  /// Columns of a superblock, rounded up to whole blocks.
   static constexpr index_t columns_of(index_t s) {
     return std::min(superblock_columns, blocks * block_columns - s * superblock_columns);
   }
 
-  /// Rounds superblock s of row x; columns that are not there are zeros. Returns the scale.
+  /// Rounds superblock s of row x, with zeros for columns beyond K. Returns the scale.
   static QWEN3VL_INLINE float round_columns(const float* x, index_t s, Rounded& to) {
     const index_t first = s * superblock_columns, columns = std::min(superblock_columns, K - first);
     const index_t padded = columns_of(s);
@@ -100,8 +99,8 @@ struct BlockRows {
   }
 
 #if QWEN3VL_HAS_TILES
-  /// The integers' low and high bytes as rows of the processor's tiles of 64 columns: a tile of rows is
-  /// [steps][low, high][16 rows][64 bytes] and scales [superblocks][16 rows].
+  /// Stores the low and high bytes of the integers as rows of AMX tiles of 64 columns. A tile of rows is [steps][low,
+  /// high][16 rows][64 bytes] and scales [superblocks][16 rows].
   static QWEN3VL_INLINE void put_bytes(index_t s, float scale, const std::int32_t* rounded, index_t columns,
                                        std::int32_t* tile, index_t row) {
     using simd::tile_words;
@@ -116,9 +115,9 @@ struct BlockRows {
   }
 #endif
 
-  /// Integers whose multiples of the returned scale are x: as large as 16 bits and `largest_sum` allow. An outlier
-  /// makes the steps of its 256 columns larger only where 16 bits do not reach it. The order of sums is the same
-  /// whatever the width of vectors, so that the integers are the same on every instruction set.
+  /// Rounds x to integers and returns their scale. The integers are as large as 16 bits and `largest_sum` allow, so
+  /// that an outlier coarsens its 256 columns only where 16 bits do not suffice. The order of summation does not depend
+  /// on the vector width, so the integers are the same on every instruction set.
   static QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, std::int32_t* rounded) {
     constexpr int lanes = 16, vectors = lanes / simd::width;
     Floats sums[vectors] = {}, largest[vectors] = {};
@@ -138,7 +137,7 @@ struct BlockRows {
       }
     const float sum = lane_sums[0];
     if (!(sum <= std::numeric_limits<float>::max()) || sum == 0.0f) {
-      // Zeros; or something that is no finite number, and then nor is the result.
+      // All zeros, or a value that is not finite; the result is then not finite either.
       std::fill_n(rounded, columns / 2, 0);
       return sum == 0.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     }
@@ -160,12 +159,12 @@ struct BlockRows {
   }
 };
 
-/// Adds one superblock to a row's sum. Both kernels use it, so that they round alike.
+/// Adds one superblock to a row's sum. Shared by both kernels, so that they round alike.
 QWEN3VL_INLINE Floats add_superblock(Floats sum, Ints integers, Floats weight_scale, std::int32_t row_scale) {
   return sum + simd::to_floats(integers) * (weight_scale * simd::splat(std::bit_cast<float>(row_scale)));
 }
 
-/// What the inner loops need to know of a matrix: they are compiled once for each type of weights, not for each shape.
+/// Run-time sizes for the inner loops, which are compiled once per weight type rather than per shape.
 struct BlockDepth {
   index_t superblocks, last_blocks;  ///< blocks of the last superblock
   index_t row_words;                 ///< of BlockRows
@@ -179,7 +178,7 @@ constexpr BlockDepth depth_of() {
   return {Rows::superblocks, Rows::blocks - (Rows::superblocks - 1) * superblock_blocks, Rows::words, Rows::pairs};
 }
 
-/// A superblock of a panel with its steps multiplied in: [pairs][2][width][2] 16-bit numbers.
+/// Expands a superblock of a panel, with its steps multiplied in, to [pairs][2][width][2] 16-bit integers.
 template <BlockWeight W>
 QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int16_t* to) {
   using Layout = StripLayout<W>;
@@ -201,8 +200,8 @@ QWEN3VL_INLINE void expand(const std::byte* superblock, index_t blocks, std::int
 }
 
 #if !QWEN3VL_HAS_TILES
-/// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows. x [depth][tile_rows],
-/// wide from `expand`. Asks for as much at `next`, where a tile's next columns are, as it reads of x.
+/// sums [R][panel] = (or +=, if not `first`) the products of one superblock for a tile of R rows: x [depth][tile_rows],
+/// wide from `expand`. Prefetches as much from `next`, the tile's next columns, as it reads of x.
 template <int R>
 [[gnu::noinline, gnu::flatten]] void multiply_superblock(index_t depth, const std::int32_t* x, const std::int16_t* wide,
                                                          const std::int32_t* row_scales, Floats scale0, Floats scale1,
@@ -227,8 +226,8 @@ template <int R>
   });
 }
 
-/// The same for superblock s of one panel and up to row_block rows in tiles, x from its columns on. The weights are
-/// expanded once for them.
+/// The same for superblock s of one panel and up to row_block rows in tiles, with x starting at its columns. The
+/// weights are expanded once for all of them.
 template <BlockWeight W>
 [[gnu::noinline, gnu::flatten]] void multiply_rows(const std::byte* superblock, const BlockDepth& depth, index_t s,
                                                    const std::int32_t* x, index_t rows, float* sums, ReadAhead ahead) {
@@ -262,13 +261,13 @@ struct BlockedBlocks {
 
 #endif
 
-/// How far ahead of their use weights are asked for, into the second-level cache. Far enough for memory, near enough
-/// for the processor's own prefetching to go on: that stops where it only sees what has been asked for before. Zen 4
-/// slows down from 2048 bytes on, Zen 5 below 1536.
+/// Prefetch distance for weights in bytes, into the L2 cache. Far enough to cover memory latency, yet near enough not
+/// to disable the hardware prefetcher, which stops when it sees only lines that were requested before: Zen 4 slows down
+/// from 2048 bytes on, Zen 5 below 1536.
 inline constexpr index_t weights_ahead = 1536;
 
-/// C strips of a superblock, from strip `first` on, for R rows, whose words are `row_words` apart. Here blocks are
-/// multiplied by their steps after their sums: fewer operations, and the same integers.
+/// C strips of a superblock, from strip `first` on, for R rows `row_words` apart. Blocks are multiplied by their steps
+/// after summation: fewer operations, the same integers.
 template <int R, int C, BlockWeight W>
 QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t blocks, index_t first, const std::int32_t* x,
                                       const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
@@ -279,14 +278,14 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t block
   simd::unroll<C>([&](auto c) { simd::unroll<R>([&](auto r) { totals[c][r] = UInts{}; }); });
   for (index_t b = 0; b < blocks; ++b) {
     Ints sums[C][R][parts] = {};
-    // Not unrolled: GCC would do all multiplications first, and keep their results in memory.
+    // Not unrolled: GCC would do all multiplications first and spill the results.
 #pragma GCC unroll 1
     for (index_t v = 0; v < Layout::vectors; ++v) {
       Shorts words[C];
       simd::unroll<C>([&](auto c) {
         const std::byte* const from = superblock + Layout::words(blocks, b, v, first + c);
         words[c] = simd::load_shorts(from);
-        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // line by line
+        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // once per line
       });
       simd::unroll<Format::per_word>([&](auto i) {
         Shorts pairs[C];
@@ -319,12 +318,12 @@ QWEN3VL_INLINE void stream_superblock(const std::byte* superblock, index_t block
   }
 }
 
-/// One panel for R rows that are not in tiles, weights read once.
+/// One panel for R rows that are not in tiles; weights are read once.
 template <int R, BlockWeight W>
 [[gnu::noinline, gnu::flatten]] void stream_panel(const std::byte* panel, const BlockDepth& depth,
                                                   const std::int32_t* rows, Tile<R, 2>& sums) {
   using Layout = StripLayout<W>;
-  constexpr int together = R <= 2 ? 2 : 1;  // strips at once, as registers allow
+  constexpr int together = R <= 2 ? 2 : 1;  // strips per pass, limited by registers
   sums.clear();
   for (index_t s = 0; s < depth.superblocks; ++s) {
     const index_t blocks = depth.blocks_of(s);

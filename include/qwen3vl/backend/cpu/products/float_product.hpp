@@ -1,4 +1,4 @@
-/// The kernels of products of rows with float and bf16 weights on the CPU (see product.hpp).
+/// CPU kernels for products with float and bf16 weights (see product.hpp).
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,12 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Columns between two visits of a panel. A panel of as many, widened to float, takes 16 KiB (AVX2), which leaves room
-/// in the first-level cache for a tile of rows; a block of rows of as many stays in the second-level cache.
+/// Columns of a panel per visit. Widened to float they take 16 KiB (AVX2), which leaves room in the L1 cache for a tile
+/// of rows; these columns of a block of rows stay in the L2 cache.
 inline constexpr index_t depth_block = 256;
 
-/// Rows of activations as the products of float and bf16 weights read them: as they are, or in tiles of
-/// [K][tile_rows], so that a tile reads one stream.
+/// Activation rows as products with float and bf16 weights read them: unchanged, or in tiles of [K][tile_rows], so that
+/// a tile reads one stream.
 template <index_t K>
 struct FloatRows {
   using Word = float;
@@ -31,8 +31,8 @@ struct FloatRows {
 };
 
 /// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows], columns [depth][panel].
-/// Asks for as much at `next`, where a tile's next columns are, as it reads of x. Columns that are not floats go to
-/// `wide` as floats, for the tiles that come after: beside the multiply-adds that costs nothing.
+/// Prefetches as much from `next`, the tile's next columns, as it reads of x. bf16 columns are also written to `wide`
+/// as floats, for the tiles that follow: next to the multiply-adds that costs nothing.
 template <int R, class W>
 [[gnu::noinline, gnu::flatten]] void multiply_block(index_t depth, const float* x, const W* columns, float* wide,
                                                     bool first, float* sums, const float* next) {
@@ -96,8 +96,8 @@ class BlockedFloats {
   alignas(64) float wide_[std::is_same_v<W, float> ? 1 : depth_block * panel_rows];
 };
 
-/// Streamed product of R rows. Several panels at a time hide the latency of the multiply-add, so that one core can take
-/// what memory gives.
+/// Streamed product of R rows. Several panels at a time hide the latency of the multiply-adds, so that one core can use
+/// the full memory bandwidth.
 template <int R, class W, index_t K>
 struct StreamedFloats {
   static constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;

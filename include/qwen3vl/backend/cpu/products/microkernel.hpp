@@ -13,14 +13,14 @@ using simd::Floats;
 /// Rows of a tile: as many as leave registers for two vectors of B and one broadcast of A.
 inline constexpr int tile_rows = simd::registers == 32 ? 14 : 6;
 
-/// The most tiles of rows that share one reading of a panel from memory and its widening: 256 columns of them stay in
-/// the second-level cache. 28 rather than 24, so that 1024 rows are three blocks. (docs/performance/cpu.md has the
-/// measurements behind the constants of products.)
+/// Maximum number of row tiles that share one reading and widening of a panel: 256 columns of them stay in the L2
+/// cache. 28 rather than 24, so that 1024 rows are three blocks. (docs/performance/cpu.md has the measurements behind
+/// the constants of products.)
 inline constexpr index_t tiles_of_block = simd::has_tiles ? 16 : tile_rows >= 14 ? 28 : 32;
-/// Panels that are visited for one block of columns, one after another, before the next block of columns: their sums
-/// wait in the second-level cache, beside the rows' columns.
+/// Panels visited one after another for one block of columns before the next block of columns: their sums stay in the
+/// L2 cache, next to the rows' columns.
 inline constexpr index_t panel_group = tile_rows >= 14 && !simd::has_tiles ? 4 : 16;
-/// Up to so many rows the weights are read straight through instead; the product then waits for memory only.
+/// Up to this many rows, the weights are streamed instead; the product is then limited by memory bandwidth.
 inline constexpr index_t streaming_rows = 4;
 
 /// Accumulators of a tile of R rows and C vectors.
@@ -42,8 +42,8 @@ struct Tile {
   }
 };
 
-/// tile += A B over `depth` steps. A: element (r, k) at a[r * row_stride + k * step]; B: step k is C vectors at
-/// b + k * b_stride. `step` and `b_stride` are constants of the caller, so that addresses fold.
+/// tile += A B over `depth` steps. A: element (r, k) at a[r * row_stride + k * step]; B: step k is C vectors at b + k *
+/// b_stride. `step` and `b_stride` are compile-time constants in every caller, so that addresses fold.
 template <int R, int C, class W>
 QWEN3VL_INLINE void multiply_add(Tile<R, C>& tile, index_t depth, const float* a, index_t row_stride, index_t step,
                                  const W* b, index_t b_stride) {
@@ -57,13 +57,13 @@ QWEN3VL_INLINE void multiply_add(Tile<R, C>& tile, index_t depth, const float* a
   }
 }
 
-/// A part of a panel: `steps` steps of the inner product from `first` on.
+/// Part of a panel: `steps` steps of the inner product from `first` on.
 struct PanelPart {
   index_t panel, first, steps;
 };
 
 /// Visits all parts of panels [begin, end), each of up to `block` of `depth` steps: f(part, next), where `next` is the
-/// part that comes then (the last one's is itself). For each group of panels, blocks of steps are the outer loop.
+/// following part (for the last part: itself). Within a group of panels, blocks of steps are the outer loop.
 template <class F>
 QWEN3VL_INLINE void visit_panels(index_t begin, index_t end, index_t depth, index_t block, const F& f) {
   const auto part = [&](index_t panel, index_t first) {
@@ -80,14 +80,14 @@ QWEN3VL_INLINE void visit_panels(index_t begin, index_t end, index_t depth, inde
   }
 }
 
-/// Where the results of a panel go: row i's, `count` of them, from `first` + i * `stride` on. Null: not known
-/// beforehand.
+/// Where the results of a panel are written: `count` of row i from `first` + i * `stride` on. Null if not known in
+/// advance.
 struct Places {
   const float* first = nullptr;
   index_t stride = 0, count = 0;
 };
 
-/// finish.places(panel), if `finish` has that.
+/// finish.places(panel), if `finish` has such a member.
 template <class F>
 Places places_of(const F& finish, index_t panel) {
   if constexpr (requires { finish.places(panel); }) {
@@ -97,25 +97,26 @@ Places places_of(const F& finish, index_t panel) {
   }
 }
 
-/// Asks for memory that a block of rows needs next, a share of it before each tile of rows, so that it is in the
-/// second-level cache when its turn comes and the requests hold nothing up.
+/// Prefetches the memory that a block of rows needs next, a share of it before each tile of rows, so that it is in the
+/// L2 cache in time without the requests stalling the computation.
 class ReadAhead {
  public:
-  /// `bytes` of weights from `next` on, for `rows` rows. Without it each part of a panel begins with a wait for memory.
+  /// `bytes` of weights from `next` on, for `rows` rows. Without it, each part of a panel begins with a wait for
+  /// memory.
   ReadAhead(const void* next, index_t bytes, index_t rows)
       : at_(static_cast<const char*>(next)), end_(at_ + bytes), rows_(rows) {
     const index_t lines = (bytes + line - 1) / line, tiles = (rows + tile_rows - 1) / tile_rows;
     share_ = (lines + tiles - 1) / tiles;
   }
 
-  /// The next part multiplies words of the tiles that are `distance` behind those of this part, or before them. A block
-  /// of rows with all its columns fits the last cache only, which is shared.
+  /// Distance in words from this part's columns of x to those of the next part (may be negative). A block of rows with
+  /// all its columns fits only the last-level cache, which is shared.
   void columns_move(index_t distance) { distance_ = distance; }
-  /// Results are finished after this part. Their rows are far apart: the processor does not see which comes next, and
-  /// often all of them share one set of the first-level cache, where few can be waited for at once.
+  /// Results are written after this part. Their rows are far apart, so the hardware does not prefetch them, and often
+  /// they all map to one set of the L1 cache, which limits outstanding misses.
   void results(Places places) { places_ = places; }
 
-  /// Before each tile of rows, in their order.
+  /// Called before each tile of rows, in order.
   QWEN3VL_INLINE void operator()() {
     for (index_t i = 0; i < share_ && at_ < end_; ++i, at_ += line) ask(at_);
     if (places_.first == nullptr) return;
@@ -123,7 +124,7 @@ class ReadAhead {
     for (; row_ < tile_end; ++row_)
       for (index_t n = 0; n < places_.count; n += line / 4) ask(places_.first + row_ * places_.stride + n);
   }
-  /// What the next part reads where this one reads x; inner loops ask for it step by step.
+  /// The address that the next part reads where this one reads x; inner loops prefetch it step by step.
   template <class Word>
   const Word* behind(const Word* x) const {
     return x + distance_;
@@ -134,13 +135,13 @@ class ReadAhead {
   static constexpr index_t line = 64;
   const char* at_;
   const char* end_;
-  index_t share_;  ///< lines for each tile
+  index_t share_;  ///< lines per tile
   index_t rows_, row_ = 0;
   index_t distance_ = 0;
   Places places_;
 };
 
-/// Calls f(constant R) with R = rows, 1 <= rows <= tile_rows: a tile of fewer rows is its own kernel.
+/// Calls f(constant R) with R = rows, 1 <= rows <= tile_rows, so that each number of rows has a kernel.
 template <int R = tile_rows, class F>
 QWEN3VL_INLINE void with_rows(index_t rows, F&& f) {
   if constexpr (R > 1) {

@@ -1,6 +1,6 @@
-/// The kernels of products of rows with bf16_dot weights by the processor's own dot products of bf16, where it has
-/// those but no tiles (see product.hpp). Activations are rounded to bf16, sums are f32. Nothing is widened: the
-/// instruction reads weights as they are in memory.
+/// CPU kernels for products with bf16_dot weights on processors with bf16 dot products but no AMX tiles (see
+/// product.hpp). Activations are rounded to bf16, sums are f32. Nothing is widened: the instruction reads the weights
+/// as stored.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,8 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Rows of activations as these products read them: pairs of neighbouring columns as bf16, in tiles of
-/// [pairs][tile_rows] or one after another.
+/// Activation rows as these products read them: pairs of neighbouring columns as bf16, in tiles of [pairs][tile_rows]
+/// or one row after another.
 template <PairWeight W, index_t K>
 struct PairRows {
   using Word = std::int32_t;
@@ -35,10 +35,10 @@ struct PairRows {
   }
 
  private:
-  /// Columns of a tile that are rounded, then transposed: 7 KiB, which stay in the first-level cache.
+  /// Columns of a tile that are rounded before they are transposed: 7 KiB, which stay in the L1 cache.
   static constexpr index_t stretch = 256;
 
-  /// Pairs of `columns` columns; the last is filled up with zero.
+  /// Pairs of `columns` columns; an odd last column is paired with zero.
   static QWEN3VL_INLINE void round(const float* x, index_t columns, Word* to) {
     constexpr index_t step = simd::width;
     const index_t whole = columns / step * step;
@@ -56,10 +56,10 @@ struct PairRows {
   }
 };
 
-/// Pairs of columns between two visits of a panel: 128 of them take 16 KiB of a panel, half the first-level cache.
+/// Pairs of columns of a panel per visit: 128 of them take 16 KiB of a panel, half the L1 cache.
 inline constexpr index_t pair_block = 128;
 
-/// tile += A B for a pair of columns. A: row r's pair at a[r * row_stride]; B: [2 * C * width].
+/// tile += A B for one pair of columns. A: row r's pair at a[r * row_stride]; B: [2 * C * width].
 template <int R, int C>
 QWEN3VL_INLINE void multiply_add_pairs(Tile<R, C>& tile, const std::int32_t* a, index_t row_stride, const bf16* b) {
   simd::unroll<R>([&](auto r) {
@@ -69,8 +69,8 @@ QWEN3VL_INLINE void multiply_add_pairs(Tile<R, C>& tile, const std::int32_t* a, 
   });
 }
 
-/// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows]. Asks for as much at
-/// `next`, where a tile's next columns are, as it reads of x.
+/// sums [R][panel] = (or +=, if not `first`) A B for a tile of R rows: x [depth][tile_rows]. Prefetches as much from
+/// `next`, the tile's next columns, as it reads of x.
 template <int R>
 [[gnu::noinline, gnu::flatten]] void multiply_pair_block(index_t depth, const std::int32_t* x, const bf16* columns,
                                                          bool first, float* sums, const std::int32_t* next) {

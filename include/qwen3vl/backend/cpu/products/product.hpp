@@ -1,6 +1,6 @@
-/// Products of rows with a packed weight matrix on the CPU, for every type of weights; linear() and expert_mlp() are
-/// made of them: a blocked one over rows in tiles, and a streamed one for a few rows (decode). float_product.hpp,
-/// pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp have the kernels.
+/// Products of rows with a packed weight matrix on the CPU, for every weight type; linear() and expert_mlp() are built
+/// on them. There is a blocked product over rows in tiles, and a streamed one for a few rows (decoding). The kernels
+/// are in float_product.hpp, pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Applies an epilogue to one row of one panel and writes it. `z0`, `z1`: the panel's two vectors.
+/// Applies an epilogue to one row of one panel and writes the result. `z0`, `z1`: the panel's two vectors.
 template <class W, index_t N, index_t K, Packing packing, class E>
 struct Finish {
   using Matrix = CpuMatrix<W, N, K, packing>;
@@ -52,7 +52,7 @@ struct Finish {
     }
   }
 
-  /// The last panel where it is not full: through a copy, so that nothing beyond the row is touched.
+  /// A partial last panel goes through a copy, so that nothing beyond the row is touched.
   void tail(index_t p, Floats z0, Floats z1, float* y) const {
     constexpr index_t width = Matrix::panel_outputs;
     const index_t first = p * width, count = outputs - first;
@@ -105,17 +105,15 @@ struct FinishRows {
 template <class Finish>
 FinishRows(const Finish&, float*, index_t) -> FinishRows<Finish>;
 
-/// The kernel of weights of type W and K columns:
-///   Rows          how rows of activations are packed: `Word`, `words` of a row, `tile_rows` rows of a tile,
-///   `row_block`
-///                 rows, at most, that are multiplied at once; put(x, to), and put_tile(source, count, tile) for
-///                 `count` rows, source(row) each
-///   Blocked       `steps` of the inner product as the layout counts them, `most_steps` that a panel is visited for,
-///                 `step_words` of a row that a step reads; blocked(columns, part, x, rows, sums, ahead) makes
-///                 sums [rows in whole tiles][panel_rows] (+)= the products of a part of a panel, `columns` and `x`
-///                 from the part's begin on
+/// The kernel for weights of type W and K columns:
+///   Rows          packing of activation rows: `Word`, `words` per row, `tile_rows` per tile, at most `row_block` rows
+///                 multiplied at once; put(x, to), and put_tile(source, count, tile) for the `count` rows source(row)
+///   Blocked       `steps` of the inner product as the layout counts them, at most `most_steps` per visit of a panel,
+///                 `step_words` of a row per step; blocked(columns, part, x, rows, sums, ahead) computes
+///                 sums [rows in whole tiles][panel_rows] (+)= the products of a part of a panel; `columns` and `x`
+///                 point to the start of the part
 ///   Streamed<R>   `together` panels at a time, for R rows that are not in tiles: streamed(panels, x, sums)
-/// Both sum each output in the order of the columns, so that a row's result does not depend on the other rows.
+/// Both sum each output in the order of the columns, so a row's result does not depend on the other rows.
 template <class W, index_t K>
 struct Kernel {
   using Weight = typename LayoutOf<W, K>::type::Element;
@@ -144,7 +142,7 @@ struct Kernel<W, K> {
 template <class W, index_t K>
 using PackedRows = typename Kernel<W, K>::Rows;
 
-/// Packs `count` rows, source(i) each, as one tile, or one after another if they will be streamed.
+/// Packs the `count` rows source(i) as one tile, or one after another if they will be streamed.
 template <class W, index_t K, class Source>
 void pack_rows(const Source& source, index_t count, bool tiled, typename PackedRows<W, K>::Word* to) {
   using Rows = PackedRows<W, K>;
@@ -161,8 +159,8 @@ constexpr index_t whole_tiles(index_t rows) {
   return (rows + Rows::tile_rows - 1) / Rows::tile_rows * Rows::tile_rows;
 }
 
-/// Of `rows` rows, how many are multiplied at once: as many blocks as it takes, all alike but the last. A small last
-/// block would cost as much of reading and widening weights as a large one.
+/// How many of `rows` rows are multiplied at once: as few blocks as possible, all of equal size except the last. A
+/// small last block would cost as much reading and widening of weights as a large one.
 template <class Rows>
 constexpr index_t rows_of_block(index_t rows) {
   const index_t tiles = whole_tiles<Rows>(rows) / Rows::tile_rows, most = Rows::row_block / Rows::tile_rows;
@@ -170,24 +168,24 @@ constexpr index_t rows_of_block(index_t rows) {
   return (tiles + blocks - 1) / blocks * Rows::tile_rows;
 }
 
-/// Floats that a thread needs for sums while `rows` rows, packed as Rows, are multiplied.
+/// Floats of scratch that a thread needs for sums while multiplying `rows` rows packed as Rows.
 template <class Rows>
 constexpr index_t sums_size(index_t rows) {
   return rows <= streaming_rows ? 0
                                 : panel_group * std::min(Rows::row_block, whole_tiles<Rows>(rows)) * 2 * simd::width;
 }
 
-/// How linear() divides a product of more than `streaming_rows` rows among threads. If there are enough rows, each
-/// thread takes some of them, packs them for itself and goes through all weights: what one writes no other reads, and
-/// nobody waits. Otherwise all pack the rows together and each takes a part of the panels. It matters most where cores
-/// do not share a cache.
+/// How linear() divides a product of more than `streaming_rows` rows among threads. With enough rows, each thread packs
+/// a share of them and goes through all weights: threads share no written data and need no synchronisation. Otherwise
+/// all threads pack the rows together and each takes a share of the panels. This matters most where cores do not share
+/// a cache.
 template <class Rows>
 struct RowShares {
-  /// Rows from which on a thread's own reading of all weights costs nothing: with so many it reads 2 GB/s at most.
+  /// Rows per thread from which reading all weights in every thread costs nothing: at most 2 GB/s per thread.
   static constexpr index_t enough = 128;
 
   bool own_rows;
-  index_t block;  ///< rows that are packed at once, by each thread or by all
+  index_t block;  ///< rows packed at once, by each thread or by all
   int threads;
 
   RowShares(index_t rows, int threads)
@@ -197,8 +195,8 @@ struct RowShares {
 
   index_t packed_rows() const { return own_rows ? threads * block : block; }
 
-  /// f(packed_rows, block) with bounds for all products of `rows` rows and fewer; twice if there are both ways of
-  /// sharing among them. Fewer rows than `rows` may be of larger blocks (rows_of_block).
+  /// Calls f(packed_rows, block) with upper bounds for all products of up to `rows` rows; twice if both ways of sharing
+  /// occur among them. Fewer rows can mean larger blocks (rows_of_block).
   template <class F>
   static void for_most(index_t rows, int threads, const F& f) {
     const auto most = [](index_t count) { return std::min(Rows::row_block, whole_tiles<Rows>(count)); };
@@ -214,10 +212,10 @@ struct RowShares {
   static index_t of_a_thread(index_t rows, int threads) { return (rows + threads - 1) / threads; }
 };
 
-/// Panels [begin, end) of x W^T for up to row_block rows in tiles; finish(panel, z0, z1, row) takes the sums, and
-/// finish.places(panel), if there is such a member, says where it writes. One thread's share. For each group of panels,
-/// blocks of columns are the outer loop, so that the rows' part of a block is read from the second-level cache however
-/// many columns there are; `sums` [panel_group][rows in whole tiles][panel_rows] is where sums wait meanwhile.
+/// Panels [begin, end) of x W^T for up to row_block rows in tiles, one thread's share. finish(panel, z0, z1, row)
+/// receives the sums; finish.places(panel), if it exists, says where it writes. Within a group of panels, blocks of
+/// columns are the outer loop, so that the rows' part of a block is read from the L2 cache however many columns there
+/// are. Partial sums are kept in `sums` [panel_group][rows in whole tiles][panel_rows].
 template <class W, index_t N, index_t K, Packing packing, class F>
 void blocked_product(const CpuMatrix<W, N, K, packing>& weight, const typename PackedRows<W, K>::Word* x, index_t rows,
                      index_t begin, index_t end, float* sums, const F& finish) {
@@ -227,7 +225,7 @@ void blocked_product(const CpuMatrix<W, N, K, packing>& weight, const typename P
   const auto columns = [&](PanelPart part) { return weight.panel(part.panel) + Layout::offset(part.first); };
   Blocked multiply;
   visit_panels(begin, end, Blocked::steps, Blocked::most_steps, [&](PanelPart part, PanelPart next) {
-    constexpr index_t step_words = Blocked::step_words * Rows::tile_rows;  // of a tile
+    constexpr index_t step_words = Blocked::step_words * Rows::tile_rows;  // per tile
     const index_t p = part.panel, next_size = Layout::offset(next.first + next.steps) - Layout::offset(next.first);
     const bool last = part.first + part.steps == Blocked::steps;
     ReadAhead ahead(columns(next), next_size * static_cast<index_t>(sizeof(typename Layout::Element)), rows);
@@ -266,7 +264,7 @@ QWEN3VL_KERNEL void streamed_product(const CpuMatrix<W, N, K, packing>& weight,
 }
 
 /// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
-/// `sums` is memory of sums_size, for this thread alone.
+/// `sums` is this thread's scratch of sums_size floats.
 template <class W, index_t N, index_t K, Packing packing, class F>
 void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const typename PackedRows<W, K>::Word* x, index_t rows,
                     index_t begin, index_t end, float* sums, const F& finish) {

@@ -1,5 +1,6 @@
-/// Rows of 32-bit words as tiles: [words][tile_rows], so that an inner loop reads one word of every row from one place.
-/// Squares of words are transposed in registers: word by word, each to a line of its own, was 9 to 17 % of a product.
+/// Rows of 32-bit words as tiles: [words][tile_rows], so that an inner loop reads one word of every row from contiguous
+/// memory. Squares of words are transposed in registers; writing word by word, each to a different line, took 9 to 17 %
+/// of a product.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +11,12 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Writes `words` words of each of `count` rows, 1 to tile_rows of them, into a tile: word k of row r, row(r)[k], to
-/// tile[k * tile_rows + r]. What belongs to rows from `count` on is written, too, with numbers of another row.
+/// Writes `words` words of each of `count` rows (1 to tile_rows) into a tile: word k of row r, row(r)[k], goes to
+/// tile[k * tile_rows + r]. The lanes from `count` on are also written, with the numbers of another row.
 template <class Word, class Row>
 QWEN3VL_INLINE void put_in_tile(index_t words, index_t count, const Row& row, Word* tile) {
   static_assert(sizeof(Word) == sizeof(float));
-  // Missing rows are the last one again, which is cheaper than asking whether there is one.
+  // Missing rows repeat the last one, which is cheaper than a branch.
   std::array<const Word*, tile_rows> from;
   for (index_t r = 0; r < tile_rows; ++r) from[static_cast<std::size_t>(r)] = row(std::min(r, count - 1));
   const index_t whole = words / simd::width * simd::width;
@@ -27,7 +28,7 @@ QWEN3VL_INLINE void put_in_tile(index_t words, index_t count, const Row& row, Wo
       simd::transpose(square);
       simd::unroll<simd::width>([&](auto i) {
         Word* const to = tile + (k + i) * tile_rows + first;
-        // What a whole vector writes beyond its rows is the place of the next words, which come after it.
+        // A whole vector may write beyond its rows, over the place of the next words, which are written later.
         constexpr bool spills = rows < simd::width;
         if (!spills || (tile_rows < simd::width && k + i + 1 < words)) {
           std::memcpy(static_cast<void*>(to), &square[i], sizeof(Floats));

@@ -1,7 +1,7 @@
-/// The blocked product's kernel with block weights in the processor's tiles (see product.hpp). Weights and activations
-/// are the 16-bit integers of block_product.hpp, each as a high byte with a sign and a low byte without; four products
-/// of bytes, added with their weights of 2^16, 2^8 and 1, are the same 32-bit sums, to the last bit (all of it is
-/// exact, or modulo 2^32).
+/// Kernel of the blocked product with block weights in AMX tiles (see product.hpp). Weights and activations are the
+/// 16-bit integers of block_product.hpp, each split into a signed high byte and an unsigned low byte. Four byte
+/// products, weighted with 2^16, 2^8 and 1, give the same 32-bit sums to the last bit (everything is exact, or modulo
+/// 2^32).
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// `wide` from expand(), cut into bytes: tiles of 64 columns, [steps][strip][low, high][16 rows][64 bytes].
+/// `wide` from expand(), split into bytes: tiles of 64 columns, [steps][strip][low, high][16 rows][64 bytes].
 inline void cut_to_bytes(const std::int16_t* wide, index_t steps, std::int32_t* to) {
   constexpr index_t vector = 2 * simd::width, half = simd::tile_size * 2 * vector;
   for (index_t s = 0; s < steps; ++s)
@@ -26,8 +26,8 @@ inline void cut_to_bytes(const std::int16_t* wide, index_t steps, std::int32_t* 
       }
 }
 
-/// sums [16 rows][panel] = (or +=, if not `first`) the products of one superblock for a tile of rows and one strip.
-/// x [steps][low, high] tiles, weights as above, both from this superblock on.
+/// sums [16 rows][panel] = (or +=, if not `first`) the products of one superblock for a tile of rows and one strip. x
+/// [steps][low, high] tiles, weights as above; both start at this superblock.
 QWEN3VL_INLINE void multiply_byte_tiles(index_t steps, const std::int32_t* x, const std::int32_t* weights,
                                         const std::int32_t* row_scales, Floats scale, bool first, float* sums) {
   using namespace simd;
@@ -59,7 +59,7 @@ QWEN3VL_INLINE void multiply_byte_tiles(index_t steps, const std::int32_t* x, co
   }
 }
 
-/// Blocked product with block weights, which are cut to bytes once for all rows.
+/// Blocked product with block weights, which are split into bytes once for all rows.
 template <BlockWeight W, index_t K>
 class BlockedBlocks {
   using Rows = BlockRows<W, K>;
@@ -73,7 +73,7 @@ class BlockedBlocks {
     using Layout = StripLayout<W>;
     constexpr BlockDepth depth = depth_of<W, K>();
     const index_t s = part.first, blocks = depth.blocks_of(s), byte_steps = (blocks + 1) / 2;
-    // A last block without a partner meets activations of zero.
+    // A last block without a partner is multiplied by zero activations.
     if (blocks % 2 != 0)
       std::fill_n(wide_ + blocks * block_columns * panel_rows, block_columns * panel_rows, std::int16_t{0});
     expand<W>(superblock, blocks, wide_);

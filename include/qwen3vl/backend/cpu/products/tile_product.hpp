@@ -1,9 +1,8 @@
-/// The kernels of products of rows with bf16 and bf16_dot weights in the processor's tiles (see product.hpp). Sums are
-/// f32.
+/// CPU kernels for products with bf16 and bf16_dot weights in AMX tiles (see product.hpp). Sums are f32.
 ///
-/// Activations that meet bf16 weights are f32 numbers, and stay so: each is the sum of three bf16 numbers of 8 bits of
-/// its 24 each, exactly, and the three products with a weight go to the same sum. That is three times the work, and
-/// still five times faster than multiply-adds of f32. Activations that meet bf16_dot weights are rounded to bf16.
+/// Activations multiplied by bf16 weights keep f32 precision: each is split exactly into three bf16 numbers that hold 8
+/// of its 24 bits each, and the three products with a weight go to the same sum. That is three times the work, but
+/// still five times faster than f32 multiply-adds. Activations multiplied by bf16_dot weights are rounded to bf16.
 #pragma once
 
 #include <algorithm>
@@ -17,8 +16,8 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// Rows of activations as these products read them. A step is 32 columns, of which a row has 16 words (pairs of bf16)
-/// for each part: a row is [steps][parts][16], a tile of rows [steps][parts][16 rows][16]. Columns beyond K are zero.
+/// Activation rows as these products read them. A step is 32 columns, for which a row has 16 words (pairs of bf16) per
+/// part: a row is [steps][parts][16], a tile of rows [steps][parts][16 rows][16]. Columns beyond K are zero.
 template <PairWeight W, index_t K>
 struct PairRows {
   using Word = std::int32_t;
@@ -36,7 +35,7 @@ struct PairRows {
   }
 
  private:
-  /// Row x with `stride` words between parts.
+  /// Packs row x with `stride` words between parts.
   static void put(const float* x, Word* to, index_t stride) {
     for (index_t s = 0; s < steps; ++s) {
       float copy[step] = {};
@@ -56,7 +55,8 @@ struct PairRows {
       simd::round_to_bf16(reinterpret_cast<const float*>(&x), rounded);
       std::memcpy(to, rounded, sizeof rounded);
     } else {
-      // Cut off, not rounded, so that nothing grows beyond the largest number. What is no finite number is one part.
+      // Truncated, not rounded, so that nothing grows beyond the largest number. Values that are not finite are one
+      // part.
       const auto bits = reinterpret_cast<UInts>(x);
       const auto finite = (bits & 0x7fffffffu) < 0x7f800000u;
       const Floats high = finite ? reinterpret_cast<Floats>(bits & 0xffff0000u) : x;
@@ -72,7 +72,7 @@ struct PairRows {
   }
 };
 
-/// Columns between two visits of a panel: 16 or 32 KiB of it, so that it stays in the first-level cache.
+/// Columns of a panel per visit: 16 or 32 KiB, which stay in the L1 cache.
 template <PairWeight W>
 inline constexpr index_t tile_steps = std::is_same_v<W, bf16> ? 8 : 16;
 
@@ -108,7 +108,7 @@ QWEN3VL_INLINE void multiply_tiles(index_t steps, const std::int32_t* x, index_t
   });
 }
 
-/// Blocked product with such weights.
+/// Blocked product with bf16 or bf16_dot weights.
 template <PairWeight W, index_t K>
 class BlockedPairs {
   using Rows = PairRows<W, K>;
@@ -146,7 +146,7 @@ class StreamedPairs {
   QWEN3VL_INLINE void operator()(const bf16* const (&panels)[1], const std::int32_t* x, Tile<R, 2> (&sums)[1]) const {
     using Rows = PairRows<W, K>;
     constexpr index_t step_size = PairPanels<K>::offset(simd::tile_size), row_bytes = panel_rows * 4;
-    // Weights are asked for this far ahead: 8 KiB, in the second-level cache.
+    // Prefetch distance for weights: 8 KiB, into the L2 cache.
     constexpr index_t ahead = 4 * step_size;
     simd::clear_tile<0>();
     simd::clear_tile<1>();
