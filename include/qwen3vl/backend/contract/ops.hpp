@@ -1,21 +1,21 @@
-/// The backend contract: what every backend implements, in which shapes, and how exactly.
+/// The backend contract: the operations every backend implements, their shapes, and their accuracy.
 ///
 /// A backend is a class B with types for weights and caches, and a set of operations: free functions in namespace
-/// qwen3vl whose first argument is `Context<B>&`, found by overload on B. Layers are written once, over these. Each is
-/// described in `OperationsCheck` below, beside the call that has to compile; the types are in
+/// qwen3vl whose first argument is `Context<B>&`, overloaded on B. Layers are written once, against these operations.
+/// Each is described in `OperationsCheck` below, next to the call that must compile; the types are in
 /// backend/contract/storage.hpp.
 ///
 /// A = B::Activation<P>, the type of activations. Batches are packed: `tokens` counts the rows of all sequences
-/// together and Segments says where each begins. Outputs never overlap inputs unless said.
+/// together and Segments says where each begins. Outputs never overlap inputs unless noted.
 ///
 /// Accuracy: sums in f32 or better; the error against exact arithmetic on the same (already rounded) operands is within
 /// a small multiple of eps(A) * sum |a_i b_i| for products, and of eps(A) * |y| elsewhere. tests/backend/ checks both.
 ///
-/// The type W of weights is float, bf16, bf16_dot, q8, q4 or fp8 (see precision.hpp). Products with bf16_dot weights
-/// may round activations to bf16. Products with block weights (q8, q4) may round activations, in groups of 256 columns
-/// of a row: each by at most max(2^-16 of the largest, 2^-10 of the mean magnitude in its group). With fp8 weights,
-/// linear() of more than eight rows may round activations to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the
-/// largest in its row. The weights that count are the rounded ones, which `embedding` gives exactly.
+/// The weight type W is float, bf16, bf16_dot, q8, q4 or fp8 (see precision.hpp). Products with bf16_dot weights may
+/// round activations to bf16. Products with block weights (q8, q4) may round activations, in groups of 256 columns of a
+/// row: each by at most max(2^-16 of the largest, 2^-10 of the mean magnitude in its group). With fp8 weights, linear()
+/// of more than eight rows may round activations to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the largest
+/// in its row. Results are judged against the rounded weights, which `embedding` returns exactly.
 #pragma once
 
 #include <concepts>
@@ -50,7 +50,7 @@ using activation_t = typename B::template Activation<P>;
 
 namespace detail {
 
-/// Small sizes at which `Backend` asks for every operation.
+/// The small sizes with which `Backend` checks every operation.
 template <class B>
 struct OpsProbe {
   using A = activation_t<B, F32>;
@@ -90,7 +90,7 @@ struct OpsProbe {
   typename B::template KvCache<float, 1, kv_heads, dim>& cache;
 };
 
-/// The operations, one by one, so that the compiler's first line says which one is missing or takes something else.
+/// The operations, one per function, so that the first line of a compile error names what is missing or does not fit.
 template <class B>
 struct OperationsCheck {
   using Probe = OpsProbe<B>;
@@ -177,8 +177,8 @@ struct OperationsCheck {
 
   /// attention_weights<H, D>(ctx, qkv, segments, s, weights)
   /// attention_weights<H, K, D>(ctx, qkv, segments, cache_layer, s, weights)
-  ///   The softmax weights of `attention` and of `causal_attention` themselves, of segment or sequence s: f32 [H, n, n]
-  ///   and [H, new tokens, all tokens], zero where not seen. For looking at, not for speed.
+  ///   The softmax weights of `attention` and `causal_attention` for segment or sequence s: f32 [H, n, n] and
+  ///   [H, new tokens, all tokens], zero where masked. For inspection, not for speed.
   static_assert(
       requires(Probe p) {
         attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights);
@@ -188,7 +188,7 @@ struct OperationsCheck {
 
   /// weighted_values<H, D>(ctx, weights, qkv, segments, s, out)
   /// weighted_values<H, K, D>(ctx, weights, segments, cache_layer, s, out)
-  ///   The rest of the two: the rows of segment or sequence s of out [tokens, H * D] are sum_k weights[h, q, k] v[k].
+  ///   The second half of both: rows of segment or sequence s of out [tokens, H * D] are sum_k weights[h, q, k] v[k].
   static_assert(
       requires(Probe p) {
         weighted_values<2, 8>(p.ctx, p.weights, p.vision_qkv, p.segments, index_t{0}, p.attended);
@@ -247,7 +247,7 @@ struct OperationsCheck {
       "this backend lacks the operation `copy_from_host` of backend/contract/ops.hpp");
 };
 
-/// Operations first: a new backend begins with them.
+/// Operations are checked first: a new backend starts with them.
 template <class B>
 struct ContractCheck {
   OperationsCheck<B> operations;
@@ -255,7 +255,7 @@ struct ContractCheck {
 };
 struct NoContract {};
 
-/// As VariantCheck: errors in here are the program's, so that they say what is wrong.
+/// Hard errors as in VariantCheck, so that the first line says what is wrong.
 template <class B>
 struct BackendCheck {
   static constexpr bool has_memory = MemorySpace<memory_t<B>> && requires { B::is_host; };

@@ -1,5 +1,5 @@
-/// The minimum work of the operations of backend/contract/ops.hpp, from their shapes, for traces. Activations are f32,
-/// as on the CPU.
+/// The minimum work of the operations of backend/contract/ops.hpp, computed from their shapes, for traces. Activations
+/// are f32, as on the CPU.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace qwen3vl::traced {
 
-/// Name of a type of weights or of cached keys.
+/// Name of a type of weights or cached keys.
 template <class W>
 constexpr std::string_view type_name() {
   if constexpr (std::is_same_v<W, float>) {
@@ -40,7 +40,7 @@ double activations(Factors... factors) {
 }
 }  // namespace detail
 
-/// y = epilogue(x weight^T + bias), y of `width` columns; `adds` if it also reads y.
+/// y = epilogue(x weight^T + bias), with `width` columns in y; `adds` if y is also read.
 inline TracedCall linear(std::string_view weights, index_t rows, index_t outputs, index_t inputs, index_t width,
                          bool adds, std::size_t weight_bytes) {
   return {.name = "linear",
@@ -70,7 +70,7 @@ inline TracedCall expert_mlp(std::string_view weights, index_t tokens, index_t e
           .bytes = detail::product(count, expert_bytes) + detail::activations(3, tokens, hidden)};
 }
 
-/// An operation that reads `in` and writes `out` values per row and does about `operations` per value read.
+/// An operation that reads `in` and writes `out` values per row, with about `operations` per value read.
 inline TracedCall by_row(std::string_view name, index_t rows, index_t in, index_t out, double operations = 0.0) {
   return {.name = name,
           .sizes = {{{"rows", rows}, {"columns", std::max(in, out)}}},
@@ -78,7 +78,7 @@ inline TracedCall by_row(std::string_view name, index_t rows, index_t in, index_
           .bytes = detail::activations(rows, in + out)};
 }
 
-/// Queries and `kv` keys and values of dim numbers each: the former normalised and rotated, the latter cached.
+/// Queries, and `kv` keys and values, of dim numbers each: queries are normalised and rotated, keys and values cached.
 inline TracedCall qk_norm_rope(index_t tokens, index_t heads, index_t kv, index_t dim, std::size_t cached_size) {
   return {
       .name = "qk_norm_rope",

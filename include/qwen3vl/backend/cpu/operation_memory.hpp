@@ -1,5 +1,5 @@
-/// The scratch memory of the CPU's operations, as they take it: tests/backend/linear_memory_test.cpp holds both to the
-/// same byte.
+/// Scratch memory of the CPU's operations. tests/backend/linear_memory_test.cpp checks that it equals what they
+/// allocate, to the byte.
 #pragma once
 
 #include <algorithm>
@@ -68,7 +68,7 @@ struct OperationMemory<Cpu> {
     using PackedX = PackedRows<W, D>;
     using PackedActivated = PackedRows<W, I>;
     const index_t slots = tokens * TopK;
-    // Each expert's rows are filled up to whole tiles; one expert can have all tokens.
+    // Each expert's rows are padded to whole tiles; one expert can have all tokens.
     const index_t rows = slots + std::min(E, slots) * (PackedX::tile_rows - 1);
     const index_t threads = slots * D * I > 65536 ? cpu.threads() : 1;
     return scratch<typename PackedX::Word>(rows * PackedX::words) + scratch<float>(slots * I) +

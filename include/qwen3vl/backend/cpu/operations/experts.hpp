@@ -1,4 +1,4 @@
-/// The mixture of experts on the CPU: choosing experts, and their feed-forwards over tokens grouped by expert.
+/// The mixture of experts on the CPU: choosing experts, and their feed-forward products over tokens grouped by expert.
 #pragma once
 
 #include <algorithm>
@@ -63,7 +63,7 @@ void route(Context<Cpu>& ctx, View<const float, Cpu, dynamic, E> logits, View<st
     bool taken[E] = {};
     float chosen_sum = 0.0f;
     for (index_t j = 0; j < TopK; ++j) {
-      // Comparisons with NaN are false: even then TopK different experts are chosen.
+      // Comparisons with NaN are false, so even then TopK different experts are chosen.
       index_t best = -1;
       for (index_t e = 0; e < E; ++e)
         if (!taken[e] && (best < 0 || probability[e] > probability[best])) best = e;
@@ -85,25 +85,25 @@ struct ExpertGroup {
   index_t rows;
   index_t place;  // first row in buffers whose groups are packed
 
-  /// A product reads its rows packed by tiles, unless it streams.
+  /// Rows are packed in tiles unless the product streams.
   bool packed() const { return rows > streaming_rows; }
 };
 
-/// One (token, choice) of the routing.
+/// One (token, choice) pair of the routing.
 struct ExpertSlot {
   std::int32_t token;
   float weight;
 };
 
-/// Tokens by expert, in ascending order of both, so that a token's sum over its experts has one order however it is
-/// batched.
+/// Tokens grouped by expert, in ascending order of both, so that a token's sum over its experts has the same order in
+/// every batch.
 struct ExpertPlan {
   std::vector<ExpertGroup> groups;
   std::vector<ExpertSlot> slots;
   index_t packed_rows = 0;
-  std::vector<std::int32_t> tiles;  // group of each tile of rows, for sharing the packing among threads
+  std::vector<std::int32_t> tiles;  // group of each tile of rows, to divide the packing among threads
 
-  /// `tile`: rows of a tile of the products, for x and for what is between them.
+  /// `tile`: rows per tile of the products, for x and for the intermediate activations.
   template <index_t TopK>
   ExpertPlan(index_t expert_count, index_t tile, View<const std::int32_t, Cpu, dynamic, TopK> experts,
              View<const float, Cpu, dynamic, TopK> weights)
@@ -134,7 +134,7 @@ struct ExpertPlan {
     return most;
   }
 
-  /// Copies the rows of tile `i` to where products read them; source(slot) is a row [K].
+  /// Packs the rows of tile `i` for the products; source(slot) is a row [K].
   template <class W, index_t K, class Source>
   void pack_tile(std::size_t i, const Source& source, typename PackedRows<W, K>::Word* packed) const {
     const auto g = static_cast<std::size_t>(tiles[i]);
@@ -150,8 +150,8 @@ struct ExpertPlan {
 
 }  // namespace cpu_kernels
 
-/// See backend/contract/ops.hpp. Each thread takes a share of every expert's outputs, so that the work is even however
-/// the tokens fall, and nobody else writes its part of y.
+/// See backend/contract/ops.hpp. Each thread computes a share of every expert's outputs, so that work is balanced
+/// however the tokens are distributed, and each part of y is written by one thread only.
 template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>
 void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, D>> x,
                 std::type_identity_t<View<const std::int32_t, Cpu, dynamic, TopK>> experts,

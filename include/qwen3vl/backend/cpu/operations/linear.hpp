@@ -26,7 +26,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
     return traced::linear(traced::type_name<W>(), rows, N, K, y_stride, std::is_same_v<E, epilogue::Add>,
                           weight.bytes());
   });
-  // Below about 2^16 multiply-adds a thread costs more than it brings.
+  // Below about 2^16 multiply-adds, starting a thread costs more than it saves.
   const bool worth = rows * N * K > 65536;
   const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), Matrix::panels)) : 1;
   if (rows == 0) return;
@@ -35,7 +35,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
   using Word = typename Rows::Word;
 
   if (rows <= streaming_rows) {
-    // Float rows are read as they are; others are few enough to be rounded by one thread.
+    // Float rows need no packing; other rows are few enough to be packed by one thread.
     auto rounded = ctx.template scratch<Word, dynamic, Rows::words>(std::is_same_v<Word, float> ? 0 : rows);
     const Word* packed = nullptr;
     if constexpr (std::is_same_v<Word, float>) {
@@ -75,7 +75,7 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
       blocked_product(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
                       own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
                       FinishRows{finish, y.data() + row * y_stride, y_stride});
-      if (!own && row + block < rows) {  // the next rows go where these are read from
+      if (!own && row + block < rows) {  // the next rows overwrite those being read
 #pragma omp barrier
       }
     }

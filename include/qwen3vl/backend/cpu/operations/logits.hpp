@@ -10,7 +10,7 @@
 
 namespace qwen3vl {
 
-/// The lowest index among equals. NaN is never larger, so a row of NaN gives 0: callers that sample check first.
+/// The lowest index among equals. NaN never compares larger, so a row of NaN gives 0; callers that sample check for it.
 inline void argmax(Context<Cpu>& ctx, View<const float, Cpu, dynamic, dynamic> logits,
                    View<std::int32_t, Cpu, dynamic> ids) {
   const TraceScope scope(ctx.trace(), [&] { return traced::by_row("argmax", logits.rows(), logits.extent(1), 1); });

@@ -12,7 +12,7 @@
 namespace qwen3vl {
 namespace cpu_kernels {
 
-/// Sum of f(x[i]) over D values, in vectors with several chains (which also keeps the rounding error small).
+/// Sum of f(x[i]) over D values, in vectors with several independent sums (which also reduces the rounding error).
 template <index_t D, class F>
 QWEN3VL_INLINE float sum_over(const float* x, F&& f) {
   constexpr index_t step = 4 * simd::width;
@@ -63,7 +63,7 @@ void layer_norm(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
     const float* const from = x.data() + row * D;
     const float mean = cpu_kernels::sum_over<D>(from, [](simd::Floats v) { return v; }) / static_cast<float>(D);
     const simd::Floats center = simd::splat(mean);
-    // Two passes: subtracting the mean first keeps rows with a large mean exact.
+    // Two passes: subtracting the mean first keeps rows with a large mean accurate.
     const float variance = cpu_kernels::sum_over<D>(from, [&](simd::Floats v) { return (v - center) * (v - center); });
     const simd::Floats scale = simd::splat(1.0f / std::sqrt(variance / static_cast<float>(D) + eps));
     cpu_kernels::map_row<D>(

@@ -1,4 +1,4 @@
-/// Operations on whole rows on the CPU: embedding, scatter, gather, additions, copies to and from the host.
+/// Row operations on the CPU: embedding, scatter, gather, additions, copies to and from the host.
 #pragma once
 
 #include <algorithm>
@@ -72,7 +72,7 @@ inline void copy_rows(Context<Cpu>& ctx, cpu_kernels::ConstRows x, cpu_kernels::
   std::copy_n(x.data(), x.size(), y.data());
 }
 
-/// The CPU's memory is the host's: both directions are one copy, with a conversion where the types differ.
+/// CPU memory is host memory: both directions are one copy, with a conversion if the types differ.
 template <class T, class U, index_t... E, index_t... F>
 void copy_to_host(Context<Cpu>& ctx, View<T, Cpu, E...> from, View<U, Cpu, F...> to) {
   const TraceScope scope(ctx.trace(), [&] { return traced::by_row("copy", from.size(), 1, 1); });
