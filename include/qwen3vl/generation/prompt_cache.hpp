@@ -11,23 +11,23 @@
 
 namespace qwen3vl {
 
-/// What was computed for one conversation: keys and values of its tokens, and features of its images and videos. Give
-/// the same object to each generate() call of it; the prompt of a later call should begin with the earlier one. Where
-/// it does not, the rest is computed anew, though not the features of images that are known. After an answer of
-/// several sequences (beams, num_return_sequences) it holds the prompt alone.
+/// The computed state of one conversation: keys and values of its tokens, and features of its images and videos. Pass
+/// the same object to each generate() call of the conversation; a later prompt should begin with the earlier one.
+/// Everything after the first difference is recomputed, except the features of known images. After an answer with
+/// several sequences (beams, num_return_sequences) it holds only the prompt.
 template <class Model>
 class PromptCache {
  public:
-  /// `feature_bytes`: how much memory the features of images may take; 0: none are kept.
+  /// `feature_bytes`: limit on the memory for features of images and videos; 0: none are kept.
   explicit PromptCache(std::size_t feature_bytes = std::size_t{256} << 20) : cache_(1), features_(feature_bytes) {}
 
   typename Model::Cache& cache() { return cache_; }
   FeatureCache<Model>& features() { return features_; }
-  /// Tokens whose keys and values are kept.
+  /// Tokens whose keys and values are cached.
   index_t length() const { return static_cast<index_t>(ids_.size()); }
 
-  /// Forgets what does not agree with a new prompt and returns how many of its tokens need not be computed; at least
-  /// the last one is left to compute. Never cuts through an image. `spans` are those of the new prompt, identified.
+  /// Drops what does not agree with a new prompt and returns how many of its tokens need not be computed; at least the
+  /// last one always is. Never splits an image. `spans` are those of the new prompt, with content ids.
   index_t reuse(std::span<const TokenId> ids, std::span<const MediaSpan> spans) {
     const auto limit = std::min(ids.size() - 1, ids_.size());
     auto keep = static_cast<index_t>(
@@ -46,10 +46,10 @@ class PromptCache {
     return keep;
   }
 
-  /// Notes tokens that the cache now holds.
+  /// Records tokens that the cache now holds.
   void append(std::span<const TokenId> ids) { ids_.insert(ids_.end(), ids.begin(), ids.end()); }
 
-  /// Forgets all but the first `length` tokens.
+  /// Truncates to the first `length` tokens.
   void truncate(index_t length) {
     cache_.truncate(0, length);
     ids_.resize(std::min(ids_.size(), static_cast<std::size_t>(length)));

@@ -1,6 +1,6 @@
 /// Guesses the next tokens from earlier text (prompt lookup decoding; transformers' PromptLookupCandidateGenerator).
-/// The model checks a whole guess in one pass, so answers that repeat their prompt take fewer passes; the answer does
-/// not change.
+/// The model checks a whole guess in one pass, so answers that repeat their prompt take fewer passes; the answer itself
+/// does not change.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +13,9 @@
 
 namespace qwen3vl {
 
-/// The tokens, `most` at the most, that followed the last earlier occurrence of the end of `ids`: of its longest n-gram
-/// of up to `max_ngram` tokens that has one, else none. (transformers uses the first occurrence; the last one suits
-/// text that evolves.)
+/// Up to `most` tokens that followed the last earlier occurrence of the longest suffix of `ids`, of at most `max_ngram`
+/// tokens, that occurred before; empty if none did. (transformers uses the first occurrence; the last one suits text
+/// that changes as it goes on.)
 inline std::vector<TokenId> prompt_lookup_candidates(std::span<const TokenId> ids, index_t most, index_t max_ngram) {
   if (most < 1 || ids.size() < 2) return {};
   const std::size_t longest = std::min(static_cast<std::size_t>(std::max<index_t>(max_ngram, 0)), ids.size() - 1);

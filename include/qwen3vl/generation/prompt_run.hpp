@@ -1,5 +1,5 @@
-/// A batch of prompts in the model: positions, images, prefill in chunks, and further tokens of any number of answers
-/// to each prompt. What greedy search, sampling and beam search have in common.
+/// Runs a batch of prompts through the model: positions, images, prefill in chunks, and then further tokens of any
+/// number of answers to each prompt. Shared by greedy search, sampling and beam search.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// B prompts and `copies` sequences for each, which share the prompt's computation: sequence b * copies + j continues
+/// B prompts with `copies` sequences each, which share the prompt's computation: sequence b * copies + j continues
 /// prompt b.
 template <class Model>
 class PromptRun {
@@ -40,7 +40,7 @@ class PromptRun {
     std::int32_t largest_next() const { return *std::ranges::max_element(next_position); }
   };
 
-  /// `tokens` and `media` are looked at here alone.
+  /// `tokens` and `media` are used only during construction.
   PromptRun(Model& model, const PromptTokens& tokens, const Media& media, PromptCache<Model>* prompt_cache,
             index_t copies, GenerationTimings& timings)
       : model_(model), prompt_cache_(prompt_cache), copies_(copies), timings_(timings) {
@@ -53,12 +53,11 @@ class PromptRun {
   index_t copies() const { return copies_; }
   index_t sequences() const { return copies_ * static_cast<index_t>(prompts_.size()); }
   const Prompt& prompt_of(index_t sequence) const { return prompts_[static_cast<std::size_t>(sequence / copies_)]; }
-  /// The sequences' keys and values, after prefill().
+  /// The keys and values of the sequences, after prefill().
   Cache& cache() { return own_cache_ ? *own_cache_ : prompt_cache_->cache(); }
 
-  /// Computes the prompts, prefill_chunk tokens of each at a time, so that activations stay small however long they
-  /// are, and gives all sequences of a prompt its keys and values. Returns the logits [B, vocab_size] behind the
-  /// prompts.
+  /// Computes the prompts, prefill_chunk tokens of each at a time to bound the memory for activations, and copies the
+  /// keys and values to all sequences of a prompt. Returns the logits [B, vocab_size] that follow the prompts.
   std::vector<float> prefill(const GenerateOptions& options) {
     std::vector<float> all(prompts_.size() * static_cast<std::size_t>(vocab));
     prefill(options, [&](std::span<const index_t> ready, View<const float, B, dynamic, vocab> logits) {
@@ -69,15 +68,15 @@ class PromptRun {
     return all;
   }
 
-  /// The same; take(prompts, logits [prompts, vocab_size]) gets the logits where the model is, of some prompts at a
-  /// time.
+  /// The same, but take(prompts, logits [prompts, vocab_size]) receives the logits in the backend's memory, for some
+  /// prompts at a time.
   template <class Take>
   void prefill(const GenerateOptions& options, Take&& take) {
     const auto start = std::chrono::steady_clock::now();
     const index_t chunk = std::max<index_t>(1, options.prefill_chunk), longest = batch_.sequences.longest();
     const auto count = static_cast<index_t>(prompts_.size());
     if (prompt_cache_ == nullptr) own_cache_.emplace(count * copies_);
-    // A prompt is computed in its first sequence, and the others copy it.
+    // A prompt is computed in its first sequence and copied to the others.
     Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
     const index_t stride = cache.sequences() / count;
     if constexpr (requires { cache.reserve(model_.context(), index_t{}, index_t{}); })
@@ -103,18 +102,18 @@ class PromptRun {
     timings_.prefill_seconds = seconds_since(start);
   }
 
-  /// One pass of the model: appends tokens[s] to sequence s, for all sequences; none where it is empty. Returns the
-  /// logits [tokens of all, vocab_size] behind each of these tokens.
+  /// One pass of the model: appends tokens[s], which may be empty, to each sequence s. Returns the logits [all tokens,
+  /// vocab_size] that follow each of these tokens.
   std::vector<float> append(std::span<const std::vector<TokenId>> tokens) {
     TokenBatch part;
-    index_t furthest = 0;  // new tokens of a sequence, these included
+    index_t furthest = 0;  // most new tokens of any sequence, these included
     for (index_t s = 0; s < sequences(); ++s) {
       const auto& own = tokens[static_cast<std::size_t>(s)];
       part.sequences.append(static_cast<index_t>(own.size()));
       part.ids.insert(part.ids.end(), own.begin(), own.end());
       if (!own.empty()) furthest = std::max(furthest, new_tokens(s) + static_cast<index_t>(own.size()));
     }
-    // The reference computes finished rows along, and rope types that look at the longest position see theirs.
+    // The reference keeps computing finished rows, which matters to rope types that depend on the longest position.
     for (const Prompt& prompt : prompts_)
       part.longest_position =
           std::max(part.longest_position, prompt.largest_next() + static_cast<std::int32_t>(furthest) - 1);
@@ -130,18 +129,18 @@ class PromptRun {
     return result;
   }
 
-  /// The position on an axis of the next token of a sequence.
+  /// The position of the next token of a sequence on an axis.
   std::int32_t next_position(index_t sequence, std::size_t axis) {
     return prompt_of(sequence).next_position[axis] + static_cast<std::int32_t>(new_tokens(sequence));
   }
-  /// Notes a pass that has appended tokens to the cache; append() does it by itself.
+  /// Records a pass that has appended tokens to the cache; append() does so itself.
   void appended(std::span<const TokenId> ids) {
     ++timings_.decode_passes;
     if (prompt_cache_ != nullptr && !own_cache_) prompt_cache_->append(ids);
   }
   Model& model() { return model_; }
 
-  /// Forgets all but the prompt and the first `count` new tokens of a sequence.
+  /// Truncates a sequence to the prompt and its first `count` new tokens.
   void keep(index_t sequence, index_t count) {
     const index_t length = prompt_length(sequence) + count;
     if (length >= cache().length(sequence)) return;
@@ -155,13 +154,13 @@ class PromptRun {
   index_t prompt_length(index_t sequence) const { return static_cast<index_t>(prompt_of(sequence).ids.size()); }
 
  private:
-  /// Tokens in the cache that are not the prompt's.
+  /// Tokens in the cache beyond the prompt.
   index_t new_tokens(index_t sequence) { return cache().length(sequence) - prompt_length(sequence); }
 
-  /// Positions, features and what is left to compute.
+  /// Positions, features and the tokens left to compute.
   void prepare(const PromptTokens& tokens, const Media& media) {
     if (tokens.batch_size() == 0) fail("the prompt is empty; generation needs at least one token");
-    // Unlike a plain forward, generation counts real tokens only, with and without images.
+    // Unlike a plain forward, generation counts only real tokens, with and without images.
     batch_ = token_batch(tokens, get_rope_index(tokens, merge).position_ids, vocab);
     for (index_t b = 0; b < tokens.batch_size(); ++b) {
       const auto own = tokens.row(b);
@@ -183,12 +182,12 @@ class PromptRun {
       check_features(batch_.feature_rows, features_ ? features_->pooler_output.rows() : 0);
     }
     if constexpr (requires { model_.context().backend().synchronize(); })
-      if (features_) model_.context().backend().synchronize();  // a device is only beginning
+      if (features_) model_.context().backend().synchronize();  // a device has only been started
     timings_.vision_seconds = seconds_since(start);
     timings_.computed_tokens = batch_.tokens();
   }
 
-  /// Leaves of a single prompt what the cache does not hold, with the features of its images and videos.
+  /// Reduces a single prompt to what the cache does not hold, with the features of its images and videos.
   void drop_cached(const PromptTokens& tokens, const Media& media) {
     std::vector<MediaSpan> spans = tokens.spans;
     const auto pixels = pixels_of(spans, media);
@@ -213,13 +212,13 @@ class PromptRun {
           model_, wanted, std::span(pixels).subspan(static_cast<std::size_t>(known)), timings_.computed_patches);
   }
 
-  /// Tokens [from, from + chunk) of all prompts, for a cache with `stride` sequences for each of them; `ready` are the
+  /// Tokens [from, from + chunk) of all prompts, for a cache with `stride` sequences per prompt; `ready` receives the
   /// prompts that end with it.
   TokenBatch chunk_of_prompts(index_t from, index_t chunk, index_t stride, std::vector<index_t>& ready) const {
     const Segments& whole = batch_.sequences;
     TokenBatch part;
     part.longest_position = batch_.longest_position;
-    std::vector<index_t> taken;  // packed indexes
+    std::vector<index_t> taken;  // packed indices
     for (index_t b = 0; b < whole.count(); ++b) {
       const index_t count = std::clamp<index_t>(whole.length(b) - from, 0, chunk);
       for (index_t i = 0; i < count; ++i) taken.push_back(whole.offset(b) + from + i);
@@ -237,7 +236,7 @@ class PromptRun {
     return part;
   }
 
-  /// Appends `part` to `cache`; take(logits [rows, vocab_size]) gets those behind some of its tokens, if any.
+  /// Appends `part` to `cache`; take(logits [rows, vocab_size]) receives those that follow some of its tokens, if any.
   template <class Take>
   void run(const TokenBatch& part, Cache& cache, const std::vector<std::int32_t>& rows, Take&& take) {
     auto logits = model_.context().template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));
@@ -250,9 +249,9 @@ class PromptRun {
   const index_t copies_;
   GenerationTimings& timings_;
   std::vector<Prompt> prompts_;
-  TokenBatch batch_;                                  // the prompts' tokens that are left to compute
-  std::optional<typename Model::Features> features_;  // of the images among them
-  std::optional<Cache> own_cache_;                    // none: the prompt cache's
+  TokenBatch batch_;                                  // the prompts' tokens left to compute
+  std::optional<typename Model::Features> features_;  // of their images and videos
+  std::optional<Cache> own_cache_;                    // empty if the prompt cache's is used
 };
 
 }  // namespace qwen3vl::detail

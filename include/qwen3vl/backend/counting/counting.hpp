@@ -1,7 +1,7 @@
-/// A backend that computes nothing and only counts memory: layers run over `Counting<B>` as they do over B, and take
-/// the same scratch memory and tensors, but as sizes only. Operation-internal scratch is what B reports of its
-/// operations (backend/contract/operation_memory.hpp). model/memory_plan.hpp runs a model over it. Whatever is run must
-/// be written over the operations: an attention policy that touches elements itself does not compile here.
+/// A backend that computes nothing and only counts memory: layers run over `Counting<B>` as over B and request the same
+/// scratch memory and tensors, but only as sizes. Operation-internal scratch is what B reports for its operations
+/// (backend/contract/operation_memory.hpp). model/memory_plan.hpp runs a model over it. The code it runs must be
+/// written in terms of the operations: an attention policy that accesses elements directly does not compile here.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,8 @@
 
 namespace qwen3vl {
 
-/// A memory space without memory: its pointers are never dereferenced. Counts the tensors of a thread, since a tensor
-/// knows no context.
+/// A memory space without memory: its pointers are never dereferenced. Counts are per thread, since a tensor does not
+/// know its context.
 struct CountingMemory {
   static constexpr bool is_host = false;
 
@@ -28,11 +28,11 @@ struct CountingMemory {
   static void deallocate(void* /*memory*/, std::size_t bytes) { held -= bytes; }
   static void fill_zero(void* /*memory*/, std::size_t /*bytes*/) {}
 
-  static inline thread_local std::size_t held = 0;  ///< bytes of the tensors that exist
-  static inline thread_local std::size_t most = 0;  ///< peak of `held`; a caller sets it back
+  static inline thread_local std::size_t held = 0;  ///< bytes of live tensors
+  static inline thread_local std::size_t most = 0;  ///< peak of `held`; reset by callers
 };
 
-/// Counts for `backend`, which must outlive it.
+/// Counts for `backend`, which must outlive this object.
 template <class B>
 struct Counting {
   static constexpr bool is_host = B::is_host;  // layers branch on it
@@ -54,7 +54,7 @@ struct Counting {
   template <class W, index_t E, index_t N, index_t K, Packing packing>
   struct Experts : NoWeights {};
 
-  /// A cache with `length` tokens in each sequence, which never changes.
+  /// A cache with a constant `length` tokens in each sequence.
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
   class KvCache {
    public:
@@ -83,7 +83,7 @@ struct Counting {
   const B& backend;
 };
 
-/// Counts what is in use; gives out no memory.
+/// Counts the bytes in use; allocates nothing.
 template <class B>
 class Workspace<Counting<B>> {
  public:
@@ -99,7 +99,7 @@ class Workspace<Counting<B>> {
   std::size_t used_ = 0, peak_ = 0;
 };
 
-// Operations that take scratch memory.
+// Operations that use scratch memory.
 
 template <class B, template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K,
           Packing packing>
@@ -126,7 +126,7 @@ void causal_attention(Context<Counting<B>>& ctx, const auto& qkv, const Segments
       OperationMemory<B>::template causal_attention<A, H, K, D>(ctx.backend().backend, segments, cache.length(0)));
 }
 
-// All others take none.
+// All others use none.
 
 template <index_t E, index_t TopK, class B>
 void route(Context<Counting<B>>&, const auto&...) {}

@@ -1,4 +1,4 @@
-/// softmax(q k^T / sqrt(D)) v, in the vision tower and over the cache, query by query.
+/// softmax(q k^T / sqrt(D)) v, in the vision tower and over the cache, one query at a time.
 #pragma once
 
 #include <cmath>
@@ -19,13 +19,13 @@ auto softmax_weights(const Keys& keys, const Query& query) {
   return Vector<Scalar>(weights / weights.sum());
 }
 
-/// The rows of the first `count` cached keys or values of a head, [count, D].
+/// The first `count` cached keys or values of a head, [count, D].
 template <class Scalar, index_t D, class T>
 auto cached(const T* rows, index_t count) {
   return widened<Scalar>(as_eigen(View<const T, Host, dynamic, D>(rows, count)));
 }
 
-/// f(h, t, query, keys, values) of all heads and queries of a segment: query t of head h sees all of the segment.
+/// Calls f(h, t, query, keys, values) for all heads and queries of a segment: query t of head h sees the whole segment.
 template <index_t H, index_t D, class Scalar, class F>
 void for_segment(View<const Scalar, Host, dynamic, 3 * H * D> qkv, const Segments& segments, index_t s, const F& f) {
   constexpr auto dim = static_cast<int>(D);
@@ -36,7 +36,7 @@ void for_segment(View<const Scalar, Host, dynamic, 3 * H * D> qkv, const Segment
         rows.template middleCols<dim>((2 * H + h) * D));
 }
 
-/// The same of a sequence: query t sees the cached tokens and the new ones up to its own. Head h uses key head
+/// The same for a sequence: query t sees the cached tokens and the new ones up to and including t. Head h uses key head
 /// h / (H / K).
 template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer, class F>
 void for_sequence(View<const Scalar, Host, dynamic, (H + 2 * K) * D> qkv, const Segments& segments, CacheLayer cache,

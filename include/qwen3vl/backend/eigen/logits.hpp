@@ -1,4 +1,4 @@
-/// The best token of each row of logits, which are f32 whatever Scalar is.
+/// The best token of each row of logits, which are f32 for every Scalar.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace qwen3vl {
 
-/// The lowest index among equals; NaN is never larger.
+/// The lowest index among equals; NaN never compares larger.
 template <class Scalar>
 void argmax(Context<Reference<Scalar>>&, eigen::In<float, dynamic, dynamic> logits,
             eigen::Out<std::int32_t, dynamic> ids) {

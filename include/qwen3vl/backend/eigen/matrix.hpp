@@ -1,5 +1,4 @@
-/// Weights of the reference backend: rows as in the checkpoint, each number rounded to the type that the precision
-/// says.
+/// Weights of the reference backend: rows as in the checkpoint, rounded to the precision's weight type.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +27,7 @@ class ReferenceMatrix {
     if (!allocated()) values_ = decltype(values_)::uninitialized();
   }
 
-  /// Gives f the memory, as bytes.
+  /// Passes the memory to f, as bytes.
   template <class F>
   void visit_memory(F&& f) {
     f(std::as_writable_bytes(values_.span()));
@@ -43,7 +42,7 @@ class ReferenceMatrix {
     convert(raw, [&](index_t row, index_t column) -> Stored& { return values_(first_row + row, column); });
   }
 
-  /// The same from the transposed matrix [K, N], as the Hub stores experts.
+  /// As above, from the transposed matrix [K, N] that the Hub stores for experts.
   void load_transposed(const RawTensor& raw) {
     if (raw.rows() != K || raw.row_size() != N)
       fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);

@@ -8,7 +8,7 @@
 namespace qwen3vl {
 namespace eigen {
 
-/// x / sqrt(mean(x^2) + eps) * weight, of one row, in place.
+/// x / sqrt(mean(x^2) + eps) * weight for one row, in place.
 template <class Scalar, index_t D>
 void rms_norm_row(View<Scalar, Host, D> row, View<const float, Host, D> weight, float eps) {
   auto x = as_eigen(row).array();

@@ -17,7 +17,7 @@ template <class Z>
 auto silu(const Z& z) {
   return z / (1 + (-z).exp());
 }
-/// z (1 + erf(z / sqrt 2)) / 2, by erfc: exact where erf comes close to -1.
+/// z (1 + erf(z / sqrt 2)) / 2, through erfc, which stays accurate where erf is close to -1.
 template <class Scalar>
 Array<Scalar> activate(const Array<Scalar>& z, epilogue::Gelu) {
   return z / 2 * (-z / std::numbers::sqrt2_v<Scalar>).unaryExpr([](Scalar v) { return std::erfc(v); });
@@ -41,7 +41,7 @@ void linear(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, K> x,
                 "epilogue::SwiGlu goes with Packing::gate_up, the others with Packing::plain");
   static_assert(Width == epilogue::width<E, N>, "y is as wide as the weight has rows; with SwiGlu half of that");
   if (x.rows() == 0) return;
-  // Sums of one row do not depend on the other rows: lazyProduct adds each up by itself.
+  // A row's sums must not depend on the other rows: lazyProduct computes each coefficient independently.
   const auto z = [&](index_t n) -> eigen::Array<Scalar> {
     return as_eigen(x).lazyProduct(weight.template row<Scalar>(n)).array() +
            (bias.data() == nullptr ? Scalar(0) : static_cast<Scalar>(bias(n)));
@@ -81,7 +81,7 @@ void route(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, E> logits,
       for (index_t e = 0; e < E; ++e)
         if (left(e) != -1 && (best < 0 || left(e) > left(best))) best = e;
       chosen(j) = left(best);
-      left(best) = -1;  // is not chosen again; NaN is not, either
+      left(best) = -1;  // not chosen again; nor is NaN
       experts(t, j) = static_cast<std::int32_t>(best);
     }
     as_eigen(weights[t]) = (chosen / chosen.sum()).template cast<float>().matrix();

@@ -1,5 +1,5 @@
-/// The reference backend's handle, and how its operations see tensors: as Eigen's matrices.
-/// Its operations are in the other headers of this folder; `backend/eigen.hpp` brings them all.
+/// The handle of the reference backend, and how its operations view tensors as Eigen matrices. The operations are in
+/// the other headers of this folder; `backend/eigen.hpp` includes them all.
 #pragma once
 
 #include <concepts>
@@ -21,9 +21,9 @@ class ReferenceExperts;
 template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
 class HostKvCache;
 
-/// A whole backend in which each operation reads like its formula: what to read, change and compare with, on any
-/// processor. Activations and sums are `Scalar`. Weights are kept as the precision says, float or bf16; keys and values
-/// too, but as Scalar where it says float. One thread; a trace shows layers, no operations.
+/// A complete backend in which each operation reads like its formula, for reading, experiments and comparison on any
+/// processor. Activations and sums are `Scalar`. Weights are stored as the precision says, float or bf16; so are keys
+/// and values, except that float becomes Scalar. Single-threaded; a trace shows layers but no operations.
 template <std::floating_point Scalar>
 class Reference {
  public:
@@ -39,14 +39,14 @@ class Reference {
   template <class T, index_t Layers, index_t KvHeads, index_t HeadDim>
   using KvCache = HostKvCache<std::conditional_t<std::is_same_v<T, float>, Scalar, T>, Layers, KvHeads, HeadDim>;
 
-  /// Weights lie in memory as in a checkpoint, whatever Scalar is.
+  /// Weights are stored as in a checkpoint, for every Scalar.
   static std::string packed_layout() { return "reference, version 1"; }
   static constexpr int threads() { return 1; }
 };
 
 namespace eigen {
 
-/// Operands of operations; a tensor of any extents that fit converts to them.
+/// Operands of operations; a tensor with matching extents converts to them.
 template <class T, index_t... E>
 using In = std::type_identity_t<View<const T, Host, E...>>;
 template <class T, index_t... E>
@@ -57,7 +57,7 @@ using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 template <class Scalar>
 using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
 
-/// Numbers of any type as Scalar, which holds them exactly.
+/// Numbers of any type as Scalar; the conversion is exact.
 template <class Scalar, class Expression>
 auto widened(const Expression& numbers) {
   using T = typename Expression::Scalar;

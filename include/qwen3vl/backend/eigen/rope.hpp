@@ -1,4 +1,4 @@
-/// Rotary positions: the tables, the vision tower's rotation, and the text model's norm, rotation and cache write.
+/// Rotary positions: tables, rotation in the vision tower, and the text model's norm, rotation and cache write.
 #pragma once
 
 #include <cmath>
@@ -24,7 +24,7 @@ void rotate(View<Scalar, Host, D> head, View<const float, Host, D / 2> cos, View
 
 }  // namespace eigen
 
-/// Frequency i rotates by the position of its axis; the angle is rounded to float, as in transformers.
+/// Frequency i rotates by the position on its axis; the angle is rounded to float, as in transformers.
 template <index_t S0, index_t S1, index_t S2, class Scalar>
 void rope_tables(Context<Reference<Scalar>>&, eigen::In<std::int32_t, 3, dynamic> position_ids,
                  eigen::In<float, S0 + S1 + S2> inv_freq, float scaling, eigen::Out<float, dynamic, S0 + S1 + S2> cos,
@@ -46,7 +46,7 @@ void rotate_qk(Context<Reference<Scalar>>&, eigen::Out<Scalar, dynamic, 3 * H * 
     for (index_t h = 0; h < 2 * H; ++h) eigen::rotate(heads[token][h], cos[token], sin[token]);
 }
 
-/// Queries stay where they are, keys and values go behind the cached ones of their sequence.
+/// Queries stay in place; keys and values are appended to the cache of their sequence.
 template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer>
 void qk_norm_rope(Context<Reference<Scalar>>&, eigen::Out<Scalar, dynamic, (H + 2 * K) * D> qkv,
                   eigen::In<float, D> q_norm, eigen::In<float, D> k_norm, float eps,

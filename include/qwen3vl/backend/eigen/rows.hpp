@@ -1,4 +1,4 @@
-/// Operations on whole rows, and copies to and from the host.
+/// Row operations, and copies to and from the host.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ void copy_rows(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, dynamic> 
   as_eigen(y) = as_eigen(x);
 }
 
-/// Both memories are the host's.
+/// Both sides are host memory.
 template <class Scalar, class T, class U, index_t... E, index_t... F>
 void copy_to_host(Context<Reference<Scalar>>&, View<T, Host, E...> from, View<U, Host, F...> to) {
   if (from.size() != to.size()) fail("copying ", from.size(), " elements to ", to.size());

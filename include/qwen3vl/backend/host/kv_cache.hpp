@@ -1,5 +1,5 @@
-/// The key/value cache of the backends in host memory: one block of memory per sequence and layer,
-/// [2][KvHeads][capacity][HeadDim], so that a decode step streams the keys and then the values of a head.
+/// The key/value cache of backends in host memory: one allocation per sequence and layer,
+/// [2][KvHeads][capacity][HeadDim], so that a decoding step streams the keys and then the values of a head.
 #pragma once
 
 #include <algorithm>
@@ -24,15 +24,15 @@ class HostKvCache {
  public:
   static constexpr index_t layers = Layers;
 
-  /// One layer of all sequences; what operations take. Valid until the next prepare().
+  /// One layer of all sequences, as passed to operations. Valid until the next prepare().
   class Layer {
    public:
     using value_type = T;
     Layer(HostKvCache& cache, index_t layer) : cache_(&cache), layer_(layer) {}
 
-    /// Tokens of sequence s before this call's.
+    /// Tokens of sequence s before this call.
     index_t length(index_t s) const { return cache_->length(s); }
-    /// [capacity, HeadDim] of head h; rows length(s) and on are this call's.
+    /// [capacity, HeadDim] of head h; rows from length(s) on belong to this call.
     T* keys(index_t s, index_t h) const { return cache_->head(s, layer_, 0, h); }
     T* values(index_t s, index_t h) const { return cache_->head(s, layer_, 1, h); }
 
@@ -41,11 +41,11 @@ class HostKvCache {
     index_t layer_;
   };
 
-  /// A cache of `copies` sequences for each of `prompts` prompts as it grows: OperationMemory::CacheGrowth.
+  /// Size of a growing cache of `copies` sequences for each of `prompts` prompts: OperationMemory::CacheGrowth.
   class Growth {
    public:
     Growth(index_t prompts, index_t copies) : sequences_(prompts), all_(prompts * copies) {}
-    /// What the cache's reserve() does before the first part of a prompt.
+    /// As the cache's reserve() before the first part of a prompt.
     void reserve(index_t length) { grow(length); }
     void prompt(index_t length) { grow(length); }
     void share() { sequences_ = all_; }
@@ -75,15 +75,15 @@ class HostKvCache {
     return total;
   }
 
-  /// Takes memory for `tokens` tokens of sequence s in all, so that a prompt that is computed in parts does not outgrow
-  /// it from part to part. All threads have the system find it, each its own pages: one took 0.3 s for what 512 tokens
-  /// of a 2B model need in f32, a tenth of their prefill on Zen 5.
+  /// Allocates room for `tokens` tokens in total in sequence s, so that a prompt computed in parts does not reallocate
+  /// between them. All threads commit the pages, each its share: a single thread took 0.3 s for what 512 tokens of a 2B
+  /// model need in f32, a tenth of their prefill on Zen 5.
   template <class B>
   void reserve(Context<B>& ctx, index_t s, index_t tokens) {
     if (tokens > at(s).capacity) grow(at(s), tokens, ctx.backend().threads());
   }
 
-  /// Makes room for new_tokens[s] more tokens in sequence s, which commit() then makes part of it.
+  /// Makes room for new_tokens[s] more tokens in sequence s; commit() then makes them part of it.
   void prepare(std::span<const index_t> new_tokens) {
     if (static_cast<index_t>(new_tokens.size()) != sequences())
       fail("the cache holds ", sequences(), " sequences, the batch ", new_tokens.size());
@@ -94,8 +94,8 @@ class HostKvCache {
       if (needed > sequence.capacity) grow(sequence, needed);
     }
   }
-  /// The capacity of a sequence that has too little for `needed` tokens: a quarter more than needed, in steps of 64;
-  /// few copies while decoding, little waste after a long prompt.
+  /// New capacity of a sequence that has too little for `needed` tokens: a quarter more than needed, in steps of 64.
+  /// Few copies while decoding, little waste after a long prompt.
   static constexpr index_t grown(index_t needed, index_t capacity) {
     return (std::max(needed, capacity) * 5 / 4 + 63) / 64 * 64;
   }
@@ -107,21 +107,21 @@ class HostKvCache {
   }
   Layer layer(index_t i) { return Layer(*this, i); }
 
-  /// Forgets all but the first `length` tokens of sequence s.
+  /// Truncates sequence s to its first `length` tokens.
   void truncate(index_t s, index_t length) {
     Sequence& sequence = at(s);
     sequence.pending = 0;
     sequence.length = std::clamp<index_t>(length, 0, sequence.length);
   }
 
-  /// Makes sequence `to` equal to sequence `from` of `source` (this cache or another one). The first `shared` tokens of
-  /// the two are known to be equal already and are not copied.
+  /// Makes sequence `to` equal to sequence `from` of `source` (this cache or another one). Their first `shared` tokens
+  /// are known to be equal already and are not copied.
   void copy_sequence(index_t to, const HostKvCache& source, index_t from, index_t shared = 0) {
     Sequence& target = at(to);
     const Sequence& origin = source.at(from);
     if (&target == &origin) return;
     shared = std::clamp<index_t>(shared, 0, std::min(target.length, origin.length));
-    target.length = shared;  // what grow() keeps
+    target.length = shared;  // the part that grow() keeps
     target.pending = 0;
     if (origin.length > target.capacity) grow(target, origin.length);
     const index_t count = origin.length - shared;
@@ -132,7 +132,7 @@ class HostKvCache {
                     static_cast<std::size_t>(count * HeadDim) * sizeof(T));
     target.length = origin.length;
   }
-  /// Exchanges two sequences; moves no data.
+  /// Swaps two sequences; moves no data.
   void swap_sequences(index_t a, index_t b) { std::swap(at(a), at(b)); }
 
   /// Keys (normalised and rotated) or values of one layer and sequence, [KvHeads, length(s), HeadDim].
@@ -159,10 +159,10 @@ class HostKvCache {
     return sequence.memory.data() + ((layer * 2 + which) * KvHeads + h) * sequence.capacity * HeadDim;
   }
 
-  /// New memory is touched by `threads` threads, each its own part, or (0) by whoever writes first.
+  /// Pages are committed by `threads` threads, each its share, or (0) on first write.
   static void grow(Sequence& sequence, index_t needed, int threads = 0) {
     const index_t capacity = grown(needed, sequence.capacity);
-    // Not cleared: no operation looks beyond a sequence's keys and values.
+    // Not cleared: no operation reads beyond a sequence's keys and values.
     auto memory = HostTensor<T, dynamic>::uninitialized(Layers * 2 * KvHeads * capacity * HeadDim);
     if (threads > 0) {
       constexpr index_t page = 4096 / sizeof(T);
