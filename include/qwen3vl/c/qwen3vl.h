@@ -1,19 +1,19 @@
 /**
- * A Qwen3-VL chat for programs in C and for other languages that call C: load a checkpoint, ask about images, get the
- * answer piece by piece.
+ * C interface to Qwen3-VL chats, for C and for languages that can call C: load a checkpoint, ask about images, receive
+ * the answer piece by piece.
  *
  * The functions are in a shared library for each variant of the model and each precision, libqwen3vl-<variant>.so
- * (CMake: -DQWEN3VL_C_API=ON). They are the same in all of them; link one of them, or open it with dlopen().
+ * (CMake: -DQWEN3VL_C_API=ON). All of them have the same functions; link one of them, or open it with dlopen().
  *
  * Errors. Functions that can fail return NULL or QWEN3VL_ERROR, and qwen3vl_last_error() says why, in one line. No C++
- * exception leaves the library. NULL where something is needed is an error, not a crash; freeing NULL does nothing.
+ * exception leaves the library. A disallowed NULL argument is an error, not a crash; freeing NULL does nothing.
  *
- * Threads. A model and its chats are used by one thread at a time; it need not be always the same. Two models are
- * independent of each other. qwen3vl_chat_cancel() may be called from any thread while the chat exists.
- * qwen3vl_last_error() is about the last call of the calling thread.
+ * Threads. A model and its chats may be used by one thread at a time, not necessarily always the same one. Two models
+ * are independent of each other. qwen3vl_chat_cancel() may be called from any thread while the chat exists.
+ * qwen3vl_last_error() refers to calls made by the calling thread.
  *
- * Text is UTF-8, ended by a zero byte unless a length is given. The library installs no signal handlers: a checkpoint
- * file that is cut short while it loads ends the program with SIGBUS.
+ * Text is UTF-8, terminated by a zero byte unless a length is given. The library installs no signal handlers: a
+ * checkpoint file that is truncated while it loads ends the program with SIGBUS.
  */
 #ifndef QWEN3VL_C_QWEN3VL_H
 #define QWEN3VL_C_QWEN3VL_H
@@ -31,67 +31,67 @@ extern "C" {
 #define QWEN3VL_EXPORT
 #endif
 
-/** Changes when something that was there changes; additions leave it. */
+/** Incremented by incompatible changes, not by additions. */
 #define QWEN3VL_C_API_VERSION 1
 
 /** A loaded checkpoint. */
 typedef struct qwen3vl_model qwen3vl_model;
-/** A conversation with its images, and what was computed for it. */
+/** A conversation with its images and its computed state. */
 typedef struct qwen3vl_chat qwen3vl_chat;
 
 typedef enum qwen3vl_status {
   QWEN3VL_OK = 0,
   QWEN3VL_ERROR = 1,
-  QWEN3VL_CANCELLED = 2 /**< by qwen3vl_chat_cancel() or the callback; what was written until then is the answer */
+  QWEN3VL_CANCELLED = 2 /**< by qwen3vl_chat_cancel() or the callback; the answer is what was written so far */
 } qwen3vl_status;
 
 /** Why an answer ended. */
 typedef enum qwen3vl_finish_reason {
-  QWEN3VL_FINISH_NONE = 0, /**< there is no answer yet */
+  QWEN3VL_FINISH_NONE = 0, /**< no answer yet */
   QWEN3VL_FINISH_STOP = 1, /**< the model ended it */
   QWEN3VL_FINISH_LENGTH = 2,
   QWEN3VL_FINISH_CANCELLED = 3
 } qwen3vl_finish_reason;
 
-/** Begin with QWEN3VL_LOAD_OPTIONS_INIT, so that fields that come later have their defaults. */
+/** Initialise with QWEN3VL_LOAD_OPTIONS_INIT, so that fields added later have their defaults. */
 typedef struct qwen3vl_load_options {
   size_t struct_size;
   int threads;              /**< 0: all processors */
-  const char* packed_cache; /**< folder for packed weights, which make later loads quicker; NULL: none */
-  /** Told of the bytes loaded so far and in all; may be NULL. */
+  const char* packed_cache; /**< folder for packed weights, which speed up later loads; NULL: none */
+  /** Called with the bytes loaded so far and in total; may be NULL. */
   void (*progress)(void* user, uint64_t done, uint64_t total);
   void* user;
 } qwen3vl_load_options;
 #define QWEN3VL_LOAD_OPTIONS_INIT \
   { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL }
 
-/** Begin with QWEN3VL_GENERATE_OPTIONS_INIT: everything as the checkpoint's generation_config.json says. */
+/** Initialise with QWEN3VL_GENERATE_OPTIONS_INIT: the checkpoint's generation_config.json unchanged. */
 typedef struct qwen3vl_generate_options {
   size_t struct_size;
   int64_t max_new_tokens; /**< 0: the checkpoint's, else 1024 */
   double temperature;     /**< 0: greedy; negative: the checkpoint's */
   int64_t top_k;          /**< 0: all; negative: the checkpoint's */
   double top_p;           /**< negative: the checkpoint's */
-  int64_t seed;           /**< makes sampling repeatable; negative: another one each time */
+  int64_t seed;           /**< makes sampling repeatable; negative: a different one each time */
 } qwen3vl_generate_options;
 #define QWEN3VL_GENERATE_OPTIONS_INIT \
   { sizeof(qwen3vl_generate_options), 0, -1.0, -1, -1.0, -1 }
 
-/** Takes a piece of the answer as it is written: whole characters, `length` bytes, not ended by zero. Anything but 0
- *  stops. It must not call this library with the same model. */
+/** Receives a piece of the answer as it is generated: whole characters, `length` bytes, not zero-terminated. A non-zero
+ *  result stops the answer. Must not call this library with the same model. */
 typedef int (*qwen3vl_on_text)(void* user, const char* text, size_t length);
 
 /** Variant, version, precision, instruction set and commit, in one line. Never NULL. */
 QWEN3VL_EXPORT const char* qwen3vl_version(void);
-/** QWEN3VL_C_API_VERSION of the library, to be compared with that of the header. */
+/** QWEN3VL_C_API_VERSION of the library, for comparison with that of the header. */
 QWEN3VL_EXPORT int qwen3vl_c_api_version(void);
 
-/** What went wrong in the calling thread's last failing call; empty if none failed. Valid until its next failing call. */
+/** Error message of the calling thread's last failing call; empty if none failed. Valid until its next failing call. */
 QWEN3VL_EXPORT const char* qwen3vl_last_error(void);
 
 /** Loads a checkpoint folder in the layout of the Hub. `options` may be NULL. NULL: see qwen3vl_last_error(). */
 QWEN3VL_EXPORT qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_load_options* options);
-/** Gives the model back; its memory goes with its last chat. */
+/** Frees the model; its memory is released with its last chat. */
 QWEN3VL_EXPORT void qwen3vl_free(qwen3vl_model* model);
 
 /** A new conversation. `system` is a system message, or NULL. NULL: see qwen3vl_last_error(). */
@@ -103,12 +103,12 @@ QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_file(qwen3vl_chat* chat, co
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pixels, int width,
                                                          int height);
 /** Adds a video to the next question: a GIF, a folder of numbered images, or a video file if the library was built with
- *  FFmpeg's. */
+ *  FFmpeg. */
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_video_file(qwen3vl_chat* chat, const char* path);
 
-/** Asks `question` about the images and videos added since the last one, in the conversation so far. `options`,
- *  `on_text` may be NULL. A call that fails, or is cancelled before there is an answer, takes the question back with its
- *  images and videos. */
+/** Asks `question` about the images and videos added since the last one, in the conversation so far. `options`
+ *  and `on_text` may be NULL. If the call fails, or is cancelled before there is an answer, it removes the question and
+ *  its images and videos. */
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_ask(qwen3vl_chat* chat, const char* question,
                                                const qwen3vl_generate_options* options, qwen3vl_on_text on_text,
                                                void* user);
@@ -119,7 +119,7 @@ QWEN3VL_EXPORT void qwen3vl_chat_cancel(qwen3vl_chat* chat);
 QWEN3VL_EXPORT const char* qwen3vl_chat_answer(const qwen3vl_chat* chat);
 /** Its reasoning, if the checkpoint is a Thinking one; else empty. */
 QWEN3VL_EXPORT const char* qwen3vl_chat_reasoning(const qwen3vl_chat* chat);
-/** Its token ids as the model gave them; their number goes to `count`. Valid like the answer. */
+/** Its token ids as generated; their number is stored in `count`. Valid as long as the answer. */
 QWEN3VL_EXPORT const int32_t* qwen3vl_chat_token_ids(const qwen3vl_chat* chat, size_t* count);
 QWEN3VL_EXPORT qwen3vl_finish_reason qwen3vl_chat_finish_reason(const qwen3vl_chat* chat);
 

@@ -11,7 +11,7 @@ struct GridThw {
   std::int64_t h = 0;
   std::int64_t w = 0;
 
-  /// At most 2^40, far more than any memory holds: grids come from callers, and sums of sizes must not overflow.
+  /// At most 2^40, far more than memory can hold: grids come from callers, and sums of sizes must not overflow.
   constexpr std::int64_t patches() const { return product(t, h, w); }
   /// Text tokens that the image becomes with merge blocks of `merge` x `merge` patches.
   constexpr std::int64_t tokens(std::int64_t merge) const { return product(t, h / merge, w / merge); }

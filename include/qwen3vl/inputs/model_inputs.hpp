@@ -1,5 +1,5 @@
-/// What a processor gives and a model takes: one batch of prompts with their images.
-/// Plain host data in the form transformers' users know (padded rows and an attention mask).
+/// What a processor returns and a model accepts: a batch of prompts with their images and videos. Plain host data in
+/// the form that transformers uses (padded rows and an attention mask).
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@
 
 namespace qwen3vl {
 
-/// `mm_token_type_ids`: what a token stands for.
+/// `mm_token_type_ids`: the kind of each token.
 enum TokenType : std::uint8_t { text_token = 0, image_token = 1, video_token = 2 };
 
-/// The images and videos of a batch, as the vision tower takes them.
+/// The images and videos of a batch, as input for the vision tower.
 struct Media {
   HostMatrix<float> pixel_values;         ///< [patches of all images, patch_dim]; empty without images
-  std::vector<GridThw> image_grid_thw;    ///< images in the order of their tokens, row by row
+  std::vector<GridThw> image_grid_thw;    ///< in the order of their tokens, row by row
   HostMatrix<float> pixel_values_videos;  ///< [patches of all videos, patch_dim]
   std::vector<GridThw> video_grid_thw;
 
@@ -28,7 +28,7 @@ struct Media {
 struct ModelInputs : Media {
   HostMatrix<TokenId> input_ids;               ///< [B, S]
   HostMatrix<std::uint8_t> attention_mask;     ///< [B, S], 0 where padded; empty means all 1
-  HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty means: from image and video token ids
+  HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty: derived from the image and video token ids
 
   index_t batch_size() const { return input_ids.empty() ? 0 : input_ids.rows(); }
   index_t length() const { return input_ids.empty() ? 0 : input_ids.extent(1); }

@@ -1,5 +1,5 @@
-/// Converts between the padded form [B, S] of transformers and the packed form used for all computation: real tokens
-/// only, in one list. Host code.
+/// Converts between the padded form [B, S] of transformers and the packed form used for all computation: a single list
+/// of the real tokens. Host code.
 #pragma once
 
 #include <algorithm>
@@ -22,8 +22,8 @@ struct PackedTokens {
   index_t tokens() const { return static_cast<index_t>(source.size()); }
 };
 
-/// Packs B rows of S tokens. `attention_mask` is empty, or [B, past + S] with 1 for real tokens; its last S columns
-/// count.
+/// Packs B rows of S tokens. `attention_mask` is empty or [B, past + S] with 1 for real tokens; only its last S columns
+/// are used.
 inline PackedTokens pack(index_t batch, index_t length, const HostMatrix<std::uint8_t>& attention_mask) {
   PackedTokens packed{.batch = batch, .length = length, .source = {}, .sequences = {}};
   const bool masked = attention_mask.allocated();
@@ -62,7 +62,7 @@ inline void split_packed_sequences(PackedTokens& packed, std::span<const std::in
   packed.sequences = split;
 }
 
-/// Gathers the packed tokens' values from a padded [B * S] list.
+/// Gathers the values of the packed tokens from a padded [B * S] list.
 template <class T>
 std::vector<T> gather(const PackedTokens& packed, std::span<const T> padded) {
   std::vector<T> values;

@@ -1,4 +1,4 @@
-/// Between prompts as models read them and the padded form of transformers.
+/// Converts between prompts as models read them and the padded form of transformers.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace qwen3vl {
 
-/// Where short rows are filled up. Models that generate want their prompts to end together: left.
+/// Where short rows are padded. Generation needs prompts that end together: left.
 enum class PaddingSide { left, right };
 
 /// Ids, mask and token types [B, S] of prompts, S the longest of them; without pixels and grids.
@@ -45,7 +45,7 @@ inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, Pad
   return inputs;
 }
 
-/// All that transformers' processor returns.
+/// The complete output of transformers' processor.
 inline ModelInputs to_padded(Prompts prompts, TokenId pad_token, PaddingSide side) {
   ModelInputs inputs = to_padded(static_cast<const PromptTokens&>(prompts), pad_token, side);
   static_cast<Media&>(inputs) = std::move(prompts.media);
@@ -54,7 +54,7 @@ inline ModelInputs to_padded(Prompts prompts, TokenId pad_token, PaddingSide sid
 
 namespace detail {
 
-/// Hands out grids in the order of their tokens; a video of t temporal patches is t grids of one.
+/// Yields grids in the order of their tokens; a video of t temporal patches yields t grids with t = 1.
 class GridQueue {
  public:
   GridQueue(std::span<const GridThw> grids, const char* name, bool split_time)
@@ -84,7 +84,7 @@ class GridQueue {
 };
 
 /// The runs of image and video tokens of a padded batch with token types [B, S], each with its grid. `merge`:
-/// spatial_merge_size. Throws Error where tokens and grids do not fit.
+/// spatial_merge_size. Throws Error if tokens and grids do not match.
 inline std::vector<MediaSpan> find_spans(const PackedTokens& packed, std::span<const std::uint8_t> types,
                                          std::span<const GridThw> image_grid_thw,
                                          std::span<const GridThw> video_grid_thw, index_t merge) {
@@ -112,8 +112,8 @@ inline std::vector<MediaSpan> find_spans(const PackedTokens& packed, std::span<c
   return spans;
 }
 
-/// Throws Error unless `prompts` have a span for each of their grids and for each placeholder id. Where in the rows the
-/// spans stand, get_rope_index checks.
+/// Throws Error unless `prompts` have a span for each of their grids and for each placeholder id. The positions of the
+/// spans in the rows are checked by get_rope_index.
 inline void check_media(const Prompts& prompts, TokenId image, TokenId video) {
   GridQueue images(prompts.media.image_grid_thw, "image_grid_thw", false);
   GridQueue videos(prompts.media.video_grid_thw, "video_grid_thw", true);
@@ -137,7 +137,7 @@ inline void check_media(const Prompts& prompts, TokenId image, TokenId video) {
   check(video, video_tokens, "video");
 }
 
-/// mm_token_type_ids [B, S] of packed tokens, or what their ids say where the caller gave none.
+/// mm_token_type_ids [B, S] of packed tokens; derived from their ids if the caller gave none.
 inline HostMatrix<std::uint8_t> types_if_absent(const ModelInputs& inputs, TokenId image, TokenId video) {
   const HostMatrix<TokenId>& ids = inputs.input_ids;
   const HostMatrix<std::uint8_t>& given = inputs.mm_token_type_ids;
@@ -154,7 +154,7 @@ inline HostMatrix<std::uint8_t> types_if_absent(const ModelInputs& inputs, Token
   return types;
 }
 
-/// Throws Error unless a mask [B, past + S] has columns for the new tokens alone.
+/// Throws Error unless the mask, if there is one, is [B, S]: without columns for past tokens.
 inline void check_mask(const HostMatrix<std::uint8_t>& attention_mask, index_t batch, index_t length) {
   if (attention_mask.allocated() && (attention_mask.rows() != batch || attention_mask.extent(1) != length))
     fail("attention_mask is [", attention_mask.rows(), ", ", attention_mask.extent(1), "], the tokens are [", batch,
@@ -163,8 +163,8 @@ inline void check_mask(const HostMatrix<std::uint8_t>& attention_mask, index_t b
 
 }  // namespace detail
 
-/// The tokens of `inputs` and where their images and videos stand; `packed` are the real ones of them. `image` and
-/// `video` are the placeholders' ids, `merge` is spatial_merge_size. Throws Error where tokens and grids do not fit.
+/// The tokens of `inputs` and the spans of their images and videos; `packed` lists its real tokens. `image` and `video`
+/// are the placeholders' ids, `merge` is spatial_merge_size. Throws Error if tokens and grids do not match.
 inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& packed, TokenId image, TokenId video,
                                 index_t merge) {
   const HostMatrix<std::uint8_t> own_types = detail::types_if_absent(inputs, image, video);

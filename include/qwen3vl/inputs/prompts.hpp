@@ -1,6 +1,6 @@
-/// A batch of prompts as a model reads it: token ids without padding, and where in them images and videos stand.
-/// Plain host data. What transformers' users know, padded rows and a mask, is ModelInputs; inputs/padding.hpp makes
-/// one of the other.
+/// A batch of prompts as a model reads it: token ids without padding, and the positions of images and videos among
+/// them. Plain host data. The padded rows and mask of transformers are ModelInputs; inputs/padding.hpp converts between
+/// the two.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 
 namespace qwen3vl {
 
-/// Two independent 64-bit hashes of pixels: the tokens of a prompt say only that there is an image, not which.
+/// Two independent 64-bit hashes of pixels, since the tokens of a prompt do not identify the image they stand for.
 struct ContentId {
   std::uint64_t hash[2] = {0, 0};
 
@@ -42,16 +42,16 @@ inline ContentId content_id(std::span<const float> pixels) {
   return id;
 }
 
-/// The tokens that one image, or one temporal patch of a video, has in a prompt. A video has a span for each of its
-/// temporal patches, for these stand apart in the prompt (a time is before each), take positions each for itself, and
-/// no patch of the vision tower attends to another temporal patch.
+/// The tokens of one image, or of one temporal patch of a video, in a prompt. A video has one span per temporal patch:
+/// the patches are separated in the prompt (each follows a timestamp) and have separate positions, and the vision tower
+/// does not attend across them.
 struct MediaSpan {
-  index_t row = 0;    ///< of the batch
-  index_t begin = 0;  ///< the first token, by its index in the packed ids
-  index_t count = 0;  ///< tokens
-  GridThw grid{};     ///< of a temporal patch of a video: t = 1
+  index_t row = 0;    ///< row of the batch
+  index_t begin = 0;  ///< index of the first token in the packed ids
+  index_t count = 0;  ///< number of tokens
+  GridThw grid{};     ///< for a temporal patch of a video: t = 1
   TokenType kind = image_token;
-  std::optional<ContentId> content{};  ///< of its pixels; where nobody has asked for it yet: none
+  std::optional<ContentId> content{};  ///< of its pixels; empty until computed
 
   index_t end() const { return begin + count; }
   /// False where either is not identified.
@@ -62,7 +62,7 @@ struct MediaSpan {
 /// The tokens of B prompts.
 struct PromptTokens {
   std::vector<TokenId> ids;      ///< [tokens] of all prompts, one after the other
-  Segments rows;                 ///< which of them belong to each prompt
+  Segments rows;                 ///< the tokens of each prompt
   std::vector<MediaSpan> spans;  ///< in the order of their tokens
 
   index_t batch_size() const { return rows.count(); }
@@ -72,12 +72,12 @@ struct PromptTokens {
   }
 };
 
-/// The same with their images and videos: what a Processor makes and generate() takes.
+/// Prompt tokens with their images and videos: what a Processor returns and generate() accepts.
 struct Prompts : PromptTokens {
   Media media;
 };
 
-/// What generate() takes.
+/// What generate() accepts.
 template <class T>
 concept PromptInput = std::same_as<T, Prompts> || std::same_as<T, ModelInputs>;
 
@@ -102,7 +102,7 @@ inline std::vector<std::span<const float>> pixels_of(std::span<const MediaSpan> 
   return pixels;
 }
 
-/// Gives a content id to those spans that have none; `pixels` are theirs.
+/// Computes the content ids of spans that have none from their `pixels`.
 inline void identify(std::span<MediaSpan> spans, std::span<const std::span<const float>> pixels) {
   for (std::size_t i = 0; i < spans.size(); ++i)
     if (!spans[i].content) spans[i].content = content_id(pixels[i]);

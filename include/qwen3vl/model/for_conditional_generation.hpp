@@ -1,5 +1,5 @@
-/// The whole model with its head (Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration). This is the
-/// type that programs use:
+/// The whole model with its head (Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration), the type that
+/// programs use:
 ///
 ///   using Model = qwen3vl::ForConditionalGeneration<qwen3vl::Qwen3VL_2B, qwen3vl::Cpu, qwen3vl::Bf16>;
 ///   qwen3vl::Cpu cpu;
@@ -23,7 +23,7 @@
 
 namespace qwen3vl {
 
-// What generate() takes and gives: generation/generate.hpp.
+// The inputs and outputs of generate(): generation/generate.hpp.
 struct GenerateOptions;
 struct GenerateOutput;
 template <class Model>
@@ -85,20 +85,19 @@ class ForConditionalGeneration {
   void set_generation_config(GenerationConfig config) { generation_config_ = std::move(config); }
   const Qwen3VLModel<V, B, P>& model() const { return model_; }
 
-  /// One pass over a padded batch, with the outputs that `options` asks for. With `past`, its tokens come before these
-  /// and these are appended to it. `features`, if given, are those of the images and videos of `inputs`, computed
-  /// before by get_visual_features: only their grids are then needed, no pixels.
+  /// One pass over a padded batch, with the outputs selected by `options`. With `past`, these tokens follow those of
+  /// `past` and are appended to it. `features`, if given, are those of the images and videos of `inputs`, computed
+  /// before by get_visual_features; `inputs` then needs only their grids, no pixels.
   ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr,
                       const Features* features = nullptr);
 
-  /// Features of images and videos (get_image_features, get_video_features): those of images first. Nothing if there
-  /// are none.
+  /// Features of images and videos (get_image_features, get_video_features), images first. Empty if there are none.
   std::optional<Features> get_visual_features(const Media& media) { return model_.get_visual_features(*ctx_, media); }
 
-  /// Generates from prompts, packed as a Processor makes them (Prompts) or padded (ModelInputs), with the model's
-  /// generation_config, changed by `options`. With a `cache`, only tokens, images and videos that it does not hold are
-  /// computed. Defined in generation/generate.hpp, beside the function that does it; templates, so that a library can
-  /// hold the model without it.
+  /// Generates from prompts, packed as a Processor returns them (Prompts) or padded (ModelInputs), with the model's
+  /// generation_config, modified by `options`. With a `cache`, only tokens, images and videos that it does not hold are
+  /// computed. Defined in generation/generate.hpp; templates, so that a library can instantiate the model without
+  /// generation.
   template <PromptInput Input>
   GenerateOutput generate(const Input& prompts, const GenerateOptions& options,
                           PromptCache<ForConditionalGeneration>* cache = nullptr);
@@ -113,9 +112,9 @@ class ForConditionalGeneration {
     if (!rows.empty()) head(x, rows, logits);
   }
 
-  /// The same for words alone, whose ids [tokens] and positions [3, tokens] are where the model is: logits [tokens,
-  /// vocab_size] behind each. For rope types whose frequencies do not depend on positions. The host does nothing but
-  /// call operations of `ctx`, so that they can be recorded.
+  /// The same for text only, with ids [tokens] and positions [3, tokens] in the backend's memory: logits [tokens,
+  /// vocab_size], one row per token. For rope types whose frequencies do not depend on positions. The host only calls
+  /// operations of `ctx`, so that they can be recorded.
   void next_logits(Context<B>& ctx, View<const TokenId, B, dynamic> ids,
                    View<const std::int32_t, B, 3, dynamic> positions, const Segments& sequences, Cache& cache,
                    View<float, B, dynamic, vocab> logits) {
@@ -127,8 +126,8 @@ class ForConditionalGeneration {
     linear(ctx, x, head_weight(), View<const float, B, vocab>(), logits, epilogue::Store{});
   }
 
-  /// Final norm and head of some rows of the last layer's hidden states: x [tokens, hidden] to logits [rows,
-  /// vocab_size], which are f32 whatever activations are.
+  /// Final norm and head for some rows of the last layer's hidden states: x [tokens, hidden] to logits [rows,
+  /// vocab_size], which are f32 for every activation type.
   void head(View<const A, B, dynamic, hidden> x, const std::vector<std::int32_t>& rows,
             View<float, B, dynamic, vocab> logits) {
     const TraceScope scope(ctx_->trace(), "head", {"rows", static_cast<index_t>(rows.size())});
@@ -209,7 +208,7 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   if (!router_logits.empty())
     output.aux_loss = detail::load_balancing_loss(router_logits, text.moe.num_experts, text.moe.num_experts_per_tok);
 
-  // Logits of the wanted positions, a few rows at a time: all of them can be larger than the model.
+  // Logits of the wanted positions, a few rows at a time: all of them together can be larger than the model.
   const std::vector<index_t> kept = detail::kept_positions(options, length);
   const auto kept_count = static_cast<index_t>(kept.size());
   output.logits = HostCube<float>(batch_size, kept_count, vocab);

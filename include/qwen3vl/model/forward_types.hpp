@@ -1,4 +1,4 @@
-/// Options and results of ForConditionalGeneration::forward, and the small host computations around it.
+/// Options and results of ForConditionalGeneration::forward, and small host computations for it.
 #pragma once
 
 #include <algorithm>
@@ -21,19 +21,19 @@
 
 namespace qwen3vl {
 
-/// How from_pretrained loads.
+/// Options of from_pretrained.
 struct PretrainedOptions {
-  /// The file of the folder that describes the model.
+  /// File name of the model's configuration within the folder.
   std::string config_file = "config.json";
   LoadProgress progress{};
   /// Changes the run-time half of config.json before it is used (rope parameters, token ids).
   std::function<void(RuntimeConfig&)> override_config{};
-  /// A folder for packed weights. The first start writes a file of the weights' size into it, later ones read that
+  /// Folder for packed weights. The first start writes a file of the weights' size into it; later starts read that file
   /// instead of packing again, several times faster. Whatever has changed (checkpoint, precision, processor) is packed
-  /// anew. Empty: none.
+  /// again. Empty: none.
   std::filesystem::path packed_cache{};
-  SafetensorsLimits limits{};  ///< of the files with the weights
-  /// Told what is no reason to stop: the packed weights could not be written.
+  SafetensorsLimits limits{};  ///< for the weight files
+  /// Called with problems that do not stop loading: the packed weights could not be written.
   std::function<void(const std::string&)> warn{};
 };
 
@@ -52,10 +52,10 @@ struct ForwardOptions {
   index_t logits_to_keep = 0;
   /// These positions instead, if not empty.
   std::vector<index_t> logits_positions{};
-  HostMatrix<std::int32_t> labels{};  ///< [B, S]; -100 is ignored; asks for the loss
+  HostMatrix<std::int32_t> labels{};  ///< [B, S]; -100 is ignored; enables the loss
   bool output_hidden_states = false;
   bool output_attentions = false;
-  /// Of variants with experts; the loss then includes the weighted aux_loss, as in the reference.
+  /// For variants with experts; the loss then includes the weighted aux_loss, as in the reference.
   bool output_router_logits = false;
 };
 
@@ -67,15 +67,16 @@ struct ModelOutput {
   std::vector<HostCube<float>> hidden_states;
   std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>> attentions;
   std::vector<HostMatrix<float>> router_logits;  ///< [B * S, num_experts] per layer with experts, before the softmax
-  std::optional<float> aux_loss;                 ///< how unevenly the experts are loaded; with router_logits
+  std::optional<float> aux_loss;                 ///< load balancing loss of the experts; with router_logits
   HostCube<std::int32_t> position_ids;           ///< [3, B, S]
   std::vector<std::int64_t> rope_deltas;         ///< [B]
 };
 
 namespace detail {
 
-/// Positions of forward(): of the prompt if there is no past, else cache length + rope delta + index. Text alone counts
-/// padding in, as a plain forward of the reference does (generate does not). Sets past.rope_deltas on the first call.
+/// Positions for forward(): those of the prompt if there is no past, else cache length + rope delta + index. For text
+/// without images, padding is counted, as in a plain forward of the reference (generate does not count it). Sets
+/// past.rope_deltas on the first call.
 template <class Past>
 HostCube<std::int32_t> forward_positions(const ModelInputs& inputs, const PackedTokens& packed,
                                          const PromptTokens& prompts, index_t merge, Past& past) {
@@ -98,7 +99,7 @@ HostCube<std::int32_t> forward_positions(const ModelInputs& inputs, const Packed
   return positions;
 }
 
-/// Columns of the wanted logits.
+/// Columns whose logits are wanted.
 inline std::vector<index_t> kept_positions(const ForwardOptions& options, index_t length) {
   std::vector<index_t> kept = options.logits_positions;
   for (index_t& position : kept) {
@@ -114,8 +115,8 @@ inline std::vector<index_t> kept_positions(const ForwardOptions& options, index_
 }
 
 /// load_balancing_loss_func of the reference: E * sum over experts of (share of tokens that choose it) * (mean
-/// probability), over the tokens of all layers together; 1 * top_k if the load is even. `router_logits` [tokens, E] are
-/// of real tokens only.
+/// probability), over the tokens of all layers together; 1 * top_k for an even load. `router_logits` [tokens, E] covers
+/// only real tokens.
 template <class Matrix>
 float load_balancing_loss(const std::vector<Matrix>& router_logits, index_t experts, index_t top_k) {
   std::vector<double> chosen(static_cast<std::size_t>(experts)), probability(static_cast<std::size_t>(experts));

@@ -1,4 +1,4 @@
-/// Filling a model's parameters from stored tensors: one walk that checks everything, one that loads.
+/// Fills a model's parameters from stored tensors: one walk checks everything, a second one loads.
 #pragma once
 
 #include <algorithm>
@@ -19,15 +19,15 @@
 
 namespace qwen3vl {
 
-/// Called while weights load: bytes read so far, total bytes.
+/// Called during loading: bytes read so far, total bytes.
 using LoadProgress = std::function<void(std::size_t done, std::size_t total)>;
 
-/// Where tensors come from: a checkpoint (loading/pretrained.hpp), random numbers (loading/random_weights.hpp), or the
+/// Source of tensors: a checkpoint (loading/pretrained.hpp), random numbers (loading/random_weights.hpp), or the
 /// caller.
 template <class S>
 concept WeightSource = requires(S source, const Part& part) {
   /// The tensor, or nullopt if there is none of that name. part.shape is filled in. Valid until the next call or, with
-  /// a member `static constexpr bool keeps_tensors = true`, until release(): gate and up are then loaded together.
+  /// a member `static constexpr bool keeps_tensors = true`, until release(); gate and up are then loaded together.
   { source.find(part) } -> std::same_as<std::optional<RawTensor>>;
   /// The tensor is no longer needed (a mapped file's pages may be released).
   source.release(part);
@@ -40,13 +40,13 @@ namespace detail {
 /// A WeightSource whose tensors are valid until released.
 template <class S>
 concept KeepsTensors = std::remove_cvref_t<S>::keeps_tensors;
-/// A gate_up matrix that loads both at once.
+/// A gate_up matrix that can load both halves at once.
 template <class P, class B>
 concept LoadsHalves = requires(P& parameter, Context<B>& ctx, const RawTensor& raw) {
   parameter.load_halves(ctx, raw, raw);
 };
 
-/// Fills in rows and shapes that a layer left out.
+/// Fills in rows and shapes that a layer left unset.
 inline void complete(Parts& parts, const ParameterShape& shape) {
   for (Part& part : parts) {
     if (shape.experts > 0 && part.shape.empty()) part.shape = {shape.experts, shape.columns, shape.rows};  // the Hub's
@@ -57,21 +57,21 @@ inline void complete(Parts& parts, const ParameterShape& shape) {
   }
 }
 
-/// How a tensor of experts is stored.
+/// Storage layout of expert tensors.
 enum class ExpertLayout {
   hub,           ///< [E, columns, rows]: x W without a transposition
   transformers,  ///< [E, rows, columns], as transformers 5 saves it and torch.nn.Linear stores a weight
 };
 
-/// Whether a stored tensor may fill (a part of) a parameter.
+/// Whether a stored tensor fits (a part of) a parameter.
 inline bool fits(std::span<const index_t> stored, const Part& part, const ParameterShape& shape) {
   if (std::ranges::equal(stored, part.shape)) return true;
   return shape.experts > 0 && std::ranges::equal(stored, std::array{shape.experts, shape.rows, shape.columns});
 }
 
-/// Detects how a checkpoint stores its experts. Square matrices look alike in both layouts; transformers assumes its
-/// own and so misreads the Hub's. An expert's two matrices are never both square, and a checkpoint has one layout, so
-/// the other one decides.
+/// Detects how a checkpoint stores its experts. A square matrix looks the same in both layouts; transformers assumes
+/// its own and misreads the Hub's. An expert's two matrices are never both square and a checkpoint uses one layout, so
+/// the other matrix decides.
 class ExpertLayouts {
  public:
   void see(std::span<const index_t> stored, const ParameterShape& shape) {
@@ -104,7 +104,7 @@ void allocate_parameter(Matrix& matrix) {
   matrix.allocate();
 }
 
-/// Gives f the memory of a parameter on the host, allocated if it was not.
+/// Passes the parameter's host memory to f, allocating it if necessary.
 template <class M, index_t... E, class F>
 void visit_memory(OwningTensor<float, M, E...>& tensor, F&& f) {
   if (!tensor.allocated()) allocate_parameter(tensor);
@@ -116,7 +116,7 @@ void visit_memory(Matrix& matrix, F&& f) {
   matrix.visit_memory(f);
 }
 
-/// Rows of a float parameter (norms, biases, the position table), converted on the host.
+/// Loads rows of a float parameter (norms, biases, the position table), converted on the host.
 template <class B, index_t N, index_t... E>
 void load_part(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first_row, const RawTensor& raw,
                const ExpertLayouts&) {
@@ -149,9 +149,9 @@ void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /
 
 }  // namespace detail
 
-/// Loads all parameters of `model`. `source_name` is for messages. `ignored` are names that may be unused. Throws one
-/// Error that names every missing, unused or wrongly shaped tensor, or says how much device memory is missing; the
-/// model is then unchanged.
+/// Loads all parameters of `model`. `source_name` is for error messages; `ignored` lists names that may be unused.
+/// Throws one Error that names every missing, unused or wrongly shaped tensor, or says how much device memory is
+/// missing; the model is then unchanged.
 template <class B, class Model, WeightSource Source>
 void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string_view source_name,
                      const LoadProgress& progress = {}, const std::vector<std::string>& ignored = {}) {

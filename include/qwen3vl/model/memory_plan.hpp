@@ -1,7 +1,7 @@
-/// How much memory a call of generate() will take, from the variant's sizes and the lengths alone, before anything is
-/// loaded. Weights are added up from the parameter list; scratch memory and tensors are those of the model itself, run
-/// over a backend that only counts (backend/counting/counting.hpp). The cache's growth and operation-internal scratch
-/// are reported by the backend (backend/contract/operation_memory.hpp).
+/// Predicts the memory that a call of generate() will use, from the variant's sizes and the lengths alone, before
+/// anything is loaded. Weights are summed over the parameter list; scratch memory and tensors are measured by running
+/// the model over a backend that only counts (backend/counting/counting.hpp). The backend reports the cache's growth
+/// and operation-internal scratch (backend/contract/operation_memory.hpp).
 #pragma once
 
 #include <algorithm>
@@ -19,28 +19,28 @@ namespace qwen3vl {
 
 /// The lengths of a call.
 struct MemoryRequest {
-  index_t batch_size = 1;            ///< prompts that are computed together
+  index_t batch_size = 1;            ///< prompts computed together
   index_t sequences_per_prompt = 1;  ///< num_beams or num_return_sequences
-  index_t prompt_tokens = 512;       ///< of each prompt, those of images and videos included
+  index_t prompt_tokens = 512;       ///< of each prompt, images and videos included
   index_t max_new_tokens = 128;
   index_t prefill_chunk = 512;         ///< GenerateOptions::prefill_chunk
   std::vector<GridThw> grid_thw{};     ///< images and videos of all prompts
-  std::size_t stored_bytes = 2;        ///< of a weight in the checkpoint's file: 2 for bf16 and f16, 4 for f32
-  std::size_t source_image_bytes = 0;  ///< of images as they were decoded, before they are resized
+  std::size_t stored_bytes = 2;        ///< per weight in the checkpoint's file: 2 for bf16 and f16, 4 for f32
+  std::size_t source_image_bytes = 0;  ///< decoded images before resizing
 };
 
 /// Bytes: device memory for a backend on a device, host memory otherwise. `pixels` and `pinned` are always host bytes;
 /// on a device they are excluded from the totals.
 struct MemoryPlan {
   std::size_t weights = 0;
-  std::size_t kv_cache = 0;     ///< keys and values at the end, with what the cache keeps in reserve
-  std::size_t kv_copying = 0;   ///< the most that growing the cache holds in addition
-  std::size_t activations = 0;  ///< scratch memory: the largest of all passes, kept for the model's lifetime
+  std::size_t kv_cache = 0;     ///< keys and values at the end, including spare capacity
+  std::size_t kv_copying = 0;   ///< peak of additional memory while the cache grows
+  std::size_t activations = 0;  ///< scratch memory: the maximum over all passes, kept for the model's lifetime
   std::size_t decoding = 0;     ///< logits and scratch memory of recorded decoding passes
   std::size_t handle = 0;       ///< workspace of the backend's libraries
   std::size_t pinned = 0;       ///< on the host: buffers that copies to a device go through
-  std::size_t pixels = 0;       ///< on the host: decoded images and the patches cut from them
-  std::size_t features = 0;     ///< the vision tower's output, until the prompt is computed
+  std::size_t pixels = 0;       ///< on the host: decoded images and their patches
+  std::size_t features = 0;     ///< the vision tower's output, held until the prompt is computed
   std::size_t loading = 0;      ///< peak while loading beyond `weights`: stored tensors that are being packed
   /// Peak after loading: in the vision tower, during prefill or while decoding.
   std::size_t running = 0;
@@ -50,7 +50,7 @@ struct MemoryPlan {
 
 namespace detail {
 
-/// The passes of generate() over `Counting<B>`, and what they took.
+/// Runs the passes of generate() over `Counting<B>` and reports their memory.
 template <class Model>
 class CountedModel {
   using V = typename Model::VariantType;
@@ -69,8 +69,8 @@ class CountedModel {
     features_ = counted_.model().visual().forward(counted_.context(), pixels, grids);
   }
 
-  /// Appends segments.length(s) tokens to each sequence s, which has `past` of them; `visual` of the tokens are of
-  /// images and videos, and `rows` of them get logits. What PromptRun does.
+  /// Appends segments.length(s) tokens to each sequence s, which already has `past`. `visual` of the tokens belong to
+  /// images and videos, and `rows` of them get logits. Mirrors PromptRun.
   void append(const Segments& segments, index_t past, index_t visual, index_t rows) {
     CountingMemory::most = CountingMemory::held;
     const auto tokens = static_cast<std::size_t>(segments.total());
@@ -85,8 +85,7 @@ class CountedModel {
     counted_.next_logits(batch, &features_, cache, std::vector<std::int32_t>(static_cast<std::size_t>(rows)), logits);
   }
 
-  /// The same as DecodePass does it, with logits for every token and in scratch memory of its own. Returns the bytes
-  /// of both.
+  /// The same as in DecodePass, with logits for every token and separate scratch memory. Returns the bytes of both.
   std::size_t decode(const Segments& segments, index_t past) {
     Context<Counting<B>> ctx(counting_);
     const index_t rows = segments.total();
@@ -100,7 +99,7 @@ class CountedModel {
 
   /// Peak of the model's scratch memory so far.
   std::size_t scratch() { return counted_.context().workspace().peak_bytes(); }
-  /// Peak of the tensors of the last vision() or append(), features included.
+  /// Peak tensor memory of the last vision() or append(), features included.
   std::size_t tensors() const { return CountingMemory::most - before_; }
   std::size_t features() const { return CountingMemory::held - before_; }
 
@@ -113,8 +112,8 @@ class CountedModel {
 
 }  // namespace detail
 
-/// What `model` will take for `request`. The model need not be loaded: only its parameter list, its config and its
-/// backend's handle are used. The program itself, its tokenizer and its threads' stacks are not counted.
+/// The memory that `model` will use for `request`. The model need not be loaded: only its parameter list, config and
+/// backend handle are used. The program itself, its tokenizer and thread stacks are not counted.
 template <class Model>
 MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   using V = typename Model::VariantType;
@@ -131,14 +130,14 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
     const ParameterShape shape = parameter_shape(parameter);
     detail::complete(parts, shape);
     plan.weights += parameter.bytes();
-    std::size_t stored = 0;  // pages of a part go before the next one is read
+    std::size_t stored = 0;  // a part's pages are released before the next one is read
     for (const Part& part : parts)
       stored =
           std::max(stored, static_cast<std::size_t>(part.rows * shape.columns * std::max<index_t>(1, shape.experts)) *
                                request.stored_bytes);
     if constexpr (!B::is_host) stored = 0;
     loading_peak = std::max(loading_peak, plan.weights + stored);
-    for (const Part& part : parts)  // scratch memory stays
+    for (const Part& part : parts)  // scratch memory is kept
       plan.activations =
           std::max(plan.activations, OperationMemory<B>::load(backend, parameter, part.rows, request.stored_bytes));
   });
@@ -153,11 +152,11 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   plan.features = counted.features();
   plan.activations = std::max(plan.activations, counted.scratch());
   const std::size_t always = plan.weights + plan.handle + (B::is_host ? plan.pixels : 0);
-  // The host's own copy of the patches' rotary tables, while they are uploaded.
+  // The host copy of the patches' rotary tables during the upload.
   const std::size_t tables = B::is_host ? static_cast<std::size_t>(patches * vision.head_dim()) * sizeof(float) : 0;
   const std::size_t vision_peak = always + counted.tensors() + tables + plan.activations;
 
-  // The prompt, chunk by chunk; all sequences are of one length. A prompt is computed in its first sequence.
+  // The prompt, chunk by chunk; all sequences have one length. A prompt is computed in its first sequence.
   typename OperationMemory<B>::template CacheGrowth<typename Model::Cache> cache(request.batch_size,
                                                                                  request.sequences_per_prompt);
   if constexpr (requires { cache.reserve(request.prompt_tokens); }) cache.reserve(request.prompt_tokens);
@@ -177,7 +176,7 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   plan.activations = std::max(plan.activations, counted.scratch());
   prefill_peak += always + plan.activations;
 
-  // New tokens: the last one is never computed. The longest pass takes the most scratch memory.
+  // New tokens: the last one is never fed back. The longest pass uses the most scratch memory.
   const index_t sequences = request.batch_size * request.sequences_per_prompt;
   cache.share();
   std::size_t decode_peak = cache.bytes();

@@ -18,8 +18,8 @@ namespace qwen3vl {
 struct TokenBatch {
   std::vector<TokenId> ids;             ///< [tokens]
   std::vector<std::int32_t> positions;  ///< [3, tokens]
-  /// The largest position of all that the reference would compute in one pass with these tokens: of the whole prompt
-  /// where these are a part of it. Some rope types depend on it.
+  /// The largest position of all tokens that the reference would compute in the same pass: of the whole prompt for a
+  /// chunk of it. Some rope types depend on it.
   std::int32_t longest_position = -1;
   Segments sequences;  ///< how many of them belong to each sequence of the cache; may be 0
   /// [tokens] row of the visual features that replaces the token's embedding, or -1; empty: no images
@@ -32,8 +32,8 @@ struct TokenBatch {
 ///   features = visual(pixels)               rows for images and videos, and DeepStack features
 ///   h = embed_tokens(ids), with the rows of visual tokens replaced by features
 ///   h = language_model(h), adding DeepStack feature j to those rows after decoder layer j
-/// h is [tokens, hidden_size], all sequences of the batch packed. Only the cache changes; the head and generation are
-/// the caller's.
+/// h is [tokens, hidden_size], with all sequences of the batch packed. Only the cache changes; the head and generation
+/// are up to the caller.
 template <Variant V, Backend B, class P>
 class Qwen3VLModel {
   static constexpr index_t hidden = V::config.text.hidden_size;
@@ -60,7 +60,7 @@ class Qwen3VLModel {
   const VisionModel<V, B, P>& visual() const { return visual_; }
   const TextModel<V, B, P>& language_model() const { return language_model_; }
 
-  /// All images and videos in one pass: images first, then videos. Nothing if there are none.
+  /// All images and videos in one pass: images first, then videos. Empty if there are none.
   std::optional<Features> get_visual_features(Context<B>& ctx, const Media& media) const {
     if (media.no_media()) return std::nullopt;
     if (media.video_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values, media.image_grid_thw);
@@ -76,8 +76,8 @@ class Qwen3VLModel {
     return visual_.forward(ctx, both, grids);
   }
 
-  /// Runs `batch` through all layers and appends it to `cache`; hidden_states [tokens, hidden] are those of the last
-  /// layer, before the final norm. `features` are those that batch.feature_rows refers to.
+  /// Runs `batch` through all layers and appends it to `cache`; hidden_states [tokens, hidden] receives the output of
+  /// the last layer, before the final norm. batch.feature_rows refers to rows of `features`.
   void forward(Context<B>& ctx, const TokenBatch& batch, const Features* features, Cache& cache,
                View<A, B, dynamic, hidden> hidden_states, TextRecord<V, B, P>* record = nullptr) const {
     const TraceScope scope(ctx.trace(), "text_model", {"tokens", batch.tokens()});
@@ -115,8 +115,8 @@ class Qwen3VLModel {
   }
 };
 
-/// Prompts with their positions [3, tokens], ready to be computed. The features of images come first, then those of
-/// videos. Throws Error for ids that are no tokens of the model.
+/// Prompts with positions [3, tokens], ready to be computed. Features of images come first, then those of videos.
+/// Throws Error for ids that are outside the vocabulary.
 inline TokenBatch token_batch(const PromptTokens& prompts, std::vector<std::int32_t> positions, index_t vocab_size) {
   if (prompts.tokens() != prompts.rows.total())
     fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, but there are ", prompts.tokens());

@@ -1,4 +1,4 @@
-/// Three positions for every token of a prompt with images and videos (Qwen3VLModel.get_rope_index). Host code.
+/// Three position ids per token of a prompt with images and videos (Qwen3VLModel.get_rope_index). Host code.
 #pragma once
 
 #include <algorithm>
@@ -17,13 +17,13 @@ struct PromptPositions {
   std::vector<std::int64_t> rope_deltas;   ///< [B]: largest position + 1 - tokens of the row
 };
 
-/// The same in padded form, `position_ids` and `rope_deltas` as transformers names them.
+/// The same in padded form, with transformers' names.
 struct RopeIndex {
   HostCube<std::int32_t> position_ids;    ///< [3, B, S]; 0 where padded
   std::vector<std::int64_t> rope_deltas;  ///< [B]
 };
 
-/// Positions of `prompts`. `merge`: spatial_merge_size. Throws Error for spans that do not fit the tokens.
+/// Positions of `prompts`. `merge`: spatial_merge_size. Throws Error if spans do not match the tokens.
 inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge) {
   const auto tokens = static_cast<std::size_t>(prompts.rows.total());
   PromptPositions result{.position_ids = std::vector<std::int32_t>(3 * tokens), .rope_deltas = {}};
@@ -52,7 +52,7 @@ inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge
         fail("row ", b, " has ", span->count, " tokens for an image of (", grid.t, ", ", grid.h, ", ", grid.w,
              ") patches, which makes ", grid.tokens(merge));
       for (std::int64_t k = 0; k < span->count; ++k) put(i + k, k / (rows * columns), k / columns % rows, k % columns);
-      // An image takes as many positions as its longer side, however many tokens it has.
+      // An image takes as many positions as its longer side has tokens, however many it has in total.
       position += std::max(grid.h, grid.w) / merge;
       i += span->count;
       ++span;
@@ -63,8 +63,8 @@ inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge
   return result;
 }
 
-/// Positions of a padded batch. `mm_token_type_ids` [B, S] says what each token stands for; `attention_mask` [B, S] may
-/// be empty. Throws Error where tokens and grids do not fit.
+/// Positions of a padded batch. `mm_token_type_ids` [B, S] gives the kind of each token; `attention_mask` [B, S] may be
+/// empty. Throws Error if tokens and grids do not match.
 inline RopeIndex get_rope_index(const HostMatrix<std::uint8_t>& mm_token_type_ids,
                                 std::span<const GridThw> image_grid_thw, std::span<const GridThw> video_grid_thw,
                                 const HostMatrix<std::uint8_t>& attention_mask, index_t merge) {

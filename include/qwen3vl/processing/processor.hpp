@@ -1,4 +1,4 @@
-/// Texts, conversations, images and videos to prompts, and generated tokens back to text (Qwen3VLProcessor).
+/// From texts, conversations, images and videos to prompts, and from generated tokens back to text (Qwen3VLProcessor).
 #pragma once
 
 #include <algorithm>
@@ -32,12 +32,12 @@
 
 namespace qwen3vl {
 
-/// Tokenizer, image processor and chat format of a checkpoint, working together.
+/// Tokenizer, image and video processors and chat format of a checkpoint.
 class Processor {
  public:
   /// Reads the files of a checkpoint folder: the tokenizer's, preprocessor_config.json and
   /// video_preprocessor_config.json, the chat template, and the token ids in config.json if there is one. `chat_format`
-  /// replaces what the template says. A missing or foreign template is an Error only where it is needed, in
+  /// overrides the template. A missing or unsupported template is an Error only when it is needed, in
   /// `render_chat_template` and `apply_chat_template`.
   static Processor from_pretrained(const std::filesystem::path& folder,
                                    std::optional<ChatFormat> chat_format = std::nullopt) {
@@ -56,7 +56,7 @@ class Processor {
     return processor;
   }
 
-  /// From parts. Throws Error if the tokenizer lacks a token that prompts need, or `config` gives it another id.
+  /// From parts. Throws Error if the tokenizer lacks a token that prompts need, or if `config` gives it a different id.
   Processor(Tokenizer tokenizer, ImageProcessor image_processor, std::optional<ChatFormat> chat_format,
             const ProcessorConfig& config = {}, VideoProcessor video_processor = VideoProcessor())
       : tokenizer_(std::move(tokenizer)),
@@ -73,16 +73,16 @@ class Processor {
   const VideoProcessor& video_processor() const { return video_processor_; }
   TokenId pad_token_id() const { return pad_token_; }
 
-  /// The chat format. Throws Error if the checkpoint's template is missing or foreign and none was given.
+  /// The chat format. Throws Error if the checkpoint's template is missing or unsupported and none was given.
   const ChatFormat& chat_format() const {
     if (!chat_format_) fail(no_chat_format_);
     return *chat_format_;
   }
 
-  // ---- to the model
+  // ---- inputs of the model
 
-  /// Prompts from texts with placeholders: `images` in the order of the `<|image_pad|>` of all texts, `videos` in that
-  /// of the `<|video_pad|>`. generate() takes them as they are.
+  /// Prompts from texts with placeholders: `images` in the order of `<|image_pad|>` in all texts, `videos` in that of
+  /// `<|video_pad|>`. generate() accepts the result.
   Prompts prompts(std::span<const std::string> texts, std::span<const Image> images = {},
                   const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
     std::vector<Clip> clips(videos.size());
@@ -91,7 +91,7 @@ class Processor {
   }
 
   /// Prompts from conversations; images and videos are read from the files that their parts name. Parts without a name
-  /// take theirs from `images` and `videos`, in order. Throws Error naming the place of a part that cannot be had.
+  /// take theirs from `images` and `videos`, in order. Throws Error naming the part that cannot be read.
   Prompts prompts(std::span<const Conversation> conversations, const ChatTemplateOptions& options = {},
                   const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
                   std::span<Video> videos = {}) const {
@@ -123,7 +123,7 @@ class Processor {
     return padded(prompts(texts, images, options, videos), options);
   }
 
-  /// The same for one prompt.
+  /// The same for a single text.
   template <TextLike Text>
   ModelInputs operator()(const Text& text, std::span<const Image> images = {}, const ProcessorOptions& options = {},
                          std::span<Video> videos = {}) const {
@@ -150,7 +150,7 @@ class Processor {
     return padded(prompts(conversations, options, processor_options, images, videos), processor_options);
   }
 
-  // ---- from the model
+  // ---- outputs of the model
 
   /// One row of tokens as text.
   std::string decode(std::span<const TokenId> ids, const DecodeOptions& options = {}) const {
@@ -198,7 +198,7 @@ class Processor {
     return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_));
   }
 
-  /// What goes with a video: options of its own, and how errors call it.
+  /// Options of a single video, and how error messages refer to it.
   struct Clip {
     const VideoProcessorOptions* options = nullptr;
     std::string place;
@@ -208,7 +208,7 @@ class Processor {
   Prompts process(std::span<const std::string> texts, std::span<const Image> images, const ProcessorOptions& options,
                   std::span<Video> videos, std::span<const Clip> about_videos) const {
     if (texts.empty()) fail("no text was given");
-    // Checked before any pixel is touched; transformers' words.
+    // Checked before the pixels are read; error texts as in transformers.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
     detail::check_placeholders(texts, video_placeholder, videos.size(), "videos");
     Prompts prompts;
@@ -227,7 +227,7 @@ class Processor {
       try {
         clips.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
       } catch (const Error& error) {
-        // What is wrong with the settings is not this video's fault.
+        // Errors in the settings are not about this video.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
         detail::fail_about(about_videos[i].place, about_videos[i].file, error.what());
       }
@@ -241,8 +241,8 @@ class Processor {
                                     {1, grid.h, grid.w});
     for (const std::string& text : write_timestamps(texts, features.timestamps, options.video_prompt))
       append(tokenizer_.encode(text), grids, texts.size(), options, prompts);
-    // Fails where a placeholder gave no token. Content ids are left to the prompt cache: hashing takes as long as
-    // making the pixels.
+    // Throws if a placeholder produced no token. Content ids are left to the prompt cache: hashing takes as long as
+    // producing the pixels.
     pixels_of(prompts.spans, media);
     return prompts;
   }
@@ -253,7 +253,8 @@ class Processor {
     std::size_t next_image = 0, next_patch = 0;
   };
 
-  /// Appends a prompt of `words`, in which the token of a placeholder stands once: it is repeated as its grid says.
+  /// Appends a prompt of tokens `words`, in which each placeholder is one token, repeated as often as its grid
+  /// requires.
   void append(std::span<const TokenId> words, Grids& grids, std::size_t batch_size, const ProcessorOptions& options,
               Prompts& prompts) const {
     const index_t row = prompts.batch_size(), first_token = prompts.tokens();
@@ -272,7 +273,7 @@ class Processor {
           {.row = row, .begin = end, .count = count, .grid = grid, .kind = image ? image_token : video_token});
       end += count;
     }
-    // Before they are written out.
+    // Before the tokens are written out.
     if (const auto length = static_cast<std::size_t>(end - first_token); length > options.max_tokens)
       too_long(static_cast<std::size_t>(row), batch_size, length, options);
     auto span = prompts.spans.begin() + static_cast<std::ptrdiff_t>(first_span);

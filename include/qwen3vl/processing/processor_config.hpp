@@ -1,4 +1,4 @@
-/// What a processor needs to know of a checkpoint beside its tokenizer and image settings.
+/// What a processor needs to know about a checkpoint besides its tokenizer and image settings.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,7 @@
 
 namespace qwen3vl {
 
-/// Settings from tokenizer_config.json and config.json; each has a default, since checkpoints differ in what they have.
+/// Settings from tokenizer_config.json and config.json; each has a default, since not every checkpoint has them.
 struct ProcessorConfig {
   std::string pad_token = "<|endoftext|>";
   PaddingSide padding_side = PaddingSide::left;  ///< because generation needs it

@@ -1,4 +1,4 @@
-/// What a Processor is told beside its inputs: how they are made, and how tokens become text.
+/// Options of a Processor: how inputs are made, and how tokens become text.
 #pragma once
 
 #include <cstddef>
@@ -14,25 +14,25 @@
 
 namespace qwen3vl {
 
-/// How inputs are made; what transformers takes as keyword arguments of a processor.
+/// How inputs are made; keyword arguments of the processor in transformers.
 struct ProcessorOptions {
-  /// Relative paths of images in messages start here; default: the working directory.
+  /// Base folder for relative image paths in messages; default: the working directory.
   std::filesystem::path media_directory = {};
   /// Default: the `padding_side` of tokenizer_config.json, else left, because generation needs it.
   std::optional<PaddingSide> padding_side = std::nullopt;
-  /// Instead of the checkpoint's settings; begin with a copy of image_processor().options().
+  /// Replaces the checkpoint's settings; start from a copy of image_processor().options().
   std::optional<ImageProcessorOptions> images = std::nullopt;
-  /// The same for videos, with video_processor().options(). To take a number of frames, set num_frames and reset fps.
+  /// The same for videos, with video_processor().options(). To set the number of frames, set num_frames and reset fps.
   std::optional<VideoProcessorOptions> videos = std::nullopt;
   VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
-  /// Told of each frame of a video: frames done, frames in all.
+  /// Called for each frame of a video: frames done, frames in total.
   VideoProgress video_progress = {};
-  ImageLimits limits{};  ///< of the images and videos that messages name
-  /// Of the images and videos that messages name: without linked_readers(), JPEG files are decoded by stb_image, and
-  /// video files are an Error.
+  ImageLimits limits{};  ///< for the images and videos that messages name
+  /// Readers for the images and videos that messages name: without linked_readers(), JPEG files are decoded by
+  /// stb_image, and video files are an Error.
   MediaReaders readers{};
-  /// Tokens of one prompt, images and videos included. Several times what the released models can read: beyond it, a
-  /// prompt is a mistake, and would only be noticed when memory runs out.
+  /// Limit on the tokens of one prompt, images and videos included. Several times what the released models can read: a
+  /// longer prompt is a mistake that would otherwise be noticed only when memory runs out.
   std::size_t max_tokens = std::size_t{1} << 20;
 };
 
