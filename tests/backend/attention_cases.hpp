@@ -43,8 +43,8 @@ inline double attention_bound(index_t d, double scale, index_t count) {
   return scale * (2.0 * score_error + 16.0 * epsilon + static_cast<double>(count) * epsilon);
 }
 
-/// What is added where activations are narrower than float (numbers are rounded to A before): weights are rounded once
-/// before they meet the values, and results once; values are `largest` at most.
+/// Additional error where activations are narrower than float (numbers are rounded to A before): weights are rounded
+/// once before they are multiplied by the values, and results once; values are at most `largest`.
 template <class A>
 double activation_bound(double largest) {
   return std::is_floating_point_v<A> ? 0.0 : 2.0 * 0x1p-8 * largest;
@@ -64,7 +64,7 @@ void check_same(Context<B>& ctx, Guarded<B, A>& a, Guarded<B, A>& b, std::vector
   check(ctx, a, std::vector<double>(other.begin(), other.end()), bound, what + ", one policy against the other");
 }
 
-/// Vision attention: every segment by itself. Activations are of type A.
+/// Vision attention: every segment separately. Activations are of type A.
 template <class B, index_t H, index_t D, class A = activation_t<B, F32>>
 void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float scale) {
   const Segments segments(lengths);
@@ -107,8 +107,8 @@ void attention_case(Context<B>& ctx, const std::vector<index_t>& lengths, float 
 }
 
 /// Causal attention over a cache of type T that is filled chunk by chunk: chunks[c][s] new tokens of sequence s. The
-/// reference takes keys and values as the cache holds them, each rounded once; so the bounds do not depend on T.
-/// Activations are of type A; keys are rounded to it on their way to the cache.
+/// reference uses keys and values as the cache holds them, each rounded once, so the bounds do not depend on T.
+/// Activations are of type A; keys are rounded to it before they are cached.
 template <class B, index_t H, index_t K, index_t D, class T = float, class A = activation_t<B, F32>>
 void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunks) {
   constexpr index_t stride = (H + 2 * K) * D;
@@ -126,7 +126,7 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
     Guarded<B> cos(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 1.0f)),
         sin(ctx, std::vector<float>(static_cast<std::size_t>(tokens * D / 2), 0.0f));
     cache.prepare(chunk);
-    // Memory of the cache is not cleared: whatever is in it, no result may depend on what is behind a sequence's keys.
+    // The cache's memory is not cleared: no result may depend on what follows a sequence's keys.
     if constexpr (requires { *cache.layer(1).keys(0, 0) = T(0.0f); })
       if (&chunk == &chunks.front())
         for (std::size_t s = 0; s < sequences; ++s)
@@ -185,7 +185,7 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
     check_same(ctx, output, eager, bound, what);
     cache.commit();
   }
-  // The cache gives back what went in, and forgets a tail.
+  // The cache returns what was stored, and can be truncated.
   for (std::size_t s = 0; s < sequences; ++s) {
     const auto sequence = static_cast<index_t>(s);
     Tensor<float, Cpu, dynamic, dynamic, dynamic> copy(K, cache.length(sequence), D);
@@ -204,9 +204,9 @@ void causal_case(Context<B>& ctx, const std::vector<std::vector<index_t>>& chunk
   }
 }
 
-/// New tokens of sequences that are long already: fresh[s] after past[s]. Keys and values come by qk_norm_rope alone,
-/// so that this is quick for any length. Sequences are also computed each in a cache of its own, where `alone`: to the
-/// last bit the same.
+/// New tokens of sequences that are already long: fresh[s] after past[s]. Keys and values are appended by qk_norm_rope
+/// alone, so that any length is quick. With `alone`, sequences are also computed in separate caches: the results must
+/// be identical to the last bit.
 template <class B, index_t H, index_t K, index_t D, class T = float, class A = activation_t<B, F32>>
 void long_cache_case(Context<B>& ctx, const std::vector<index_t>& past, const std::vector<index_t>& fresh, bool alone) {
   constexpr index_t stride = (H + 2 * K) * D;

@@ -1,6 +1,6 @@
 // Every operation of the backend contract on the CPU, for the instruction set that this file is compiled for and with
-// one, two and three threads. The tables in tests/backend/ are written over the backend: another one is another file
-// like this. With QWEN3VL_PRODUCTS_ONLY only what makes products: for instruction sets that change nothing else.
+// one, two and three threads. The tables in tests/backend/ are templates over the backend; another backend is another
+// file like this. With QWEN3VL_PRODUCTS_ONLY only products: for instruction sets that change nothing else.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_NO_MAIN
 #include <bit>
@@ -56,7 +56,7 @@ bool has_tiles() {
 }
 #endif
 
-/// Whether this processor runs what the compiler was told to use.
+/// Whether this processor supports the instruction set of the build.
 bool processor_fits() {
   __builtin_cpu_init();
 #if defined(__AVX512F__)
@@ -188,7 +188,7 @@ void all_lanes() {
   }
 }
 
-/// Rows to tiles: bit for bit, whatever the number of rows, and nothing before or behind the tile is touched.
+/// Rows to tiles: bit for bit, for any number of rows, and nothing outside the tile is written.
 void all_row_tiles() {
   using cpu_kernels::put_in_tile;
   using cpu_kernels::tile_rows;
@@ -305,7 +305,7 @@ void all_extremes() {
     BOOST_TEST(product(-(1.0f + 0x1p-8f)) == -(0.5f + 0x1p-9f));
   }
 }
-/// A matrix of 16-bit weights gives back the rows that were put into it, to the last bit, in whatever pieces they came.
+/// A matrix of 16-bit weights returns the rows that were packed into it, to the last bit, in whatever pieces they came.
 template <class W, index_t N, index_t K, Packing packing>
 void loaded_rows(Context<Cpu>& ctx) {
   std::vector<bf16> weights(static_cast<std::size_t>(N * K));

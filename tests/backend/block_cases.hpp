@@ -1,5 +1,5 @@
-/// Block weights: how well they are rounded, what becomes of zeros, outliers and numbers that are not finite, and that
-/// sums do not overflow. Their products are in linear_cases.hpp and expert_cases.hpp like those of other weights.
+/// Block weights: rounding errors, the treatment of zeros, outliers and numbers that are not finite, and that sums do
+/// not overflow. Their products are in linear_cases.hpp and expert_cases.hpp like those of other weights.
 #pragma once
 
 #include <limits>
@@ -21,8 +21,8 @@ inline std::vector<float> normal(std::uint32_t seed, index_t count) {
 }
 
 /// Weights read back are near the originals. An element of q8 is off by half a step: the block's largest magnitude over
-/// 127, rounded up by an integer scale, which costs up to one of its own units, 1 / 127 of the superblock's largest
-/// step. q4 has 15 steps over a block's range; the search may cut its ends off.
+/// 127, rounded up to an integer multiple of the scale, which costs up to one unit, 1 / 127 of the superblock's largest
+/// step. q4 has 15 steps over a block's range; the search may clip its ends.
 template <class B, class W, index_t N, index_t K>
 void rounding_case(Context<B>& ctx, const std::vector<float>& weights, const std::string& kind) {
   const std::string what = concat("weights in ", W::name, ", ", kind);
@@ -77,7 +77,7 @@ void rounding_cases(Context<B>& ctx) {
   other = weights;
   for (std::size_t i = 0; i < other.size(); i += 97) other[i] *= 100.0f;
   rounding_case<B, W, n, k>(ctx, other, "outliers");
-  // What is stored as bf16 or f16 rounds to the same blocks as the floats that it stands for.
+  // Weights stored as bf16 or f16 round to the same blocks as the equal floats.
   for (const DType dtype : {DType::bf16, DType::f16})
     visit_floating(dtype, [&](auto type) {
       using Stored = decltype(type);

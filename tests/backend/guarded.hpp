@@ -35,7 +35,7 @@ class Numbers {
   std::uint32_t state_;
 };
 
-/// Copies bytes to or from memory of backend B, at once and as they are.
+/// Copies bytes to or from memory of backend B, immediately and unchanged.
 template <class B>
 void copy_bytes(void* to, const void* from, std::size_t bytes) {
   if constexpr (B::is_host) {
@@ -45,8 +45,8 @@ void copy_bytes(void* to, const void* from, std::size_t bytes) {
   }
 }
 
-/// Memory of backend B with 16 guard words on both sides. Outputs begin as NaN, so that what is not written is seen.
-/// On the host's side of it activations of any type are float.
+/// Memory of backend B with 16 guard words on both sides. Outputs begin as NaN, so that elements that are not written
+/// are noticed. On the host side, activations of any type are float.
 template <class B, class T = float>
 class Guarded {
   static constexpr index_t guard = 16;

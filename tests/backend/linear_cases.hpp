@@ -19,7 +19,7 @@ double activate(double z, E) {
   return z;
 }
 
-/// A product's operands and what is done with its sums, without the types: the reference is compiled once, not for each
+/// A product's operands and its epilogue without the types, so that the reference is compiled once rather than for each
 /// of the many shapes.
 struct LinearOperands {
   index_t rows, outputs, inputs;
@@ -132,8 +132,8 @@ void linear_case(Context<B>& ctx, index_t rows, bool with_bias) {
   check(ctx, output, expected, bound, what);
 }
 
-/// The two epilogues that read or write otherwise than the others: what depends on the shape alone is the same in all,
-/// and each is compiled anew for every shape.
+/// The two epilogues that read or write differently from the others: what depends only on the shape is the same in all,
+/// and each is compiled for every shape.
 template <class B, class W, index_t N, index_t K, class A = activation_for<B, W>>
 void linear_shapes(Context<B>& ctx, index_t rows) {
   linear_case<B, W, N, K, epilogue::Add, A>(ctx, rows, true);

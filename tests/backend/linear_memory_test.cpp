@@ -1,6 +1,6 @@
-// Memory grows linearly with pictures and prompts: scratch memory as it is counted, and the whole process as the
-// kernel sees it. The arithmetic of attention stays quadratic, so what ctest runs is small; by hand, the same
-// program measures a picture of 16 megapixels and a prompt of 65536 tokens: linear_memory_test --run_test=full_size
+// Memory grows linearly with images and prompts: scratch memory as counted by the library, and the whole process as
+// counted by the kernel. The arithmetic of attention stays quadratic, so what ctest runs is small; run by hand, the
+// same program measures an image of 16 megapixels and a prompt of 65536 tokens: linear_memory_test --run_test=full_size
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE linear_memory
 #include <sys/resource.h>
@@ -47,7 +47,7 @@ struct Bytes {
   double process = 0.0;  // peak of the resident set
 };
 
-/// Runs f in a process of its own, which begins small; f returns the peak of its scratch memory.
+/// Runs f in a new, small process; f returns the peak of its scratch memory.
 Bytes measure(const std::function<std::size_t()>& f) {
   int ends[2];
   BOOST_REQUIRE(pipe(ends) == 0);
@@ -94,7 +94,7 @@ std::size_t forward(index_t tokens) {
   return made.context().workspace().peak_bytes();
 }
 
-/// A picture of rows x columns patches in a prompt, computed in chunks, and two new tokens.
+/// An image of rows x columns patches in a prompt, computed in chunks, and two new tokens.
 std::size_t generate(index_t text_tokens, const GridThw& grid) {
   Cpu cpu(1);
   Model made = model(cpu);

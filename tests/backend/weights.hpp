@@ -1,4 +1,4 @@
-/// What weights become when they are packed, and what their products may be off by: the references of block weights.
+/// Weights after packing and the error bounds of their products: the references of block weights.
 #pragma once
 
 #include <algorithm>

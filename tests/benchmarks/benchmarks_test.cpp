@@ -1,5 +1,5 @@
-// The programs of benchmarks/ on the tiny variant: they run, print what docs/performance/method.md says, and refuse bad
-// input in one line. How fast anything is depends on the machine and is not looked at.
+// The programs of benchmarks/ on the tiny variant: they run, print what docs/performance/method.md says, and reject bad
+// input in one line. Speed depends on the machine and is not checked.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE benchmarks
 #include <sys/wait.h>

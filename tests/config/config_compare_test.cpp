@@ -68,8 +68,8 @@ BOOST_AUTO_TEST_CASE(every_field_is_compared_alone) {
 }
 
 BOOST_AUTO_TEST_CASE(no_field_is_forgotten) {
-  // Visiting all fields of a default config and copying them must give back any config: whoever adds a field to a
-  // struct and not to the list is told here, for the copy then lacks it.
+  // Visiting all fields of a default config and copying them must reproduce any config. This fails for a field that was
+  // added to a struct but not to the list, because the copy then lacks it.
   const auto copy = [](const ModelConfig& from) {
     ModelConfig to;
     for_each_field(

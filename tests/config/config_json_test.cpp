@@ -1,4 +1,5 @@
-// Reading config.json: released models, both styles of transformers, defaults, and files that are wrong or lie.
+// Reading config.json: released models, both styles of transformers, defaults, and files that are wrong or
+// inconsistent.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE config_json
 #include "qwen3vl/config/config_json.hpp"

@@ -1,4 +1,4 @@
-// generation_config.json as checkpoints have it and as an attacker may have it, and what cannot be generated with.
+// generation_config.json from checkpoints and from attackers, and settings that generation must reject.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE generation_config
 #include "qwen3vl/config/generation_config.hpp"
@@ -19,7 +19,7 @@ namespace {
 using namespace qwen3vl;
 namespace fs = std::filesystem;
 
-// A folder that is gone afterwards.
+// A folder that is deleted at the end.
 class Folder {
  public:
   Folder() {
@@ -287,7 +287,7 @@ BOOST_AUTO_TEST_CASE(validate_names_the_field) {
     check({.do_sample = true, .top_p = bad}, "top_p");
     check({.do_sample = true, .min_p = bad}, "min_p");
   }
-  // Greedy decoding does not look at them, and checkpoints leave them in all states.
+  // Greedy decoding ignores them, and checkpoints leave them in any state.
   BOOST_CHECK_NO_THROW((GenerationConfig{.temperature = 0.0f, .top_k = -1, .top_p = 2.0f}.validate()));
 }
 

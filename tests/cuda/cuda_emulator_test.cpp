@@ -1,5 +1,5 @@
-// The emulation of kernels on the host (tests/cuda/on_host/): it runs right kernels right, and each of its checks finds
-// the wrong kernel that is made for it.
+// The emulation of kernels on the host (tests/cuda/on_host/): correct kernels run correctly, and each of its checks
+// detects the faulty kernel written for it.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_emulator
 #include <boost/test/unit_test.hpp>
@@ -255,7 +255,7 @@ BOOST_AUTO_TEST_CASE(accesses_beyond_bounds_are_found) {
   }
   fails([&] { launch(nullptr, kernels::fill, 1, 1, freed, 1); }, {"of an allocation of 120 that was freed"});
   fails([&] { launch(nullptr, kernels::unaligned, 1, 1, y.data); }, {"no multiple"});
-  // Vectors are moved as one word, and that is what is checked.
+  // Vectors are accessed as one word, and checked as such.
   const auto as = [](int* p, auto kind) { return reinterpret_cast<decltype(kind)*>(p); };
   launch(nullptr, kernels::copy_vectors<4, int>, 1, 25, x.data, y.data);
   launch(nullptr, kernels::copy_vectors<8, bf16>, 1, 25, as(x.data, bf16{}), as(y.data, bf16{}));

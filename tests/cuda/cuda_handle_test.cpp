@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(running_out_of_memory) {
 BOOST_AUTO_TEST_CASE(copies) {
   Cuda cuda;
   Context<Cuda> ctx(cuda);
-  // More than two staging buffers, and a rest; then nothing at all.
+  // More than two staging buffers, and a remainder; then nothing.
   for (const std::size_t count : {std::size_t{5} * cuda::Staging::piece / 8 + 3, std::size_t{0}}) {
     std::vector<float> values(count);
     for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<float>(i % 1000003);
@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(copies) {
   BOOST_CHECK_THROW(copy_to_host(ctx, zeros.view(), host.view()), Error);
 }
 
-// What is captured is not done at once, and each time that the graph is started.
+// Captured work does not run at once, but each time the graph is started.
 BOOST_AUTO_TEST_CASE(graphs) {
   constexpr index_t columns = 24;
   Cuda cuda;
@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(graphs) {
     more();
     cuda::check(cudaStreamEndCapture(cuda.stream(), &graph), "capturing");
   };
-  // Nobody waits while a graph is captured; who tries spoils it.
+  // Waiting is not allowed while a graph is captured; an attempt invalidates the capture.
   BOOST_CHECK_THROW(capture([&] { BOOST_CHECK_THROW(cuda.synchronize(), Error); }), Error);
   BOOST_TEST(graph == nullptr);
   capture([] {});

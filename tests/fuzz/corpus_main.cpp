@@ -1,5 +1,5 @@
-/// The targets without libFuzzer, for any compiler: runs every file of the corpora, cut off at many lengths and with
-/// changed bytes. The same inputs every time.
+/// The targets without libFuzzer, for any compiler: runs every file of the corpora, truncated at many lengths and with
+/// changed bytes. The inputs are the same every time.
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -16,7 +16,7 @@ std::vector<std::byte> contents(const std::filesystem::path& path) {
   return bytes;
 }
 
-/// Runs from a buffer of just this size, so that reading past it is noticed.
+/// Runs from a buffer of exactly this size, so that reading past it is detected.
 void run(const fuzz::Target& target, fuzz::Bytes bytes) {
   target.run(std::vector<std::byte>(bytes.begin(), bytes.end()));
 }

@@ -28,7 +28,7 @@ std::string with_length(std::string_view header) {
   return file.append(header);
 }
 
-/// The first byte: 255 for a whole file; else the header follows, for so many bytes of data.
+/// The first byte: 255 for a whole file; otherwise the number of data bytes that follow the header.
 void safetensors(Bytes bytes) {
   static const MemoryFile file;
   Input input(bytes);
@@ -53,7 +53,8 @@ void safetensors(Bytes bytes) {
   });
 }
 
-/// The header's text, its length before it; the first byte says how much data follows, 255 that all is in the input.
+/// The header's text, preceded by its length; the first byte is the number of data bytes that follow, 255 if the input
+/// holds all of them.
 void npy(Bytes bytes) {
   static const MemoryFile file;
   Input input(bytes);

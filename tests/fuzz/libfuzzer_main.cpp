@@ -11,8 +11,8 @@ namespace {
 const fuzz::Target* target = nullptr;
 }
 
-/// Takes the target's name out of the arguments before libFuzzer reads them. libFuzzer starts itself again in some
-/// modes, without the name; then it is in the environment.
+/// Removes the target's name from the arguments before libFuzzer reads them. In some modes libFuzzer restarts itself
+/// without the name; it is then in the environment.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   constexpr const char* variable = "QWEN3VL_FUZZ_TARGET";
   static std::vector<char*> arguments(*argv, *argv + *argc);

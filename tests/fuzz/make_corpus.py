@@ -159,7 +159,7 @@ for i, line in enumerate(lines):
 seed("batch", "bad_lines", "\n".join(["", "{", "[]", '[{"role": "user", "content": [{"type": "image", "image": "no.png"}]}]',
                                       '[{"role": "user", "content": "a<|image_pad|>"}]', dump(lines[0]), "\r"]))
 
-# ---- pictures
+# ---- images
 ramp = Image.new("RGB", (20, 12))
 ramp.putdata([(x * 12, y * 20, (x * y) % 256) for y in range(12) for x in range(20)])
 
@@ -187,7 +187,7 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-# Pillow writes no interlaced files. Adam7 passes of a 5 x 5 gray picture, filter 0.
+# Pillow writes no interlaced files. Adam7 passes of a 5 x 5 gray image, filter 0.
 passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 rows = b"".join(b"\0" + bytes(x * 50 + y for x in range(x0, 5, dx)) for x0, y0, dx, dy in passes if x0 < 5
                 for y in range(y0, 5, dy))

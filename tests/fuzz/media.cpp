@@ -1,4 +1,4 @@
-/// Targets: pictures, clips, and the settings of what takes them apart.
+/// Targets: images, videos, and the settings of their processors.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -29,7 +29,7 @@ bool are_pixels(std::span<const float> values) {
   return std::ranges::all_of(values, [](float value) { return value >= -1.0f && value <= 1.0f; });
 }
 
-/// A file in memory, through the processor.
+/// A file in memory, run through the processor.
 void image(Bytes bytes) {
   static const ImageProcessor processor(small<ImageProcessorOptions>());
   allow_errors([&] {
@@ -62,7 +62,7 @@ void process(Video& video) {
   require(are_pixels(patches.pixel_values_videos.span()), "normalised pixels are from -1 to 1");
 }
 
-/// A clip as a file: GIF, or what libav reads.
+/// A video as a file: a GIF, or anything libav reads.
 void clip(Bytes bytes) {
   static const MemoryFile file;
   file.set(bytes);
@@ -108,7 +108,7 @@ void frame_folder(Bytes bytes) {
   });
 }
 
-/// preprocessor_config.json and its like; settings that are small enough are used.
+/// preprocessor_config.json and similar files; settings that are small enough are used.
 void preprocessor_config(Bytes bytes) {
   static const Image picture{
       .height = 9, .width = 12, .channels = 3, .pixels = std::vector<std::uint8_t>(9 * 12 * 3, 77)};

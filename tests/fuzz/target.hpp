@@ -1,4 +1,4 @@
-/// What a fuzz target is, and what its parts are made of.
+/// What a fuzz target is, and helpers to write one.
 #pragma once
 
 #include <sys/mman.h>
@@ -20,11 +20,11 @@ namespace fuzz {
 
 using Bytes = std::span<const std::byte>;
 
-/// Takes bytes that may be anything. Whatever they are, it returns: the library may throw qwen3vl::Error, which
-/// `allow_errors` catches, and nothing else; what a target `require`s must hold.
+/// Accepts any bytes and must return: the library may throw only qwen3vl::Error, which `allow_errors` catches, and
+/// everything that a target `require`s must hold.
 struct Target {
   std::string_view name;
-  std::size_t max_length;  ///< longer inputs say nothing new and cost time
+  std::size_t max_length;  ///< longer inputs cost time without finding more
   void (*run)(Bytes input);
 };
 
@@ -41,7 +41,7 @@ inline const Target* find_target(std::string_view name) {
   return nullptr;
 }
 
-/// Ends the program where the library did what it must not.
+/// Aborts if the library did something that it must not do.
 inline void require(bool holds, std::string_view what) {
   if (holds) return;
   std::fprintf(stderr, "does not hold: %.*s\n", static_cast<int>(what.size()), what.data());
@@ -61,7 +61,7 @@ void allow_errors(F&& f) {
   }
 }
 
-/// Cuts an input into the parts that a target needs; an input that is too short gives zeros and empty texts.
+/// Splits an input into the parts that a target needs; an input that is too short yields zeros and empty texts.
 class Input {
  public:
   explicit Input(Bytes bytes) : bytes_(bytes) {}
@@ -112,7 +112,7 @@ class MemoryFile {
   int descriptor_;
 };
 
-/// A folder of its own, removed at the end.
+/// A temporary folder, removed at the end.
 class Folder {
  public:
   Folder() : path_((std::filesystem::temp_directory_path() / "qwen3vl_fuzz_XXXXXX").string()) {

@@ -74,14 +74,14 @@ std::string reference_nfc(const std::string& text) {
   return {reinterpret_cast<const char*>(to), static_cast<std::size_t>(length)};
 }
 
-/// Text there and back: nothing is lost but what normalisation changes.
+/// Round trip of a text: nothing is lost except by normalisation.
 void bpe_round_trip(Bytes bytes) {
   const std::string_view text = as_text(bytes);
   const std::vector<TokenId> ids = tokenizer().encode(text);
   check_ids(tokenizer(), ids);
   const std::string back = tokenizer().decode(ids);
   const std::string valid = utf8::lossy(text);
-  // Pieces between added tokens are normalised each by itself.
+  // Pieces between added tokens are normalised separately.
   if (valid.find("<|") == std::string::npos && valid.find("<t") == std::string::npos &&
       valid.find("</") == std::string::npos)
     require(back == reference_nfc(valid), "a text comes back in its normal form");
@@ -176,7 +176,7 @@ void grounding(Bytes bytes) {
   });
 }
 
-/// Small pictures, so that a run takes microseconds.
+/// Small images, so that a run takes microseconds.
 Processor small_processor() {
   ImageProcessorOptions images;
   images.patch_size = 4;

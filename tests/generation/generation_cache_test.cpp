@@ -1,4 +1,4 @@
-// The prompt cache in conversations with pictures and clips: the answers of a fresh computation, and nothing computed
+// The prompt cache in conversations with images and videos: the same answers as without a cache, and nothing computed
 // that need not be.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE generation_cache
@@ -78,17 +78,17 @@ BOOST_FIXTURE_TEST_CASE(pictures_and_clips_over_several_turns, Fixture) {
 
 BOOST_FIXTURE_TEST_CASE(a_changed_beginning_keeps_the_pictures, Fixture) {
   turn(Prompt().text({5, 6}).image(cat).text({7}).video(walk).text({8}));
-  // Another system prompt: all tokens again, no picture again.
+  // Another system prompt: all tokens are computed again, no image is.
   Prompt changed = Prompt().text({5, 9, 6}).image(cat).text({7}).video(walk).text({8});
   auto timings = turn(changed);
   BOOST_TEST(timings.computed_tokens == static_cast<index_t>(changed.ids.size()) - 1);
   BOOST_TEST(timings.computed_patches == 0);
-  // The pictures in another order, one of them twice, and a new one.
+  // The images in another order, one of them twice, and a new one.
   changed = Prompt().text({5}).video(walk).image(dog).image(cat).text({8}).image(dog);
   changed.text({4});
   timings = turn(changed);
   BOOST_TEST(timings.computed_patches == patches({dog}));
-  // The same picture twice in one prompt is computed once.
+  // The same image twice in one prompt is computed once.
   cache.clear();
   BOOST_TEST(cache.features().size() == 0u);
   timings = turn(Prompt().image(wide).text({3}).image(wide).text({3}));
@@ -101,9 +101,10 @@ BOOST_FIXTURE_TEST_CASE(another_picture_with_the_same_tokens_is_another_picture,
   const auto of_cat = answer;
   prompt = Prompt().text({5}).image(dog).text({6, 7});
   const auto timings = turn(prompt);
-  BOOST_TEST(timings.computed_tokens == static_cast<index_t>(prompt.ids.size()) - 2);  // from the picture on
+  BOOST_TEST(timings.computed_tokens == static_cast<index_t>(prompt.ids.size()) - 2);  // from the image on
   BOOST_TEST(timings.computed_patches == patches({dog}));
-  // Of a clip, only the groups of frames that changed go through the tower; tokens are computed from the first of them.
+  // Only the groups of frames of a video that changed go through the tower; tokens are computed from the first of them
+  // on.
   cache.clear();
   const auto clip = [](unsigned last) {
     ModelInputs inputs = inputs_of({Prompt().text({5}).video(walk).text({6, 7})});
@@ -134,7 +135,7 @@ BOOST_FIXTURE_TEST_CASE(features_stay_within_their_limit, Fixture) {
   BOOST_TEST(cache.features().bytes() <= 2 * of_cat + 100);
   BOOST_TEST(turn(Prompt().text({7}).image(cat).text({1})).computed_patches == 0);
   BOOST_TEST(turn(Prompt().text({6}).image(dog).text({1})).computed_patches == patches({dog}));
-  // None are kept, or one is too large: it works all the same.
+  // If none are kept, or one is too large, it works all the same.
   for (const std::size_t limit : {std::size_t{0}, std::size_t{10}}) {
     cache = PromptCache<Model>(limit);
     BOOST_TEST(turn(Prompt().text({1}).image(cat).text({1})).computed_patches == patches({cat}));
@@ -192,7 +193,7 @@ BOOST_FIXTURE_TEST_CASE(packed_and_padded_prompts_are_the_same, Fixture) {
     BOOST_TEST(std::ranges::equal(packed.logits.span(), padded.logits.span()));
     if (left) BOOST_TEST(std::ranges::equal(packed.sequences.span(), padded.sequences.span()));
   }
-  // What one form leaves in a prompt cache, the other finds there.
+  // Each form of the prompt finds what the other has left in a prompt cache.
   model.generate(prompts_of({a}, true), options, &cache);
   BOOST_TEST(turn(Prompt(a).text({9})).computed_patches == 0);
 

@@ -28,8 +28,8 @@ const std::vector<Prompt>& prompts() {
   return all;
 }
 
-// _beam_search of transformers, tensor by tensor, for one prompt: nothing is cached, finished and running sequences are
-// told apart by scores of -1e9 alone.
+// _beam_search of transformers, tensor by tensor, for one prompt: nothing is cached; only scores of -1e9 distinguish
+// finished from running sequences.
 struct Reference {
   std::vector<Ids> sequences;  // new tokens
   std::vector<float> scores;
@@ -473,7 +473,7 @@ BOOST_AUTO_TEST_CASE(lookup_candidates) {
 }
 
 BOOST_FIXTURE_TEST_CASE(reordered_sequences, Fixture) {
-  // Contents are told apart by their length and first key; what is shared is not touched.
+  // Contents are distinguished by their length and first key; what is shared is not touched.
   using Cache = HostKvCache<float, 1, 1, 4>;
   std::mt19937 generator(1);
   for (int round = 0; round < 200; ++round) {

@@ -1,5 +1,5 @@
-// All of the library and two whole models, for compilers other than the one that builds the tests: everything is
-// instantiated, nothing is run.
+// The whole library and two models, for compilers other than the one that builds the tests: everything is instantiated,
+// nothing is run.
 #include "qwen3vl/qwen3vl.hpp"
 
 template class qwen3vl::ForConditionalGeneration<qwen3vl::Qwen3VL_2B, qwen3vl::Cpu, qwen3vl::Bf16Dot>;

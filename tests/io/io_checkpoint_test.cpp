@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(one_error_names_everything) {
     BOOST_TEST(refused(folder, part), part);
 }
 
-// Written into while it is open: noticed. Another file under the same name, or none: the open one is still whole.
+// Writing into an open file is noticed. If its name is removed or reused, the open file stays intact.
 BOOST_AUTO_TEST_CASE(files_that_change) {
   const test::TemporaryFolder folder;
   write_shard(folder, "model.safetensors", {"a"});

@@ -1,4 +1,4 @@
-// GIF clips against FFmpeg's frames and frame rates; files that lie, break off or are enormous.
+// Animated GIFs against FFmpeg's frames and frame rates; inconsistent, truncated and enormous files.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_gif_file
 #include <algorithm>
@@ -40,7 +40,7 @@ std::string frame(int width, int height, const std::string& data, int left = 0) 
 /// Codes of 3 bits: clear, 0, 1, end.
 const std::string red_and_blue("\x02\x02\x44\x0a\x00", 5);
 
-/// Every frame of what may be a GIF; nothing but an Error may come of it.
+/// Reads every frame of what may be a GIF; only an Error may result.
 void decode(const fs::path& file) {
   try {
     GifFile gif(file, std::nullopt, {.max_pixels = 100'000});
@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(frames_and_rates_are_those_of_ffmpeg) {
       std::reverse(backwards.begin(), backwards.end());
       BOOST_TEST(forwards == sums);
       BOOST_TEST(backwards == sums);
-      // Frames that are not asked for are painted all the same.
+      // Frames that are not requested are drawn all the same.
       Video skipping = open_video(assets / file);
       BOOST_TEST(crc32(skipping.frame(static_cast<std::int64_t>(sums.size()) - 1).pixels) == sums.back());
     }
@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(rates_limits_and_indices) {
   BOOST_TEST(
       fails_with([] { open_video(assets / "expected.json"); }, "is neither a folder of numbered images nor a GIF"));
   const test::TemporaryFolder folder;
-  // No frame says how long it lasts.
+  // No frame has a duration.
   const auto still = folder.write("still.gif", head(2, 1) + frame(2, 1, red_and_blue) + ";rest");
   BOOST_TEST(!GifFile(still).metadata().fps.has_value());
   BOOST_TEST((GifFile(still).frame(0).pixels == std::vector<std::uint8_t>{255, 0, 0, 0, 0, 255}));
@@ -124,18 +124,18 @@ BOOST_AUTO_TEST_CASE(files_that_are_no_clip) {
   error(head(2, 1) + frame(2, 1, std::string("\0\x01\x00\x00", 4)), "whose codes begin with 0 bits");
   error(head(2, 1) + frame(2, 1, std::string("\x02\xff\x44\x0a\x00", 5)), "it ends early");
   error("GIF89a" + little_endian(2) + little_endian(1) + std::string(3, '\0') + good, "a frame without colours");
-  // Fewer colours than pixels: an end, a code that stands for nothing yet, no data at all.
+  // Fewer colours than pixels: an end code, a code that is not defined yet, no data.
   error(head(2, 1) + frame(3, 1, red_and_blue), "the data of frame 0 ends or breaks off in row 0 of 1");
   error(head(2, 1) + frame(2, 1, std::string("\x02\x01\x3c\x00", 4)), "the data of frame 0 ends or breaks off");
   error(head(2, 1) + frame(2, 1, std::string("\x02\x02\xc4\x01\x00", 5)), "the data of frame 0 ends or breaks off");
   error(head(2, 1) + frame(2, 1, std::string("\x02\x00", 2)), "the data of frame 0 ends or breaks off");
-  // A damaged frame costs itself and those after it; the ones before can be had again.
+  // A damaged frame invalidates itself and those after it; earlier ones can still be read.
   GifFile gif(folder.write("late.gif", head(2, 1) + good + frame(3, 1, red_and_blue)));
   const Image first = gif.frame(0);
   BOOST_TEST(fails_with([&] { gif.frame(1); }, "the data of frame 1"));
   BOOST_TEST(fails_with([&] { gif.frame(1); }, "the data of frame 1"));
   BOOST_TEST((gif.frame(0).pixels == first.pixels));
-  // Outside of the picture altogether: nothing to see, no error.
+  // Completely outside the image: nothing to see, no error.
   GifFile outside(folder.write("outside.gif", head(2, 1) + good + frame(2, 1, red_and_blue, 65535)));
   BOOST_TEST((outside.frame(1).pixels == first.pixels));
 }

@@ -1,4 +1,4 @@
-// Pictures from files: orientation, limits, damaged and hostile files.
+// Images from files: orientation, limits, damaged and hostile files.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_image_file
 #include <algorithm>
@@ -55,8 +55,8 @@ std::string png_with(const std::string& exif) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(every_orientation) {
-  // Where the upright picture's pixel (y, x) comes from, by the EXIF standard: 1 as stored, 2 mirrored, 3 turned by 180
-  // degrees, 4 upside down, 5 transposed, 6 to be turned right, 7 transposed the other way, 8 to be turned left.
+  // Where the upright image's pixel (y, x) comes from, by the EXIF standard: 1 as stored, 2 mirrored, 3 rotated by 180
+  // degrees, 4 flipped, 5 transposed, 6 to be rotated right, 7 transposed the other way, 8 to be rotated left.
   const auto source = [](int orientation, int y, int x, int h, int w) -> std::pair<int, int> {
     switch (orientation) {
       case 2:
@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(a_jpeg_with_too_large_tables_never_reaches_the_decoder) {
   BOOST_TEST(fails_with([&] { decode(jpeg); }, "a Huffman table of more than 256 codes"));
 }
 
-// stb_image would take them from memory as it finds it.
+// stb_image would use uninitialised memory for them.
 BOOST_AUTO_TEST_CASE(a_jpeg_without_its_tables_never_reaches_the_decoder) {
   const std::string jpeg = test::read_file(images / "chelsea.jpg");
   for (const auto& [table, problem] : {std::pair{"\xff\xc4", "a Huffman table that is not there"},
@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(chunks_of_a_png_are_checked_before_it_reaches_the_decoder) 
   BOOST_TEST(fails_with([&] { decode(png.substr(0, png.size() - 14)); }, "ends within a chunk"));
 }
 
-// One pixel, and behind it data that unpack to 40 times what the file has.
+// One pixel, followed by data that unpack to 40 times the size of the file.
 BOOST_AUTO_TEST_CASE(a_picture_takes_no_more_memory_than_its_pixels_need) {
   const auto picture = [](int runs) {
     std::string bits;
@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(a_picture_takes_no_more_memory_than_its_pixels_need) {
       for (std::size_t k = 0; k < 8 && i + k < bits.size(); ++k) byte |= (bits[i + k] - '0') << k;
       data += static_cast<char>(byte);
     }
-    data += "sum.";  // nobody looks at it, but the decoder reads ahead
+    data += "sum.";  // unused, but the decoder reads ahead
     const auto chunk = [](const std::string& kind, const std::string& body) {
       std::string size;
       for (int i = 3; i >= 0; --i) size += static_cast<char>(body.size() >> (8 * i));

@@ -1,5 +1,5 @@
-// Video files through libav: pixels of lossless ones bit for bit, counts, rates, jumps, colours; files that lie, break
-// off, name other files or are no videos.
+// Video files through libav: pixels of lossless ones bit for bit, counts, rates, seeking, colours; files that are
+// inconsistent, truncated, refer to other files or are no videos.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_libav_video
 #include <algorithm>
@@ -25,8 +25,7 @@ using test::write_video;
 using test::WriterOptions;
 namespace fs = std::filesystem;
 
-// x265, which some of the files are made with, does not free all that it takes. Looked at by the address sanitizer
-// only.
+// x265, which encodes some of the files, leaks memory. Only the address sanitizer checks for that.
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() { return "leak:libx265"; }
 
@@ -40,7 +39,7 @@ Video open_by_libav(const fs::path& path, VideoFileOptions options = {}) {
   return open_video(path, options);
 }
 
-/// A picture that is noise of its own for each number.
+/// An image of noise that differs for each number.
 Image noise(int width, int height, int number) {
   Image image{.height = height, .width = width, .channels = 3, .pixels = {}};
   std::mt19937 random(static_cast<unsigned>(number) + 1);
@@ -54,7 +53,7 @@ void write_noise(const fs::path& path, const WriterOptions& options, int width, 
               [&](AVFrame& frame, int i) { test::put_rgb(frame, noise(width, height, i)); });
 }
 
-/// Moving stripes, which any codec can keep, in YUV 4:2:0.
+/// Moving stripes in YUV 4:2:0, which every codec preserves.
 void write_stripes(const fs::path& path, const WriterOptions& options, int count) {
   write_video(path, options, 64, 48, count, [](AVFrame& frame, int i) {
     for (int y = 0; y < 48; ++y)
@@ -74,7 +73,7 @@ std::vector<std::vector<std::uint8_t>> all_frames(Video& video) {
   return frames;
 }
 
-/// Every frame of what may be a video; nothing but an Error in one line may come of it. The number of frames read.
+/// Reads every frame of what may be a video and returns the number of frames; only an Error of one line may result.
 std::int64_t decode(const fs::path& file) {
   std::int64_t i = 0;
   try {
@@ -329,7 +328,7 @@ BOOST_AUTO_TEST_CASE(counts_that_lie_are_counted_again) {
     BOOST_REQUIRE(video.metadata().total_num_frames == 5);
     BOOST_TEST((video.frame(4).pixels == noise(8, 6, 4).pixels));
   }
-  // A recording that begins amid a scene: no frame before the first whole one.
+  // A recording that begins within a scene: no frame before the first complete one.
   if (test::has_encoder("libx264")) {
     for (const char* name : {"headless.ts", "headless.mkv"}) {
       BOOST_TEST_CONTEXT(name) {
@@ -345,7 +344,7 @@ BOOST_AUTO_TEST_CASE(counts_that_lie_are_counted_again) {
       }
     }
   }
-  // Broken off: what is there counts.
+  // Truncated: the readable frames count.
   write_noise(folder / "a.mkv", {.codec = "ffv1", .format = AV_PIX_FMT_BGR0, .key_every = 1}, 16, 16, 8);
   file = test::read_file(folder / "a.mkv");
   std::int64_t most = 0;
@@ -372,7 +371,7 @@ BOOST_AUTO_TEST_CASE(damage_amid_a_clip_is_an_error_that_says_where) {
   BOOST_TEST(fails_with([&] { video.frame(4); }, "bad.mov is damaged: it cannot be decoded after 2 frames"));
   BOOST_TEST(fails_with([&] { video.frame(4); }, "after 2 frames"));  // again, and then a frame before it
   BOOST_TEST((video.frame(1).pixels == noise(8, 6, 1).pixels));
-  // Where frames have to be decoded to be counted, here because the file says 9, it shows at once.
+  // Where frames have to be decoded to be counted, here because the file claims 9, the damage shows at once.
   write_noise(folder / "a.avi", {.codec = "png", .format = AV_PIX_FMT_RGB24}, 8, 6, 5);
   file = test::read_file(folder / "a.avi");
   file.replace(find_third(), 8, "damaged!");
@@ -408,7 +407,7 @@ BOOST_AUTO_TEST_CASE(what_is_no_video) {
   BOOST_TEST(
       fails_with([&] { LibavVideo(folder / "there.mkv", std::nullopt, {.max_pixels = 47}); }, "over the limit of 47"));
   BOOST_TEST(LibavVideo(folder / "there.mkv", std::nullopt, {.max_pixels = 48}).metadata().total_num_frames == 2);
-  // A name that would mean something to libav is only a name.
+  // A name with a meaning to libav is treated as a plain name.
   fs::copy_file(folder / "there.mkv", folder / "concat:%03d.mkv");
   BOOST_TEST(LibavVideo(folder / "concat:%03d.mkv").metadata().total_num_frames == 2);
 }

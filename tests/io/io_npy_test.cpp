@@ -1,5 +1,5 @@
-// .npy files: byte for byte what NumPy writes, read back as they were, and no file, however it lies, does more than
-// raise an Error. Tensors to and from safetensors, which share the way to `Tensor`.
+// .npy files: byte for byte what NumPy writes, read back unchanged, and no file, however malformed, does more than
+// raise an Error. Tensors to and from safetensors, which use the same conversion to `Tensor`.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_npy
 #include <boost/test/unit_test.hpp>
@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(hostile_headers) {
     BOOST_TEST(refused(good.substr(0, length), "cannot be read as a .npy file"), "cut at " << length);
   BOOST_TEST(refused(good + "x", "has 25 bytes of values, its shape [2, 3] of F32 needs 24"));
 
-  // Sizes that no memory holds, products that wrap around, to zero, too.
+  // Sizes beyond any memory, and products that wrap around, also to zero.
   for (const char* shape :
        {"(1000000000000000000, 3)", "(9223372036854775807,)", "(9223372036854775808,)", "(4294967296, 4294967296)",
         "(4611686018427387904, 4)", "(0, 9223372036854775807)", "(18446744073709551616,)", "(2305843009213693952, 0)"})
@@ -223,7 +223,7 @@ BOOST_AUTO_TEST_CASE(random_damage) {
     for (unsigned i = 0; i <= random() % 3; ++i) bad[random() % 80] = static_cast<char>(random());
     try {
       const NpyFile file = NpyFile::open(folder.write("bad.npy", bad));
-      BOOST_TEST(file.tensor().bytes.size() == 24u);  // whatever it is now, it is inside the file
+      BOOST_TEST(file.tensor().bytes.size() == 24u);  // whatever its shape, it is inside the file
       ++accepted;
     } catch (const Error& error) {
       BOOST_TEST(std::string_view(error.what()).find('\n') == std::string_view::npos);
@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(writing_fails_whole) {
   lying.shape = {-6};
   BOOST_TEST(fails_with([&] { write_npy(folder / "lying.npy", lying); }, "t has 24 bytes"));
   BOOST_TEST(!std::filesystem::exists(folder / "lying.npy"));
-  // And to_tensor trusts no StoredTensor that somebody made up.
+  // And to_tensor validates a StoredTensor built by hand.
   lying.shape = {7};
   BOOST_TEST(fails_with([&] { to_tensor<float, dynamic>(lying); }, "has 24 bytes, its shape and type need 28"));
 }

@@ -1,4 +1,4 @@
-// Files of packed weights: what was written comes back, and a file that is not exactly right is no file.
+// Files of packed weights: what was written is read back, and any other file is rejected.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_packed_file
 #include <boost/test/unit_test.hpp>
@@ -24,7 +24,7 @@ std::vector<std::byte> bytes(std::size_t count, unsigned seed) {
 }
 
 struct Pieces {
-  // More than one block of reading, an odd size, and nothing at all.
+  // More than one block of reading, an odd size, and no bytes.
   std::vector<std::byte> a = bytes((9u << 20) + 13, 1), b = bytes(7, 2), c, d = bytes(4096, 3);
   std::vector<std::span<std::byte>> all() { return {a, b, c, d}; }
 };
@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(what_was_written_comes_back) {
       }));
       BOOST_TEST((read.a == written.a && read.b == written.b && read.d == written.d));
     }
-    // Pieces of another total size are somebody else's.
+    // A different total size belongs to other weights.
     Pieces other;
     other.b.push_back(std::byte{});
     BOOST_TEST(!file->read(other.all(), 1));

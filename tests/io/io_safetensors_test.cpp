@@ -1,4 +1,4 @@
-// Safetensors: what is written is read back, and no file, however it lies, does more than raise an Error.
+// Safetensors: what is written is read back, and no file, however malformed, does more than raise an Error.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_safetensors
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-// JPEG files by libjpeg-turbo: pixels as Pillow's to the last bit, what is left to stb_image, damaged files.
+// JPEG files through libjpeg-turbo: pixels identical to Pillow's, formats left to stb_image, damaged files.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_turbojpeg_image
 #include <algorithm>
@@ -27,7 +27,7 @@ Image decode(const std::string& file) {
 /// The same by the library itself.
 Image decode_by_stb(const std::string& file) { return decode_image(std::as_bytes(std::span(file)), "picture"); }
 
-/// A smooth picture of 4 channels as a JPEG.
+/// A smooth image of 4 channels as a JPEG.
 std::string encoded(TJPF from, TJSAMP sampling, int flags = 0) {
   constexpr int height = 45, width = 67;
   std::vector<std::uint8_t> pixels;
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(every_kind_of_jpeg) {
     }
 }
 
-// libjpeg leaves them as they are; stb_image makes RGB of them.
+// libjpeg leaves them unchanged; stb_image converts them to RGB.
 BOOST_AUTO_TEST_CASE(four_inks_are_left_to_stb_image) {
   const std::string file = encoded(TJPF_CMYK, TJSAMP_444);
   const Image image = decode(file);

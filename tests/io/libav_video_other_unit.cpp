@@ -1,5 +1,5 @@
-// A file of a program with libav that is itself compiled without: its linked_readers() has none, and what is handed
-// over works all the same.
+// A source file compiled without libav in a program that has it: its linked_readers() has no video reader, but readers
+// that are passed in work all the same.
 #undef QWEN3VL_HAVE_LIBAV
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"

@@ -163,7 +163,7 @@ void check_layouts(const std::string& what) {
 
 BOOST_AUTO_TEST_CASE(both_layouts_of_experts) { check_layouts<Odd>("odd sizes"); }
 
-// transformers takes a square tensor for its own layout; here the tensors that are not square tell.
+// transformers assumes its own layout for a square tensor; here the tensors that are not square decide.
 BOOST_AUTO_TEST_CASE(square_experts_are_not_misread) {
   check_layouts<SquareGateUp>("square gate_up_proj");
   check_layouts<SquareDown>("square down_proj");

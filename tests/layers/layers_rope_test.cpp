@@ -1,5 +1,6 @@
-// Rope types: YaRN against a double-precision twin to a million positions, what is missing, what calls remember. The
-// numbers of all types against the reference's are the cases of golden/cases/rope/types.json (parity/parity_rope.cpp).
+// Rope types: YaRN against a double-precision twin up to a million positions, missing parameters, and state between
+// calls. The numbers of all types are compared with the reference's in golden/cases/rope/types.json
+// (parity/parity_rope.cpp).
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE layers_rope
 #include <boost/test/unit_test.hpp>

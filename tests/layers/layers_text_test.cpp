@@ -148,7 +148,7 @@ BOOST_FIXTURE_TEST_CASE_TEMPLATE(decoder_layer_equals_its_formula_in_one_shot_an
                                  Fixture) {
   DecoderLayer<Small, Cpu, P> layer;
   const ref::Weights w = ref::randomize(ctx, layer);
-  // Two sequences of different lengths; positions as a picture makes them: the three axes differ.
+  // Two sequences of different lengths; positions as an image makes them: the three axes differ.
   const std::vector<std::size_t> lengths{11, 5};
   std::vector<ref::Rows> inputs, expected;
   std::vector<Positions> positions;

@@ -130,7 +130,7 @@ using BothAttentions = std::tuple<F32, WithAttention<F32, attention_policy::Eage
 BOOST_FIXTURE_TEST_CASE_TEMPLATE(whole_tower_equals_its_formula, P, BothAttentions, Fixture) {
   VisionModel<Small, Cpu, P> model;
   const ref::Weights w = ref::randomize(ctx, model);
-  // A square, a flat one, a tall one larger than the table, a clip of two frames.
+  // A square, a flat one, a tall one larger than the table, a video of two frames.
   const std::vector<GridThw> grids{{1, 4, 4}, {1, 2, 6}, {1, 10, 2}, {2, 2, 4}};
   const std::vector<Patch> patches = patches_of(grids);
   const ref::Rows pixels = ref::random_rows(patches.size(), vision.patch_dim(), 5);

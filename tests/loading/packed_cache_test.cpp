@@ -1,4 +1,4 @@
-// Packed weights kept between starts: a model from them equals one from the checkpoint, and whatever changes is
+// Packed weights kept between starts: a model loaded from them equals one loaded from the checkpoint, and any change is
 // noticed.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE packed_cache
@@ -86,11 +86,11 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(second_start_reads_what_the_first_wrote, P, declty
   BOOST_REQUIRE(folders.files().size() == 1u);
   const fs::path file = folders.files().front();
   BOOST_TEST((folders.load<P>() == wanted));
-  // That it is read, and not made again: a change in it is seen.
+  // The file is read and not written again: a change in it is seen.
   change(file, false);
   BOOST_TEST((folders.load<P>() != wanted));
   BOOST_TEST(folders.warning == "");
-  // A damaged file is made anew.
+  // A damaged file is written again.
   fs::resize_file(file, fs::file_size(file) - 1);
   BOOST_TEST((folders.load<P>() == wanted));
   BOOST_TEST((folders.load<P>() == wanted));

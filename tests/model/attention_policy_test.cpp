@@ -68,7 +68,7 @@ ForConditionalGeneration<Tiny, Cpu, P> model(Cpu& cpu) {
   return made;
 }
 
-// Two rows, the shorter one padded on the left, each with a picture.
+// Two rows, the shorter one padded on the left, each with an image.
 ModelInputs prompt() {
   ModelInputs inputs;
   inputs.image_grid_thw = {{1, 4, 6}, {1, 2, 4}};
@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(a_narrow_cache_changes_results_by_its_rounding) {
     // Every key and value is off by half a unit; two layers' softmax and sums add them up.
     const double error = difference(got.logits.span(), expected.logits.span());
     BOOST_TEST(error < 8.0 * epsilon);
-    BOOST_TEST(error > 0.0);  // it is in use
+    BOOST_TEST(error > 0.0);  // the policy is in use
   };
   check(model<WithKv<F32, f16>>(cpu), 0x1p-11);
   check(model<WithKv<F32, bf16>>(cpu), 0x1p-8);

@@ -1,4 +1,4 @@
-// A memory plan against what a run takes: scratch memory to the byte, the whole process as the kernel counts it.
+// A memory plan against the memory of a run: scratch memory to the byte, the whole process as the kernel counts it.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE memory_plan
 #include "qwen3vl/model/memory_plan.hpp"
@@ -64,9 +64,9 @@ Model empty_model(Cpu& cpu) {
   return Model(cpu, config);
 }
 
-/// What the request takes, without the process as it was before (VmRSS) and without making the random weights.
+/// The memory of the request, without that of the process before it (VmRSS) and without making the random weights.
 Measured run(const MemoryRequest& request, int threads) {
-  // Else the allocator keeps what is freed in pieces of up to 32 MB: much here, little beside a real model.
+  // Otherwise the allocator keeps freed memory in pieces of up to 32 MB: much here, little for a real model.
   mallopt(M_MMAP_THRESHOLD, 128 << 10);
   const std::size_t before = status_bytes("VmRSS");
   Cpu cpu(threads);
@@ -76,7 +76,7 @@ Measured run(const MemoryRequest& request, int threads) {
   GenerationConfig generation;
   generation.pad_token_id = 0;
   model.set_generation_config(generation);
-  std::ofstream("/proc/self/clear_refs") << "5";  // VmHWM begins anew
+  std::ofstream("/proc/self/clear_refs") << "5";  // resets VmHWM
   ModelInputs inputs;
   index_t picture = 0;
   for (const GridThw& grid : request.grid_thw) picture += grid.tokens(vision.spatial_merge_size);
@@ -89,7 +89,7 @@ Measured run(const MemoryRequest& request, int threads) {
   index_t patches = 0;
   for (const GridThw& grid : request.grid_thw) patches += grid.patches();
   if (patches > 0) inputs.pixel_values = HostMatrix<float>(patches, vision.patch_dim());
-  // Twice: scratch memory that was put together in pieces is one block from the second call on.
+  // Twice: scratch memory that was allocated in pieces is one block from the second call on.
   for (int call = 0; call < 2; ++call)
     model.generate(inputs, {.max_new_tokens = request.max_new_tokens,
                             .do_sample = false,
@@ -101,7 +101,7 @@ Measured run(const MemoryRequest& request, int threads) {
   return measured;
 }
 
-/// In a process of its own, whose memory nobody has used yet.
+/// In a new process, whose memory is unused so far.
 Measured run_apart(const MemoryRequest& request, int threads) {
   int ends[2];
   BOOST_REQUIRE(pipe(ends) == 0);
@@ -140,7 +140,7 @@ void check(const char* what, const MemoryRequest& request, int threads) {
         mb(plan.pixels), mb(plan.features), mb(measured.process));
     BOOST_TEST(plan.peak == std::max(plan.running, plan.weights + plan.loading));
     BOOST_TEST(plan.activations == measured.scratch);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their memory is not the library's
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their own memory would be counted
     // Loading was not measured: the source of random weights keeps more than a mapped file.
     BOOST_TEST(mb(plan.running) >= 0.95 * mb(measured.process));
     BOOST_TEST(mb(plan.running) <= 1.05 * mb(measured.process));

@@ -1,7 +1,7 @@
-// A trained checkpoint on the reference backend: the expected answers about images, from prompts that are tokens
-// already, so that this needs neither a tokenizer nor anything but headers, and runs on processors of any kind
-// (tests/model/aarch64.sh). Scratch memory is what a memory plan says.
-//   reference_answers CHECKPOINT [EVERY [PACKED]]: of EVERY cases one; weights come from a file in the folder PACKED
+// A trained checkpoint on the reference backend: the expected answers about images, from tokenized prompts, so that
+// this needs only headers and no tokenizer, and runs on any processor (tests/model/aarch64.sh). Scratch memory must
+// equal the memory plan's.
+//   reference_answers CHECKPOINT [EVERY [PACKED]]: one of EVERY cases; weights come from a file in PACKED
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

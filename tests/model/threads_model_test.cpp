@@ -1,5 +1,5 @@
-// Models in several threads of one process: each thread has its backend and its model, and gives the answers that it
-// gives alone. Also built with ThreadSanitizer (the preset tsan), which looks for races that do no harm here.
+// Models in several threads of one process: each thread has its backend and its model, and gets the same answers as
+// alone. Also built with ThreadSanitizer (the preset tsan), which finds races that do no harm here.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE threads_model
 #include <boost/test/unit_test.hpp>
@@ -14,7 +14,8 @@ namespace {
 
 using Answers = std::vector<std::vector<TokenId>>;
 
-/// A model's life: loading, answers to a batch with a picture and a clip (greedy, then sampled), and a prompt cache.
+/// Everything a model does: loading, answers to a batch with an image and a video (greedy, then sampled), a prompt
+/// cache.
 Answers live(std::uint64_t seed, int threads) {
   Cpu cpu(threads);
   const auto model = [&] { return random_model<Dense>(cpu, seed); };

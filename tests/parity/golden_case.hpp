@@ -137,7 +137,7 @@ class GoldenCase {
     ++failures_;
   }
 
-  /// A case that compared nothing has not passed.
+  /// A case that compared nothing fails.
   Exit result() const { return failures_ == 0 && comparisons_ > 0 ? passed : failed; }
 
  private:

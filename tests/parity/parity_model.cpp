@@ -253,7 +253,7 @@ void run_model(GoldenCase& golden, Model& model) {
       golden.compare(name, output.router_logits.at(i).span(), keep_rows(inputs.attention_mask, text.moe.num_experts));
   if (golden.has("out.aux_loss")) golden.compare("out.aux_loss", std::vector<float>{output.aux_loss.value_or(0.0f)});
   if (golden.has("out.loss")) golden.compare("out.loss", std::vector<float>{output.loss.value_or(0.0f)});
-  // Features of pictures and clips computed before, and no pixels: the same to the last bit.
+  // Features of images and videos computed before, and no pixels: the same to the last bit.
   if (const auto features = model.get_visual_features(inputs)) {
     ModelInputs without_pixels = model_inputs(golden);
     without_pixels.pixel_values = {};

@@ -1,4 +1,4 @@
-// Answers taken apart: reasoning, text and calls of tools, whole and in pieces; descriptions of tools.
+// Parsing answers: reasoning, text and tool calls, whole and in pieces; descriptions of tools.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_answer
 #include <boost/test/unit_test.hpp>
@@ -22,7 +22,7 @@ namespace {
 const std::string weather = R"({"name": "weather", "arguments": {"city": "Köln", "days": 3}})";
 const std::string weather_call = "<tool_call>\n" + weather + "\n</tool_call>";
 
-/// One string that says all, for comparisons; a ! for each error.
+/// The whole result as one string for comparison; a ! for each error.
 std::string shown(const ParsedAnswer& answer) {
   return concat(answer.reasoning ? "[" + *answer.reasoning + "]" : "", answer.reasoning_complete ? "" : "...", "(",
                 answer.text, ")", tool_calls_to_json(answer.tool_calls).dump(), std::string(answer.errors.size(), '!'));
@@ -39,7 +39,7 @@ void append(ParsedAnswer& all, const ParsedAnswer& more) {
 /// In pieces: cut at each of two places, and one byte at a time.
 void check_pieces(const std::string& raw, const AnswerOptions& options) {
   const std::string whole = shown(parse_answer(raw, options));
-  AnswerStream stream(options);  // one for all: it is as new after each
+  AnswerStream stream(options);  // reused for all: it starts afresh after each
   const auto joined = [&](std::vector<std::string_view> pieces) {
     ParsedAnswer all;
     for (const std::string_view piece : pieces) append(all, stream.push(piece));
@@ -96,13 +96,13 @@ BOOST_AUTO_TEST_CASE(tool_calls) {
   check(weather_call + " \n\nDone.\n", "(Done.\n)[" + one + "]");
   check("a\n" + weather_call + "\nb", "(a\nb)[" + one + "]");
   check("a\n" + weather_call, "(a\n" + weather_call + ")[]", {.parse_tool_calls = false});
-  // Without its end, but complete; and not complete.
+  // Without its end: once complete otherwise, once not.
   check("<tool_call>\n" + weather, "()[" + one + "]");
   check("<tool_call>\n" + weather + "\n</tool", "()[" + one + "]");
   check("a\n<tool_call>\n{\"name\": \"wea", "(a\n<tool_call>\n{\"name\": \"wea)[]!");
   check("<tool_call>\n{\"name\": \"f\"\n</tool", "(<tool_call>\n{\"name\": \"f\"\n</tool)[]!");
   check("a <tool_cal", "(a <tool_cal)[]");
-  // What is no call stays as it was written.
+  // What is not a call remains as text.
   for (const char* bad : {"", "nonsense", "[1]", "{}", R"({"arguments": {}})", R"({"name": 3, "arguments": {}})",
                           R"({"name": "f", "arguments": {})", R"({"name": "f",,})", R"({,})", "{\"name\": \"f\ng\"}"}) {
     const std::string raw = concat("a\n<tool_call>", bad, "</tool_call>\nb");
@@ -110,13 +110,13 @@ BOOST_AUTO_TEST_CASE(tool_calls) {
   }
   check("<tool_call>x</tool_call>\n" + weather_call, "(<tool_call>x</tool_call>)[" + one + "]!");
   check("<tool_call>x</tool_call><tool_call>y", "(<tool_call>x</tool_call><tool_call>y)[]!!");
-  // Commas after the last value; those inside of strings stay.
+  // Trailing commas are removed; those inside strings stay.
   check("<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": [1, 2 ,\n], \"b\": \",}\\\",]\",\t},\n}\n</tool_call>",
         R"(()[{"name":"f","arguments":{"a":[1,2],"b":",}\",]"}}])");
   check(R"(<tool_call>{"name": "f"}</tool_call>)", R"(()[{"name":"f","arguments":{}}])");
   check(R"(<tool_call>{"name": "f", "arguments": "{\"a\": 1}"}</tool_call>)",
         R"(()[{"name":"f","arguments":"{\"a\": 1}"}])");
-  // The mark inside of a string is part of the argument; a quote too many costs one call only.
+  // The mark inside a string is part of the argument; a superfluous quote invalidates only one call.
   check(R"(<tool_call>{"name": "f", "arguments": {"x": "a\"</tool_call>\\"}}</tool_call>)",
         R"(()[{"name":"f","arguments":{"x":"a\"</tool_call>\\"}}])");
   check("<tool_call>\n{\"name\": \"f\"\"}\n</tool_call>\n" + weather_call,

@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(foreign_templates_are_refused) {
       format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n' "
                             "}}{% endif %}")),
       "neither the Instruct nor the Thinking format");
-  // Thinking unless switched off, as some other models have it: no format of Qwen3-VL does that.
+  // Thinking unless switched off, as in some other models: not a format of Qwen3-VL.
   CHECK_FAILS(
       format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking "
                             "is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% "
@@ -127,13 +127,13 @@ BOOST_AUTO_TEST_CASE(foreign_templates_are_refused) {
               "depends on");
   CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}{% for x in y %}a{% endfor %}{% endif %}")),
               "uses {% for %}");
-  // What a file says cannot do anything to a terminal.
+  // Text from a file must not reach a terminal unescaped.
   CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt or '\x1b[2J\n' %}{% endif %}")), "'?[2J?'");
   CHECK_FAILS(format_of(with_ending(answer + "{% if add_generation_prompt %}x{% endif %}")), "neither");
   CHECK_FAILS(format_of(with_ending(answer + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' "
                                              "}}{% endif %}")),
               "several different generation prompts");
-  // Qwen2-VL's system message of its own.
+  // Qwen2-VL's default system message.
   CHECK_FAILS(
       format_of("{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
                 "{% endif %}" +

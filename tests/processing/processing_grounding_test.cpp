@@ -1,4 +1,4 @@
-// Boxes and points out of answers, with the mistakes that models make; drawing them; writing pictures.
+// Boxes and points from answers, including typical mistakes of models; drawing them; writing images.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_grounding
 #include <boost/test/unit_test.hpp>
@@ -17,7 +17,7 @@ using test::fails_with;
 
 namespace {
 
-/// What is found in a picture of 1000 x 2000 pixels, as JSON.
+/// The boxes and points found for an image of 1000 x 2000 pixels, as JSON.
 std::string found(std::string_view answer) { return grounding_to_json(parse_grounding(answer, 1000, 2000)).dump(); }
 
 const std::string cat = R"({"label":"cat","box":[20.0,20.0,60.0,40.0]})";
@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(json_as_it_should_be) {
              R"([{"label":"SALE","box":[20.0,20.0,60.0,40.0],"role":"sign"}])");
   BOOST_TEST(found(R"([{"name": "b", "bbox_2d": [10, 20, 30, 40], "label": "a"}])") ==
              R"([{"label":"a","box":[20.0,20.0,60.0,40.0]}])");
-  // As for the recognition of anything, with names in two languages.
+  // As in general object recognition, with labels in two languages.
   BOOST_TEST(found(R"([{"bbox_2d": [10, 20, 30, 40], "name_zh": "米饭", "name_en": "Rice"}])") ==
              R"([{"label":"Rice","box":[20.0,20.0,60.0,40.0],"name_zh":"米饭","name_en":"Rice"}])");
   BOOST_TEST(found("[10, 20, 30, 40]") == R"([{"label":"","box":[20.0,20.0,60.0,40.0]}])");
@@ -68,14 +68,14 @@ BOOST_AUTO_TEST_CASE(json_as_it_should_be) {
 
 BOOST_AUTO_TEST_CASE(mistakes_are_forgiven) {
   const auto same = [](const char* answer) { BOOST_TEST(found(answer) == both, answer << " gives " << found(answer)); };
-  // The end is missing, at each of its signs.
+  // Truncated at each punctuation mark.
   same(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat"}, {"bbox_2d": [50, 60, 70, 80], "label": "dog"})");
   same(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat"}, {"bbox_2d": [50, 60, 70, 80], "label": "dog")");
   same(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat"}, {"bbox_2d": [50, 60, 70, 80], "label": "dog)");
   same(
       "```json\n[{\"bbox_2d\": [10, 20, 30, 40], \"label\": \"cat\"}, {\"bbox_2d\": [50, 60, 70, 80], \"label\": "
       "\"dog\"\n```");
-  // Signs are missing or too many, or are Python's.
+  // Punctuation is missing, superfluous, or Python's.
   same(R"([{"bbox_2d": [10, 20, 30, 40, "label": "cat"}, {"bbox_2d": 50, 60, 70, 80], "label": "dog"},])");
   same(R"([{"bbox_2d": [10 20 30 40] "label": "cat"} {"bbox_2d": [50,, 60, 70, 80,], "label": "dog",}])");
   same(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat", "bbox_2d": [50, 60, 70, 80], "label": "dog"}])");
@@ -93,10 +93,10 @@ BOOST_AUTO_TEST_CASE(mistakes_are_forgiven) {
              R"([{"label":"the \"big\" dog","box":[20.0,20.0,60.0,40.0]}])");
   BOOST_TEST(found(R"({'label': 'the dog's ball', 'bbox_2d': [10, 20, 30, 40]})") ==
              R"([{"label":"the dog's ball","box":[20.0,20.0,60.0,40.0]}])");
-  // Coordinates that are not all there: "4" may be the beginning of "40".
+  // Incomplete coordinates: "4" may be the beginning of "40".
   BOOST_TEST(found(R"([{"bbox_2d": [10, 20, 30, 4)") == "[]");
   BOOST_TEST(found(R"([{"bbox_2d": [10, 20, 30, 40], "label": "cat"}, {"bbox_2d": [50, 60, 7)") == "[" + cat + "]");
-  // Outside of the picture, and far outside.
+  // Outside the image, and far outside.
   BOOST_TEST(found(R"({"bbox_2d": [-5, 0, 1001, 1e999]})") ==
              R"([{"label":"","box":[0.0,0.0,2000.0,1000.0],"clamped":true}])");
   BOOST_TEST(found(R"({"bbox_2d": [-1e999, -0, +5, .5]})") ==
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(anything_may_be_an_answer) {
   for (const char* piece :
        {"{", "{\"a\":", "\"", "{\"\n", "\"\n", "'\" ", "[", "{\"a\":1,\"b\":", "1 ", "\\", "a ", "- "})
     parse_grounding("{" + repeat(piece, 100000), 10, 10);
-  // Many places of one object with many fields do not multiply.
+  // Many boxes for one object with many fields do not multiply.
   const std::string points = repeat("[1, 2], ", 100);
   const auto bytes_of = [&](const std::string& label, int count) {
     std::size_t bytes = 0;
@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(drawing) {
   BOOST_TEST(pixel(drawn, 350, 250) == first);  // the same label, the same colour
   BOOST_TEST(pixel(drawn, 350, 259) == white);
   BOOST_TEST(pixel(drawn, 350, 262) == none);
-  // Labels stand above their box, in the picture in any case, and change nothing else.
+  // Labels are above their box, always inside the image, and change nothing else.
   const Image labelled = draw_grounding(black, objects, {.line_width = 3});
   BOOST_TEST(pixel(labelled, 45, 100) == first);
   int ink = 0;
@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(drawing) {
   const std::vector<GroundedObject> corner = {{GroundedBox{0, 0, 500, 400}, "wörds", {}},
                                               {GroundedPoint{500, 400}, std::string(1000, 'x'), {}}};
   BOOST_TEST(pixel(draw_grounding(black, corner, {.line_width = 1}), 5, 0) != none);
-  // Other channels become RGB; places may be anything.
+  // Other channel counts become RGB; coordinates may be anything.
   BOOST_TEST(draw_grounding(plain(3, 3, 1), objects).channels == 3);
   BOOST_TEST(pixel(draw_grounding(plain(9, 9, 4), {}), 4, 4) == white);
   const double nan = std::numeric_limits<double>::quiet_NaN(), huge = 1e300;

@@ -1,4 +1,4 @@
-// Pictures to patches against the reference: sizes, resized pictures bit for bit, pixel values, options, files.
+// Images to patches against the reference: sizes, resized images bit for bit, pixel values, options, files.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_image_processor
 #include <boost/test/unit_test.hpp>
@@ -17,7 +17,7 @@ const std::filesystem::path cases = std::filesystem::path(QWEN3VL_TEST_DATA) / "
 
 parity::GoldenCase golden_case(const std::string& name) { return parity::GoldenCase(cases / (name + ".json")); }
 
-/// [channels, height, width] or [height, width, channels] of U8 as a picture.
+/// [channels, height, width] or [height, width, channels] of U8 as an image.
 Image picture(const parity::GoldenCase& golden, const std::string& name, bool planar) {
   const auto& shape = golden.tensor(name).shape;
   Image image{.height = static_cast<int>(shape[planar ? 1 : 0]),
@@ -203,7 +203,7 @@ BOOST_AUTO_TEST_CASE(each_option) {
     } else {
       read_floats(expected, values);
     }
-    // One step of the 8-bit picture, in the scale of this option.
+    // One step of the 8-bit image, in the scale of this option.
     const double scale =
         !merged.value("do_rescale", true) ? 255.0 : merged.value("rescale_factor", 1.0 / 255.0) * 255.0;
     const double difference = largest_difference(features.pixel_values, values);

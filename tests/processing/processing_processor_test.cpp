@@ -39,7 +39,7 @@ const ordered_json& golden() {
   return table;
 }
 
-// The official vocabulary with the picture settings of the golden cases.
+// The official vocabulary with the image settings of the golden cases.
 const Processor& official() {
   static const Processor processor = [] {
     const test::TemporaryFolder folder;
@@ -95,7 +95,7 @@ void check_inputs(const ModelInputs& inputs, const ordered_json& expected) {
   BOOST_CHECK_EQUAL(to_json(inputs.mm_token_type_ids), expected["mm_token_type_ids"]);
 }
 
-// Clips of plain frames with the metadata of a case.
+// Videos of plain frames with the metadata of a case.
 std::vector<Video> golden_videos(const ordered_json& row) {
   std::vector<Video> videos;
   for (std::size_t i = 0; i < row["videos_thw"].size(); ++i) {
@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(golden_batches) {
 BOOST_AUTO_TEST_CASE(conversations_of_the_small_trained_model) {
   const ordered_json table =
       parse_ordered_json(read_text_file(tiny_shapes / "expected/cases.json", max_json_bytes), "cases.json");
-  // The clips were described from all of their frames.
+  // The videos were described from all of their frames.
   ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   here.videos = tiny().video_processor().options();
   here.videos->do_sample_frames = false;
@@ -290,11 +290,11 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   }
   BOOST_CHECK_EQUAL(ask(R"("video": "clips/01", "fps": 4)").video_grid_thw[0].t, 4);
   BOOST_CHECK_EQUAL(ask(R"("video": "clips/01", "num_frames": 6)").video_grid_thw[0].t, 3);
-  // Said to be of two frames per second, the clip lasts four seconds, and two per second are all of its frames.
+  // Declared as two frames per second, the video lasts four seconds, and two per second are all of its frames.
   const ModelInputs slow = ask(R"("video": "clips/01", "raw_fps": 2)");
   BOOST_CHECK_EQUAL(slow.video_grid_thw[0].t, 4);
   BOOST_CHECK_NE(written(slow).find("<3.2 seconds>"), std::string::npos);
-  // A list of pictures is taken as it is.
+  // A list of images is used unchanged.
   const ModelInputs list =
       ask(R"("video": ["clips/01/00.png", "clips/01/02.png", "clips/01/05.png"], "sample_fps": 0.5)");
   BOOST_CHECK_EQUAL(list.video_grid_thw[0].t, 2);
@@ -308,7 +308,7 @@ BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and num_frames exclude each other");
   CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "num_frames is 100000");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1e300)"), "fps is 1e+300");
-  // A GIF, and clips beside the messages.
+  // A GIF, and videos passed beside the messages.
   const ModelInputs gif =
       tiny().apply_chat_template(Conversation{user({video(QWEN3VL_TEST_DATA "/assets/gif/full_table_smooth.gif")})});
   BOOST_CHECK_EQUAL(gif.video_grid_thw[0].t, 1);
@@ -333,7 +333,7 @@ BOOST_AUTO_TEST_CASE(limits_can_be_changed_and_are_named) {
   CHECK_FAILS(
       tiny().apply_chat_template(picture, {}, options),
       concat("the prompt has ", tokens, " tokens, over the limit of ", tokens - 1, " (ProcessorOptions::max_tokens)"));
-  options.max_tokens = 10;  // fewer than the picture alone has: told before its placeholders are written out
+  options.max_tokens = 10;  // fewer than the image alone has: checked before its placeholders are written out
   CHECK_FAILS(tiny().apply_chat_template(std::vector<Conversation>{{user("a")}, picture}, {}, options),
               "prompt 1 has ");
   const Conversation clip = {user({video("clips/01"), text("?")})};
@@ -363,13 +363,13 @@ BOOST_AUTO_TEST_CASE(errors_about_media_name_the_file) {
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("x"), user({text("y"), list})}, {}, here),
               "messages[1].content[1]: the list of images that begins with ");
-  // A picture of this shape is refused before its pixels are touched, by the name of its file.
+  // An image of this shape is rejected before its pixels are read, with the name of its file.
   const test::TemporaryFolder folder;
   write_image(folder / "thin.png",
               {.height = 1, .width = 201, .channels = 3, .pixels = std::vector<std::uint8_t>(603)});
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({image((folder / "thin.png").string())})}),
               "thin.png: absolute aspect ratio must be smaller than 200");
-  // Beside the messages, there is no name to tell.
+  // Images passed beside the messages have no name to report.
   std::vector<Video> beside;
   beside.push_back(open_video(still));
   CHECK_FAILS(tiny()(std::string("<|vision_start|><|video_pad|><|vision_end|>"), {}, {}, beside),
@@ -404,7 +404,7 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
               "messages[0].content[0]: cannot open a.mp4");
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no video was handed over");
-  // Instruct writes no pictures for the assistant, so one there has no placeholder; transformers reports it like this.
+  // Instruct has no images in assistant messages, so one there has no placeholder; transformers reports it like this.
   const std::string picture = (tiny_shapes / "expected/images/01.png").string();
   Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q"), shown}),
@@ -455,7 +455,7 @@ BOOST_AUTO_TEST_CASE(texts_that_make_no_batch) {
   CHECK_FAILS(tiny()("<|video_pad|>"), "Found 1 <|video_pad|> tokens in the text but no videos were passed.");
 }
 
-// The spans that a processor gives are those that are found in its padded form.
+// The spans that a processor returns equal those found in its padded form.
 BOOST_AUTO_TEST_CASE(spans_of_images_and_videos) {
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   const std::vector<Conversation> batch = {{user({image("images/01.png"), text("and"), video("clips/01"), text("?")})},

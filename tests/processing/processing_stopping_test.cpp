@@ -35,7 +35,7 @@ std::string bytes_of(std::span<const TokenId> ids) {
   return text;
 }
 
-/// The same by looking at all of the text after each token.
+/// The same by searching the whole text after each token.
 std::size_t plain_ends_after(const std::vector<std::string>& strings, const Ids& ids) {
   for (std::size_t n = 1; n <= ids.size(); ++n)
     for (const std::string& string : strings)
@@ -91,7 +91,7 @@ namespace {
 
 constexpr TokenId think = 151667, end_think = 151668;
 
-/// A model that always wants the same token, under a budget. `wishes` come first.
+/// A model that always prefers the same token, under a budget. `wishes` come first.
 Ids answer_of(const ThinkingBudget& budget, const Ids& prompt, Ids wishes, std::size_t count) {
   Ids ids = prompt;
   std::vector<float> scores;
@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(thinking_budgets) {
   const TokenId newline = budget.closing[0], newlines = budget.closing[2];
   const Ids open{1, 2, think, newline}, closed{1, think, end_think, 2}, plain{1, 2};
   BOOST_TEST(answer_of(budget, open, {}, 9) == (Ids{1000, 1000, 1000, newline, end_think, newlines, 1000, 1000, 1000}));
-  // Reasoning that ends by itself is left alone, on its last token as well.
+  // Reasoning that ends by itself is not changed, even at the last token of the budget.
   BOOST_TEST(answer_of(budget, open, {5, end_think, 6}, 7) == (Ids{5, end_think, 6, 1000, 1000, 1000, 1000}));
   BOOST_TEST(answer_of(budget, open, {5, 6, end_think}, 6) == (Ids{5, 6, end_think, 1000, 1000, 1000}));
   // No reasoning, reasoning that begins in the answer, and a second block.

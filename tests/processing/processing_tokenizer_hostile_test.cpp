@@ -46,7 +46,7 @@ Tokenizer load(const std::function<void(json&)>& change) {
   return load(file.dump());
 }
 
-// What loading says; "" if it does not fail.
+// The error message of loading; "" if it succeeds.
 std::string error_of(const std::function<void()>& action) {
   try {
     action();
@@ -210,7 +210,7 @@ BOOST_AUTO_TEST_CASE(forms_of_the_file) {
   });
   BOOST_TEST(strings.encode(text) == reference.encode(text));
   BOOST_TEST(load([](json& j) { j["normalizer"] = nullptr; }).encode("e\u0301") != reference.encode("e\u0301"));
-  // With ignore_merges, a word of the vocabulary needs no merges.
+  // With ignore_merges, a word in the vocabulary needs no merges.
   const TokenId the = reference.token_to_id("Ġthe").value();
   BOOST_TEST(reference.encode(" the") == Ids{the});
   BOOST_TEST(load([](json& j) { j["model"]["merges"] = json::array(); }).encode(" the").size() == 4u);

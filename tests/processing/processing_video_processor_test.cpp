@@ -1,5 +1,5 @@
 // The video processor against the reference: sizes, sampling, times and pixels of the golden tables; folders; bad
-// clips.
+// videos.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_video_processor
 #include <boost/test/unit_test.hpp>
@@ -223,7 +223,7 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
     CHECK_FAILS(usual(wrong), "frames per second");
   }
   CHECK_FAILS(sample_frames({.total_num_frames = 0}, {}), "a video of 0 frames");
-  // Enormous counts are cut before they are made.
+  // Enormous counts are limited before frames are produced.
   VideoProcessorOptions many;
   many.fps = 1e6;
   BOOST_TEST(sample_frames({.total_num_frames = std::int64_t{1} << 60, .fps = 1e-300}, many).size() == 768u);

@@ -22,7 +22,7 @@ namespace {
 
 const std::filesystem::path tiny = std::filesystem::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes";
 
-/// Everything that a server does for a request, as text to compare; errors too.
+/// Everything a server does for a request, as text for comparison; errors too.
 std::string serve(const Processor& processor, int request) {
   std::string said;
   const auto add = [&](const Conversation& messages) {

@@ -1,4 +1,4 @@
-// The program's batches: every expected answer in any company, and bad lines that cost only themselves.
+// The program's batches: every expected answer in any combination, and bad lines that affect only themselves.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_batch
 #include <boost/test/unit_test.hpp>
@@ -19,7 +19,7 @@ json ask(const std::string& words, const std::string& picture) {
 
 }  // namespace
 
-// Pictures, pairs, clips and text, all in one file: packed together by fours, and by more than there are.
+// Images, pairs, videos and text in one file: batched by four, and by more than there are.
 BOOST_AUTO_TEST_CASE(expected_token_ids_in_company) {
   for (const Checkpoint& checkpoint : checkpoints()) {
     std::vector<json> cases = expected_cases(checkpoint);
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(bad_lines_give_errors_in_their_place) {
   BOOST_TEST(json_lines(run("--batch -", "")).empty());
 }
 
-// Random choices with a seed are those of each conversation alone.
+// With a seed, random choices are those of each conversation alone.
 BOOST_AUTO_TEST_CASE(sampled_batches_equal_single_runs) {
   const std::string sampled = " --temperature 3 --top-k 40 --seed 5 --max-new-tokens 16 ";
   const std::string line = ask("What can you do?").dump();
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(sampled_batches_equal_single_runs) {
   for (const json& answer : answers) BOOST_TEST(answer.at("token_ids") == single.at("token_ids"));
 }
 
-// What a checkpoint asks for counts as if the command line did.
+// A checkpoint's settings count as if they were given on the command line.
 BOOST_AUTO_TEST_CASE(several_answers_that_the_checkpoint_asks_for) {
   const TemporaryFolder folder;
   copy_checkpoint(folder.path());

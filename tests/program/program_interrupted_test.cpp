@@ -1,5 +1,5 @@
-// The program when something comes in between: Ctrl-C, readers that go, full disks, files that shrink. And what it says
-// while it works, and before it begins.
+// Interruptions of the program: Ctrl-C, readers that disconnect, full disks, files that shrink. Also its messages while
+// it works and before it begins.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_interrupted
 #include <sys/mman.h>
@@ -40,7 +40,7 @@ BOOST_AUTO_TEST_CASE(ctrl_c_stops_an_answer_and_keeps_the_chat) {
   chat.type("\x03");
   BOOST_TEST(chat.wait_for("stopped"), chat.seen());
   BOOST_TEST(chat.wait_for("> "), chat.seen());
-  // The chat goes on, with the picture of the turn before.
+  // The chat continues, with the image of the previous turn.
   chat.type("How many shapes are there?\n");
   BOOST_TEST(chat.wait_for("there?\r\n"), chat.seen());
   BOOST_TEST(chat.wait_for("e"), chat.seen());  // of the answer, or of what is being done
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(a_reader_that_goes) {
   }
 }
 
-// A file that must not grow any more, as on a full disk.
+// A file that cannot grow further, as on a full disk.
 BOOST_AUTO_TEST_CASE(no_room_for_packed_weights_or_a_drawing) {
   const TemporaryFolder folder;
   const auto describe = [&](const std::vector<std::string>& options) {
@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(no_room_for_packed_weights_or_a_drawing) {
   BOOST_TEST(drawn.seen().find("A large green star on the right") == 0u, drawn.seen());
 }
 
-// What the program's handler makes of a mapped file that is cut short: no crash, one line, exit code 1.
+// The program's handler for a mapped file that is truncated: no crash, one line, exit code 1.
 BOOST_AUTO_TEST_CASE(a_file_that_shrinks) {
   const TemporaryFolder folder;
   write(folder / "file", std::string(100000, 'x'));
@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(memory_plan) {
     return json_lines(run("--memory-plan --json " + options)).front();
   };
   const json small = plan_of("--prompt-tokens 100 --max-new-tokens 10");
-  // The weights are those of the file, but for vectors, which are kept in f32, and its header.
+  // About the size of the file: only vectors, which are kept in f32, and the header differ.
   const auto file = static_cast<double>(fs::file_size(assets / "model.safetensors"));
   BOOST_TEST(small.at("weights_bytes").get<double>() > 0.9 * file);
   BOOST_TEST(small.at("weights_bytes").get<double>() < 1.2 * file);
@@ -186,11 +186,11 @@ BOOST_AUTO_TEST_CASE(memory_plan) {
   const json longer = plan_of("--prompt-tokens 20000 --max-new-tokens 10 --batch-size 2");
   BOOST_TEST(longer.at("kv_cache_bytes").get<double>() > 300 * small.at("kv_cache_bytes").get<double>());
   BOOST_TEST(longer.at("weights_bytes") == small.at("weights_bytes"));
-  // A picture by its size is the same as one by its file, and takes as many tokens as when it is answered.
+  // An image given by its size counts as many tokens as one given by its file, and as many as when it is answered.
   const json by_file = plan_of("--prompt-tokens 5" + image("01.png"));
   BOOST_TEST(by_file.at("image_tokens") == 27);  // 25, and the begin and the end
   BOOST_TEST(by_file.at("pixels_bytes").get<int>() > 0);
-  // A clip takes the tokens that it has when it is answered: the difference to the same prompt without it.
+  // A video counts as many tokens as when it is answered: the difference from the same prompt without it.
   const std::string clip = " --video '" + (assets / "expected" / "clips" / "01").string() + "'";
   const json with_clip = plan_of("--prompt-tokens 5 --all-frames" + clip);
   const json answered = json_lines(run("--all-frames --json --prompt x" + clip)).front();

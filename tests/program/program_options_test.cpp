@@ -1,4 +1,4 @@
-// The program's options for clips, decoding, reasoning, tools and drawing.
+// The program's options for videos, decoding, reasoning, tools and drawing.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_options
 #include <boost/test/unit_test.hpp>
@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(clips) {
   check_error(run("--messages - --source-fps 2", "[]"), "--source-fps");
 }
 
-// An animated GIF, and its frames as a folder of pictures at the same rate.
+// An animated GIF, and its frames as a folder of images at the same rate.
 BOOST_AUTO_TEST_CASE(animated_gif) {
   const fs::path file = fs::path(QWEN3VL_TEST_DATA) / "assets/gif/pillow.gif";
   qwen3vl::GifFile gif(file);
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(search_and_candidates) {
   BOOST_TEST(std::count(text.out.begin(), text.out.end(), '\n') == 2, text.out);
   check_error(run("--num-beams 2 --num-return-sequences 3" + describe), "num_return_sequences");
   check_error(run("--num-return-sequences 2"), "--num-return-sequences");
-  // Beams that may end early do; the two ends that look further find a score at least as good.
+  // Beams that may end early do; the two settings that search further find a score at least as good.
   const auto score = [&](const std::string& when) {
     return answer_of("--num-beams 3 --num-return-sequences 3 --early-stopping " + when + describe)
         .at("answers")[0]
@@ -115,12 +115,12 @@ BOOST_AUTO_TEST_CASE(penalties_and_ends) {
   BOOST_TEST(stopped.at("text").get<std::string>().find(" on the") != std::string::npos);
   const json longer = answer_of("--min-new-tokens 40 --max-new-tokens 60" + describe);
   BOOST_TEST(longer.at("token_ids").size() >= 40u);
-  // What has been said, prompt included, counts so much that it is not said again.
+  // The penalty on everything said, prompt included, is strong enough to prevent repetition.
   const json once = answer_of("--repetition-penalty 1000 --max-new-tokens 30" + describe);
   std::vector<int> ids = once.at("token_ids");
   std::sort(ids.begin(), ids.end());
   BOOST_TEST((std::adjacent_find(ids.begin(), ids.end()) == ids.end()));
-  // The model is too sure of itself for the penalties of the answer alone, which have a range.
+  // The model is too confident for the penalties on the answer alone, whose range is limited.
   BOOST_TEST(answer_of("--presence-penalty 0.5 --frequency-penalty 0.5" + describe).at("text") == whole);
   check_error(run("--presence-penalty 3" + describe), "presence_penalty is 3");
   check_error(run("--frequency-penalty=-3" + describe), "frequency_penalty is -3");
@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(reasoning) {
   BOOST_TEST(answer.at("reasoning").get<std::string>().find("I see a small black circle") == 0u);
   BOOST_TEST(run("--hide-thinking" + colour).out == "The heart is yellow.\n");
   BOOST_TEST(run(colour).out.find("</think>") != std::string::npos);
-  // With a budget the reasoning ends after so many tokens, and an answer follows.
+  // With a budget, reasoning ends after that many tokens, and an answer follows.
   const json limited = answer_of("--thinking-budget 5" + colour);
   const std::string all = answer.at("reasoning"), some = limited.at("reasoning");
   BOOST_TEST(all.substr(0, some.size()) == some);
@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(packed_weights) {
   BOOST_TEST(first.at("token_ids") == answer_of(describe).at("token_ids"));
   BOOST_TEST(second.at("token_ids") == first.at("token_ids"));
   BOOST_TEST(std::distance(fs::directory_iterator(folder / "cache"), {}) == 1);
-  // Not to be had is no reason to stop.
+  // A cache folder that cannot be used does not stop the program.
   const Result warned = run("--packed-cache /proc/none" + describe);
   BOOST_TEST(warned.code == 0);
   BOOST_TEST(warned.err.find("warning: cannot write") == 0u, warned.err);

@@ -1,5 +1,5 @@
-// One program that answers many requests: pictures, clips and bad lines, again and again. Every pass gives what the
-// first one gave, and memory stays where it was after the first ones. A short run here;
+// One program that answers many requests: images, videos and bad lines, again and again. Every pass gives the same
+// answers as the first, and memory stays where it was after the first passes. A short run by default;
 // QWEN3VL_SOAK_REQUESTS=2000 tests/program_soak_test makes it a long one.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_soak
@@ -101,6 +101,6 @@ BOOST_AUTO_TEST_CASE(many_requests_leave_memory_and_answers_as_they_were) {
     BOOST_TEST(answers[i] == first[i % lines.size()], "pass " << i / lines.size() << ": " << answers[i]);
   std::printf("%zu requests in %zu passes, %zu of each pass bad; peak of one pass %.1f MB, of all %.1f MB\n",
               answers.size(), passes, errors, peak_of_one, peak);
-  // Freed memory is not all given back at once: a few megabytes are no leak, which 2000 requests would make visible.
+  // Freed memory is not all returned at once: a few megabytes are no leak; 2000 requests would reveal one.
   BOOST_TEST(peak <= peak_of_one + 8.0);
 }

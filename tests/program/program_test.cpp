@@ -1,4 +1,4 @@
-// The program itself, run as a user runs it: the tiny checkpoints' expected answers, its options, and bad input.
+// The program run as by a user: the tiny checkpoints' expected answers, its options, and bad input.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program
 #include <boost/test/unit_test.hpp>
@@ -12,13 +12,13 @@
 
 using namespace qwen3vl::test;
 
-// The cases with pictures, clips, several turns and reasoning, each by itself.
+// The cases with images, videos, several turns and reasoning, each by itself.
 BOOST_AUTO_TEST_CASE(expected_token_ids) {
   for (const Checkpoint& checkpoint : checkpoints()) {
     const std::vector<json> cases = expected_cases(checkpoint);
     BOOST_TEST(cases.size() >= 40u);
     for (const json& one : cases) {
-      // The clips' expected tokens were made of all frames.
+      // The videos' expected tokens were made of all frames.
       const bool thinking = one.value("enable_thinking", false);
       const std::string options = std::string("--messages - --json --all-frames") + (thinking ? " --thinking" : "");
       const std::vector<json> answers = json_lines(run(checkpoint, options, one.at("messages").dump()));
@@ -76,7 +76,7 @@ BOOST_AUTO_TEST_CASE(chat_keeps_what_was_computed) {
   BOOST_REQUIRE(answers.size() == 2u);
   const auto computed = [](const json& answer) { return answer.at("timings").at("computed_prompt_tokens").get<int>(); };
   BOOST_TEST(computed(answers[0]) == answers[0].at("prompt_tokens").get<int>());
-  // The second turn computes its question and the end of the first answer, not the picture again.
+  // The second turn computes only its question and the end of the first answer, not the image again.
   BOOST_TEST(computed(answers[1]) < 20);
   BOOST_TEST(answers[1].at("prompt_tokens").get<int>() > computed(answers[0]));
   // The same conversation at once gives the same second answer.

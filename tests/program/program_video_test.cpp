@@ -1,4 +1,4 @@
-// The program on video files: the clips of the trained checkpoints, encoded without loss, give the expected answers.
+// The program on video files: the videos of the trained checkpoints, encoded without loss, give the expected answers.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_video
 #include <boost/test/unit_test.hpp>
@@ -14,7 +14,7 @@ using namespace qwen3vl::test;
 
 namespace {
 
-/// The pictures of a folder as a file of the same frame rate.
+/// The images of a folder as a file of the same frame rate.
 void encode(const fs::path& clip, const fs::path& file) {
   qwen3vl::FrameFolder folder(clip);
   std::vector<qwen3vl::Image> frames;
@@ -46,7 +46,7 @@ BOOST_AUTO_TEST_CASE(expected_token_ids_of_video_files) {
       check_answer(answers.front(), one);
       ++clips;
     }
-  BOOST_TEST(clips == 3 * static_cast<int>(checkpoints().size()));  // each checkpoint answers three clips
+  BOOST_TEST(clips == 3 * static_cast<int>(checkpoints().size()));  // each checkpoint answers three videos
 }
 
 BOOST_AUTO_TEST_CASE(no_video) {

@@ -1,4 +1,4 @@
-/// Small models with random weights, and prompts with pictures and clips, for the tests of generate().
+/// Small models with random weights, and prompts with images and videos, for the tests of generate().
 #pragma once
 
 #include <algorithm>
@@ -63,7 +63,7 @@ ForConditionalGeneration<V, B, P> random_model(B& backend, std::uint64_t seed, f
   return model;
 }
 
-/// A picture: its grid and what is drawn.
+/// An image: its grid and what is drawn.
 struct Picture {
   GridThw grid;
   unsigned seed;
@@ -91,7 +91,7 @@ struct Prompt {
     images.push_back(picture);
     return visual(picture.grid.tokens(2), image_token_id, image_token);
   }
-  /// Each group of frames behind a time, as the processor writes clips.
+  /// Each group of frames after its time, as the processor writes videos.
   Prompt& video(const Picture& clip) {
     for (std::int64_t frame = 0; frame < clip.grid.t; ++frame) {
       text({static_cast<TokenId>(1 + frame)});

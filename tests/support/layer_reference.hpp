@@ -1,5 +1,5 @@
 /// Double-precision twins of the layers, written from the formulas with plain loops. They share no code with the
-/// library: weights come by name from the layer's own parameter list, so that a wrong name or order shows as a wrong
+/// library: weights are taken by name from the layer's parameter list, so that a wrong name or order gives a wrong
 /// result.
 #pragma once
 
@@ -138,7 +138,7 @@ inline void rotate(double* head, const Row& angles) {
   }
 }
 
-/// softmax(q k^T / sqrt(D)) v of one query over the keys that it sees.
+/// softmax(q k^T / sqrt(D)) v of one query over the visible keys.
 inline Row attend(const Row& query, const Rows& keys, const Rows& values) {
   Row scores;
   double largest = -1e300, total = 0.0;

@@ -21,7 +21,7 @@ class Child {
   enum class Output {
     terminal,     ///< standard input, output and error are a terminal; what is typed is echoed
     pipe,         ///< output and error together in a pipe, no input
-    closed_pipe,  ///< error in the pipe; nobody reads the output
+    closed_pipe,  ///< error in the pipe; the reader of the output is gone
   };
 
   /// Starts `program` with `arguments`. `prepare` runs in the new process before the program does.
@@ -49,7 +49,7 @@ class Child {
         dup2(output == Output::closed_pipe ? broken[1] : ends[1], STDOUT_FILENO);
         if (broken[0] >= 0) close(broken[0]);
       }
-      signal(SIGINT, SIG_DFL);  // whoever started the tests may have had it ignored
+      signal(SIGINT, SIG_DFL);  // the parent process may have ignored it
       signal(SIGPIPE, SIG_DFL);
       if (prepare) prepare();
       execv(program.c_str(), words.data());
@@ -67,7 +67,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  /// Types on its terminal; "\x03" is Ctrl-C.
+  /// Types on the child's terminal; "\x03" is Ctrl-C.
   void type(const std::string& keys) const {
     BOOST_REQUIRE(write(from_, keys.data(), keys.size()) == static_cast<ssize_t>(keys.size()));
   }

@@ -90,7 +90,7 @@ inline void copy_checkpoint(const fs::path& to) {
 
 /// The cases of a checkpoint, with media paths made absolute.
 inline std::vector<json> expected_cases(const Checkpoint& checkpoint) {
-  // Both were made of the same pictures and clips, which are there once.
+  // Both share their images and videos, which are stored once.
   const fs::path folder = assets / "expected";
   std::vector<json> cases = json::parse(read_file(checkpoint.folder / "expected" / "cases.json")).at("cases");
   for (json& one : cases)
@@ -102,7 +102,7 @@ inline std::vector<json> expected_cases(const Checkpoint& checkpoint) {
   return cases;
 }
 
-/// What the program says of a case against what it should.
+/// The program's output for a case against the expected one.
 inline void check_answer(const json& answer, const json& expected) {
   const auto name = expected.at("name").get<std::string>();
   BOOST_REQUIRE_MESSAGE(!answer.contains("error"), name << ": " << answer);

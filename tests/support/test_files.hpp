@@ -1,4 +1,4 @@
-/// What tests of readers share: a folder that goes away, files of any content, and checks of error messages.
+/// Shared by tests of readers: a temporary folder, files of any content, and checks of error messages.
 #pragma once
 
 #include <atomic>
@@ -50,8 +50,8 @@ inline std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-/// Hands read(file) `rounds` damaged copies of a file, some of them cut short: changed bytes, the same ones every time
-/// for the same `random`. Returns how many ended in an Error; whatever else is thrown fails the test.
+/// Passes `rounds` damaged copies of a file to read(file), some of them truncated, with changed bytes that are the same
+/// for the same `random`. Returns how many ended in an Error; anything else that is thrown fails the test.
 template <class F>
 int errors_of_damaged(const std::string& whole, int rounds, std::mt19937& random, F&& read) {
   int errors = 0;

@@ -32,7 +32,7 @@ BOOST_AUTO_TEST_CASE(expected_answers) {
   ProcessorOptions options{.media_directory = assets / "tiny-shapes" / "expected"};
   options.videos = processor.video_processor().options();
   options.videos->do_sample_frames = false;
-  // A few of them: every multiplication is done by hand here.
+  // Only a few: every multiplication is emulated here.
   const std::vector<std::string> wanted{"image 01 caption", "image 08 exists", "two pictures 05 06", "clip 02",
                                         "text Hello!"};
   std::vector<Conversation> conversations;

@@ -1,6 +1,6 @@
 // Whole models on the CUDA backend, run on the host. Suite "model": greedy tokens and logits are those of the CPU
-// backend. Suite "generation": generate() on a backend that decodes by itself: repeated recordings give the CPU's
-// tokens, and the host gets nothing but ids, one wait for each. One program, so that the models are compiled once.
+// backend. Suite "generation": generate() on a backend that decodes on the device: replayed recordings give the CPU's
+// tokens, and the host receives only ids and waits once for each. One program, so that the models are compiled once.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_generation
 #include <algorithm>
@@ -19,7 +19,7 @@ BOOST_AUTO_TEST_SUITE(model)
 
 namespace {
 
-/// A batch of a prompt with a picture, one with a clip and one of words, of different lengths.
+/// A batch of a prompt with an image, one with a video and one of text only, of different lengths.
 ModelInputs mixed_batch() {
   Prompt picture, clip, words;
   picture.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(greedy_dense) { same_as_cpu<Dense>(); }
 BOOST_AUTO_TEST_CASE(greedy_mixture_of_experts) { same_as_cpu<Moe>(); }
 
 // Rows end at different times (an eos token, a streamer, a length limit), several answers share a prompt, and the cache
-// outgrows its table: every change of shape is recorded anew.
+// outgrows its table: every change of shape is recorded again.
 BOOST_AUTO_TEST_CASE(shapes_change) {
   Cpu cpu(1);
   Cuda cuda;
@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(sampled) {
   BOOST_TEST((std::ranges::unique(all).begin() - all.begin()) > 20);  // not one token over and over
 }
 
-// A conversation that goes on: the cache keeps what passes on the device have appended.
+// A conversation that continues: the cache keeps what passes on the device have appended.
 BOOST_AUTO_TEST_CASE(prompt_cache) {
   Cuda cuda;
   auto model = random_model<Dense>(cuda, 9);
@@ -203,7 +203,7 @@ BOOST_AUTO_TEST_CASE(prompt_cache) {
   }
 }
 
-// What needs logits on the host gets them there.
+// Features that need logits on the host receive them.
 BOOST_AUTO_TEST_CASE(processors_on_the_host) {
   Cpu cpu(1);
   Cuda cuda;
@@ -229,7 +229,7 @@ BOOST_AUTO_TEST_CASE(processors_on_the_host) {
   same("prompt lookup", [](GenerateOptions& options) { options.prompt_lookup_num_tokens = 3; });
 }
 
-// Weights that do not fit are told before any is allocated.
+// Weights that do not fit are reported before any memory is allocated.
 BOOST_AUTO_TEST_CASE(weights_without_room) {
   Cuda cuda;
   const auto bytes = [&] {
@@ -248,7 +248,7 @@ BOOST_AUTO_TEST_CASE(weights_without_room) {
   BOOST_TEST(cuda.free_bytes() + before == std::size_t{64} << 30);
 }
 
-// Broken weights are told as on the CPU, from the prompt's logits and from a later pass's.
+// Broken weights are reported as on the CPU, for the prompt's logits and for a later pass's.
 BOOST_AUTO_TEST_CASE(broken_scores_are_told) {
   Cuda cuda;
   auto model = random_model<Dense>(cuda, 5);

@@ -1,5 +1,5 @@
-// The compiler calls __tsan_read4(address) and its kin before each load and store of a file compiled with
-// -fsanitize=thread. They are ours: no sanitizer is linked.
+// The compiler calls __tsan_read4(address) and similar functions before each load and store of a file compiled with
+// -fsanitize=thread. They are implemented here: no sanitizer is linked.
 #include "access.hpp"
 
 #include <algorithm>

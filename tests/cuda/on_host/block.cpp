@@ -75,7 +75,7 @@ void thread_main() {
   std::abort();  // a finished thread is never chosen
 }
 
-/// Opens the block's barrier if nobody is missing.
+/// Opens the block's barrier if all threads still running have arrived.
 void try_block_barrier() {
   const Thread* first = nullptr;
   std::uint32_t waiting = 0;

@@ -1,4 +1,4 @@
-// Stacks are switched by hand where we know how: ucontext makes two system calls for each switch.
+// Stacks are switched by hand on known processors: ucontext makes two system calls per switch.
 #include "fiber.hpp"
 
 #include <cstdint>

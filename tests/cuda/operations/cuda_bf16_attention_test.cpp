@@ -87,7 +87,7 @@ BOOST_FIXTURE_TEST_CASE(shared_pages, OnDevice) {
   BOOST_TEST((longer != operations::contents<Cuda, L, K, D>(cache, 2)));
   cache.truncate(1, 200);
   BOOST_TEST((operations::contents<Cuda, L, K, D>(cache, 1) == original));
-  // Pages that nobody has any more are used again.
+  // Pages that no sequence uses any more are reused.
   cache.truncate(1, 0);
   cache.truncate(2, 0);
   operations::append_tokens<Cuda, L, K, D>(ctx, cache, {0, 128, 0}, 3);

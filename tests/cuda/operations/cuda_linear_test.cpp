@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(tuned_algorithms_are_kept_in_a_file) {
     operations::linear_epilogues<Cuda, bf16, 64, 40>(d.ctx, 30);
     BOOST_TEST(file.lines().size() > lines.size());
   }
-  {  // made elsewhere: begun anew
+  {  // made elsewhere: started again
     std::ofstream(file.path) << "cuBLASLt 7, another device\n" << lines[1] << '\n';
     Device d;
     d.cuda.gemm_plans().tune(file.path, 0);

@@ -1,4 +1,4 @@
-// One layer of a variant on a GPU, on random weights. Where there is no GPU the error has to say so.
+// One layer of a variant on a GPU, on random weights. Without a GPU, the error has to say so.
 #include <cstdio>
 #include <string_view>
 
