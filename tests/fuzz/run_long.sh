@@ -2,9 +2,9 @@
 # Runs fuzz targets under libFuzzer, each in turn: tests/fuzz/run_long.sh [-s SECONDS | -r RUNS] [-d] [TARGET...]
 #   -s   seconds for each target (default 3600)
 #   -r   runs for each target
-#   -d   the same runs every time: nothing is learnt from earlier ones and nothing kept
-# Needs clang. What is learnt stays in build-fuzz/corpus/TARGET, and the next start goes on from there; what is found
-# is in build-fuzz/found. Keep a finding as a file in tests/fuzz/regressions/TARGET and as a case of the ordinary tests.
+#   -d   the same runs every time: without earlier findings, and keeping none
+# Needs clang. The grown corpus is kept in build-fuzz/corpus/TARGET for the next start; findings are in
+# build-fuzz/found. Keep a finding as a file in tests/fuzz/regressions/TARGET and as a case of the ordinary tests.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 limit=-max_total_time=3600 deterministic=

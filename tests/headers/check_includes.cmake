@@ -1,5 +1,5 @@
-# Fails if a header of HEADERS brings in, directly or not, a file that matches FORBIDDEN: a library that only those who
-# use files, images or text should have to install. Which room may include which: check_rooms.cmake.
+# Fails if a header of HEADERS includes, directly or not, a file that matches FORBIDDEN: a library that only users of
+# files, images or text should have to install. For the includes allowed between rooms see check_rooms.cmake.
 string(REPLACE "," ";" headers "${HEADERS}")
 string(REPLACE "," ";" includes "${INCLUDES}")
 list(TRANSFORM includes PREPEND "-I")

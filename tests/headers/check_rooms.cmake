@@ -1,6 +1,6 @@
-# Fails if a header of INCLUDE_DIR/qwen3vl includes a file of a room that docs/rooms.txt (ROOMS) does not allow its own
-# room. Only direct includes count: what they bring in was allowed where they were written. backend/*.hpp, backend/*.cuh
-# and qwen3vl.hpp, which only bring other headers together, are in no room.
+# Fails if a header of INCLUDE_DIR/qwen3vl includes a file of a room that docs/rooms.txt (ROOMS) does not allow for its
+# own room. Only direct includes are checked: included files are checked themselves. backend/*.hpp, backend/*.cuh and
+# qwen3vl.hpp, which only include other headers, are in no room.
 cmake_minimum_required(VERSION 3.22)
 file(STRINGS "${ROOMS}" lines REGEX "^[a-z]")
 set(rooms "")
@@ -20,7 +20,7 @@ foreach(room IN LISTS rooms)
   endforeach()
 endforeach()
 
-# The room of a path below qwen3vl/ in <out>; empty for a file that only brings others together.
+# The room of a path below qwen3vl/ in <out>; empty for a file that only includes others.
 function(room_of path out)
   get_filename_component(folder "${path}" DIRECTORY)
   while(folder AND NOT folder IN_LIST rooms)
@@ -57,7 +57,7 @@ foreach(header IN LISTS headers)
     list(APPEND used "${room}>${other}")
   endforeach()
 endforeach()
-# An arrow that nothing uses would hide the next wrong include. The ground floor is free to all.
+# An unused arrow could hide a wrong include later. The ground floor is open to all.
 foreach(room IN LISTS rooms)
   foreach(other IN LISTS allowed_${room})
     if(NOT other MATCHES "^(base|tensor)$" AND NOT "${room}>${other}" IN_LIST used)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The reference backend on another processor: builds reference_answers for aarch64, runs it in an emulator, and expects the
-# answers that it gives here. Debian and Ubuntu; takes what it needs from there.
+# The reference backend on another processor: builds reference_answers for aarch64, runs it in an emulator, and expects
+# the same answers as here. Installs what it needs (Debian, Ubuntu).
 #   tests/model/aarch64.sh BUILD    BUILD: a configured build folder, for the header of the variant
 set -eu
 build=$1

@@ -1,5 +1,5 @@
-# A build folder follows its last configuration: one that was for the tests builds one program once it is given a
-# QWEN3VL_CHECKPOINT, and the tests again without it. Without Boost.Test there are no tests, unless they are asked for.
+# A build folder follows its last configuration: one configured for the tests builds a single program once it is given a
+# QWEN3VL_CHECKPOINT, and the tests again without it. Without Boost.Test there are no tests, unless requested.
 file(REMOVE_RECURSE "${WORK_DIR}")
 
 # configure(<option>... WANTS <target>... WITHOUT <target>...)

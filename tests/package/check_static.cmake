@@ -1,4 +1,4 @@
-# A program linked with QWEN3VL_STATIC needs no shared library, and answers. Unoptimised: it is linking that is tested.
+# A program linked with QWEN3VL_STATIC needs no shared library, and answers. Unoptimised: only linking is tested.
 execute_process(COMMAND ${CMAKE_COMMAND} -S "${SOURCE_DIR}" -B "${WORK_DIR}" -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${COMPILER}"
                         -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O0 -DQWEN3VL_STATIC=ON -DQWEN3VL_BUILD_TESTS=OFF -DQWEN3VL_CUDA=OFF
                         -DQWEN3VL_VARIANTS=tiny-shapes

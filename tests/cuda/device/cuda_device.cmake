@@ -6,7 +6,7 @@ add_custom_target(cuda_device_tests)
 # qwen3vl_add_cuda_device_program(<target> <source> [LIBRARIES <target>...])
 function(qwen3vl_add_cuda_device_program target source)
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "LIBRARIES")
-  # A file of its own: the emulator's program has the other as C++.
+  # A separate file: the emulator's program compiles the other one as C++.
   set(unit "${CMAKE_CURRENT_BINARY_DIR}/cuda_device/${target}.cu")
   file(CONFIGURE OUTPUT "${unit}" CONTENT
        "#include \"${CMAKE_CURRENT_SOURCE_DIR}/${source}\"\n#include \"${CMAKE_CURRENT_SOURCE_DIR}/device/cuda_device.hpp\"\n")
