@@ -2,7 +2,7 @@
 # Runs fuzz targets under libFuzzer, each in turn: tests/fuzz/run_long.sh [-s SECONDS | -r RUNS] [-d] [TARGET...]
 #   -s   seconds for each target (default 3600)
 #   -r   runs for each target
-#   -d   the same runs every time: without earlier findings, and keeping none
+#   -d   the same runs every time: ignores the grown corpus and keeps nothing
 # Needs clang. The grown corpus is kept in build-fuzz/corpus/TARGET for the next start; findings are in
 # build-fuzz/found. Keep a finding as a file in tests/fuzz/regressions/TARGET and as a case of the ordinary tests.
 set -euo pipefail

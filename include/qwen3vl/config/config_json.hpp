@@ -29,8 +29,8 @@ namespace detail {
 /// Positions, likewise far above every model.
 inline constexpr Range length_range = within(1, 0x1p40);
 
-/// What a size may be, far above every model: nobody who adds, multiplies or counts up to sizes that passed here has to
-/// think of overflow or of loops without end.
+/// Upper bound of a size, far above every model, so that sums, products and loops over accepted sizes neither overflow
+/// nor run forever.
 inline int largest_size(std::string_view name) {
   if (name == "in_channels") return 16;
   if (name == "spatial_merge_size" || name == "temporal_patch_size") return 64;

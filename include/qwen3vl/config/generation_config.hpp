@@ -77,7 +77,7 @@ void for_each_generation_option(F&& f, Options&... o) {
   using Entry = GenerationOption;
   constexpr OptionUse sampling = OptionUse::sampling, lookup = OptionUse::prompt_lookup;
   constexpr Range any, natural = at_least(0), positive = at_least(1), share = within(0, 1), penalty = within(-2, 2);
-  // Each beam has a cache of its own: more than these are a mistake, and would end in a failing allocation.
+  // Each beam has a separate cache: more than this is a mistake and would end in a failing allocation.
   constexpr Range answers = within(1, 1024);
   f(Entry{{"max_new_tokens", positive, "Length limit of an answer"}}, o.max_new_tokens...);
   f(Entry{{"max_length", positive, "The same with the padded prompt; max_new_tokens goes first"}}, o.max_length...);

@@ -87,7 +87,7 @@ GenerateOutput generate(Model& model, const Prompts& prompts, const GenerateOpti
   return output;
 }
 
-/// The same from padded prompts; `sequences` begin with them as they are.
+/// The same from padded prompts; `sequences` begin with them unchanged.
 template <class Model>
 GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateOptions& options = {},
                         PromptCache<Model>* cache = nullptr) {

@@ -32,8 +32,8 @@ template <class Json>
   fail(place, " is ", detail::shown(found, 60), ", wanted ", wanted);
 }
 
-/// The fields of one object, which must outlive this. Unless said otherwise, a field that is missing or null leaves the
-/// variable as it is, and any other value than a fitting one is an Error.
+/// The fields of one object, which must outlive this. Unless noted otherwise, a missing or null field leaves the
+/// variable unchanged, and any other value of the wrong type or range is an Error.
 class JsonFields {
  public:
   /// `where` names the object, `separator` stands between that and the name of a field: "config.json: text_config.".

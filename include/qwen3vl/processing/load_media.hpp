@@ -24,7 +24,7 @@ namespace qwen3vl {
 struct LoadedMedia {
   std::vector<Image> images;
   std::vector<Video> videos;
-  std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of videos whose part has options of its own
+  std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of videos whose part has its own options
   std::vector<std::string> video_places, video_files;               ///< for errors
 };
 
@@ -56,7 +56,7 @@ struct MediaLoader {
       const auto path = media_path(part->source, options.media_directory, prefix + place);
       try {
         media.images.push_back(load_image(path, options.limits, options.readers.jpeg));
-        // Shapes that cannot be used are told here, where the file's name is known.
+        // Unusable shapes are reported here, where the file's name is known.
         image_processor.resized_size(media.images.back().height, media.images.back().width);
       } catch (const Error& error) {
         detail::fail_about(prefix + place, path.string(), error.what());

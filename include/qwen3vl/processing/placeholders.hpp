@@ -22,7 +22,7 @@ inline constexpr std::string_view video_placeholder = "<|video_pad|>";
 inline constexpr std::string_view vision_start = "<|vision_start|>", vision_end = "<|vision_end|>";
 
 /// How a video's temporal patches stand in the prompt. The chat formats write
-/// <|vision_start|><|video_pad|><|vision_end|>; each temporal patch becomes a time and a pair of its own.
+/// <|vision_start|><|video_pad|><|vision_end|>; each temporal patch becomes a time and a pair of marks.
 enum class VideoPrompt {
   keep_outer_pair,     ///< only <|video_pad|> is replaced: transformers 5
   without_outer_pair,  ///< all three are replaced: transformers 4.57, with which the released models were evaluated

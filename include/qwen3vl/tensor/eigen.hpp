@@ -1,7 +1,7 @@
 /// Eigen's view of a host tensor, with its static sizes.
 #pragma once
 
-// GCC 12 takes what its own AVX-512 intrinsics leave undefined on purpose for a mistake (GCC bug 105593).
+// GCC 12 warns about values that its own AVX-512 intrinsics leave undefined on purpose (GCC bug 105593).
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"

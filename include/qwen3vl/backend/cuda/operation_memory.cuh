@@ -20,7 +20,7 @@ namespace qwen3vl {
 
 template <>
 struct OperationMemory<Cuda> {
-  /// Gates and ups before they are joined, or a bias as cuBLASLt wants it (if there is one; exact GELU has its own).
+  /// Gates and ups before they are joined, or a bias in cuBLASLt's type (if there is one; exact GELU has its own).
   template <class W, index_t N, index_t K, Packing packing>
   static std::size_t linear(const Cuda&, index_t rows) {
     using T = cuda::operand_t<W>;
@@ -94,7 +94,7 @@ struct OperationMemory<Cuda> {
   static std::size_t handle(const Cuda&) { return cuda::GemmPlans::workspace_bytes; }
   static std::size_t pinned(const Cuda&) { return 2 * cuda::Staging::piece; }
 
-  /// Pages of one pool, which sequences of a prompt share but for the unfinished one.
+  /// Pages of one pool, which the sequences of a prompt share except for the unfinished one.
   template <class Cache>
   class CacheGrowth {
    public:

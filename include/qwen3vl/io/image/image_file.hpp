@@ -109,7 +109,7 @@ struct ImageLimits {
   std::uint64_t max_clip_pixels = std::uint64_t{1} << 36;
 };
 
-/// Decodes a JPEG file whose header says height x width, without turning it upright; nothing: stb_image shall do it.
+/// Decodes a JPEG file whose header says height x width, without turning it upright; nullopt falls back to stb_image.
 /// `name` is for messages. Throws Error.
 using JpegDecoder = std::optional<Image> (*)(std::span<const std::byte> file, int height, int width,
                                              const std::string& name);

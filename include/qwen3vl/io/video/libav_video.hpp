@@ -67,7 +67,7 @@ class LibavVideo {
       fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
     if (index == shown_) return image_;
     const detail::LibavSilence silence;
-    const bool ready = std::exchange(current_, false);  // begin anew if this one cannot be decoded
+    const bool ready = std::exchange(current_, false);  // start over if this one cannot be decoded
     shown_ = -1;
     if (!ready || index < decoded_) begin();
     input_->reset_budget();

@@ -166,8 +166,8 @@ class AnswerStream {
   void literal(char c) {
     if (state_ == State::call) {
       body_ += c;
-      // A mark inside a string of the arguments does not end the call. Strings of JSON have no line breaks, so that a
-      // quote too many does not hide the mark on a line of its own.
+      // A mark inside a string of the arguments does not end the call. JSON strings have no line breaks, so a
+      // superfluous quote does not hide a mark on a separate line.
       if (c == '\n' || (c == '"' && !escaped_)) in_string_ = c == '"' && !in_string_;
       escaped_ = in_string_ && c == '\\' && !escaped_;
       return;

@@ -147,7 +147,7 @@ inline void check_markers(const std::vector<Piece>& pieces, std::string_view whe
     if (!found) fail(where, ": does not write ", marker, ", so it is no chat template of Qwen3-VL", advice);
   }
   for (const std::string& words : written) {
-    // Qwen2-VL has a system message of its own; neither format here would write it.
+    // Qwen2-VL has a different system message; neither format here would write it.
     const std::size_t start = words.find("<|im_start|>");
     if (start != std::string::npos && words.find("<|im_end|>", start) != std::string::npos) {
       fail(where, ": writes a message of its own, which no format of Qwen3-VL has", advice);

@@ -146,7 +146,7 @@ inline std::size_t weighted_rows_avx2(const std::uint8_t* from, std::size_t size
       }
     }
     for (__m256i& sum : sums) sum = _mm256_sra_epi32(sum, shift);
-    // Packing saturates, as the clamp of rounded_pixel, and puts the columns back in order but for the middle quarters.
+    // Packing saturates, like the clamp of rounded_pixel, and restores the column order except for the middle quarters.
     const __m256i bytes =
         _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]), _mm256_packs_epi32(sums[2], sums[3]));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm256_permute4x64_epi64(bytes, 0xd8));

@@ -56,7 +56,7 @@ inline void VideoProcessorOptions::validate() const {
 }
 
 /// Reads video_preprocessor_config.json over `options`; unknown fields are ignored. Throws Error that names file and
-/// field. That `fps` and `num_frames` exclude each other is told when frames are sampled.
+/// field. A conflict between `fps` and `num_frames` is reported when frames are sampled.
 inline VideoProcessorOptions video_processor_options_from_json(const JsonFields& fields,
                                                                VideoProcessorOptions options = {}) {
   static_cast<ImageProcessorOptions&>(options) = image_processor_options_from_json(fields, options);

@@ -47,8 +47,8 @@ class VideoProcessor {
   /// Of all frames of a video together, as resized. More than size["longest_edge"] can be set to.
   static constexpr std::int64_t most_pixels = std::int64_t{1} << 31;
 
-  /// Throws Error for options that make no sense, except `fps` beside `num_frames`, which is told where frames are
-  /// sampled.
+  /// Throws Error for invalid options, except for a conflict between `fps` and `num_frames`, which is reported when
+  /// frames are sampled.
   explicit VideoProcessor(const VideoProcessorOptions& options = {}) : options_(options) {
     options_.ImageProcessorOptions::validate();
   }
@@ -102,7 +102,7 @@ class VideoProcessor {
   }
 
   /// One video. Frames are read one at a time; those of one temporal patch are in memory together, resized. Throws
-  /// Error for videos that cannot be decoded and frames of different sizes. `progress` is told of each frame.
+  /// Error for videos that cannot be decoded and frames of different sizes. `progress` is called for each frame.
   VideoPatches operator()(Video& video, const VideoProgress& progress = {}) const {
     const std::vector<std::int64_t> indices = frames_of(video.metadata());
     const auto count = static_cast<std::int64_t>(indices.size()), temporal = options_.temporal_patch_size;

@@ -278,8 +278,8 @@ template <index_t D>
 struct FlashSizes {
   index_t block_rows, query_blocks, unit, wave;  // unit: floats of the packed keys and values of one
   int threads;
-  /// Whether there are enough units that each thread takes whole ones and packs their keys and values for itself,
-  /// without waiting: see RowShares in product.hpp. `wave` is then the number of threads.
+  /// Whether there are enough units for each thread to take whole ones and pack their keys and values, without waiting:
+  /// see RowShares in product.hpp. `wave` is then the number of threads.
   bool own_units;
 
   FlashSizes(int most_threads, index_t units, index_t rows, index_t keys)

@@ -1,9 +1,9 @@
-/// Rounding rows of numbers to e4m3, each with a scale of its own: x = scale * q, where the largest magnitude of a row
-/// becomes 448. Weights when they are loaded or made, activations before a product of many rows.
+/// Rounds rows of numbers to e4m3 with a scale per row: x = scale * q, where the largest magnitude of a row becomes
+/// 448. Used for weights when they are loaded or generated, and for activations before a product of many rows.
 ///
-/// Limited by memory. The threads of a warp (weights) or block (activations) have a row: they find its largest
-/// magnitude together, then each rounds what it has seen. Activations stay in registers in between; weights are read
-/// (or made) a second time.
+/// Limited by memory bandwidth. The threads of a warp (weights) or block (activations) share a row: together they find
+/// its largest magnitude, then each rounds the numbers it has read. Activations stay in registers in between; weights
+/// are read (or generated) a second time.
 #pragma once
 
 #include <cstdint>

@@ -164,7 +164,7 @@ class GemmPlans {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  /// The proposal that takes the least time of five runs, with an output of its own, so that y does not change.
+  /// The fastest proposal over five runs, writing to a separate output so that y does not change.
   int fastest(cublasLtHandle_t blas, cudaStream_t stream, Plan& plan, const GemmShape& s,
               const cublasLtMatmulHeuristicResult_t* proposals, int count, const void* x, const void* w) {
     auto result = Tensor<std::byte, Cuda, dynamic>::uninitialized(s.rows * s.n * (s.bf16_result ? 2 : 4));

@@ -1,5 +1,5 @@
 /// A weight matrix on the device: row-major [N, K], as the Hub stores it. cuBLASLt and the kernels of this folder read
-/// it as it is; with Packing::gate_up the gates are the first half of the rows and the ups the second.
+/// it unchanged; with Packing::gate_up the gates are the first half of the rows and the ups the second.
 #pragma once
 
 #include <cstddef>
