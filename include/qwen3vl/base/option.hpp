@@ -1,4 +1,4 @@
-/// What a list of options says of each: its name, what its value may be, and what it does. The lists are functions that
+/// The entries of a list of options: name, permitted values, and meaning. The lists are functions that
 /// visit every member of a struct; reading, checking, merging, command lines and documentation follow from them.
 #pragma once
 

@@ -77,8 +77,8 @@ inline void require_full_rotation(const JsonFields& section) {
   if (partial != 1.0) section.wrong("partial_rotary_factor", "1");
 }
 
-/// `rope_scaling` if it says anything, else `rope_parameters`; a `rope_theta` inside counts before one beside it. This
-/// is transformers' order for files that have both.
+/// `rope_scaling` if it is not empty, else `rope_parameters`; a `rope_theta` inside takes precedence over one beside
+/// it. This is transformers' order for files that have both.
 inline void read_rope(const JsonFields& text, std::int64_t max_position_embeddings, RopeParameters& rope,
                       int (&mrope_section)[3]) {
   text.read("rope_theta", rope.rope_theta);

@@ -27,7 +27,7 @@ struct Answer {
   std::size_t count() const { return history.size() - prompt_tokens; }
 };
 
-/// What a call asks for, with the checkpoint's settings.
+/// The settings of a call, merged with the checkpoint's.
 struct GenerationSettings {
   const GenerateOptions& options;
   const GenerationConfig config;
@@ -56,7 +56,7 @@ struct GenerationSettings {
     return std::nullopt;
   }
 
-  /// Appends a chosen token to an answer, and ends it there if that is asked for.
+  /// Appends a chosen token to an answer, and ends it if a limit, a criterion or the streamer says so.
   void accept(Answer& answer, index_t row, TokenId token) const {
     answer.history.push_back(token);
     answer.finished = ends(row, answer.new_tokens());

@@ -113,8 +113,8 @@ class FeatureCache {
     Features features;
   };
 
-  /// Some spans as images: what the vision tower computes for them is the same, for it looks at no more than one
-  /// temporal patch at a time.
+  /// Some spans as images: the vision tower computes the same for them, because it does not attend across temporal
+  /// patches.
   static Media as_images(std::span<const MediaSpan> spans, std::span<const std::span<const float>> pixels,
                          std::span<const std::size_t> which) {
     Media images;

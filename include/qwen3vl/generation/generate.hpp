@@ -1,7 +1,7 @@
 /// generate (GenerationMixin.generate): prompts in, tokens out, for a batch of prompts with images and videos.
-/// Greedy search and sampling are in generation/sampling.hpp (on a backend that does them by itself, where nothing else
-/// is asked for, in generation/device_sampling.hpp), beam search in generation/beam_search.hpp, and what they share,
-/// the prompts in the model, in generation/prompt_run.hpp.
+/// Greedy search and sampling are in generation/sampling.hpp (in generation/device_sampling.hpp on a backend that
+/// samples on the device, if the options allow it), beam search in generation/beam_search.hpp, and their common part,
+/// running prompts through the model, in generation/prompt_run.hpp.
 #pragma once
 
 #include <utility>
@@ -55,7 +55,7 @@ GenerateOutput search(Model& model, const PromptTokens& tokens, const Media& med
   return output;
 }
 
-/// The same; an OutOfMemory says what the call takes in all.
+/// The same; an OutOfMemory says how much memory the call takes in total.
 template <class Model>
 GenerateOutput checked_search(Model& model, const PromptTokens& tokens, const Media& media,
                               const GenerationSettings& settings, PromptCache<Model>* cache) {

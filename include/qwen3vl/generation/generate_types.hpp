@@ -36,8 +36,8 @@ constexpr const char* name_of(FinishReason reason) {
   }
 }
 
-/// Whether a row ends with the last of `new_tokens`, all that was generated of it so far; asked after each token. `row`
-/// is that of the output; in a beam search, where candidates have no row yet, the first one of their prompt.
+/// Whether a row ends after `new_tokens`, everything generated for it so far; called after each token. `row` is that of
+/// the output; in beam search, where candidates have no row yet, the first row of their prompt.
 using StoppingCriterion = std::function<bool(index_t row, std::span<const TokenId> new_tokens)>;
 
 /// Arguments of generate(). What is not set comes from the model's generation_config, as in transformers; those that it
@@ -75,8 +75,8 @@ struct GenerateOptions {
   bool output_scores = false;                          ///< keep the chosen tokens' log-probabilities
   /// Prompt tokens of a row that are computed at once; bounds the memory of activations, does not change the result.
   index_t prefill_chunk = 512;
-  /// Called before each chunk of the prompts and behind the last one, with the tokens of a row computed so far and
-  /// those of the longest. May throw Cancelled; the call of generate() then ends with it.
+  /// Called before each chunk of the prompts and after the last one, with the tokens of a row computed so far and
+  /// those of the longest row. May throw Cancelled, which then leaves generate().
   std::function<void(index_t done, index_t total)> prefill_progress{};
 
   /// `config` with what is set here.

@@ -1,4 +1,4 @@
-/// What generate() says where a device's memory does not suffice: how much the whole call takes.
+/// The message of generate() if a device's memory does not suffice: how much the whole call takes.
 #pragma once
 
 #include <algorithm>

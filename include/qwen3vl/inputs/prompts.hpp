@@ -54,7 +54,7 @@ struct MediaSpan {
   std::optional<ContentId> content{};  ///< of its pixels; empty until computed
 
   index_t end() const { return begin + count; }
-  /// False where either is not identified.
+  /// False if either has no content id.
   bool same_content(const MediaSpan& other) const { return content && grid == other.grid && content == other.content; }
   bool same_place(const MediaSpan& other) const { return begin == other.begin && count == other.count; }
 };

@@ -36,12 +36,12 @@ namespace detail {
 }
 }  // namespace detail
 
-/// Loads the media of one conversation. Its errors begin with `prefix` and the place of the part. Looks at what it was
-/// made of.
+/// Loads the media of one conversation. Its errors begin with `prefix` and the place of the part. The objects passed to
+/// it must outlive it.
 struct MediaLoader {
   const ProcessorOptions& options;
-  const ImageProcessor& image_processor;       ///< says whether an image can be resized
-  const VideoProcessorOptions& video_options;  ///< of videos whose part says nothing
+  const ImageProcessor& image_processor;       ///< checks whether images can be resized
+  const VideoProcessorOptions& video_options;  ///< for videos whose part has no options
   std::string prefix;
 
   /// Appends the conversation's images; those without a name are taken off the front of `handed`.

@@ -15,7 +15,7 @@
 
 namespace qwen3vl::detail {
 
-/// Small sizes at which `Backend` asks for them.
+/// The small sizes with which `Backend` checks them.
 template <class B>
 struct StorageProbe {
   using KvCache = typename B::template KvCache<float, 1, 1, 8>;
@@ -79,7 +79,7 @@ struct StorageCheck {
       "the KvCache of this backend lacks its constructor, sequences, length(s) or bytes of "
       "backend/contract/storage.hpp");
 
-  /// Tokens of sequence s before this call's.
+  /// Tokens of sequence s before this call.
   static_assert(
       requires(Probe p) { p.cache.layer(0).length(index_t{0}); },
       "the KvCache of this backend lacks `layer(i).length(s)` of backend/contract/storage.hpp");
@@ -92,7 +92,7 @@ struct StorageCheck {
       },
       "the KvCache of this backend lacks `prepare` or `commit` of backend/contract/storage.hpp");
 
-  /// truncate(s, length) forgets the tail.
+  /// truncate(s, length) drops the tokens from `length` on.
   static_assert(
       requires(Probe p) { p.cache.truncate(index_t{0}, index_t{0}); },
       "the KvCache of this backend lacks `truncate` of backend/contract/storage.hpp");

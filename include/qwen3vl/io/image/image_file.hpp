@@ -116,7 +116,7 @@ using JpegDecoder = std::optional<Image> (*)(std::span<const std::byte> file, in
 
 namespace detail {
 
-/// What stb_image makes of a PNG or JPEG file whose header says height x width.
+/// Decodes a PNG or JPEG file whose header says height x width with stb_image.
 inline Image decode_by_stb(std::span<const std::byte> file, int height, int width, const std::string& name) {
   const StbMemory memory(StbMemory::for_picture(height, width, file.size()));
   Image image;

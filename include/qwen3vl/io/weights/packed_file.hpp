@@ -148,7 +148,7 @@ class PackedFile {
                            [](std::uint64_t sum, std::span<std::byte> piece) { return sum + piece.size(); });
   }
 
-  /// Removes what processes killed while writing left behind; no write takes a day.
+  /// Removes temporary files of processes that were killed while writing; no write takes a day.
   static void remove_leftovers(const std::filesystem::path& path) {
     std::error_code ignored;
     const std::string begin = path.filename().string() + ".";

@@ -199,7 +199,8 @@ inline ChatFormat chat_format_of_template(std::string_view source, std::string_v
 }
 
 /// The chat template of a checkpoint folder: chat_template.jinja, else `chat_template` of chat_template.json, else of
-/// tokenizer_config.json; nothing if there is none. Who has read the latter hands over what it says.
+/// tokenizer_config.json; nullopt if there is none. `of_tokenizer_config` is the value in the latter, if it has
+/// been read already.
 inline std::optional<ChatTemplate> read_chat_template(const std::filesystem::path& folder,
                                                       const nlohmann::json* of_tokenizer_config = nullptr) {
   namespace fs = std::filesystem;

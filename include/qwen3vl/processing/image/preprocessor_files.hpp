@@ -12,7 +12,7 @@
 
 namespace qwen3vl {
 
-/// The settings files of a folder, each read once, when it is asked for.
+/// The settings files of a folder, each read once, on first use.
 class PreprocessorFiles {
  public:
   explicit PreprocessorFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}

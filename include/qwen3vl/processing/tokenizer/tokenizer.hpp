@@ -50,8 +50,8 @@ class Tokenizer {
   std::shared_ptr<const Tables> tables_;
 
  public:
-  /// Reads a tokenizer.json; eos and pad token are Qwen2Tokenizer's default, <|endoftext|>, where it has that. Throws
-  /// Error naming file and field if the file is damaged, or asks for what this class does not do.
+  /// Reads a tokenizer.json; eos and pad token are Qwen2Tokenizer's default, <|endoftext|>, if it exists. Throws
+  /// Error naming file and field if the file is damaged or needs an unsupported feature.
   static Tokenizer from_file(const std::filesystem::path& path) {
     return Tokenizer(TokenizerFile::read(path), TokenizerSettings());
   }

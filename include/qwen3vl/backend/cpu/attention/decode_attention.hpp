@@ -47,12 +47,12 @@ struct DecodeTile {
   /// stream: without this, reading takes twice as long.
   static constexpr index_t distance = 4096;
 
-  /// Asks for what columns d to d + width of the rows at `rows` are in number of bytes, taken as one run of memory.
+  /// Prefetches as many bytes as columns d to d + width of the rows at `rows` have, as one run of memory.
   template <class T>
   static QWEN3VL_INLINE void prefetch(const T* rows, index_t d) {
     constexpr std::uintptr_t bytes = keys * width * sizeof(T);
-    // As a number, for it may lie behind the array. A plain loop: GCC takes a function that only prefetches for one
-    // without effect, and drops its calls.
+    // An integer, since the address may be past the array. A plain loop: GCC considers a function that only prefetches
+    // to have no effect and drops its calls.
     const std::uintptr_t p = reinterpret_cast<std::uintptr_t>(rows) + static_cast<std::size_t>(d * keys) * sizeof(T);
     for (std::uintptr_t line = 0; line < (bytes + 63) / 64; ++line)
       __builtin_prefetch(reinterpret_cast<const void*>(p + line * 64));  // NOLINT(performance-no-int-to-ptr)

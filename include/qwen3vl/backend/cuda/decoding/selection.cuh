@@ -96,7 +96,7 @@ struct ScoreList {
   }
 };
 
-/// The highest key such that the weights at or above it sum up to what was asked for, with that sum and the sum above.
+/// The highest key such that the weights at or above it sum up to the wanted weight, with that sum and the sum above.
 struct Border {
   Weight key, at_least, above;
 };

@@ -89,7 +89,7 @@ void round_weights(Context<Cuda>& ctx, const Source& source, std::int64_t rows, 
          source, rows, columns, to, scales);
 }
 
-/// x [rows, K] to q [grid, K] and scales [grid]: zeros behind the last row. Grid: rows, and those that fill up.
+/// x [rows, K] to q [grid, K] and scales [grid]: zeros after the last row. Grid: rows, including padding.
 template <int K>
 __global__ void __launch_bounds__(rounding_threads)
     round_activations_kernel(const bf16* x, std::int64_t rows, f8_e4m3* q, float* scales) {
