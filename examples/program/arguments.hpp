@@ -65,12 +65,14 @@ struct Arguments {
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
 };
 
-/// Checks the range of an option, in the words of the library.
-inline CLI::Validator in_range(const Option& option) {
+/// Checks the range of an option of type T, in the words of the library.
+template <class T>
+CLI::Validator in_range(const Option& option) {
   return CLI::Validator(
       [option](std::string& text) {
         double value = 0.0;
-        const bool fits = CLI::detail::lexical_cast(text, value) && option.range.has(value);
+        const bool fits = CLI::detail::lexical_cast(text, value) && option.range.has(value) &&
+                          value <= static_cast<double>(std::numeric_limits<T>::max());
         return fits ? std::string() : concat(option.name, " is ", text, "; it must be ", option.range.text());
       },
       option.range.text());
@@ -95,7 +97,7 @@ inline void add_generation_options(CLI::App& app, GenerateOptions& generate, con
                 {"true", EarlyStopping::yes}, {"false", EarlyStopping::no}, {"never", EarlyStopping::never}};
             added->transform(CLI::CheckedTransformer(words, CLI::ignore_case))->type_name("true|false|never");
           } else if (option.range.text() != "finite") {
-            added->check(in_range(option));
+            added->check(in_range<T>(option));
           }
         }
       },

@@ -291,6 +291,20 @@ BOOST_AUTO_TEST_CASE(validate_names_the_field) {
   BOOST_CHECK_NO_THROW((GenerationConfig{.temperature = 0.0f, .top_k = -1, .top_p = 2.0f}.validate()));
 }
 
+BOOST_AUTO_TEST_CASE(what_a_call_can_change_is_checked_in_the_call) {
+  GenerationConfig config = parsed(R"({"num_beams": 2000, "num_return_sequences": 3000})");
+  BOOST_CHECK_THROW(config.validate(), Error);
+  config.num_beams = config.num_return_sequences = 1;
+  BOOST_CHECK_NO_THROW(config.validate());
+  config.pad_token_id = -1;  // transformers takes it for a filler, too
+  BOOST_CHECK_NO_THROW(config.validate());
+  config.max_length = 0;  // of no account beside max_new_tokens
+  config.max_new_tokens = 5;
+  BOOST_CHECK_NO_THROW(config.validate());
+  config.max_new_tokens = index_t{1} << 31;
+  BOOST_CHECK_THROW(config.validate(), Error);
+}
+
 BOOST_AUTO_TEST_CASE(limits_go_by_new_tokens_first) {
   BOOST_TEST((GenerationConfig{.max_length = 30}.token_limit(12)) == 18);
   BOOST_TEST((GenerationConfig{.max_new_tokens = 5, .max_length = 30}.token_limit(12)) == 5);

@@ -245,6 +245,14 @@ BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
   CHECK_FAILS(read(R"({"min_frames": 0})"), "v.json: min_frames is 0, wanted an integer from 1 to 65536");
   CHECK_FAILS(read(R"({"do_sample_frames": 1})"), "v.json: do_sample_frames is 1, wanted true or false");
   BOOST_TEST(!read(R"({"fps": null})").fps.has_value());
+  // A rate counts where frames are sampled by it.
+  const VideoProcessorOptions unsampled = read(R"({"fps": 0, "do_sample_frames": false})");
+  BOOST_CHECK_NO_THROW(unsampled.validate());
+  CHECK_FAILS(read(R"({"fps": 0})").validate(), "fps is 0");
+  // The older name of a size goes first, whatever the newer one says.
+  BOOST_TEST(read(R"({"size": {"shortest_edge": 0, "longest_edge": 25600}, "min_pixels": 9216})").shortest_edge ==
+             9216);
+  CHECK_FAILS(read(R"({"size": {"shortest_edge": 0, "longest_edge": 25600}})"), "shortest_edge is 0");
   BOOST_TEST(read("{}").fps.value() == 2.0);
   BOOST_TEST(read(R"({"do_center_crop": true, "crop_size": 5, "do_pad": true})").do_resize);
 }

@@ -64,7 +64,7 @@ struct GenerationConfig {
 };
 
 /// When an option counts. Where it does not, checkpoints leave it in all states.
-enum class OptionUse { always, sampling, prompt_lookup };
+enum class OptionUse { always, sampling, prompt_lookup, of_file };
 
 struct GenerationOption : Option {
   OptionUse use = OptionUse::always;
@@ -76,11 +76,12 @@ template <class F, class... Options>
 void for_each_generation_option(F&& f, Options&... o) {
   using Entry = GenerationOption;
   constexpr OptionUse sampling = OptionUse::sampling, lookup = OptionUse::prompt_lookup;
-  constexpr Range any, natural = at_least(0), positive = at_least(1), share = within(0, 1), penalty = within(-2, 2);
+  constexpr Range any, natural = at_least(0), positive = at_least(1), length = within(1, 0x1p31 - 1),
+                       share = within(0, 1), penalty = within(-2, 2);
   // Each beam has a separate cache: more than this is a mistake and would end in a failing allocation.
   constexpr Range answers = within(1, 1024);
-  f(Entry{{"max_new_tokens", positive, "Length limit of an answer"}}, o.max_new_tokens...);
-  f(Entry{{"max_length", positive, "The same with the padded prompt; max_new_tokens goes first"}}, o.max_length...);
+  f(Entry{{"max_new_tokens", length, "Length limit of an answer"}}, o.max_new_tokens...);
+  f(Entry{{"max_length", length, "The same with the padded prompt; max_new_tokens goes first"}}, o.max_length...);
   f(Entry{{"min_new_tokens", natural, "No end before so many tokens"}}, o.min_new_tokens...);
   f(Entry{{"min_length", natural, "The same with the padded prompt; min_new_tokens goes first"}}, o.min_length...);
   f(Entry{{"do_sample", any, "Sample; false: greedy, or beam search"}}, o.do_sample...);
@@ -106,14 +107,16 @@ void for_each_generation_option(F&& f, Options&... o) {
   f(Entry{{"max_matching_ngram_size", positive, "Words of up to N tokens to find such guesses by"}, lookup},
     o.max_matching_ngram_size...);
   f(Entry{{"eos_token_id", natural, "One id or a list; each ends an answer"}}, o.eos_token_id...);
-  f(Entry{{"pad_token_id", natural, "Fills finished rows; else the first eos token, else 0"}}, o.pad_token_id...);
-  f(Entry{{"bos_token_id", natural, "Read, and not used"}}, o.bos_token_id...);
+  f(Entry{{"pad_token_id", natural, "Fills finished rows; else the first eos token, else 0"}, OptionUse::of_file},
+    o.pad_token_id...);
+  f(Entry{{"bos_token_id", natural, "Read, and not used"}, OptionUse::of_file}, o.bos_token_id...);
 }
 
 inline void GenerationConfig::validate(index_t prompt_length) const {
   for_each_generation_option(
       [&](const GenerationOption& option, const auto& value) {
         if (option.use == OptionUse::sampling && !do_sample) return;
+        if (option.use == OptionUse::of_file || (option.name == "max_length" && max_new_tokens)) return;
         if (option.use == OptionUse::prompt_lookup && prompt_lookup_num_tokens == 0) return;
         check_option(option, value);
       },

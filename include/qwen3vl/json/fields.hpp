@@ -146,6 +146,7 @@ class JsonFields {
   /// `item`, of the field `name`, as an integer; from none upwards, at most what 31 bits hold.
   std::int64_t integer(std::string_view name, const nlohmann::json& item, Range range) const {
     if (range.is_open()) range.highest = std::numeric_limits<std::int32_t>::max();
+    range.lowest = std::max(range.lowest, double{std::numeric_limits<std::int32_t>::min()});
     const auto lowest = static_cast<std::int64_t>(range.lowest), highest = static_cast<std::int64_t>(range.highest);
     const bool fits = item.is_number_unsigned() ? item.get<std::uint64_t>() <= static_cast<std::uint64_t>(highest)
                                                 : item.is_number_integer();

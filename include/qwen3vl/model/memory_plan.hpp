@@ -123,6 +123,9 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   if (request.batch_size < 1 || request.sequences_per_prompt < 1 || request.prompt_tokens < 1 ||
       request.max_new_tokens < 1)
     fail("a memory plan needs at least one prompt of one token, one sequence and one new token");
+  if (constexpr index_t most = 0x7fffffff; request.batch_size > most || request.sequences_per_prompt > most ||
+                                           request.prompt_tokens > most || request.max_new_tokens > most)
+    fail("a memory plan takes numbers of prompts, sequences and tokens up to ", most);
 
   MemoryPlan plan;
   std::size_t loading_peak = 0;

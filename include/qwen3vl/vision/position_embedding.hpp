@@ -79,10 +79,11 @@ class VisionPositionEmbedding {
 
   /// hidden_states [patches, hidden] += the resampled table.
   void operator()(Context<B>& ctx, std::span<const GridThw> grids, View<A, B, dynamic, hidden> hidden_states) const {
-    const InterpolationCorners corners = interpolation_corners(grids, side, vision.spatial_merge_size);
+    InterpolationCorners corners;
+    if constexpr (!only_counts<B>) corners = interpolation_corners(grids, side, vision.spatial_merge_size);
     const index_t patches = hidden_states.rows();
-    const auto indices = upload<std::int32_t>(ctx, corners.indices);
-    const auto weights = upload<float>(ctx, corners.weights);
+    const auto indices = upload<std::int32_t>(ctx, corners.indices, patches * 4);
+    const auto weights = upload<float>(ctx, corners.weights, patches * 4);
     interpolate_add(ctx, table_.view(), indices.view().template reshape<dynamic, 4>(patches),
                     weights.view().template reshape<dynamic, 4>(patches), hidden_states);
   }

@@ -79,9 +79,11 @@ class VisionModel {
     auto x = ctx.template scratch<A, dynamic, hidden>(patches);  // [patches, hidden]
     embed(ctx, pixel_values, grid_thw, x);
 
-    const VisionRotaryTables tables = vision_rotary_tables(grid_thw, vision.spatial_merge_size, head_dim, rope_theta_);
-    const auto cos = upload<float>(ctx, tables.cos);
-    const auto sin = upload<float>(ctx, tables.sin);
+    VisionRotaryTables tables;
+    if constexpr (!only_counts<B>)
+      tables = vision_rotary_tables(grid_thw, vision.spatial_merge_size, head_dim, rope_theta_);
+    const auto cos = upload<float>(ctx, tables.cos, patches * (head_dim / 2));
+    const auto sin = upload<float>(ctx, tables.sin, patches * (head_dim / 2));
     const auto cos_view = cos.view().template reshape<dynamic, head_dim / 2>(patches);  // [patches, head_dim / 2]
     const auto sin_view = sin.view().template reshape<dynamic, head_dim / 2>(patches);
     Segments frames;  // attention stays inside one frame

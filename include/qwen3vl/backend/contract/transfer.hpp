@@ -22,6 +22,22 @@ Tensor<T, B, dynamic> upload(Context<B>& ctx, const std::vector<T>& host) {
   return upload<T>(ctx, std::span<const T>(host));
 }
 
+/// Whether B only counts memory (backend/counting/counting.hpp): what the host makes for it need not be made.
+template <class B>
+inline constexpr bool only_counts = requires {
+  B::only_counts;
+};
+
+/// The `size` values of `host`. Where B only counts, memory for so many, and `host` may be empty.
+template <class T, class B>
+Tensor<T, B, dynamic> upload(Context<B>& ctx, const std::vector<T>& host, index_t size) {
+  if constexpr (only_counts<B>) {
+    return Tensor<T, B, dynamic>(size);
+  } else {
+    return upload<T>(ctx, host);
+  }
+}
+
 /// Copies a backend's tensor to the host: integers unchanged, activations as float.
 template <class U, class T, class B, index_t... E>
 std::vector<U> download(Context<B>& ctx, const View<T, B, E...>& tensor) {

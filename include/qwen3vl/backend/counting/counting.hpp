@@ -36,6 +36,7 @@ struct CountingMemory {
 template <class B>
 struct Counting {
   static constexpr bool is_host = B::is_host;  // layers branch on it
+  static constexpr bool only_counts = true;
   using Memory = CountingMemory;
 
   template <class P>

@@ -178,6 +178,7 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   std::optional<Image> image;
   if (jpeg != nullptr && file[0] == std::byte{0xff}) image = jpeg(file, height, width, name);
   if (!image) image = detail::decode_by_stb(file, height, width, name);
+  image->check();  // also of a caller's own decoder
   return detail::upright(*std::move(image), exif_orientation(file));
 }
 

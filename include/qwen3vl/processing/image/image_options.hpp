@@ -84,9 +84,10 @@ inline ImageProcessorOptions image_processor_options_from_json(const JsonFields&
         } else if constexpr (std::is_same_v<T, std::vector<double>>) {
           fields.read(option.name, value, 1, 4);
         } else if (option.name.ends_with("_edge")) {
-          size.read(option, value);
-          // The older name.
-          fields.read(Option{option.name == "shortest_edge" ? "min_pixels" : "max_pixels", option.range}, value);
+          // The older name goes first, so that the other's range does not matter; validate() checks what counts.
+          constexpr Range any = within(0, 0x1p40);
+          size.read(Option{option.name, any}, value);
+          fields.read(Option{option.name == "shortest_edge" ? "min_pixels" : "max_pixels", any}, value);
         } else {
           fields.read(option, value);
         }

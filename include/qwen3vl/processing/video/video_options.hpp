@@ -60,7 +60,12 @@ inline void VideoProcessorOptions::validate() const {
 inline VideoProcessorOptions video_processor_options_from_json(const JsonFields& fields,
                                                                VideoProcessorOptions options = {}) {
   static_cast<ImageProcessorOptions&>(options) = image_processor_options_from_json(fields, options);
-  for_each_video_option([&](const Option& option, auto& value) { fields.read(option, value); }, options);
+  for_each_video_option(
+      [&](const Option& option, auto& value) {
+        // A rate that nothing is sampled by may be any number.
+        fields.read(option.name == "fps" ? Option{option.name} : option, value);
+      },
+      options);
   return options;
 }
 
