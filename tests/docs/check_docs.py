@@ -83,7 +83,7 @@ def run(name, line, command, **options):
 def check_snippets(root, work, cmake, generator, compiler, *includes):
     work = pathlib.Path(work)
     shutil.rmtree(work, ignore_errors=True)
-    headers = [f"-I{root / 'include'}", *(f"-isystem{folder}" for folder in includes)]
+    headers = [f"-I{root / 'include'}", *(f"-isystem{folder}" for folder in includes if folder != "/usr/include")]
     for page in pages(root):
         name = str(page.relative_to(root))
         for language, line, text in blocks(page):

@@ -16,10 +16,10 @@ int main() {
     Context<Cuda> ctx(cuda);
     SwiGluMlp<V, Cuda, F32> mlp;
     load_parameters(ctx, mlp, RandomWeights{1, 0.5f}, "random weights");
-    Tensor<float, Cpu, dynamic, 32> ones(3);
+    Tensor<float, Host, dynamic, 32> ones(3);
     for (float& value : ones.span()) value = 1.0f;
     Tensor<float, Cuda, dynamic, 32> x(3), y(3);
-    copy_from_host(ctx, View<const float, Cpu, dynamic, 32>(ones), x.view());
+    copy_from_host(ctx, View<const float, Host, dynamic, 32>(ones), x.view());
     mlp(ctx, x, y);
     float sum = 0.0f;
     for (const float value : download_floats(ctx, y.view())) sum += value * value;
