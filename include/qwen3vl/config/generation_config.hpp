@@ -63,7 +63,8 @@ struct GenerationConfig {
   void validate(index_t prompt_length = 0) const;
 };
 
-/// When an option counts. Where it does not, checkpoints leave it in all states.
+/// When an option counts. Where it does not, checkpoints leave it in all states. `of_file`: checked where a file is
+/// read, not in a call, which may fill with any id.
 enum class OptionUse { always, sampling, prompt_lookup, of_file };
 
 struct GenerationOption : Option {
