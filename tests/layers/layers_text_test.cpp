@@ -1,9 +1,8 @@
-// The text model's layers against double-precision twins.
+// The text model's layers on Cpu against the same layers in double precision.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE layers_text
 #include <boost/test/unit_test.hpp>
 
-#include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/text/text_model.hpp"
 #include "support/layer_reference.hpp"
 
@@ -40,172 +39,109 @@ constexpr float eps = 1e-5f;
 // largest value.
 constexpr double tolerance = 1e-5;
 
-using Positions = std::vector<std::array<int, 3>>;
+/// One sequence: its inputs, and positions as an image makes them: the three axes differ.
+struct Sequence {
+  HostTensor<float, dynamic, text.hidden_size> x;
+  HostTensor<std::int32_t, dynamic, 3> positions;
 
-std::vector<float> inverse_frequencies() {
+  explicit Sequence(index_t length)
+      : x(ref::random_numbers(decltype(x)(length), static_cast<unsigned>(length))), positions(length) {
+    for (int t = 0; t < length; ++t) {
+      const int axes[] = {t, t / 3 + 2, t % 3 + 1};
+      std::ranges::copy(axes, positions[t].data());
+    }
+  }
+};
+
+// residual + mlp(x); the residual may be zero.
+template <class P, class B>
+auto mlp(Context<B>& ctx, index_t tokens, bool residual_is_zero = false) {
+  SwiGluMlp<Small, B, P> layer;
+  load_parameters(ctx, layer, ref::AllRandom{}, "random weights");
+  using Rows = Tensor<activation_t<B, P>, B, dynamic, text.hidden_size>;
+  const Rows x = ref::random_numbers(Rows(tokens), 1);
+  Rows residual(tokens);
+  if (!residual_is_zero) residual = ref::random_numbers(std::move(residual), 2);
+  layer(ctx, x, residual);
+  return residual;
+}
+
+// A decoder layer over all sequences, chunks[i][s] tokens of sequence s at a time; the rows of each sequence.
+template <class P, class B>
+auto decoder_layer(Context<B>& ctx, const std::vector<const Sequence*>& sequences,
+                   const std::vector<std::vector<index_t>>& chunks) {
+  DecoderLayer<Small, B, P> layer;
+  load_parameters(ctx, layer, ref::AllRandom{}, "random weights");
   std::vector<float> inv_freq;
   for (int i = 0; i < text.head_dim / 2; ++i)
     inv_freq.push_back(static_cast<float>(std::pow(10000.0, -2.0 * i / text.head_dim)));
-  return inv_freq;
-}
-
-ref::Row angles(const std::array<int, 3>& position) {
-  ref::Row row;
-  const auto inv_freq = inverse_frequencies();
-  for (int i = 0; i < text.head_dim / 2; ++i) {
-    int axis = 0;
-    if (i % 3 == 1 && i < 3 * text.mrope_section[1]) axis = 1;
-    if (i % 3 == 2 && i < 3 * text.mrope_section[2]) axis = 2;
-    row.push_back(static_cast<double>(inv_freq[static_cast<std::size_t>(i)]) *
-                  position[static_cast<std::size_t>(axis)]);
+  using Rows = Tensor<activation_t<B, P>, B, dynamic, text.hidden_size>;
+  std::vector<Rows> outputs;
+  for (const Sequence* sequence : sequences) outputs.emplace_back(sequence->x.rows());
+  std::vector<index_t> done(sequences.size());
+  // The cache has as many layers as the variant; only layer 0 is used.
+  KvCache<Small, B, P> cache(static_cast<index_t>(sequences.size()));
+  for (const auto& chunk : chunks) {
+    Segments segments;
+    for (const index_t count : chunk) segments.append(count);
+    const auto each_row = [&](auto&& f) {  // f(row, sequence, token)
+      for (std::size_t s = 0; s < chunk.size(); ++s)
+        for (index_t t = 0; t < chunk[s]; ++t) f(segments.offset(static_cast<index_t>(s)) + t, s, done[s] + t);
+    };
+    const index_t tokens = segments.total();
+    Rows x(tokens);
+    Tensor<std::int32_t, B, 3, dynamic> ids(tokens);
+    Tensor<float, B, dynamic, text.head_dim / 2> cos(tokens), sin(tokens);
+    each_row([&](index_t row, std::size_t s, index_t t) {
+      std::ranges::copy(sequences[s]->x[t].span(), x[row].data());
+      for (index_t axis = 0; axis < 3; ++axis) ids(axis, row) = sequences[s]->positions(t, axis);
+    });
+    rope_tables<text.mrope_section[0], text.mrope_section[1], text.mrope_section[2]>(
+        ctx, ids, View<const float, B, text.head_dim / 2>(inv_freq.data()), 1.0f, cos, sin);
+    cache.prepare(chunk);
+    layer(ctx, x, TextPositions<Small, B>{cos, sin, segments}, eps, cache.layer(0));
+    cache.commit();
+    each_row([&](index_t row, std::size_t s, index_t t) { std::ranges::copy(x[row].span(), outputs[s][t].data()); });
+    for (std::size_t s = 0; s < chunk.size(); ++s) done[s] += chunk[s];
   }
-  return row;
+  return outputs;
 }
-
-ref::Rows mlp(const ref::Weights& w, const std::string& prefix, const ref::Rows& x) {
-  ref::Rows gate = ref::map(ref::linear(x, w[prefix + "gate_proj.weight"]), ref::silu);
-  const ref::Rows up = ref::linear(x, w[prefix + "up_proj.weight"]);
-  for (std::size_t r = 0; r < gate.size(); ++r)
-    for (std::size_t i = 0; i < gate[r].size(); ++i) gate[r][i] *= up[r][i];
-  return ref::linear(gate, w[prefix + "down_proj.weight"]);
-}
-
-// One decoder layer over one whole sequence.
-ref::Rows decoder_layer(const ref::Weights& w, ref::Rows x, const Positions& positions) {
-  const auto norm = [&](const std::string& name) {
-    return [&w, name](const ref::Row& row) { return ref::rms_norm(row, w[name], static_cast<double>(eps)); };
-  };
-  const ref::Rows normed = ref::each(x, norm("input_layernorm.weight"));
-  const std::string a = "self_attn.";
-  ref::Rows q = ref::linear(normed, w[a + "q_proj.weight"], w[a + "q_proj.bias"]);
-  ref::Rows k = ref::linear(normed, w[a + "k_proj.weight"], w[a + "k_proj.bias"]);
-  const ref::Rows v = ref::linear(normed, w[a + "v_proj.weight"], w[a + "v_proj.bias"]);
-  const std::size_t dim = text.head_dim, heads = text.num_attention_heads, kv_heads = text.num_key_value_heads;
-  const auto norm_and_rotate = [&](ref::Rows& rows, std::size_t count, const std::string& weight) {
-    for (std::size_t t = 0; t < rows.size(); ++t)
-      for (std::size_t h = 0; h < count; ++h) {
-        ref::Row head = ref::rms_norm(ref::head_of(rows[t], h, dim), w[weight], static_cast<double>(eps));
-        ref::rotate(head.data(), angles(positions[t]));
-        std::copy(head.begin(), head.end(), rows[t].begin() + static_cast<std::ptrdiff_t>(h * dim));
-      }
-  };
-  norm_and_rotate(q, heads, a + "q_norm.weight");
-  norm_and_rotate(k, kv_heads, a + "k_norm.weight");
-  ref::Rows attended;
-  for (std::size_t t = 0; t < x.size(); ++t) {
-    ref::Row row;
-    for (std::size_t h = 0; h < heads; ++h) {
-      ref::Rows keys, values;
-      for (std::size_t s = 0; s <= t; ++s) {
-        keys.push_back(ref::head_of(k[s], h / (heads / kv_heads), dim));
-        values.push_back(ref::head_of(v[s], h / (heads / kv_heads), dim));
-      }
-      const ref::Row out = ref::attend(ref::head_of(q[t], h, dim), keys, values);
-      row.insert(row.end(), out.begin(), out.end());
-    }
-    attended.push_back(row);
-  }
-  ref::add(x, ref::linear(attended, w[a + "o_proj.weight"], w[a + "o_proj.bias"]));
-  ref::add(x, mlp(w, "mlp.", ref::each(x, norm("post_attention_layernorm.weight"))));
-  return x;
-}
-
-struct Fixture {
-  Cpu cpu{2};
-  Context<Cpu> ctx{cpu};
-};
 
 using BothAttentions = std::tuple<F32, WithAttention<F32, attention_policy::Eager>>;
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_CASE(mlp_equals_its_formula, Fixture) {
-  SwiGluMlp<Small, Cpu, F32> layer;
-  const ref::Weights w = ref::randomize(ctx, layer);
-  for (const std::size_t tokens : {1, 2, 7, 40}) {
-    const ref::Rows x = ref::random_rows(tokens, text.hidden_size, 1);
-    ref::Rows expected = ref::random_rows(tokens, text.hidden_size, 2);
-    Tensor<float, Cpu, dynamic, text.hidden_size> input(tokens), residual(tokens);
-    ref::fill(input.view(), x);
-    ref::fill(residual.view(), expected);
-    layer(ctx, input, residual);
-    ref::add(expected, mlp(w, "", x));
-    BOOST_TEST(ref::relative_error(residual, expected) < tolerance);
-  }
+BOOST_FIXTURE_TEST_CASE(mlp_equals_its_formula, ref::Backends) {
+  for (const index_t tokens : {1, 2, 7, 40})
+    BOOST_TEST(ref::relative_error(mlp<F32>(cpu, tokens), mlp<F32>(exact, tokens)) < tolerance);
 }
 
-BOOST_FIXTURE_TEST_CASE(mlp_with_bf16_weights_rounds_only_the_weights, Fixture) {
-  SwiGluMlp<Small, Cpu, Bf16> layer;
-  const ref::Weights w = ref::randomize(ctx, layer, [](float v) { return static_cast<float>(bf16(v)); });
-  const ref::Rows x = ref::random_rows(9, text.hidden_size, 3);
-  Tensor<float, Cpu, dynamic, text.hidden_size> input(9), residual(9);
-  ref::fill(input.view(), x);
-  layer(ctx, input, residual);
-  BOOST_TEST(ref::relative_error(residual, mlp(w, "", x)) < tolerance);
+BOOST_FIXTURE_TEST_CASE(mlp_with_bf16_weights_rounds_only_the_weights, ref::Backends) {
+  BOOST_TEST(ref::relative_error(mlp<Bf16>(cpu, 9, true), mlp<Bf16>(exact, 9, true)) < tolerance);
 }
 
+// On the reference, each sequence is alone and in one piece.
 BOOST_FIXTURE_TEST_CASE_TEMPLATE(decoder_layer_equals_its_formula_in_one_shot_and_in_chunks, P, BothAttentions,
-                                 Fixture) {
-  DecoderLayer<Small, Cpu, P> layer;
-  const ref::Weights w = ref::randomize(ctx, layer);
-  // Two sequences of different lengths; positions as an image makes them: the three axes differ.
-  const std::vector<std::size_t> lengths{11, 5};
-  std::vector<ref::Rows> inputs, expected;
-  std::vector<Positions> positions;
-  for (const std::size_t length : lengths) {
-    inputs.push_back(ref::random_rows(length, text.hidden_size, static_cast<unsigned>(length)));
-    Positions of_sequence;
-    for (int t = 0; t < static_cast<int>(length); ++t) of_sequence.push_back({t, t / 3 + 2, t % 3 + 1});
-    expected.push_back(decoder_layer(w, inputs.back(), of_sequence));
-    positions.push_back(of_sequence);
-  }
-  // The cache has as many layers as the variant; only layer 0 is used.
-  for (const std::vector<std::vector<std::size_t>>& chunks :
-       {std::vector<std::vector<std::size_t>>{{11, 5}}, {{6, 1}, {0, 3}, {4, 0}, {1, 1}}}) {
-    KvCache<Small, Cpu, P> cache(2);
-    std::vector<std::size_t> done{0, 0};
-    for (const auto& chunk : chunks) {
-      ref::Rows rows, wanted;
-      Segments segments;
-      std::vector<std::int32_t> packed[3];
-      std::vector<index_t> new_tokens;
-      for (std::size_t s = 0; s < 2; ++s) {
-        for (std::size_t t = done[s]; t < done[s] + chunk[s]; ++t) {
-          rows.push_back(inputs[s][t]);
-          wanted.push_back(expected[s][t]);
-          for (std::size_t axis = 0; axis < 3; ++axis) packed[axis].push_back(positions[s][t][axis]);
-        }
-        done[s] += chunk[s];
-        segments.append(static_cast<index_t>(chunk[s]));
-        new_tokens.push_back(static_cast<index_t>(chunk[s]));
-      }
-      std::vector<std::int32_t> ids = packed[0];
-      ids.insert(ids.end(), packed[1].begin(), packed[1].end());
-      ids.insert(ids.end(), packed[2].begin(), packed[2].end());
-      const auto tokens = static_cast<index_t>(rows.size());
-      Tensor<float, Cpu, dynamic, text.hidden_size> x(tokens);
-      Tensor<float, Cpu, dynamic, text.head_dim / 2> cos(tokens), sin(tokens);
-      ref::fill(x.view(), rows);
-      const auto inv_freq = inverse_frequencies();
-      rope_tables<text.mrope_section[0], text.mrope_section[1], text.mrope_section[2]>(
-          ctx, View<const std::int32_t, Cpu, 3, dynamic>(ids.data(), tokens),
-          View<const float, Cpu, text.head_dim / 2>(inv_freq.data()), 1.0f, cos, sin);
-      cache.prepare(new_tokens);
-      layer(ctx, x, TextPositions<Small, Cpu>{cos, sin, segments}, eps, cache.layer(0));
-      cache.commit();
-      BOOST_TEST(ref::relative_error(x, wanted) < tolerance);
+                                 ref::Backends) {
+  const Sequence sequences[] = {Sequence(11), Sequence(5)};
+  for (const std::vector<std::vector<index_t>>& chunks :
+       {std::vector<std::vector<index_t>>{{11, 5}}, {{6, 1}, {0, 3}, {4, 0}, {1, 1}}}) {
+    const auto found = decoder_layer<P>(cpu, {&sequences[0], &sequences[1]}, chunks);
+    for (std::size_t s = 0; s < 2; ++s) {
+      const auto alone = decoder_layer<F32>(exact, {&sequences[s]}, {{sequences[s].x.rows()}});
+      BOOST_TEST(ref::relative_error(found[s], alone[0]) < tolerance);
     }
   }
 }
 
-BOOST_FIXTURE_TEST_CASE(parameter_count_is_that_of_the_formula, Fixture) {
+BOOST_FIXTURE_TEST_CASE(parameter_count_is_that_of_the_formula, ref::Backends) {
   DecoderLayer<Small, Cpu, F32> layer;
   const index_t h = text.hidden_size, q = 6 * 18, kv = 2 * 18;
   const index_t attention = (q + 2 * kv) * (h + 1) + h * (q + 1) + 2 * 18;
   BOOST_TEST(count_parameters(layer) == attention + 3 * h * text.intermediate_size + 2 * h);
 }
 
-BOOST_FIXTURE_TEST_CASE(loading_names_everything_that_is_wrong, Fixture) {
+BOOST_FIXTURE_TEST_CASE(loading_names_everything_that_is_wrong, ref::Backends) {
   struct Broken : ref::AllRandom {
     std::vector<index_t> shape;
     std::optional<RawTensor> find(const Part& part) {
@@ -220,7 +156,7 @@ BOOST_FIXTURE_TEST_CASE(loading_names_everything_that_is_wrong, Fixture) {
     std::vector<std::string> names() const { return {"mlp.gate_proj.weight", "extra.weight"}; }
   };
   DecoderLayer<Small, Cpu, F32> layer;
-  BOOST_CHECK_EXCEPTION(load_parameters(ctx, layer, Broken{}, "here"), Error, [](const Error& error) {
+  BOOST_CHECK_EXCEPTION(load_parameters(cpu, layer, Broken{}, "here"), Error, [](const Error& error) {
     const std::string what = error.what();
     return what.find("missing: mlp.up_proj.weight;") != std::string::npos &&
            what.find("self_attn.q_norm.weight is [17], wanted [18]") != std::string::npos &&

@@ -1,9 +1,8 @@
-// The vision tower's layers against double-precision twins.
+// The vision tower's layers on Cpu against the same layers in double precision.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE layers_vision
 #include <boost/test/unit_test.hpp>
 
-#include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/tensor/host.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
 #include "support/layer_reference.hpp"
@@ -35,143 +34,44 @@ struct Small {
 };
 static_assert(Variant<Small>);
 constexpr VisionConfig vision = Small::config.vision;
-constexpr std::size_t merge = vision.spatial_merge_size;
 
 // Sums of up to 576 products in float32, some thirty operations deep.
 constexpr double tolerance = 2e-5;
 
-struct Patch {
-  std::size_t picture, frame;  // attention stays inside a frame
-  double row, column;          // in patches
-  double table_row, table_column;
-};
-
-// All patches in merge-block order.
-std::vector<Patch> patches_of(const std::vector<GridThw>& grids) {
-  std::vector<Patch> patches;
-  std::size_t frames = 0;
-  const double last = 6.0;
-  for (std::size_t g = 0; g < grids.size(); ++g)
-    for (std::int64_t t = 0; t < grids[g].t; ++t, ++frames)
-      for (std::size_t block = 0; block < static_cast<std::size_t>(grids[g].h * grids[g].w) / (merge * merge); ++block)
-        for (std::size_t inside = 0; inside < merge * merge; ++inside) {
-          const std::size_t blocks_per_row = static_cast<std::size_t>(grids[g].w) / merge;
-          const auto row = static_cast<double>(block / blocks_per_row * merge + inside / merge);
-          const auto column = static_cast<double>(block % blocks_per_row * merge + inside % merge);
-          const auto scale = [&](double position, std::int64_t count) {
-            return count == 1 ? 0.0 : position * last / static_cast<double>(count - 1);
-          };
-          patches.push_back({g, frames, row, column, scale(row, grids[g].h), scale(column, grids[g].w)});
-        }
-  return patches;
+template <class P, class B>
+auto forward(Context<B>& ctx, View<const float, Host, dynamic, dynamic> pixel_values, const std::vector<GridThw>& grids,
+             bool everything = true) {
+  VisionModel<Small, B, P> model;
+  load_parameters(ctx, model, ref::AllRandom{}, "random weights");
+  return model.forward(ctx, pixel_values, grids, everything, everything);
 }
-
-ref::Rows block(const ref::Weights& w, const std::string& p, ref::Rows x, const std::vector<Patch>& patches) {
-  const auto norm = [&](const std::string& name) {
-    return [&w, name](const ref::Row& row) { return ref::layer_norm(row, w[name + ".weight"], w[name + ".bias"]); };
-  };
-  const std::size_t dim = vision.head_dim(), heads = vision.num_heads, hidden = vision.hidden_size;
-  ref::Rows qkv = ref::linear(ref::each(x, norm(p + "norm1")), w[p + "attn.qkv.weight"], w[p + "attn.qkv.bias"]);
-  for (std::size_t t = 0; t < qkv.size(); ++t) {
-    ref::Row angles;
-    for (const double position : {patches[t].row, patches[t].column})
-      for (std::size_t i = 0; i < dim / 4; ++i)
-        angles.push_back(position * std::pow(10000.0, -2.0 * static_cast<double>(i) / (static_cast<double>(dim) / 2)));
-    for (std::size_t h = 0; h < 2 * heads; ++h) ref::rotate(qkv[t].data() + h * dim, angles);
-  }
-  ref::Rows attended;
-  for (std::size_t t = 0; t < x.size(); ++t) {
-    ref::Row row;
-    for (std::size_t h = 0; h < heads; ++h) {
-      ref::Rows keys, values;
-      for (std::size_t s = 0; s < x.size(); ++s) {
-        if (patches[s].frame != patches[t].frame) continue;
-        keys.push_back(ref::head_of(qkv[s], heads + h, dim));
-        values.push_back(ref::head_of(qkv[s], 2 * heads + h, dim));
-      }
-      const ref::Row out = ref::attend(ref::head_of(qkv[t], h, dim), keys, values);
-      row.insert(row.end(), out.begin(), out.end());
-    }
-    attended.push_back(row);
-  }
-  ref::add(x, ref::linear(attended, w[p + "attn.proj.weight"], w[p + "attn.proj.bias"]));
-  const ref::Rows inner = ref::map(
-      ref::linear(ref::each(x, norm(p + "norm2")), w[p + "mlp.linear_fc1.weight"], w[p + "mlp.linear_fc1.bias"]),
-      ref::gelu_tanh);
-  ref::add(x, ref::linear(inner, w[p + "mlp.linear_fc2.weight"], w[p + "mlp.linear_fc2.bias"]));
-  BOOST_REQUIRE(x[0].size() == hidden);
-  return x;
-}
-
-ref::Rows merger(const ref::Weights& w, const std::string& p, const ref::Rows& x, bool norm_whole_group) {
-  const auto norm = [&](const ref::Row& row) { return ref::layer_norm(row, w[p + "norm.weight"], w[p + "norm.bias"]); };
-  ref::Rows groups;
-  for (std::size_t t = 0; t < x.size(); t += merge * merge) {
-    ref::Row group;
-    for (std::size_t i = 0; i < merge * merge; ++i) {
-      const ref::Row row = norm_whole_group ? x[t + i] : norm(x[t + i]);
-      group.insert(group.end(), row.begin(), row.end());
-    }
-    groups.push_back(norm_whole_group ? norm(group) : group);
-  }
-  return ref::linear(ref::map(ref::linear(groups, w[p + "linear_fc1.weight"], w[p + "linear_fc1.bias"]), ref::gelu),
-                     w[p + "linear_fc2.weight"], w[p + "linear_fc2.bias"]);
-}
-
-struct Fixture {
-  Cpu cpu{2};
-  Context<Cpu> ctx{cpu};
-};
 
 using BothAttentions = std::tuple<F32, WithAttention<F32, attention_policy::Eager>>;
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_CASE_TEMPLATE(whole_tower_equals_its_formula, P, BothAttentions, Fixture) {
-  VisionModel<Small, Cpu, P> model;
-  const ref::Weights w = ref::randomize(ctx, model);
+BOOST_FIXTURE_TEST_CASE_TEMPLATE(whole_tower_equals_its_formula, P, BothAttentions, ref::Backends) {
   // A square, a flat one, a tall one larger than the table, a video of two frames.
   const std::vector<GridThw> grids{{1, 4, 4}, {1, 2, 6}, {1, 10, 2}, {2, 2, 4}};
-  const std::vector<Patch> patches = patches_of(grids);
-  const ref::Rows pixels = ref::random_rows(patches.size(), vision.patch_dim(), 5);
-  HostMatrix<float> pixel_values(static_cast<index_t>(patches.size()), vision.patch_dim());
-  ref::fill(pixel_values.view(), pixels);
+  const std::vector<index_t> lengths{16, 12, 20, 8, 8};  // of each frame
+  const auto pixel_values = ref::random_numbers(HostMatrix<float>(64, vision.patch_dim()), 5);
+  const auto found = forward<P>(cpu, pixel_values, grids);
+  const auto wanted = forward<F32>(exact, pixel_values, grids);
 
-  const auto output = model.forward(ctx, pixel_values, grids, true, true);
+  BOOST_REQUIRE((found.hidden_states.size() == 4u && wanted.hidden_states.size() == 4u));
+  for (std::size_t i = 0; i < 4; ++i)
+    BOOST_TEST(ref::relative_error(found.hidden_states[i], wanted.hidden_states[i]) < tolerance);
+  for (std::size_t j = 0; j < 2; ++j)
+    BOOST_TEST(ref::relative_error(found.deepstack_features[j], wanted.deepstack_features[j]) < tolerance);
+  BOOST_TEST(ref::relative_error(found.pooler_output, wanted.pooler_output) < tolerance);
 
-  ref::Rows x = ref::linear(pixels, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"]);
-  const ref::Row& table = w["pos_embed.weight"];
-  for (std::size_t t = 0; t < x.size(); ++t) {
-    const auto y0 = static_cast<std::size_t>(patches[t].table_row),
-               x0 = static_cast<std::size_t>(patches[t].table_column);
-    const double dy = patches[t].table_row - static_cast<double>(y0),
-                 dx = patches[t].table_column - static_cast<double>(x0);
-    const auto at = [&](std::size_t row, std::size_t column, std::size_t i) {
-      return table[(std::min<std::size_t>(row, 6) * 7 + std::min<std::size_t>(column, 6)) * x[t].size() + i];
-    };
-    for (std::size_t i = 0; i < x[t].size(); ++i)
-      x[t][i] += (1 - dy) * ((1 - dx) * at(y0, x0, i) + dx * at(y0, x0 + 1, i)) +
-                 dy * ((1 - dx) * at(y0 + 1, x0, i) + dx * at(y0 + 1, x0 + 1, i));
-  }
-  BOOST_TEST(ref::relative_error(output.hidden_states.at(0), x) < tolerance);
+  // One set of weights for each block and frame; each query's add up to one.
+  BOOST_REQUIRE((found.attentions.size() == 3u && wanted.attentions.size() == 3u));
   for (std::size_t i = 0; i < 3; ++i) {
-    x = block(w, concat("blocks.", i, "."), x, patches);
-    BOOST_TEST(ref::relative_error(output.hidden_states.at(i + 1), x) < tolerance);
-    if (i == 0 || i == 2) {
-      const std::size_t j = i / 2;
-      const ref::Rows expected = merger(w, concat("deepstack_merger_list.", j, "."), x, true);
-      BOOST_TEST(ref::relative_error(output.deepstack_features.at(j), expected) < tolerance);
-    }
-  }
-  BOOST_TEST(ref::relative_error(output.pooler_output, merger(w, "merger.", x, false)) < tolerance);
-
-  // One set of weights for each block and frame; each query's add up to one. backend_cpu_test checks their values.
-  const std::vector<index_t> lengths{16, 12, 20, 8, 8};
-  BOOST_REQUIRE(output.attentions.size() == 3u);
-  for (const auto& of_block : output.attentions) {
-    BOOST_REQUIRE(of_block.size() == lengths.size());
+    BOOST_REQUIRE((found.attentions[i].size() == lengths.size() && wanted.attentions[i].size() == lengths.size()));
     for (std::size_t s = 0; s < lengths.size(); ++s) {
-      const auto& weights = of_block[s];
+      const auto& weights = found.attentions[i][s];
+      BOOST_TEST(ref::relative_error(weights, wanted.attentions[i][s]) < tolerance);
       BOOST_REQUIRE((weights.extent(0) == vision.num_heads && weights.extent(1) == lengths[s] &&
                      weights.extent(2) == lengths[s]));
       for (index_t h = 0; h < vision.num_heads; ++h)
@@ -184,34 +84,25 @@ BOOST_FIXTURE_TEST_CASE_TEMPLATE(whole_tower_equals_its_formula, P, BothAttentio
   }
 }
 
-BOOST_FIXTURE_TEST_CASE(attentions_are_recorded_only_if_asked_for, Fixture) {
-  VisionModel<Small, Cpu, F32> model;
-  ref::randomize(ctx, model);
+BOOST_FIXTURE_TEST_CASE(attentions_are_recorded_only_if_asked_for, ref::Backends) {
   const HostMatrix<float> pixels(16, vision.patch_dim());
-  BOOST_TEST(model.forward(ctx, pixels, std::vector<GridThw>{{1, 4, 4}}).attentions.empty());
+  BOOST_TEST(forward<F32>(cpu, pixels, {{1, 4, 4}}, false).attentions.empty());
 }
 
-BOOST_FIXTURE_TEST_CASE(a_picture_does_not_depend_on_its_neighbours, Fixture) {
-  VisionModel<Small, Cpu, F32> model;
-  ref::randomize(ctx, model);
-  const ref::Rows pixels = ref::random_rows(16 + 12, vision.patch_dim(), 6);
-  HostMatrix<float> both(28, vision.patch_dim());
-  ref::fill(both.view(), pixels);
-  const std::vector<GridThw> grids{{1, 4, 4}, {1, 2, 6}};
-  const auto together = model.forward(ctx, both, grids);
-  const auto alone = model.forward(ctx, both.slice(16, 12), std::span(grids).subspan(1));
+BOOST_FIXTURE_TEST_CASE(an_image_does_not_depend_on_its_neighbours, ref::Backends) {
+  const auto both = ref::random_numbers(HostMatrix<float>(28, vision.patch_dim()), 6);
+  const auto together = forward<F32>(cpu, both, {{1, 4, 4}, {1, 2, 6}});
+  const auto alone = forward<F32>(cpu, both.slice(16, 12), {{1, 2, 6}});
   for (index_t t = 0; t < 3; ++t)
     for (index_t i = 0; i < 20; ++i)
       BOOST_TEST(together.pooler_output(4 + t, i) == alone.pooler_output(t, i), boost::test_tools::tolerance(1e-5f));
 }
 
-BOOST_FIXTURE_TEST_CASE(grids_and_pixels_that_do_not_fit_are_errors, Fixture) {
-  VisionModel<Small, Cpu, F32> model;
-  ref::randomize(ctx, model);
+BOOST_FIXTURE_TEST_CASE(grids_and_pixels_that_do_not_fit_are_errors, ref::Backends) {
   const HostMatrix<float> pixels(16, vision.patch_dim());
   const auto message = [&](const HostMatrix<float>& values, const std::vector<GridThw>& grids) -> std::string {
     try {
-      model.forward(ctx, values, grids);
+      forward<F32>(cpu, values, grids, false);
     } catch (const Error& error) {
       return error.what();
     }
