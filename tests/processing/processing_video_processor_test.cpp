@@ -263,6 +263,7 @@ BOOST_AUTO_TEST_CASE(settings_come_from_the_first_file_that_has_them) {
   const auto patch = [&] { return ImageProcessor::from_pretrained(folder.path()).options().patch_size; };
   CHECK_FAILS(frames_per_second(), "there is no video_preprocessor_config.json");
   CHECK_FAILS(patch(), "there is no preprocessor_config.json");
+  CHECK_FAILS(VideoProcessor::from_pretrained(folder.path() / "none"), "none is not a folder");
   folder.write("preprocessor_config.json", R"({"patch_size": 8, "fps": 3})");
   BOOST_TEST(frames_per_second() == 3.0);
   folder.write("video_preprocessor_config.json", R"({"fps": 4})");

@@ -15,7 +15,12 @@ namespace qwen3vl {
 /// The settings files of a folder, each read once, on first use.
 class PreprocessorFiles {
  public:
-  explicit PreprocessorFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  /// Throws Error if `folder` is none: the first that a wrong name of a checkpoint meets.
+  explicit PreprocessorFiles(std::filesystem::path folder) : folder_(std::move(folder)) {
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(folder_, ignored))
+      fail(folder_.string(), " is not a folder; give a checkpoint folder");
+  }
 
   /// What transformers 5 saves, `part` ("image_processor", "video_processor") of processor_config.json, comes first;
   /// then the first of `files`, of which older versions write one for each part. Throws Error if there is none.
