@@ -106,41 +106,29 @@ struct Fp8 {
 
 namespace detail {
 template <class P>
-struct VisionWeightOf {
-  using type = typename P::Weight;
-};
+auto vision_weight() -> typename P::Weight;
 template <class P>
 requires requires { typename P::VisionWeight; }
-struct VisionWeightOf<P> {
-  using type = typename P::VisionWeight;
-};
+auto vision_weight() -> typename P::VisionWeight;
 template <class P>
-struct RouterWeightOf {
-  using type = typename P::Weight;
-};
+auto router_weight() -> typename P::Weight;
 template <class P>
 requires requires { typename P::RouterWeight; }
-struct RouterWeightOf<P> {
-  using type = typename P::RouterWeight;
-};
+auto router_weight() -> typename P::RouterWeight;
 template <class P>
-struct HeadWeightOf {
-  using type = typename P::Weight;
-};
+auto head_weight() -> typename P::Weight;
 template <class P>
 requires requires { typename P::HeadWeight; }
-struct HeadWeightOf<P> {
-  using type = typename P::HeadWeight;
-};
+auto head_weight() -> typename P::HeadWeight;
 }  // namespace detail
 
-/// Weight types of the parts of a model under precision P.
+/// Weight types of the parts of a model under precision P: its own for a part, else P::Weight.
 template <class P>
-using vision_weight_t = typename detail::VisionWeightOf<P>::type;
+using vision_weight_t = decltype(detail::vision_weight<P>());
 template <class P>
-using router_weight_t = typename detail::RouterWeightOf<P>::type;
+using router_weight_t = decltype(detail::router_weight<P>());
 template <class P>
-using head_weight_t = typename detail::HeadWeightOf<P>::type;
+using head_weight_t = decltype(detail::head_weight<P>());
 
 /// Precision P with keys and values in T (float, bf16 or f16, on GPUs f8_e4m3), such as `WithKv<Bf16, f16>`. Half the
 /// bytes double the speed of decoding at long contexts; each key and value is rounded once (2^-11 relative for f16,
