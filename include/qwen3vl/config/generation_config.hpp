@@ -65,10 +65,11 @@ struct GenerationConfig {
 
 /// When an option counts. Where it does not, checkpoints leave it in all states. `of_file`: checked where a file is
 /// read, not in a call, which may fill with any id.
-enum class OptionUse { always, sampling, prompt_lookup, of_file };
+enum class OptionUse { always, sampling, prompt_lookup, no_max_new_tokens, of_file };
 
 struct GenerationOption : Option {
   OptionUse use = OptionUse::always;
+  Range of_file = range;  ///< what a file may have, where a call can still say less
 };
 
 /// Calls f(GenerationOption, member...) for every option of generation; `o` are any number of structs with members of
@@ -76,13 +77,15 @@ struct GenerationOption : Option {
 template <class F, class... Options>
 void for_each_generation_option(F&& f, Options&... o) {
   using Entry = GenerationOption;
-  constexpr OptionUse sampling = OptionUse::sampling, lookup = OptionUse::prompt_lookup;
+  constexpr OptionUse always = OptionUse::always, sampling = OptionUse::sampling, lookup = OptionUse::prompt_lookup;
   constexpr Range any, natural = at_least(0), positive = at_least(1), length = within(1, 0x1p31 - 1),
                        share = within(0, 1), penalty = within(-2, 2);
   // Each beam has a separate cache: more than this is a mistake and would end in a failing allocation.
   constexpr Range answers = within(1, 1024);
   f(Entry{{"max_new_tokens", length, "Length limit of an answer"}}, o.max_new_tokens...);
-  f(Entry{{"max_length", length, "The same with the padded prompt; max_new_tokens goes first"}}, o.max_length...);
+  f(Entry{{"max_length", length, "The same with the padded prompt; max_new_tokens goes first"},
+          OptionUse::no_max_new_tokens},
+    o.max_length...);
   f(Entry{{"min_new_tokens", natural, "No end before so many tokens"}}, o.min_new_tokens...);
   f(Entry{{"min_length", natural, "The same with the padded prompt; min_new_tokens goes first"}}, o.min_length...);
   f(Entry{{"do_sample", any, "Sample; false: greedy, or beam search"}}, o.do_sample...);
@@ -96,12 +99,13 @@ void for_each_generation_option(F&& f, Options&... o) {
   f(Entry{{"presence_penalty", penalty, "Taken off the score of tokens that the answer has"}}, o.presence_penalty...);
   f(Entry{{"frequency_penalty", penalty, "The same, for each time"}}, o.frequency_penalty...);
   f(Entry{{"no_repeat_ngram_size", natural, "No run of N tokens occurs twice"}}, o.no_repeat_ngram_size...);
-  f(Entry{{"num_beams", answers, "Beam search over N beams"}}, o.num_beams...);
+  f(Entry{{"num_beams", answers, "Beam search over N beams"}, always, positive}, o.num_beams...);
   f(Entry{{"length_penalty", any, "Beam search: above 0 prefers longer answers"}}, o.length_penalty...);
   f(Entry{{"early_stopping", any,
            "Beam search ends with enough answers (true), when better ones are unlikely (false) or impossible (never)"}},
     o.early_stopping...);
-  f(Entry{{"num_return_sequences", answers, "Answers to one prompt, with their scores"}}, o.num_return_sequences...);
+  f(Entry{{"num_return_sequences", answers, "Answers to one prompt, with their scores"}, always, positive},
+    o.num_return_sequences...);
   f(Entry{{"prompt_lookup_num_tokens", natural,
            "Guess up to N tokens from what was said before; the answer stays that of greedy decoding"}},
     o.prompt_lookup_num_tokens...);
@@ -117,7 +121,8 @@ inline void GenerationConfig::validate(index_t prompt_length) const {
   for_each_generation_option(
       [&](const GenerationOption& option, const auto& value) {
         if (option.use == OptionUse::sampling && !do_sample) return;
-        if (option.use == OptionUse::of_file || (option.name == "max_length" && max_new_tokens)) return;
+        if (option.use == OptionUse::no_max_new_tokens && max_new_tokens) return;
+        if (option.use == OptionUse::of_file) return;
         if (option.use == OptionUse::prompt_lookup && prompt_lookup_num_tokens == 0) return;
         check_option(option, value);
       },

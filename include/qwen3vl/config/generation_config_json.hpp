@@ -31,9 +31,7 @@ inline GenerationConfig generation_config_from_json(const nlohmann::json& json, 
           const bool now = found->is_boolean() && found->get<bool>();
           value = *found == "never" ? EarlyStopping::never : now ? EarlyStopping::yes : EarlyStopping::no;
         } else if constexpr (!std::is_same_v<T, std::optional<std::uint64_t>>) {  // the file has no seed
-          // More answers than a run may have are no error here: a call can ask for fewer.
-          const bool answers = option.name == "num_beams" || option.name == "num_return_sequences";
-          fields.read(Option{option.name, answers ? at_least(1) : option.range}, value);
+          fields.read(Option{option.name, option.of_file}, value);
         }
       },
       config);
