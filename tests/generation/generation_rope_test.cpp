@@ -6,33 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/loading/random_weights.hpp"
+#include "support/generation_model.hpp"
 
 using namespace qwen3vl;
 
 namespace {
 
-struct Tiny {
-  static constexpr ModelConfig config{.vision = {.depth = 1,
-                                                 .hidden_size = 16,
-                                                 .intermediate_size = 16,
-                                                 .num_heads = 2,
-                                                 .out_hidden_size = 32,
-                                                 .num_position_embeddings = 4,
-                                                 .deepstack_visual_indexes = {0}},
-                                      .text = {.vocab_size = 64,
-                                               .hidden_size = 32,
-                                               .intermediate_size = 32,
-                                               .num_hidden_layers = 2,
-                                               .num_attention_heads = 2,
-                                               .num_key_value_heads = 1,
-                                               .head_dim = 16,
-                                               .mrope_section = {4, 2, 2}},
-                                      .tie_word_embeddings = true};
-};
-static_assert(Variant<Tiny>);
+using generation_test::difference;
+using Tiny = generation_test::Dense;
 using Model = ForConditionalGeneration<Tiny, Cpu, F32>;
 
 constexpr std::int64_t original = 16;
@@ -65,16 +46,6 @@ ModelInputs prompt(const std::vector<index_t>& lengths) {
       inputs.attention_mask(b, i) = 1;
     }
   return inputs;
-}
-
-double difference(std::span<const float> a, std::span<const float> b) {
-  BOOST_REQUIRE(a.size() == b.size());
-  double largest = 0.0, scale = 0.0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    largest = std::max(largest, static_cast<double>(std::abs(a[i] - b[i])));
-    scale = std::max(scale, static_cast<double>(std::abs(b[i])));
-  }
-  return largest / scale;
 }
 
 struct Fixture {

@@ -7,33 +7,25 @@
 #include <span>
 #include <vector>
 
-#include "qwen3vl/backend/cpu.hpp"
-#include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/memory_plan.hpp"
+#include "support/generation_model.hpp"
 
 using namespace qwen3vl;
 
 namespace {
 
+using generation_test::difference;
+
 struct Tiny {
-  static constexpr ModelConfig config{.vision = {.depth = 2,
-                                                 .hidden_size = 16,
-                                                 .intermediate_size = 16,
-                                                 .num_heads = 2,
-                                                 .patch_size = 4,
-                                                 .out_hidden_size = 32,
-                                                 .num_position_embeddings = 16,
-                                                 .deepstack_visual_indexes = {0}},
-                                      .text = {.vocab_size = 64,
-                                               .hidden_size = 32,
-                                               .intermediate_size = 32,
-                                               .num_hidden_layers = 2,
-                                               .num_attention_heads = 4,
-                                               .num_key_value_heads = 2,
-                                               .head_dim = 16,
-                                               .mrope_section = {4, 2, 2}},
-                                      .tie_word_embeddings = true};
+  static constexpr ModelConfig config = [] {
+    ModelConfig config = generation_test::Dense::config;
+    config.vision.depth = 2;
+    config.vision.patch_size = 4;
+    config.vision.num_position_embeddings = 16;
+    config.text.num_attention_heads = 4;
+    config.text.num_key_value_heads = 2;
+    return config;
+  }();
 };
 static_assert(Variant<Tiny>);
 
@@ -87,16 +79,6 @@ ModelInputs prompt() {
   for (index_t i = 0; i < inputs.pixel_values.size(); ++i)
     inputs.pixel_values.data()[i] = std::sin(0.37f * static_cast<float>(i));
   return inputs;
-}
-
-double difference(std::span<const float> a, std::span<const float> b) {
-  BOOST_REQUIRE(a.size() == b.size());
-  double largest = 0.0, scale = 0.0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    largest = std::max(largest, static_cast<double>(std::abs(a[i] - b[i])));
-    scale = std::max(scale, static_cast<double>(std::abs(b[i])));
-  }
-  return largest / scale;
 }
 
 // float32 sums of up to 100 products through four layers.
