@@ -38,12 +38,9 @@ struct TextRecord {
 };
 
 /// The text model (Qwen3VLTextModel): h = embed_tokens(ids), then for each layer i: h = layer_i(h), plus DeepStack
-/// feature i
-/// in the rows of images and videos, then norm(h). All tokens of a batch are packed in one [tokens, hidden_size]
-/// tensor;
-/// sequences attend only to themselves, through the cache. A caller embeds, runs forward() and norm() itself, so that
-/// it can
-/// replace rows in between.
+/// feature i in the rows of images and videos, then norm(h). All tokens of a batch are packed in one [tokens,
+/// hidden_size] tensor; sequences attend only to themselves, through the cache. A caller embeds, runs forward() and
+/// norm() itself, so that it can replace rows in between.
 template <Variant V, Backend B, class P>
 class TextModel {
   static constexpr TextConfig text = V::config.text;
