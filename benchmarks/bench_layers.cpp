@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "command_line.hpp"
+#include "image_size.hpp"
 #include "layer_benchmarks.hpp"
-#include "picture_size.hpp"
 #include "roofline_svg.hpp"
 #include QWEN3VL_VARIANT_HEADER
 

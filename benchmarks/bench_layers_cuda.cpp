@@ -10,7 +10,7 @@
 #include "command_line.hpp"
 #include "device_layers.cuh"
 #include "device_peaks.cuh"
-#include "picture_size.hpp"
+#include "image_size.hpp"
 #include QWEN3VL_VARIANT_HEADER
 
 namespace qwen3vl::bench {

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "image_size.hpp"
 #include "model_backend.hpp"
 #include "model_run.hpp"
-#include "picture_size.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/loading/pretrained.hpp"

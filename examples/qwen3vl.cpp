@@ -91,7 +91,7 @@ class Program {
   void answer(const Conversation& messages, const std::filesystem::path& folder, std::span<const Image> images) {
     // Checked before anything is computed.
     std::optional<Image> canvas;
-    if (!arguments_.draw.empty()) canvas = only_picture(messages, folder, images);
+    if (!arguments_.draw.empty()) canvas = only_image(messages, folder, images);
     const Result result = std::move(answerer_(std::span(&messages, 1), folder, images, watcher()).front());
     if (!canvas) return finish(result);
     // The answer first: it must not be lost if the image cannot be written.
@@ -103,8 +103,8 @@ class Program {
   }
 
   /// The image that --draw draws into.
-  Image only_picture(const Conversation& messages, const std::filesystem::path& folder,
-                     std::span<const Image> images) const {
+  Image only_image(const Conversation& messages, const std::filesystem::path& folder,
+                   std::span<const Image> images) const {
     const auto parts = find_media(messages, ContentPart::Kind::image);
     if (parts.size() != 1) fail("--draw needs one image; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();

@@ -155,21 +155,21 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->type_name("FILE.json")
       ->group(input);
 
-  const std::string clips = "How videos are read";
+  const std::string about_videos = "How videos are read";
   const CLI::Range positive(std::numeric_limits<double>::min(), 1e6, "POSITIVE");
   auto* const fps = app.add_option("--fps", arguments.fps, "Frames taken per second (default: the checkpoint's)")
                         ->check(positive)
-                        ->group(clips);
+                        ->group(about_videos);
   auto* const frames = app.add_option("--num-frames", arguments.num_frames, "Frames taken in all, instead")
                            ->check(CLI::PositiveNumber)
-                           ->group(clips);
-  auto* const all = app.add_flag("--all-frames", arguments.all_frames, "Take every frame")->group(clips);
+                           ->group(about_videos);
+  auto* const all = app.add_flag("--all-frames", arguments.all_frames, "Take every frame")->group(about_videos);
   fps->excludes(frames)->excludes(all);
   frames->excludes(all);
   auto* const source = app.add_option("--source-fps", arguments.source_fps,
                                       "Frame rate of --video where it does not say (a folder of images) or is wrong")
                            ->check(positive)
-                           ->group(clips);
+                           ->group(about_videos);
   source->excludes(messages)->excludes(batch);  // there, each video says its own
   app.add_option("--video-prompt", arguments.video_prompt,
                  "How a video stands in the prompt: as in transformers 5 (keep), or 4.57 (without)")
@@ -178,7 +178,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
                                                                      {"without", VideoPrompt::without_outer_pair}},
                                   CLI::ignore_case))
       ->type_name("keep|without")
-      ->group(clips);
+      ->group(about_videos);
 
   const std::string decoding = "How tokens are chosen (defaults: the checkpoint's generation_config.json)";
   GenerateOptions& generate = arguments.generate;

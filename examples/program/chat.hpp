@@ -21,9 +21,9 @@
 namespace program {
 
 /// A question preceded by `images` images, which are passed separately, and videos.
-inline Message question(const std::string& words, std::size_t pictures, const std::vector<std::string>& videos,
+inline Message question(const std::string& words, std::size_t images, const std::vector<std::string>& videos,
                         const Arguments& arguments) {
-  std::vector<ContentPart> parts(pictures, image());
+  std::vector<ContentPart> parts(images, image());
   for (const std::string& file : videos) {
     ContentPart part = video(std::filesystem::absolute(file).string());
     part.source_fps = arguments.source_fps;
@@ -103,7 +103,7 @@ class Chat {
   /// A failed turn is discarded with its images and videos: one of them may be the cause.
   Result turn(const std::string& line, const Watcher& watcher) {
     messages_.push_back(question(line, waiting_, std::exchange(videos_, {}), arguments_));
-    const std::size_t pictures = std::exchange(waiting_, 0);
+    const std::size_t images = std::exchange(waiting_, 0);
     try {
       Result result =
           std::move(answerer_(std::span(&messages_, 1), std::filesystem::path(), images_, watcher, &cache_).front());
@@ -111,7 +111,7 @@ class Chat {
       return result;
     } catch (const std::exception&) {
       messages_.pop_back();
-      images_.resize(images_.size() - pictures);
+      images_.resize(images_.size() - images);
       throw;
     }
   }

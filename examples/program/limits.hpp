@@ -51,7 +51,7 @@ struct Limits {
     visit("ImageLimits::max_file_bytes", images.max_file_bytes);
     visit("ImageLimits::max_scans", images.max_scans);
     visit("ImageLimits::max_frames", images.max_frames);
-    visit("ImageLimits::max_clip_pixels", images.max_clip_pixels);
+    visit("ImageLimits::max_gif_pixels", images.max_gif_pixels);
     visit("ProcessorOptions::max_tokens", max_tokens);
     visit("MessageLimits::max_bytes", messages.max_bytes);
     visit("SafetensorsLimits::max_header_bytes", checkpoint.max_header_bytes);

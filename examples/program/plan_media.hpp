@@ -23,8 +23,8 @@
 namespace program {
 
 /// "640x480" as a size. Throws Error for anything else.
-inline PictureSize picture_size(const std::string& text) {
-  PictureSize size;
+inline ImageSize image_size(const std::string& text) {
+  ImageSize size;
   const char* const end = text.data() + text.size();
   const auto width = std::from_chars(text.data(), end, size.width);
   if (width.ec == std::errc() && width.ptr != end && *width.ptr == 'x') {
@@ -54,33 +54,33 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
   };
   const ImageProcessor images = arguments.model.empty() ? ImageProcessor(ImageProcessorOptions{})
                                                         : ImageProcessor::from_pretrained(arguments.model);
-  const auto add_picture = [&](std::int64_t height, std::int64_t width) {
-    const PictureSize resized = images.resized_size(height, width);
+  const auto add_image = [&](std::int64_t height, std::int64_t width) {
+    const ImageSize resized = images.resized_size(height, width);
     const GridThw grid{1, resized.height / vision.patch_size, resized.width / vision.patch_size};
     media.grid_thw.push_back(grid);
     media.image_tokens += grid.tokens(vision.spatial_merge_size) + 2;
     media.source_bytes += bytes(height, width);
   };
   for (const std::string& text : arguments.image_sizes) {
-    const PictureSize size = picture_size(text);
-    add_picture(size.height, size.width);
+    const ImageSize size = image_size(text);
+    add_image(size.height, size.width);
   }
   for (const std::string& file : arguments.images) {
-    const Image picture = load_image(file, arguments.limits.images, linked_readers().jpeg);
-    add_picture(picture.height, picture.width);
+    const Image image = load_image(file, arguments.limits.images, linked_readers().jpeg);
+    add_image(image.height, image.width);
   }
 
   const VideoProcessor settings =
       arguments.model.empty() ? VideoProcessor() : VideoProcessor::from_pretrained(arguments.model);
-  const VideoProcessor clips(video_settings(arguments, settings.options()));
+  const VideoProcessor video_processor(video_settings(arguments, settings.options()));
   for (const std::string& file : arguments.videos) {
     Video video =
         open_video(file, {.fps = arguments.source_fps, .limits = arguments.limits.images, .readers = linked_readers()});
-    const std::vector<std::int64_t> taken = clips.frames_of(video.metadata());
+    const std::vector<std::int64_t> taken = video_processor.frames_of(video.metadata());
     const Image frame = video.frame(taken.front());
     const auto count = static_cast<std::int64_t>(taken.size());
-    const PictureSize resized = clips.resized_size(count, frame.height, frame.width);
-    const auto temporal = static_cast<std::int64_t>(clips.options().temporal_patch_size);
+    const ImageSize resized = video_processor.resized_size(count, frame.height, frame.width);
+    const auto temporal = static_cast<std::int64_t>(video_processor.options().temporal_patch_size);
     const GridThw grid{(count + temporal - 1) / temporal, resized.height / vision.patch_size,
                        resized.width / vision.patch_size};
     media.grid_thw.push_back(grid);

@@ -19,7 +19,7 @@ constexpr std::uint8_t rgb[colours][3] = {{205, 40, 40}, {50, 160, 60}, {50, 80,
 // 96 x 96 pixels; place, size and background are random.
 inline qwen3vl::Image draw(Shape shape, Colour colour, std::mt19937& random) {
   constexpr int side = 96;
-  qwen3vl::Image picture{.height = side, .width = side, .channels = 3, .pixels = {}};
+  qwen3vl::Image image{.height = side, .width = side, .channels = 3, .pixels = {}};
   const auto below = [&](unsigned n) { return static_cast<int>(random() % n); };  // the same on every machine
   const int radius = 14 + below(12), x0 = radius + below(static_cast<unsigned>(side - 2 * radius)),
             y0 = radius + below(static_cast<unsigned>(side - 2 * radius)), ground = 90 + below(80);
@@ -31,8 +31,8 @@ inline qwen3vl::Image draw(Shape shape, Colour colour, std::mt19937& random) {
                           : shape == triangle ? dy <= radius && 2 * std::abs(dx) <= dy + radius
                                               : std::abs(dx) + std::abs(dy) <= radius;
       for (const std::uint8_t value : rgb[colour])
-        picture.pixels.push_back(static_cast<std::uint8_t>((inside ? value : ground) - 12 + below(24)));
+        image.pixels.push_back(static_cast<std::uint8_t>((inside ? value : ground) - 12 + below(24)));
     }
   }
-  return picture;
+  return image;
 }

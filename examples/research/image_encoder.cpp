@@ -14,17 +14,17 @@
 int main(int argc, char** argv) try {
   using namespace qwen3vl;
   if (argc < 2 || argc == 3) fail("usage: image_encoder CHECKPOINT [IMAGE IMAGE...]");
-  std::vector<Image> pictures;
+  std::vector<Image> images;
   std::vector<std::string> names;
   for (int i = 2; i < argc; ++i) {
-    pictures.push_back(load_image(argv[i]));
+    images.push_back(load_image(argv[i]));
     names.emplace_back(argv[i]);
   }
   if (argc == 2) {
     std::mt19937 random(2);
     for (int copy = 0; copy < 2; ++copy) {
       for (int i = 0; i < shapes * colours; ++i) {
-        pictures.push_back(draw(static_cast<Shape>(i % shapes), static_cast<Colour>(i / shapes), random));
+        images.push_back(draw(static_cast<Shape>(i % shapes), static_cast<Colour>(i / shapes), random));
         names.push_back(concat(colour_names[i / shapes], " ", shape_names[i % shapes]));
       }
     }
@@ -32,7 +32,7 @@ int main(int argc, char** argv) try {
 
   Cpu cpu;
   ImageEncoder<variants::TinyShapes, Bf16> encoder(argv[1], cpu);
-  auto vectors = encoder(pictures);
+  auto vectors = encoder(images);
   // The mean over all images carries no information; of the rest, only the direction matters.
   for (index_t d = 0; d < vectors.extent(1); ++d) {
     float mean = 0.0f;

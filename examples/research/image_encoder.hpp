@@ -35,10 +35,10 @@ class ImageEncoder {
 
   // The mean of each image's rows in pooler_output, which are what the text model would get. [images,
   // out_hidden_size]
-  Vectors operator()(std::span<const qwen3vl::Image> pictures) {
-    const auto features = processor_(pictures);
+  Vectors operator()(std::span<const qwen3vl::Image> images) {
+    const auto features = processor_(images);
     const auto output = tower_.forward(ctx_, features.pixel_values, features.image_grid_thw);
-    Vectors vectors(static_cast<qwen3vl::index_t>(pictures.size()));
+    Vectors vectors(static_cast<qwen3vl::index_t>(images.size()));
     qwen3vl::index_t row = 0;
     for (qwen3vl::index_t i = 0; i < vectors.rows(); ++i) {
       const auto tokens = features.image_grid_thw[static_cast<std::size_t>(i)].patches() / vision.merge_unit();

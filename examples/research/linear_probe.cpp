@@ -19,19 +19,19 @@ struct Examples {
 
 Examples make(Encoder& encoder, int count, unsigned seed) {
   std::mt19937 random(seed);
-  std::vector<Image> pictures;
+  std::vector<Image> images;
   Examples examples;
   for (int i = 0; i < count; ++i) {
     const auto shape = static_cast<Shape>(random() % shapes);
     const auto colour = static_cast<Colour>(random() % colours);
     examples.shape.push_back(shape);
     examples.colour.push_back(colour);
-    const Image& picture = pictures.emplace_back(draw(shape, colour, random));
+    const Image& image = images.emplace_back(draw(shape, colour, random));
     auto& mean = examples.pixels.emplace_back(4, 0.0);
-    for (std::size_t j = 0; j < picture.pixels.size(); ++j) mean[j % 3] += picture.pixels[j] / 1e6;
+    for (std::size_t j = 0; j < image.pixels.size(); ++j) mean[j % 3] += image.pixels[j] / 1e6;
     mean[3] = 1.0;
   }
-  const auto vectors = encoder(pictures);
+  const auto vectors = encoder(images);
   for (index_t i = 0; i < vectors.rows(); ++i) {
     const auto row = vectors[i].span();
     examples.features.emplace_back(row.begin(), row.end()).push_back(1.0);

@@ -56,17 +56,17 @@ int main(int argc, char** argv) try {
               static_cast<long long>(columns));
 
   // The image, darkened where the model does not look.
-  Image picture = load_image(argv[2]);
-  for (int y = 0; y < picture.height; ++y) {
-    for (int x = 0; x < picture.width; ++x) {
-      const float weight = map(y * rows / picture.height, x * columns / picture.width) / map.data()[peak];
-      for (int c = 0; c < std::min(picture.channels, 3); ++c) {
-        auto& value = picture.pixels[picture.offset(y, x) + static_cast<std::size_t>(c)];
+  Image image = load_image(argv[2]);
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      const float weight = map(y * rows / image.height, x * columns / image.width) / map.data()[peak];
+      for (int c = 0; c < std::min(image.channels, 3); ++c) {
+        auto& value = image.pixels[image.offset(y, x) + static_cast<std::size_t>(c)];
         value = static_cast<std::uint8_t>(static_cast<float>(value) * (0.15f + 0.85f * weight));
       }
     }
   }
-  write_image(out, picture);
+  write_image(out, image);
   write_npy(std::filesystem::path(out).replace_extension("npy"), map);
   write_safetensors(
       std::filesystem::path(out).replace_extension("safetensors"),

@@ -102,10 +102,10 @@ std::size_t generate(index_t text_tokens, const GridThw& grid) {
   generation.pad_token_id = 0;
   made.set_generation_config(generation);
   ModelInputs inputs;
-  const index_t picture = grid.tokens(vision.spatial_merge_size), tokens = picture + text_tokens;
+  const index_t image = grid.tokens(vision.spatial_merge_size), tokens = image + text_tokens;
   inputs.input_ids = HostMatrix<TokenId>(1, tokens);
-  for (index_t i = 0; i < tokens; ++i) inputs.input_ids(0, i) = i < picture ? 500 : static_cast<TokenId>(i * 7 % 499);
-  if (picture > 0) {
+  for (index_t i = 0; i < tokens; ++i) inputs.input_ids(0, i) = i < image ? 500 : static_cast<TokenId>(i * 7 % 499);
+  if (image > 0) {
     inputs.image_grid_thw = {grid};
     inputs.pixel_values = HostMatrix<float>(grid.patches(), vision.patch_dim());
   }
@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(a_forward_pass) {
       "forward of 8K and 16K tokens", [] { return forward(8192); }, [] { return forward(16384); });
 }
 
-BOOST_AUTO_TEST_CASE(a_picture) {
+BOOST_AUTO_TEST_CASE(an_image) {
   // 1 and 2 megapixels.
   check_linear(
       "a picture of 4K and 8K patches",

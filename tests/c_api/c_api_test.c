@@ -59,13 +59,13 @@ static qwen3vl_generate_options greedy(void) {
   return options;
 }
 
-static void answers(qwen3vl_model* model, const char* picture) {
+static void answers(qwen3vl_model* model, const char* image) {
   const qwen3vl_generate_options options = greedy();
   qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
   CHECK(chat != NULL);
   CHECK(strcmp(qwen3vl_chat_answer(chat), "") == 0);
   CHECK(qwen3vl_chat_finish_reason(chat) == QWEN3VL_FINISH_NONE);
-  CHECK(qwen3vl_chat_add_image_file(chat, picture) == QWEN3VL_OK);
+  CHECK(qwen3vl_chat_add_image_file(chat, image) == QWEN3VL_OK);
   struct heard heard = {"", 0, 0, 0};
   CHECK(qwen3vl_chat_ask(chat, "Describe this image.", &options, hear, &heard) == QWEN3VL_OK);
   CHECK(strcmp(qwen3vl_chat_answer(chat), star) == 0);
@@ -98,19 +98,19 @@ static void pixels_and_limits(qwen3vl_model* model) {
   qwen3vl_chat_free(chat);
 }
 
-static void errors(qwen3vl_model* model, const char* picture) {
+static void errors(qwen3vl_model* model, const char* image) {
   CHECK_ERROR(qwen3vl_load(NULL, NULL) == NULL, "folder is NULL");
   CHECK_ERROR(qwen3vl_load("/nonexistent", NULL) == NULL, "/nonexistent");
   qwen3vl_load_options load = QWEN3VL_LOAD_OPTIONS_INIT;
   load.struct_size = 100000;
   CHECK_ERROR(qwen3vl_load("/nonexistent", &load) == NULL, "struct_size is 100000");
   CHECK_ERROR(qwen3vl_chat_new(NULL, NULL) == NULL, "model is NULL");
-  CHECK_ERROR(qwen3vl_chat_add_image_file(NULL, picture) == QWEN3VL_ERROR, "chat is NULL");
+  CHECK_ERROR(qwen3vl_chat_add_image_file(NULL, image) == QWEN3VL_ERROR, "chat is NULL");
   CHECK_ERROR(qwen3vl_chat_ask(NULL, "x", NULL, NULL, NULL) == QWEN3VL_ERROR, "chat is NULL");
   qwen3vl_chat* chat = qwen3vl_chat_new(model, "You answer briefly.");
   CHECK_ERROR(qwen3vl_chat_add_image_file(chat, NULL) == QWEN3VL_ERROR, "path is NULL");
   CHECK_ERROR(qwen3vl_chat_add_image_file(chat, "/nonexistent.png") == QWEN3VL_ERROR, "/nonexistent.png");
-  CHECK_ERROR(qwen3vl_chat_add_video_file(chat, picture) == QWEN3VL_ERROR, "png");
+  CHECK_ERROR(qwen3vl_chat_add_video_file(chat, image) == QWEN3VL_ERROR, "png");
   CHECK_ERROR(qwen3vl_chat_add_image_rgb(chat, NULL, 1, 1) == QWEN3VL_ERROR, "pixels is NULL");
   const uint8_t pixel[3] = {0, 0, 0};
   CHECK_ERROR(qwen3vl_chat_add_image_rgb(chat, pixel, 0, 1) == QWEN3VL_ERROR, "0 x 1 pixels");
@@ -122,7 +122,7 @@ static void errors(qwen3vl_model* model, const char* picture) {
   options = greedy();
   options.top_p = 7;
   CHECK_ERROR(qwen3vl_chat_ask(chat, "x", &options, NULL, NULL) == QWEN3VL_ERROR, "top_p");
-  /* A question that fails is taken back, and the chat goes on: a picture of an impossible shape, then a good one. */
+  /* A question that fails is taken back, and the chat goes on: an image of an impossible shape, then a good one. */
   options = greedy();
   uint8_t* line = calloc(3, 300);
   CHECK(qwen3vl_chat_add_image_rgb(chat, line, 300, 1) == QWEN3VL_OK);
@@ -130,7 +130,7 @@ static void errors(qwen3vl_model* model, const char* picture) {
   CHECK_ERROR(qwen3vl_chat_ask(chat, "x", &options, NULL, NULL) == QWEN3VL_ERROR, "aspect ratio");
   CHECK(strcmp(qwen3vl_chat_answer(chat), "") == 0);
   qwen3vl_chat_free(chat);
-  answers(model, picture);
+  answers(model, image);
   /* Nothing happens. */
   qwen3vl_chat_free(NULL);
   qwen3vl_free(NULL);
@@ -162,10 +162,10 @@ static void* cancel_until_done(void* argument) {
   return NULL;
 }
 
-static void cancelling(qwen3vl_model* model, const char* picture) {
+static void cancelling(qwen3vl_model* model, const char* image) {
   const qwen3vl_generate_options options = greedy();
   qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
-  CHECK(qwen3vl_chat_add_image_file(chat, picture) == QWEN3VL_OK);
+  CHECK(qwen3vl_chat_add_image_file(chat, image) == QWEN3VL_OK);
   struct heard heard = {"", 0, 0, 3};
   CHECK(qwen3vl_chat_ask(chat, "Describe this image.", &options, hear, &heard) == QWEN3VL_CANCELLED);
   CHECK(heard.pieces == 3);
@@ -193,7 +193,7 @@ static void cancelling(qwen3vl_model* model, const char* picture) {
 }
 
 struct work {
-  const char *folder, *picture;
+  const char *folder, *image;
 };
 static void* load_and_answer(void* argument) {
   const struct work* work = argument;
@@ -202,7 +202,7 @@ static void* load_and_answer(void* argument) {
   load.threads = 1;
   qwen3vl_model* model = qwen3vl_load(work->folder, &load);
   CHECK(model != NULL);
-  answers(model, work->picture);
+  answers(model, work->image);
   qwen3vl_free(model);
   return NULL;
 }

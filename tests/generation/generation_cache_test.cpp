@@ -13,8 +13,8 @@ namespace {
 
 using Model = ForConditionalGeneration<Dense, Cpu, F32>;
 
-constexpr Picture cat{{1, 4, 6}, 1}, dog{{1, 4, 6}, 2}, wide{{1, 2, 8}, 3};
-constexpr Picture walk{{3, 2, 4}, 4}, run{{2, 4, 4}, 5};
+constexpr RandomImage cat{{1, 4, 6}, 1}, dog{{1, 4, 6}, 2}, wide{{1, 2, 8}, 3};
+constexpr RandomImage walk{{3, 2, 4}, 4}, run{{2, 4, 4}, 5};
 
 struct Fixture {
   Cpu cpu{1};
@@ -37,15 +37,15 @@ struct Fixture {
   std::vector<TokenId> answer;
 };
 
-index_t patches(std::initializer_list<Picture> pictures) {
+index_t patches(std::initializer_list<RandomImage> images) {
   index_t sum = 0;
-  for (const Picture& picture : pictures) sum += picture.grid.patches();
+  for (const RandomImage& image : images) sum += image.grid.patches();
   return sum;
 }
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_CASE(pictures_and_clips_over_several_turns, Fixture) {
+BOOST_FIXTURE_TEST_CASE(images_and_videos_over_several_turns, Fixture) {
   for (const index_t chunk : {512, 3}) {
     cache.clear();
     Prompt prompt = Prompt().text({5, 6}).video(walk).text({7, 8});
@@ -76,7 +76,7 @@ BOOST_FIXTURE_TEST_CASE(pictures_and_clips_over_several_turns, Fixture) {
   }
 }
 
-BOOST_FIXTURE_TEST_CASE(a_changed_beginning_keeps_the_pictures, Fixture) {
+BOOST_FIXTURE_TEST_CASE(a_changed_beginning_keeps_the_images, Fixture) {
   turn(Prompt().text({5, 6}).image(cat).text({7}).video(walk).text({8}));
   // Another system prompt: all tokens are computed again, no image is.
   Prompt changed = Prompt().text({5, 9, 6}).image(cat).text({7}).video(walk).text({8});
@@ -95,7 +95,7 @@ BOOST_FIXTURE_TEST_CASE(a_changed_beginning_keeps_the_pictures, Fixture) {
   BOOST_TEST(timings.computed_patches == patches({wide}));
 }
 
-BOOST_FIXTURE_TEST_CASE(another_picture_with_the_same_tokens_is_another_picture, Fixture) {
+BOOST_FIXTURE_TEST_CASE(another_image_with_the_same_tokens_is_another_image, Fixture) {
   Prompt prompt = Prompt().text({5}).image(cat).text({6, 7});
   turn(prompt);
   const auto of_cat = answer;
@@ -106,19 +106,19 @@ BOOST_FIXTURE_TEST_CASE(another_picture_with_the_same_tokens_is_another_picture,
   // Only the groups of frames of a video that changed go through the tower; tokens are computed from the first of them
   // on.
   cache.clear();
-  const auto clip = [](unsigned last) {
+  const auto video = [](unsigned last) {
     ModelInputs inputs = inputs_of({Prompt().text({5}).video(walk).text({6, 7})});
     const std::vector<float> other = pixels_of({{1, 2, 4}, last});
     std::ranges::copy(other, inputs.pixel_values_videos.data() + 16 * patch_dim);
     return inputs;
   };
   const GenerateOptions options{.max_new_tokens = 3, .output_logits = true};
-  model.generate(clip(100), options, &cache);
-  const auto cached = model.generate(clip(101), options, &cache);
+  model.generate(video(100), options, &cache);
+  const auto cached = model.generate(video(101), options, &cache);
   BOOST_TEST(cached.timings.computed_patches == 8);
   BOOST_TEST(cached.timings.computed_tokens == 2 + 1 + 2);  // of the last group, its end, and text
-  BOOST_TEST(difference(cached.logits.span(), model.generate(clip(101), options).logits.span()) < 1e-5);
-  BOOST_TEST(difference(cached.logits.span(), model.generate(clip(100), options).logits.span()) > 1e-4);
+  BOOST_TEST(difference(cached.logits.span(), model.generate(video(101), options).logits.span()) < 1e-5);
+  BOOST_TEST(difference(cached.logits.span(), model.generate(video(100), options).logits.span()) > 1e-4);
 }
 
 BOOST_FIXTURE_TEST_CASE(features_stay_within_their_limit, Fixture) {

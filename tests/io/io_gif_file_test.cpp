@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(rates_limits_and_indices) {
   BOOST_TEST((GifFile(still).frame(0).pixels == std::vector<std::uint8_t>{255, 0, 0, 0, 0, 255}));
 }
 
-BOOST_AUTO_TEST_CASE(files_that_are_no_clip) {
+BOOST_AUTO_TEST_CASE(files_that_are_no_video) {
   const test::TemporaryFolder folder;
   const auto error = [&](const std::string& content, const char* what) {
     const auto file = folder.write("bad.gif", content);
@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(enormous_promises_are_refused_before_any_work) {
   std::string many = head(2, 1);
   for (int i = 0; i < 17; ++i) many += frame(65535, 65535, std::string("\x02\x00", 2));
   BOOST_TEST(fails_with([&] { GifFile(folder.write("area.gif", many)); },
-                        "more pixels than the limit of 68719476736 (ImageLimits::max_clip_pixels)"));
+                        "more pixels than the limit of 68719476736 (ImageLimits::max_gif_pixels)"));
   many = head(2, 1);
   const std::string one = frame(1, 1, std::string("\x02\x00", 2));
   for (int i = 0; i < 4; ++i) many += one;
@@ -156,7 +156,7 @@ BOOST_AUTO_TEST_CASE(enormous_promises_are_refused_before_any_work) {
   BOOST_TEST(fails_with([&] { GifFile(path, {}, {.max_file_bytes = 9}); }, "(ImageLimits::max_file_bytes)"));
 }
 
-BOOST_AUTO_TEST_CASE(every_truncation_and_many_changes_are_an_error_or_a_clip) {
+BOOST_AUTO_TEST_CASE(every_truncation_and_many_changes_are_an_error_or_a_video) {
   const test::TemporaryFolder folder;
   std::mt19937 random(7);
   for (const char* name : {"disposal_3_transparent.gif", "interlaced.gif", "own_palettes.gif", "sticks_out.gif",

@@ -134,7 +134,7 @@ BOOST_AUTO_TEST_CASE(pixels_small_and_large) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(not_a_picture) {
+BOOST_AUTO_TEST_CASE(not_an_image) {
   const test::TemporaryFolder folder;
   BOOST_TEST(fails_with([&] { load_image(folder / "absent.png"); }, "absent.png"));
   BOOST_TEST(fails_with([&] { load_image(folder.path()); }, "is not a regular file"));
@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(chunks_of_a_png_are_checked_before_it_reaches_the_decoder) 
 }
 
 // One pixel, followed by data that unpack to 40 times the size of the file.
-BOOST_AUTO_TEST_CASE(a_picture_takes_no_more_memory_than_its_pixels_need) {
+BOOST_AUTO_TEST_CASE(an_image_takes_no_more_memory_than_its_pixels_need) {
   const auto picture = [](int runs) {
     std::string bits;
     const auto put = [&](std::uint32_t value, int count) {
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(scans_of_a_jpeg_are_limited) {
   BOOST_TEST(fails_with([&] { decode(jpeg, {.max_scans = 0}); }, "max_scans"));
 }
 
-BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_pictures) {
+BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_images) {
   std::mt19937 random(1);
   int errors = 0;
   for (const char* name : {"chelsea.jpg", "astronaut.png", "palette.png", "gray_alpha.png"})

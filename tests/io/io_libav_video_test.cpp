@@ -282,19 +282,19 @@ BOOST_AUTO_TEST_CASE(turned_videos_are_turned_upright) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(the_trained_checkpoints_clips_are_the_same_as_files) {
-  const fs::path clips = fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes/expected/clips";
+BOOST_AUTO_TEST_CASE(the_trained_checkpoints_videos_are_the_same_as_files) {
+  const fs::path videos = fs::path(QWEN3VL_EXAMPLE_ASSETS) / "tiny-shapes/expected/clips";
   VideoProcessorOptions settings;
   settings.do_sample_frames = false;
   const VideoProcessor processor(settings);
   const test::TemporaryFolder folder;
   for (const char* name : {"01", "02", "03"}) {
-    Video pictures = open_by_libav(clips / name);
-    const VideoPatches expected = processor(pictures);
+    Video images = open_by_libav(videos / name);
+    const VideoPatches expected = processor(images);
     std::vector<Image> frames;
-    for (std::int64_t i = 0; i < pictures.metadata().total_num_frames; ++i)
-      frames.push_back(convert_to_rgb(pictures.frame(i)));
-    const AVRational rate = av_d2q(pictures.metadata().fps.value(), 1000);
+    for (std::int64_t i = 0; i < images.metadata().total_num_frames; ++i)
+      frames.push_back(convert_to_rgb(images.frame(i)));
+    const AVRational rate = av_d2q(images.metadata().fps.value(), 1000);
     for (const Lossless& each : lossless) {
       if (!test::has_encoder(each.codec)) continue;
       BOOST_TEST_CONTEXT(name << " as " << each.file) {
@@ -356,7 +356,7 @@ BOOST_AUTO_TEST_CASE(counts_that_lie_are_counted_again) {
   BOOST_TEST(most >= 7);
 }
 
-BOOST_AUTO_TEST_CASE(damage_amid_a_clip_is_an_error_that_says_where) {
+BOOST_AUTO_TEST_CASE(damage_amid_a_video_is_an_error_that_says_where) {
   const test::TemporaryFolder folder;
   write_noise(folder / "a.mov", {.codec = "png", .format = AV_PIX_FMT_RGB24}, 8, 6, 5);
   std::string file = test::read_file(folder / "a.mov");
@@ -440,7 +440,7 @@ BOOST_AUTO_TEST_CASE(files_compiled_without_libav_are_of_the_same_program) {
   BOOST_TEST(fails_with([&] { open_video(folder / "a.mkv"); }, advice));
 }
 
-BOOST_AUTO_TEST_CASE(every_truncation_and_many_changes_are_an_error_or_a_clip) {
+BOOST_AUTO_TEST_CASE(every_truncation_and_many_changes_are_an_error_or_a_video) {
   const test::TemporaryFolder folder;
   std::mt19937 random(7);
   struct Case {

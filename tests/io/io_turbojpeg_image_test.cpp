@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(a_decoder_of_ones_own) {
   BOOST_TEST(load_image(cases / "images" / "astronaut.png", {}, own).channels == 3);
 }
 
-BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_pictures) {
+BOOST_AUTO_TEST_CASE(damaged_files_are_errors_or_images) {
   for (const int flags : {0, TJFLAG_PROGRESSIVE}) {
     const std::string whole = encoded(TJPF_RGB, TJSAMP_420, flags);
     BOOST_TEST(fails_with([&] { decode(whole.substr(0, whole.size() - 40)); }, "picture is damaged: Premature end"));

@@ -43,14 +43,14 @@ static_assert(std::is_same_v<WithKv<EagerF32, bf16>::Kv, bf16> &&
                   std::is_same_v<attention_t<WithKv<EagerF32, bf16>>, attention_policy::Eager>,
               "policies compose");
 
-constexpr TokenId picture_token = 60;
+constexpr TokenId image_id = 60;
 
 template <class P>
 ForConditionalGeneration<Tiny, Cpu, P> model(Cpu& cpu) {
   RuntimeConfig config;
   config.rope.rope_theta = 1000.0;
   config.tokens = {
-      .image_token_id = picture_token, .video_token_id = 61, .vision_start_token_id = 62, .vision_end_token_id = 63};
+      .image_token_id = image_id, .video_token_id = 61, .vision_start_token_id = 62, .vision_end_token_id = 63};
   ForConditionalGeneration<Tiny, Cpu, P> made(cpu, config);
   made.load(RandomWeights(5, 0.3f), "random weights");
   GenerationConfig generation;
@@ -64,14 +64,14 @@ ForConditionalGeneration<Tiny, Cpu, P> model(Cpu& cpu) {
 ModelInputs prompt() {
   ModelInputs inputs;
   inputs.image_grid_thw = {{1, 4, 6}, {1, 2, 4}};
-  const index_t lengths[] = {17, 9}, pictures[] = {6, 2}, length = 17;
+  const index_t lengths[] = {17, 9}, images[] = {6, 2}, length = 17;
   inputs.input_ids = HostMatrix<TokenId>(2, length);
   inputs.attention_mask = HostMatrix<std::uint8_t>(2, length);
   for (index_t b = 0; b < 2; ++b) {
     for (index_t i = length - lengths[b]; i < length; ++i) {
       const index_t at = i - (length - lengths[b]);
       inputs.attention_mask(b, i) = 1;
-      inputs.input_ids(b, i) = at >= 3 && at < 3 + pictures[b] ? picture_token : static_cast<TokenId>(7 * i % 59);
+      inputs.input_ids(b, i) = at >= 3 && at < 3 + images[b] ? image_id : static_cast<TokenId>(7 * i % 59);
     }
   }
   constexpr index_t patch = Tiny::config.vision.patch_dim();

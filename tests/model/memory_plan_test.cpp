@@ -78,13 +78,13 @@ Measured run(const MemoryRequest& request, int threads) {
   model.set_generation_config(generation);
   std::ofstream("/proc/self/clear_refs") << "5";  // resets VmHWM
   ModelInputs inputs;
-  index_t picture = 0;
-  for (const GridThw& grid : request.grid_thw) picture += grid.tokens(vision.spatial_merge_size);
-  picture /= request.batch_size;
+  index_t image = 0;
+  for (const GridThw& grid : request.grid_thw) image += grid.tokens(vision.spatial_merge_size);
+  image /= request.batch_size;
   inputs.input_ids = HostMatrix<TokenId>(request.batch_size, request.prompt_tokens);
   for (index_t b = 0; b < request.batch_size; ++b)
     for (index_t i = 0; i < request.prompt_tokens; ++i)
-      inputs.input_ids(b, i) = i < picture ? image_id : static_cast<TokenId>(i * 7 % 31000);
+      inputs.input_ids(b, i) = i < image ? image_id : static_cast<TokenId>(i * 7 % 31000);
   inputs.image_grid_thw = request.grid_thw;
   index_t patches = 0;
   for (const GridThw& grid : request.grid_thw) patches += grid.patches();
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(text) {
   check("a short prompt and a longer answer", {.prompt_tokens = 30, .max_new_tokens = 70}, 1);
 }
 
-BOOST_AUTO_TEST_CASE(pictures) {
+BOOST_AUTO_TEST_CASE(images) {
   check("a picture of 1024 x 1024", {.prompt_tokens = 1100, .max_new_tokens = 2, .grid_thw = {{1, 64, 64}}}, 2);
   check("two pictures in two prompts",
         {.batch_size = 2, .prompt_tokens = 300, .max_new_tokens = 2, .grid_thw = {{1, 32, 32}, {1, 16, 64}}}, 1);

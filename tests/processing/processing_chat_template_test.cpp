@@ -2,27 +2,18 @@
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_chat_template
 #include <boost/test/unit_test.hpp>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <string>
 
 #include "qwen3vl/processing/chat/chat_template.hpp"
+#include "support/check_fails.hpp"
 
 using namespace qwen3vl;
 namespace fs = std::filesystem;
 
 namespace {
-
-bool mentions(const Error& error, const char* what) {
-  const bool found = std::strstr(error.what(), what) != nullptr;
-  if (!found) BOOST_TEST_MESSAGE("message was: " << error.what());
-  return found;
-}
-
-#define CHECK_FAILS(expression, what) \
-  BOOST_CHECK_EXCEPTION(expression, Error, [](const Error& e) { return mentions(e, what); })
 
 constexpr ChatFormat instruct{.kind = ChatFormat::Kind::instruct};
 constexpr ChatFormat thinking{.kind = ChatFormat::Kind::thinking};

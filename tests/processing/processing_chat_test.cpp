@@ -11,6 +11,7 @@
 #include "qwen3vl/processing/chat/chat_format.hpp"
 #include "qwen3vl/processing/chat/message.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
+#include "support/check_fails.hpp"
 
 using namespace qwen3vl;
 using nlohmann::ordered_json;
@@ -22,15 +23,6 @@ std::string read_file(const std::string& path) {
   BOOST_REQUIRE_MESSAGE(file, path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
-
-bool mentions(const Error& error, const char* what) {
-  const bool found = std::strstr(error.what(), what) != nullptr;
-  if (!found) BOOST_TEST_MESSAGE("message was: " << error.what());
-  return found;
-}
-
-#define CHECK_FAILS(expression, what) \
-  BOOST_CHECK_EXCEPTION(expression, Error, [](const Error& e) { return mentions(e, what); })
 
 constexpr ChatFormat instruct{.kind = ChatFormat::Kind::instruct};
 constexpr ChatFormat thinking{.kind = ChatFormat::Kind::thinking};
@@ -156,12 +148,12 @@ BOOST_AUTO_TEST_CASE(places_of_media_are_read_in_all_layouts) {
 
 // Expected strings of this case were rendered by the official templates with Jinja.
 BOOST_AUTO_TEST_CASE(corners_of_the_formats) {
-  const char* system_picture = R"([{"role": "system", "content": [{"type": "image", "text": "seen"}, {"text": "S"}]},
+  const char* system_image = R"([{"role": "system", "content": [{"type": "image", "text": "seen"}, {"text": "S"}]},
                                    {"role": "user", "content": [{"type": "image"}]}])";
-  BOOST_CHECK_EQUAL(instruct_of(system_picture, {.add_vision_id = true}),
+  BOOST_CHECK_EQUAL(instruct_of(system_image, {.add_vision_id = true}),
                     "<|im_start|>system\nseenS<|im_end|>\n<|im_start|>user\nPicture 1: "
                     "<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n");
-  BOOST_CHECK_EQUAL(thinking_of(system_picture, {.add_vision_id = true}),
+  BOOST_CHECK_EQUAL(thinking_of(system_image, {.add_vision_id = true}),
                     "<|im_start|>system\nPicture 0: <|vision_start|><|image_pad|><|vision_end|>S<|im_end|>\n"
                     "<|im_start|>user\nPicture 2: <|vision_start|><|image_pad|><|vision_end|><|im_end|>\n");
 

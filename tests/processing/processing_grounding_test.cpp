@@ -201,7 +201,7 @@ BOOST_AUTO_TEST_CASE(drawing) {
   BOOST_TEST(fails_with([&] { draw_grounding(black, odd, {.line_width = -1}); }, "line_width is -1"));
 }
 
-BOOST_AUTO_TEST_CASE(written_pictures_are_read_back) {
+BOOST_AUTO_TEST_CASE(written_images_are_read_back) {
   const test::TemporaryFolder folder;
   std::mt19937 random(1);
   for (const int channels : {1, 2, 3, 4}) {

@@ -76,7 +76,7 @@ BOOST_AUTO_TEST_CASE(smart_resize_table) {
   for (const auto& row : table.at("rows")) {
     const auto call = [&] { return smart_resize(row[0], row[1], row[2], row[3], row[4]); };
     if (row[7].is_null()) {
-      const PictureSize size = call();
+      const ImageSize size = call();
       BOOST_TEST((size.height == row[5] && size.width == row[6]),
                  row.dump() << ": got " << size.height << " x " << size.width);
     } else {
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(patch_counts_table) {
     BOOST_TEST(processor.number_of_patches(row[1], row[2]) == row[5].get<std::int64_t>(), row.dump());
 }
 
-BOOST_AUTO_TEST_CASE(resized_pictures_are_bit_exact) {
+BOOST_AUTO_TEST_CASE(resized_images_are_bit_exact) {
   const auto golden = golden_case("images_small");
   ImageProcessorOptions options;
   options.shortest_edge = golden.options().at("size").at("shortest_edge");
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(resized_pictures_are_bit_exact) {
   const ImageProcessor processor(options);
   for (const auto& [file, about] : golden.options().at("files").items()) {
     const Image rgb = picture(golden, "in." + file + ".rgb", true);
-    const PictureSize size = processor.resized_size(rgb.height, rgb.width);
+    const ImageSize size = processor.resized_size(rgb.height, rgb.width);
     const auto compare = [&](const char* name, ResizeBackend backend) {
       const std::string key = "out." + file + "." + name;
       if (!golden.has(key)) return;
@@ -270,7 +270,7 @@ BOOST_AUTO_TEST_CASE(nearest_between_two_pixels) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(small_and_thin_pictures) {
+BOOST_AUTO_TEST_CASE(small_and_thin_images) {
   const ImageProcessor processor;
   for (const auto& [height, width] : {std::pair{1, 1}, {1, 200}, {200, 1}, {2, 3}, {1, 3}}) {
     Image image{.height = height, .width = width, .channels = 3, .pixels = {}};

@@ -2,7 +2,6 @@
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_processor
 #include <boost/test/unit_test.hpp>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -14,6 +13,7 @@
 #include "qwen3vl/json/json_text.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
+#include "support/check_fails.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;
@@ -21,15 +21,6 @@ using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 namespace {
-
-bool mentions(const Error& error, const std::string& what) {
-  const bool found = std::strstr(error.what(), what.c_str()) != nullptr;
-  if (!found) BOOST_TEST_MESSAGE("message was: " << error.what());
-  return found;
-}
-
-#define CHECK_FAILS(expression, what) \
-  BOOST_CHECK_EXCEPTION(expression, Error, [&](const Error& e) { return mentions(e, what); })
 
 const fs::path tiny_shapes = QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes";
 
@@ -230,7 +221,7 @@ BOOST_AUTO_TEST_CASE(batches_of_conversations) {
               "conversation 1: messages[0].content[0]: ");
 }
 
-BOOST_AUTO_TEST_CASE(batches_of_pictures_and_clips) {
+BOOST_AUTO_TEST_CASE(batches_of_images_and_videos) {
   ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   here.videos = tiny().video_processor().options();
   here.videos->do_sample_frames = false;
@@ -273,7 +264,7 @@ BOOST_AUTO_TEST_CASE(batches_of_pictures_and_clips) {
   BOOST_CHECK(std::ranges::equal(all.pixel_values_videos.span(), video_pixels));
 }
 
-BOOST_AUTO_TEST_CASE(clips_as_messages_have_them) {
+BOOST_AUTO_TEST_CASE(videos_as_messages_have_them) {
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   const auto ask = [&](const std::string& part) {
     return tiny().apply_chat_template(
@@ -376,7 +367,7 @@ BOOST_AUTO_TEST_CASE(errors_about_media_name_the_file) {
               "video 0: t:1 must be");
 }
 
-BOOST_AUTO_TEST_CASE(pictures_beside_the_messages) {
+BOOST_AUTO_TEST_CASE(images_beside_the_messages) {
   const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
   const Image first = load_image(tiny_shapes / "expected/images/01.png");
   const Conversation by_path = {user({image("images/01.png"), text("What?")})};

@@ -10,20 +10,12 @@
 
 #include "qwen3vl/json/json_text.hpp"
 #include "qwen3vl/json/python_json.hpp"
+#include "support/check_fails.hpp"
 
 using namespace qwen3vl;
 using nlohmann::ordered_json;
 
 namespace {
-
-bool mentions(const Error& error, const char* what) {
-  const bool found = std::strstr(error.what(), what) != nullptr;
-  if (!found) BOOST_TEST_MESSAGE("message was: " << error.what());
-  return found;
-}
-
-#define CHECK_FAILS(expression, what) \
-  BOOST_CHECK_EXCEPTION(expression, Error, [](const Error& e) { return mentions(e, what); })
 
 std::string round_trip(const std::string& text) { return python_json(parse_ordered_json(text, "test")); }
 

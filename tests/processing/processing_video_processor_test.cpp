@@ -4,7 +4,6 @@
 #define BOOST_TEST_MODULE processing_video_processor
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -15,6 +14,7 @@
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
+#include "support/check_fails.hpp"
 #include "support/option_table.hpp"
 #include "support/test_files.hpp"
 
@@ -23,14 +23,6 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 namespace {
-
-bool mentions(const Error& error, const std::string& what) {
-  BOOST_TEST_MESSAGE("message was: " << error.what());
-  return std::strstr(error.what(), what.c_str()) != nullptr;
-}
-
-#define CHECK_FAILS(expression, text) \
-  BOOST_CHECK_EXCEPTION(expression, Error, [&](const Error& e) { return mentions(e, text); })
 
 const std::string cases = QWEN3VL_TEST_DATA "/golden/cases/processing/";
 const fs::path clips = QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes/expected/clips";
@@ -157,7 +149,7 @@ BOOST_AUTO_TEST_CASE(golden_video_pixels) {
   BOOST_TEST(checked == 7);
 }
 
-BOOST_AUTO_TEST_CASE(folders_are_clips) {
+BOOST_AUTO_TEST_CASE(folders_are_videos) {
   Video video = open_video(clips / "01");
   BOOST_TEST(video.metadata().total_num_frames == 8);
   BOOST_TEST(video.metadata().fps.value() == 4.0);
@@ -208,7 +200,7 @@ BOOST_AUTO_TEST_CASE(frames_are_read_once_in_order_and_only_if_taken) {
   BOOST_TEST(patches.timestamps[2] == 9999.99);
 }
 
-BOOST_AUTO_TEST_CASE(clips_and_settings_that_cannot_be) {
+BOOST_AUTO_TEST_CASE(videos_and_settings_that_cannot_be) {
   const VideoProcessor usual;
   std::vector<Image> unlike = {frame(32, 32), frame(32, 64), frame(32, 32), frame(32, 32)};
   Video mixed(MemoryFrames(unlike, 2.0));

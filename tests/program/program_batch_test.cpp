@@ -12,9 +12,9 @@ using namespace qwen3vl::test;
 namespace {
 
 json ask(const std::string& words) { return json::array({{{"role", "user"}, {"content", words}}}); }
-json ask(const std::string& words, const std::string& picture) {
-  return json::array({{{"role", "user"},
-                       {"content", {{{"type", "image"}, {"image", picture}}, {{"type", "text"}, {"text", words}}}}}});
+json ask(const std::string& words, const std::string& image) {
+  return json::array(
+      {{{"role", "user"}, {"content", {{{"type", "image"}, {"image", image}}, {{"type", "text"}, {"text", words}}}}}});
 }
 
 }  // namespace

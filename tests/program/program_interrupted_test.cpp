@@ -27,14 +27,14 @@ std::vector<std::string> words(std::vector<std::string> more, const std::vector<
   all.insert(all.end(), and_more.begin(), and_more.end());
   return all;
 }
-std::string picture(const std::string& name) { return (assets / "expected" / "images" / name).string(); }
+std::string image_file(const std::string& name) { return (assets / "expected" / "images" / name).string(); }
 
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(ctrl_c_stops_an_answer_and_keeps_the_chat) {
   Child chat(dense.program, words(endless), Child::Output::terminal);
   BOOST_REQUIRE(chat.wait_for("> "));
-  chat.type("/image " + picture("03.png") + "\nDescribe this image.\n");
+  chat.type("/image " + image_file("03.png") + "\nDescribe this image.\n");
   BOOST_REQUIRE(chat.wait_for("Describe this image.\r\n"));  // the echo
   BOOST_REQUIRE(chat.wait_for("yellow"));
   chat.type("\x03");
@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_CASE(ctrl_c_at_the_prompt_ends_the_chat) {
 }
 
 BOOST_AUTO_TEST_CASE(ctrl_c_ends_a_single_answer_with_what_there_is) {
-  Child single(dense.program, words({"--prompt", "Describe this image.", "--image", picture("01.png")}, endless),
+  Child single(dense.program, words({"--prompt", "Describe this image.", "--image", image_file("01.png")}, endless),
                Child::Output::pipe);
   BOOST_REQUIRE(single.wait_for("A large green star"));
   single.send(SIGINT);
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(a_reader_that_goes) {
 BOOST_AUTO_TEST_CASE(no_room_for_packed_weights_or_a_drawing) {
   const TemporaryFolder folder;
   const auto describe = [&](const std::vector<std::string>& options) {
-    return words({"--prompt", "Describe this image.", "--image", picture("01.png")}, options);
+    return words({"--prompt", "Describe this image.", "--image", image_file("01.png")}, options);
   };
   const auto limit = [] {
     const rlimit most{100000, 100000};
@@ -160,8 +160,8 @@ BOOST_AUTO_TEST_CASE(a_file_that_shrinks) {
 BOOST_AUTO_TEST_CASE(long_work_shows_progress_on_a_terminal_only) {
   std::string prompt;
   for (int i = 0; i < 400; ++i) prompt += "Describe this image. ";
-  const std::string clip_file = (assets / "expected" / "clips" / "01").string();
-  const auto options = words({"--prompt", prompt, "--video", clip_file, "--max-new-tokens", "1"});
+  const std::string video_file = (assets / "expected" / "clips" / "01").string();
+  const auto options = words({"--prompt", prompt, "--video", video_file, "--max-new-tokens", "1"});
   Child terminal(dense.program, options, Child::Output::terminal);
   BOOST_TEST(terminal.wait() == 0, terminal.seen());
   for (const char* bar :
@@ -187,17 +187,18 @@ BOOST_AUTO_TEST_CASE(memory_plan) {
   BOOST_TEST(longer.at("kv_cache_bytes").get<double>() > 300 * small.at("kv_cache_bytes").get<double>());
   BOOST_TEST(longer.at("weights_bytes") == small.at("weights_bytes"));
   // An image given by its size counts as many tokens as one given by its file, and as many as when it is answered.
-  const json by_file = plan_of("--prompt-tokens 5" + image("01.png"));
+  const json by_file = plan_of("--prompt-tokens 5" + image_file("01.png"));
   BOOST_TEST(by_file.at("image_tokens") == 27);  // 25, and the begin and the end
   BOOST_TEST(by_file.at("pixels_bytes").get<int>() > 0);
   // A video counts as many tokens as when it is answered: the difference from the same prompt without it.
-  const std::string clip = " --video '" + (assets / "expected" / "clips" / "01").string() + "'";
-  const json with_clip = plan_of("--prompt-tokens 5 --all-frames" + clip);
-  const json answered = json_lines(run("--all-frames --json --prompt x" + clip)).front();
+  const std::string video = " --video '" + (assets / "expected" / "clips" / "01").string() + "'";
+  const json with_video = plan_of("--prompt-tokens 5 --all-frames" + video);
+  const json answered = json_lines(run("--all-frames --json --prompt x" + video)).front();
   const json alone = json_lines(run("--json --prompt x")).front();
-  BOOST_TEST(with_clip.at("video_tokens").get<int>() ==
+  BOOST_TEST(with_video.at("video_tokens").get<int>() ==
              answered.at("prompt_tokens").get<int>() - alone.at("prompt_tokens").get<int>());
-  BOOST_TEST(plan_of("--num-frames 4" + clip).at("pixels_bytes").get<int>() < with_clip.at("pixels_bytes").get<int>());
+  BOOST_TEST(plan_of("--num-frames 4" + video).at("pixels_bytes").get<int>() <
+             with_video.at("pixels_bytes").get<int>());
   // No checkpoint is needed, and nothing is computed.
   Child without(dense.program, {"--memory-plan", "--image-size", "640x480"}, Child::Output::pipe);
   BOOST_TEST(without.wait() == 0, without.seen());

@@ -25,8 +25,8 @@ const std::string describe = " --prompt 'Describe this image.'" + image("02.png"
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(clips) {
-  const std::string what = " --prompt 'What happens in this video?'" + clip("01");
+BOOST_AUTO_TEST_CASE(videos) {
+  const std::string what = " --prompt 'What happens in this video?'" + video("01");
   const json all = answer_of("--all-frames" + what);
   BOOST_TEST(all.at("text") == "A white heart moves from right to left.");
   BOOST_TEST(all.at("image_tokens") == 0);
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(animated_gif) {
     BOOST_TEST(of_gif.at(figure) == of_folder.at(figure), figure);
 }
 
-BOOST_AUTO_TEST_CASE(chat_with_clips) {
+BOOST_AUTO_TEST_CASE(chat_with_videos) {
   const std::string file = (assets / "expected" / "clips" / "02").string();
   const std::vector<json> answers = json_lines(
       run("--json --all-frames", "/video " + file + "\nWhat happens in this video?\nHow many shapes are there?\n"));
@@ -210,9 +210,9 @@ BOOST_AUTO_TEST_CASE(drawing) {
   const json answer = answer_of(draw + describe);
   BOOST_TEST(answer.at("grounding").is_array());
   const qwen3vl::Image drawn = qwen3vl::load_image(folder / "out.png");
-  const qwen3vl::Image picture = qwen3vl::load_image(assets / "expected" / "images" / "02.png");
-  BOOST_TEST(drawn.width == picture.width);
-  BOOST_TEST(drawn.height == picture.height);
+  const qwen3vl::Image original = qwen3vl::load_image(assets / "expected" / "images" / "02.png");
+  BOOST_TEST(drawn.width == original.width);
+  BOOST_TEST(drawn.height == original.height);
   BOOST_TEST(run(draw + describe).err.find("0 boxes and points drawn") != std::string::npos);
   check_error(run(draw + " --prompt x"), "--draw needs one image; the conversation has 0");
   check_error(run(draw + describe + image("01.png")), "--draw needs one image; the conversation has 2");

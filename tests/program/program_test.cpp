@@ -65,9 +65,9 @@ BOOST_AUTO_TEST_CASE(sampling_is_repeatable_and_greedy_is_the_default_here) {
 }
 
 BOOST_AUTO_TEST_CASE(chat_keeps_what_was_computed) {
-  const std::string picture = (assets / "expected" / "images" / "03.png").string();
+  const std::string image = (assets / "expected" / "images" / "03.png").string();
   const Result result =
-      run("--json", "/image " + picture + "\nDescribe this image.\nHow many shapes are there?\n/exit\n");
+      run("--json", "/image " + image + "\nDescribe this image.\nHow many shapes are there?\n/exit\n");
   BOOST_TEST(result.code == 0, result.err);
   std::istringstream lines(result.out);
   std::string line;
@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(chat_keeps_what_was_computed) {
   // The same conversation at once gives the same second answer.
   const json messages = {
       {{"role", "user"},
-       {"content", {{{"type", "image"}, {"image", picture}}, {{"type", "text"}, {"text", "Describe this image."}}}}},
+       {"content", {{{"type", "image"}, {"image", image}}, {{"type", "text"}, {"text", "Describe this image."}}}}},
       {{"role", "assistant"}, {"content", answers[0].at("text")}},
       {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "How many shapes are there?"}}}}}};
   BOOST_TEST(json::parse(run("--json --messages -", messages.dump()).out).at("token_ids") ==
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(command_line_errors) {
   BOOST_TEST(run("--version").out.find("qwen3vl-tiny-shapes") == 0);
 }
 
-BOOST_AUTO_TEST_CASE(bad_pictures) {
+BOOST_AUTO_TEST_CASE(bad_images) {
   const TemporaryFolder folder;
   const auto with = [&](const std::string& name) {
     return run("--prompt x --image '" + (folder / name).string() + "'");

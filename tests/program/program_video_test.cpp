@@ -15,8 +15,8 @@ using namespace qwen3vl::test;
 namespace {
 
 /// The images of a folder as a file of the same frame rate.
-void encode(const fs::path& clip, const fs::path& file) {
-  qwen3vl::FrameFolder folder(clip);
+void encode(const fs::path& video, const fs::path& file) {
+  qwen3vl::FrameFolder folder(video);
   std::vector<qwen3vl::Image> frames;
   for (std::int64_t i = 0; i < folder.metadata().total_num_frames; ++i)
     frames.push_back(qwen3vl::convert_to_rgb(folder.frame(i)));
@@ -30,7 +30,7 @@ void encode(const fs::path& clip, const fs::path& file) {
 
 BOOST_AUTO_TEST_CASE(expected_token_ids_of_video_files) {
   const TemporaryFolder folder;
-  int clips = 0;
+  int videos = 0;
   for (const Checkpoint& checkpoint : checkpoints())
     for (json one : expected_cases(checkpoint)) {
       if (!one.contains("video_grid_thw")) continue;
@@ -44,9 +44,9 @@ BOOST_AUTO_TEST_CASE(expected_token_ids_of_video_files) {
       const std::vector<json> answers = json_lines(run(checkpoint, chat + " --json --all-frames"));
       BOOST_REQUIRE(answers.size() == 1u);
       check_answer(answers.front(), one);
-      ++clips;
+      ++videos;
     }
-  BOOST_TEST(clips == 3 * static_cast<int>(checkpoints().size()));  // each checkpoint answers three videos
+  BOOST_TEST(videos == 3 * static_cast<int>(checkpoints().size()));  // each checkpoint answers three videos
 }
 
 BOOST_AUTO_TEST_CASE(no_video) {

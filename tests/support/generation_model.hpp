@@ -64,14 +64,14 @@ ForConditionalGeneration<V, B, P> random_model(B& backend, std::uint64_t seed, f
 }
 
 /// An image: its grid and what is drawn.
-struct Picture {
+struct RandomImage {
   GridThw grid;
   unsigned seed;
 };
 
-inline std::vector<float> pixels_of(const Picture& picture) {
-  std::mt19937 generator(picture.seed);
-  std::vector<float> pixels(static_cast<std::size_t>(picture.grid.patches() * patch_dim));
+inline std::vector<float> pixels_of(const RandomImage& image) {
+  std::mt19937 generator(image.seed);
+  std::vector<float> pixels(static_cast<std::size_t>(image.grid.patches() * patch_dim));
   for (float& pixel : pixels) pixel = static_cast<float>(generator() >> 8) * 0x1p-23f - 1.0f;
   return pixels;
 }
@@ -80,24 +80,24 @@ inline std::vector<float> pixels_of(const Picture& picture) {
 struct Prompt {
   std::vector<TokenId> ids;
   std::vector<std::uint8_t> types;  // random models say image tokens in their answers
-  std::vector<Picture> images, videos;
+  std::vector<RandomImage> images, videos;
 
   Prompt& text(const std::vector<TokenId>& more) {
     ids.insert(ids.end(), more.begin(), more.end());
     types.resize(ids.size(), text_token);
     return *this;
   }
-  Prompt& image(const Picture& picture) {
-    images.push_back(picture);
-    return visual(picture.grid.tokens(2), image_token_id, image_token);
+  Prompt& image(const RandomImage& image) {
+    images.push_back(image);
+    return visual(image.grid.tokens(2), image_token_id, image_token);
   }
   /// Each group of frames after its time, as the processor writes videos.
-  Prompt& video(const Picture& clip) {
-    for (std::int64_t frame = 0; frame < clip.grid.t; ++frame) {
+  Prompt& video(const RandomImage& video) {
+    for (std::int64_t frame = 0; frame < video.grid.t; ++frame) {
       text({static_cast<TokenId>(1 + frame)});
-      visual(clip.grid.tokens(2) / clip.grid.t, video_token_id, video_token);
+      visual(video.grid.tokens(2) / video.grid.t, video_token_id, video_token);
     }
-    videos.push_back(clip);
+    videos.push_back(video);
     return *this;
   }
 
@@ -110,10 +110,10 @@ struct Prompt {
   }
 };
 
-inline HostMatrix<float> pixel_matrix(const std::vector<Picture>& pictures) {
+inline HostMatrix<float> pixel_matrix(const std::vector<RandomImage>& images) {
   std::vector<float> all;
-  for (const Picture& picture : pictures) {
-    const auto own = pixels_of(picture);
+  for (const RandomImage& image : images) {
+    const auto own = pixels_of(image);
     all.insert(all.end(), own.begin(), own.end());
   }
   if (all.empty()) return {};
@@ -131,7 +131,7 @@ inline ModelInputs inputs_of(const std::vector<Prompt>& prompts, bool pad_left =
   inputs.input_ids = HostMatrix<TokenId>(batch, static_cast<index_t>(longest));
   inputs.attention_mask = HostMatrix<std::uint8_t>(batch, static_cast<index_t>(longest));
   inputs.mm_token_type_ids = HostMatrix<std::uint8_t>(batch, static_cast<index_t>(longest));
-  std::vector<Picture> images, videos;
+  std::vector<RandomImage> images, videos;
   for (index_t b = 0; b < batch; ++b) {
     const Prompt& prompt = prompts[static_cast<std::size_t>(b)];
     const auto first = static_cast<index_t>(pad_left ? longest - prompt.ids.size() : 0);
@@ -145,8 +145,8 @@ inline ModelInputs inputs_of(const std::vector<Prompt>& prompts, bool pad_left =
   }
   inputs.pixel_values = pixel_matrix(images);
   inputs.pixel_values_videos = pixel_matrix(videos);
-  for (const Picture& picture : images) inputs.image_grid_thw.push_back(picture.grid);
-  for (const Picture& clip : videos) inputs.video_grid_thw.push_back(clip.grid);
+  for (const RandomImage& image : images) inputs.image_grid_thw.push_back(image.grid);
+  for (const RandomImage& video : videos) inputs.video_grid_thw.push_back(video.grid);
   return inputs;
 }
 

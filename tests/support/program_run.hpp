@@ -78,7 +78,7 @@ inline void check_error(const Result& result, const std::string& wanted) {
 inline std::string image(const std::string& name) {
   return " --image '" + (assets / "expected" / "images" / name).string() + "'";
 }
-inline std::string clip(const std::string& name) {
+inline std::string video(const std::string& name) {
   return " --video '" + (assets / "expected" / "clips" / name).string() + "'";
 }
 

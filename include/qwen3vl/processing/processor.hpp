@@ -85,9 +85,9 @@ class Processor {
   /// `<|video_pad|>`. generate() accepts the result.
   Prompts prompts(std::span<const std::string> texts, std::span<const Image> images = {},
                   const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
-    std::vector<Clip> clips(videos.size());
-    for (std::size_t i = 0; i < videos.size(); ++i) clips[i] = {nullptr, concat("video ", i), {}};
-    return process(texts, images, options, videos, clips);
+    std::vector<AboutVideo> about_videos(videos.size());
+    for (std::size_t i = 0; i < videos.size(); ++i) about_videos[i] = {nullptr, concat("video ", i), {}};
+    return process(texts, images, options, videos, about_videos);
   }
 
   /// Prompts from conversations; images and videos are read from the files that their parts name. Parts without a name
@@ -110,11 +110,11 @@ class Processor {
     }
     if (!images.empty()) fail(images.size(), " images were handed over beside the messages for which no part asks");
     if (!videos.empty()) fail(videos.size(), " videos were handed over beside the messages for which no part asks");
-    std::vector<Clip> clips;
+    std::vector<AboutVideo> about_videos;
     for (std::size_t i = 0; i < media.videos.size(); ++i)
-      clips.push_back(
+      about_videos.push_back(
           {media.video_options[i] ? &*media.video_options[i] : nullptr, media.video_places[i], media.video_files[i]});
-    return process(texts, media.images, processor_options, media.videos, clips);
+    return process(texts, media.images, processor_options, media.videos, about_videos);
   }
 
   /// The prompts of texts in the form of transformers: padded to the longest.
@@ -199,14 +199,14 @@ class Processor {
   }
 
   /// Options of a single video, and how error messages refer to it.
-  struct Clip {
+  struct AboutVideo {
     const VideoProcessorOptions* options = nullptr;
     std::string place;
     std::string file;
   };
 
   Prompts process(std::span<const std::string> texts, std::span<const Image> images, const ProcessorOptions& options,
-                  std::span<Video> videos, std::span<const Clip> about_videos) const {
+                  std::span<Video> videos, std::span<const AboutVideo> about_videos) const {
     if (texts.empty()) fail("no text was given");
     // Checked before the pixels are read; error texts as in transformers.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
@@ -218,21 +218,21 @@ class Processor {
       media.pixel_values = std::move(processed.pixel_values);
       media.image_grid_thw = std::move(processed.image_grid_thw);
     }
-    std::vector<VideoPatches> clips;
+    std::vector<VideoPatches> patches;
     for (std::size_t i = 0; i < videos.size(); ++i) {
       const VideoProcessorOptions* const own = about_videos[i].options;
       const VideoProcessorOptions& settings = own != nullptr   ? *own
                                               : options.videos ? *options.videos
                                                                : video_processor_.options();
       try {
-        clips.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
+        patches.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
       } catch (const Error& error) {
         // Errors in the settings are not about this video.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
         detail::fail_about(about_videos[i].place, about_videos[i].file, error.what());
       }
     }
-    VideoFeatures features = join(std::move(clips));
+    VideoFeatures features = join(std::move(patches));
     media.pixel_values_videos = std::move(features.pixel_values_videos);
     media.video_grid_thw = std::move(features.video_grid_thw);
     Grids grids{.images = media.image_grid_thw, .temporal_patches = {}};

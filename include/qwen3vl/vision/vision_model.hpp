@@ -128,9 +128,9 @@ class VisionModel {
       if (grid.t < 1 || grid.h < 1 || grid.w < 1 || grid.h % merge != 0 || grid.w % merge != 0)
         fail("grid_thw[", i, "] is (", grid.t, ", ", grid.h, ", ", grid.w,
              "); rows and columns must be positive multiples of ", merge);
-      index_t frame = 0, picture = 0;
-      if (__builtin_mul_overflow(grid.h, grid.w, &frame) || __builtin_mul_overflow(frame, grid.t, &picture) ||
-          __builtin_add_overflow(patches, picture, &patches))
+      index_t frame = 0, image = 0;
+      if (__builtin_mul_overflow(grid.h, grid.w, &frame) || __builtin_mul_overflow(frame, grid.t, &image) ||
+          __builtin_add_overflow(patches, image, &patches))
         fail("grid_thw[", i, "] has more patches than can be counted");
     }
     if (pixel_values.rows() != patches)

@@ -21,11 +21,11 @@ namespace {
 
 /// A batch of a prompt with an image, one with a video and one of text only, of different lengths.
 ModelInputs mixed_batch() {
-  Prompt picture, clip, words;
-  picture.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
-  clip.text({11}).video({{2, 4, 4}, 2}).text({12});
+  Prompt image, video, words;
+  image.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
+  video.text({11}).video({{2, 4, 4}, 2}).text({12});
   words.text({20, 21, 22, 23, 24});
-  return inputs_of({picture, clip, words});
+  return inputs_of({image, video, words});
 }
 
 template <class V>
@@ -63,10 +63,10 @@ BOOST_AUTO_TEST_SUITE(generation)
 namespace {
 
 ModelInputs two_prompts() {
-  Prompt picture, words;
-  picture.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
+  Prompt image, words;
+  image.text({5, 6}).image({{1, 4, 4}, 1}).text({7, 8, 9});
   words.text({20, 21, 22, 23, 24});
-  return inputs_of({picture, words});
+  return inputs_of({image, words});
 }
 
 /// What happened on the device since `before`.

@@ -53,10 +53,10 @@ ModelInputs inputs_for(const MemoryRequest& request) {
   inputs.image_grid_thw = request.grid_thw;
   index_t patches = 0;
   for (const GridThw& grid : request.grid_thw) patches += grid.patches();
-  const index_t picture = patches / 4 / request.batch_size;
+  const index_t image = patches / 4 / request.batch_size;
   for (index_t b = 0; b < request.batch_size; ++b)
     for (index_t i = 0; i < request.prompt_tokens; ++i)
-      inputs.input_ids(b, i) = i < picture ? image_token_id : static_cast<TokenId>(i % 50);
+      inputs.input_ids(b, i) = i < image ? image_token_id : static_cast<TokenId>(i % 50);
   if (patches > 0) inputs.pixel_values = HostMatrix<float>(patches, V::config.vision.patch_dim());
   return inputs;
 }

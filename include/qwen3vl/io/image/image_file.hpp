@@ -106,7 +106,7 @@ struct ImageLimits {
   std::size_t max_frames = std::size_t{1} << 21;  ///< of a video; 19 hours at 30 frames a second
   /// Pixels of all frames of a GIF together. A few bytes can encode thousands of pixels, so the file's size does not
   /// bound the time to decode it.
-  std::uint64_t max_clip_pixels = std::uint64_t{1} << 36;
+  std::uint64_t max_gif_pixels = std::uint64_t{1} << 36;
 };
 
 /// Decodes a JPEG file whose header says height x width, without turning it upright; nullopt falls back to stb_image.
@@ -118,7 +118,7 @@ namespace detail {
 
 /// Decodes a PNG or JPEG file whose header says height x width with stb_image.
 inline Image decode_by_stb(std::span<const std::byte> file, int height, int width, const std::string& name) {
-  const StbMemory memory(StbMemory::for_picture(height, width, file.size()));
+  const StbMemory memory(StbMemory::for_image(height, width, file.size()));
   Image image;
   const std::unique_ptr<stb::stbi_uc, void (*)(void*)> pixels(
       stb::stbi_load_from_memory(reinterpret_cast<const stb::stbi_uc*>(file.data()), static_cast<int>(file.size()),

@@ -20,7 +20,7 @@ class StbMemory {
 
   /// The largest allocation of decoding an image: pixels of 4 channels of 16 bits, or the coefficients of a JPEG's
   /// channel, whose sides are whole blocks of 64 pixels; twice that, for buffers that grow by doubling.
-  static std::size_t for_picture(int height, int width, std::size_t file_bytes) {
+  static std::size_t for_image(int height, int width, std::size_t file_bytes) {
     return least + 2 * file_bytes +
            32 * (static_cast<std::size_t>(height) + 64) * (static_cast<std::size_t>(width) + 64);
   }

@@ -29,7 +29,7 @@ class FrameFolder {
     if (error) fail("cannot read the folder ", folder.string(), ": ", error.message());
     std::vector<std::pair<std::uint64_t, std::filesystem::path>> numbered;
     for (const auto& entry : entries) {
-      const auto number = picture_number(entry.path());
+      const auto number = frame_number(entry.path());
       if (number) numbered.emplace_back(*number, entry.path());
     }
     if (numbered.empty())
@@ -65,7 +65,7 @@ class FrameFolder {
 
  private:
   /// The last number in the name of a PNG or JPEG file.
-  static std::optional<std::uint64_t> picture_number(const std::filesystem::path& path) {
+  static std::optional<std::uint64_t> frame_number(const std::filesystem::path& path) {
     std::string extension = path.extension().string();
     std::transform(extension.begin(), extension.end(), extension.begin(),
                    [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });

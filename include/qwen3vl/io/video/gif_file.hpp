@@ -149,9 +149,9 @@ class GifFile {
         if (next.colour_bits < 1 || next.colour_bits > 8)
           damaged(concat("a frame whose codes begin with ", int{next.colour_bits}, " bits"));
         pixels += std::uint64_t{next.width} * next.height;
-        if (pixels > limits.max_clip_pixels)
-          fail(name_, " has frames of more pixels than the limit of ", limits.max_clip_pixels,
-               " (ImageLimits::max_clip_pixels)");
+        if (pixels > limits.max_gif_pixels)
+          fail(name_, " has frames of more pixels than the limit of ", limits.max_gif_pixels,
+               " (ImageLimits::max_gif_pixels)");
         next.data = at;
         at = skip_blocks(at);
         next.data_size = at - next.data;

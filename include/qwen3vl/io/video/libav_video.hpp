@@ -14,8 +14,8 @@
 
 #include "qwen3vl/base/mapped_file.hpp"
 #include "qwen3vl/io/video/frame_source.hpp"
+#include "qwen3vl/io/video/libav_converter.hpp"
 #include "qwen3vl/io/video/libav_input.hpp"
-#include "qwen3vl/io/video/libav_picture.hpp"
 
 namespace qwen3vl {
 

@@ -44,7 +44,7 @@ inline void read_source(const Json& value, const std::string& place, std::string
 }
 
 /// What qwen-vl-utils takes beside a video.
-inline void read_clip_options(const Json& value, const std::string& place, ContentPart& part) {
+inline void read_video_options(const Json& value, const std::string& place, ContentPart& part) {
   const auto number = [&](const char* key) -> std::optional<double> {
     const Json* const found = find_value(value, key);
     if (found == nullptr) return std::nullopt;
@@ -98,7 +98,7 @@ inline ContentPart read_part(const Json& value, const std::string& place) {
         break;
       }
     }
-    read_clip_options(value, place, part);
+    read_video_options(value, place, part);
   }
   return part;
 }

@@ -101,12 +101,12 @@ class Pen {
 }  // namespace detail
 
 /// The image as RGB with boxes, points and labels; equal labels have equal colours.
-inline Image draw_grounding(const Image& picture, std::span<const GroundedObject> objects,
+inline Image draw_grounding(const Image& original, std::span<const GroundedObject> objects,
                             const DrawOptions& options = {}) {
   constexpr detail::Pen::Colour colours[] = {{230, 25, 75},  {60, 180, 75},  {0, 130, 200},  {255, 225, 25},
                                              {245, 130, 48}, {145, 30, 180}, {70, 240, 240}, {240, 50, 230}};
   if (options.line_width < 0) fail("line_width is ", options.line_width);
-  Image image = convert_to_rgb(picture);
+  Image image = convert_to_rgb(original);
   detail::Pen pen(image);
   const int smaller = std::min(image.height, image.width);
   const int line = options.line_width > 0 ? std::min(options.line_width, smaller) : std::max(1, smaller / 200);

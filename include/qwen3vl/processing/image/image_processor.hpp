@@ -47,7 +47,7 @@ class ImageProcessor {
   std::int64_t merge_size() const { return options_.merge_size; }
 
   /// The size in pixels that an image is resized to. Throws Error for extreme shapes.
-  PictureSize resized_size(std::int64_t height, std::int64_t width) const {
+  ImageSize resized_size(std::int64_t height, std::int64_t width) const {
     const std::int64_t factor = options_.patch_size * options_.merge_size;
     if (options_.do_resize) return smart_resize(height, width, factor, options_.shortest_edge, options_.longest_edge);
     if (height % factor != 0 || width % factor != 0)
@@ -58,7 +58,7 @@ class ImageProcessor {
 
   /// Patches that an image of this size becomes (get_number_of_image_patches).
   std::int64_t number_of_patches(std::int64_t height, std::int64_t width) const {
-    const PictureSize size = resized_size(height, width);
+    const ImageSize size = resized_size(height, width);
     return (size.height / options_.patch_size) * (size.width / options_.patch_size);
   }
 
@@ -70,7 +70,7 @@ class ImageProcessor {
     for (std::size_t i = 0; i < images.size(); ++i) {
       try {
         images[i].check();
-        const PictureSize size = resized_size(images[i].height, images[i].width);
+        const ImageSize size = resized_size(images[i].height, images[i].width);
         const bool convert = options_.do_convert_rgb && images[i].channels != 3;
         const Image converted = convert ? convert_to_rgb(images[i]) : Image{};
         const Image& source = convert ? converted : images[i];

@@ -147,7 +147,7 @@ inline std::vector<int> nearest_sources(int from, int to, ResizeBackend backend)
   return sources;
 }
 
-inline Image resize_nearest(const Image& image, PictureSize size, ResizeBackend backend) {
+inline Image resize_nearest(const Image& image, ImageSize size, ResizeBackend backend) {
   Image result{.height = static_cast<int>(size.height),
                .width = static_cast<int>(size.width),
                .channels = image.channels,
@@ -165,7 +165,7 @@ inline Image resize_nearest(const Image& image, PictureSize size, ResizeBackend 
 /// Whether columns are filtered before rows. The intermediate image is rounded, so the order matters. torchvision
 /// always begins with the rows; Pillow since 13 with the columns if that removes more than twice as many pixels from
 /// the height as from the width.
-inline bool columns_first(const Image& image, PictureSize size, ResizeBackend backend) {
+inline bool columns_first(const Image& image, ImageSize size, ResizeBackend backend) {
   const std::int64_t lower = image.height - size.height, narrower = image.width - size.width;
   return backend == ResizeBackend::pil && lower > 0 && lower > 2 * narrower;
 }
@@ -173,7 +173,7 @@ inline bool columns_first(const Image& image, PictureSize size, ResizeBackend ba
 }  // namespace detail
 
 /// Resizes an image.
-inline Image resize(const Image& image, PictureSize size, Resample resample = Resample::bicubic,
+inline Image resize(const Image& image, ImageSize size, Resample resample = Resample::bicubic,
                     ResizeBackend backend = ResizeBackend::torchvision) {
   image.check();
   if (size.height < 1 || size.width < 1 || size.height > (1 << 20) || size.width > (1 << 20))

@@ -10,10 +10,10 @@
 
 namespace qwen3vl {
 
-struct PictureSize {
+struct ImageSize {
   std::int64_t height = 0;
   std::int64_t width = 0;
-  bool operator==(const PictureSize&) const = default;
+  bool operator==(const ImageSize&) const = default;
 };
 
 namespace detail {
@@ -29,8 +29,8 @@ inline void check_aspect_ratio(double height, double width) {
 
 /// `factor`: patch_size * merge_size. Throws Error if one side is more than 200 times the other, as the reference does.
 /// Rounding is half to even, as Python's.
-inline PictureSize smart_resize(std::int64_t height, std::int64_t width, std::int64_t factor, std::int64_t min_pixels,
-                                std::int64_t max_pixels) {
+inline ImageSize smart_resize(std::int64_t height, std::int64_t width, std::int64_t factor, std::int64_t min_pixels,
+                              std::int64_t max_pixels) {
   if (height < 1 || width < 1) fail("an image of ", height, " x ", width, " pixels");
   const auto h = static_cast<double>(height), w = static_cast<double>(width), f = static_cast<double>(factor);
   detail::check_aspect_ratio(h, w);
@@ -51,9 +51,9 @@ inline PictureSize smart_resize(std::int64_t height, std::int64_t width, std::in
 /// The same for the frames of a video (video_processing_qwen3_vl's smart_resize): limits apply to the pixels of all
 /// frames together, with their number rounded to `temporal_factor` (half to even) where the limits are tested, but not
 /// where the frames are scaled. Sides below `factor` are enlarged first.
-inline PictureSize smart_resize_video(std::int64_t num_frames, std::int64_t height, std::int64_t width,
-                                      std::int64_t temporal_factor, std::int64_t factor, std::int64_t min_pixels,
-                                      std::int64_t max_pixels) {
+inline ImageSize smart_resize_video(std::int64_t num_frames, std::int64_t height, std::int64_t width,
+                                    std::int64_t temporal_factor, std::int64_t factor, std::int64_t min_pixels,
+                                    std::int64_t max_pixels) {
   if (height < 1 || width < 1) fail("frames of ", height, " x ", width, " pixels");
   if (num_frames < temporal_factor) fail("t:", num_frames, " must be larger than temporal_factor:", temporal_factor);
   const auto f = static_cast<double>(factor), t = static_cast<double>(num_frames),

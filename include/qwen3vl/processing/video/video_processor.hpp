@@ -84,7 +84,7 @@ class VideoProcessor {
   }
 
   /// The size in pixels that `num_frames` frames are resized to. Throws Error for extreme shapes.
-  PictureSize resized_size(std::int64_t num_frames, std::int64_t height, std::int64_t width) const {
+  ImageSize resized_size(std::int64_t num_frames, std::int64_t height, std::int64_t width) const {
     const std::int64_t factor = options_.patch_size * options_.merge_size;
     if (!options_.do_resize) {
       if (height % factor != 0 || width % factor != 0)
@@ -107,7 +107,7 @@ class VideoProcessor {
     const std::vector<std::int64_t> indices = frames_of(video.metadata());
     const auto count = static_cast<std::int64_t>(indices.size()), temporal = options_.temporal_patch_size;
     VideoPatches patches;
-    PictureSize source, target;
+    ImageSize source, target;
     std::vector<Image> group;
     std::vector<const Image*> frames;
     std::optional<PatchCutter> cutter;
@@ -127,7 +127,7 @@ class VideoProcessor {
         to = patches.pixel_values_videos.data();
         cutter.emplace(options_, frame.channels);
         group.resize(static_cast<std::size_t>(temporal));
-      } else if (PictureSize{frame.height, frame.width} != source || frame.channels != group.front().channels) {
+      } else if (ImageSize{frame.height, frame.width} != source || frame.channels != group.front().channels) {
         fail("frame ", indices[static_cast<std::size_t>(i)], " is of ", frame.height, " x ", frame.width, " x ",
              frame.channels, ", the first of ", source.height, " x ", source.width, " x ", group.front().channels,
              "; the frames of a video must be alike");
@@ -157,7 +157,7 @@ class VideoProcessor {
   }
 
   /// The budget bounds the pixels of all frames, but not where each side is enlarged to a patch or nothing is resized.
-  static void check_size(std::int64_t count, const PictureSize& size) {
+  static void check_size(std::int64_t count, const ImageSize& size) {
     const double pixels =
         static_cast<double>(count) * static_cast<double>(size.height) * static_cast<double>(size.width);
     if (pixels > static_cast<double>(most_pixels))
@@ -175,23 +175,23 @@ class VideoProcessor {
 };
 
 /// Puts videos together, in order.
-inline VideoFeatures join(std::vector<VideoPatches> clips) {
+inline VideoFeatures join(std::vector<VideoPatches> videos) {
   VideoFeatures all;
-  if (clips.empty()) return all;
+  if (videos.empty()) return all;
   index_t patches = 0;
-  for (const VideoPatches& clip : clips) patches += clip.grid.patches();
-  const index_t values = clips.front().pixel_values_videos.extent(1);
+  for (const VideoPatches& video : videos) patches += video.grid.patches();
+  const index_t values = videos.front().pixel_values_videos.extent(1);
   all.pixel_values_videos = HostMatrix<float>(patches, values);
   float* to = all.pixel_values_videos.data();
-  for (VideoPatches& clip : clips) {
-    if (clip.pixel_values_videos.extent(1) != values)
-      fail("videos of different channels or patch sizes: ", clip.pixel_values_videos.extent(1), " and ", values,
+  for (VideoPatches& video : videos) {
+    if (video.pixel_values_videos.extent(1) != values)
+      fail("videos of different channels or patch sizes: ", video.pixel_values_videos.extent(1), " and ", values,
            " values per patch");
-    to = std::ranges::copy(clip.pixel_values_videos.span(), to).out;
-    clip.pixel_values_videos = {};  // both copies are never whole in memory
-    all.video_grid_thw.push_back(clip.grid);
-    all.frames_indices.push_back(std::move(clip.frames_indices));
-    all.timestamps.push_back(std::move(clip.timestamps));
+    to = std::ranges::copy(video.pixel_values_videos.span(), to).out;
+    video.pixel_values_videos = {};  // both copies are never whole in memory
+    all.video_grid_thw.push_back(video.grid);
+    all.frames_indices.push_back(std::move(video.frames_indices));
+    all.timestamps.push_back(std::move(video.timestamps));
   }
   return all;
 }
