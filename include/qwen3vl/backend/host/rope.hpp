@@ -16,8 +16,10 @@ void rope_tables(Context<B>& ctx, eigen::In<std::int32_t, 3, dynamic> position_i
                  eigen::Out<float, dynamic, S0 + S1 + S2> sin) {
   constexpr index_t frequencies = S0 + S1 + S2;
   using Scalar = eigen::scalar_t<B>;
-  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("rope_tables", cos.rows(), 3, 2 * frequencies); });
-  eigen::for_rows(ctx, cos.rows(), 16 * cos.size(), [&](index_t token) {
+  const index_t tokens = position_ids.extent(1);
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("rope_tables", tokens, 3, 2 * frequencies); });
+  // A cosine and a sine cost as much as sixteen numbers of other operations.
+  eigen::for_rows(ctx, tokens, 16 * tokens * frequencies, [&](index_t token) {
     for (index_t i = 0; i < frequencies; ++i) {
       const index_t axis = i % 3 == 1 && i < 3 * S1 ? 1 : i % 3 == 2 && i < 3 * S2 ? 2 : 0;
       const Scalar angle = static_cast<float>(position_ids(axis, token)) * inv_freq(i);
