@@ -2,7 +2,7 @@
 # with the command that gets them on Debian and Ubuntu.
 set(_qwen3vl_missing "")
 
-find_package(Eigen3 3.3 QUIET NO_MODULE)
+find_package(Eigen3 3.4 QUIET NO_MODULE)
 if(NOT TARGET Eigen3::Eigen)
   list(APPEND _qwen3vl_missing libeigen3-dev)
 endif()

@@ -10,11 +10,12 @@
 #include "qwen3vl/backend/cpu/operation_memory.hpp"
 #include "qwen3vl/backend/cpu/operations/experts.hpp"
 #include "qwen3vl/backend/cpu/operations/linear.hpp"
-#include "qwen3vl/backend/cpu/operations/logits.hpp"
-#include "qwen3vl/backend/cpu/operations/norms.hpp"
-#include "qwen3vl/backend/cpu/operations/rows.hpp"
 #include "qwen3vl/backend/cpu/weights/matrix.hpp"
 #include "qwen3vl/backend/host/kv_cache.hpp"
+#include "qwen3vl/backend/host/logits.hpp"
+#include "qwen3vl/backend/host/norms.hpp"
+#include "qwen3vl/backend/host/rope.hpp"
+#include "qwen3vl/backend/host/rows.hpp"
 
 namespace qwen3vl {
 

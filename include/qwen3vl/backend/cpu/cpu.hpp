@@ -1,5 +1,6 @@
 /// The CPU backend's handle: how many threads its operations use, and its memory.
-/// Its operations are in the other headers of this folder; `backend/cpu.hpp` brings them all.
+/// Its operations are in the other headers of this folder and, those that are Eigen expressions, in backend/host/;
+/// `backend/cpu.hpp` brings them all.
 #pragma once
 
 #include <omp.h>
@@ -29,9 +30,10 @@ class Cpu {
   static constexpr bool is_host = true;
   using Memory = Host;
 
-  /// Activations are f32 whatever the weights are.
+  /// Activations and sums are f32 whatever the weights are.
+  using Scalar = float;
   template <class P>
-  using Activation = float;
+  using Activation = Scalar;
   template <class W, index_t N, index_t K, Packing packing = Packing::plain>
   using Matrix = CpuMatrix<W, N, K, packing>;
   template <class W, index_t E, index_t N, index_t K, Packing packing = Packing::plain>

@@ -68,26 +68,6 @@ void embedding(Context<Reference<Scalar>>&, eigen::In<std::int32_t, dynamic> ids
   for (index_t i = 0; i < ids.rows(); ++i) as_eigen(y).row(i) = table.template row<Scalar>(ids(i)).transpose();
 }
 
-/// The TopK largest of softmax(logits), the lowest index among equals, divided by their sum.
-template <index_t E, index_t TopK, class Scalar>
-void route(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, E> logits,
-           eigen::Out<std::int32_t, dynamic, TopK> experts, eigen::Out<float, dynamic, TopK> weights) {
-  static_assert(TopK <= E, "more experts are chosen than there are");
-  for (index_t t = 0; t < logits.rows(); ++t) {
-    const auto row = as_eigen(logits[t]).array();
-    eigen::Array<Scalar> left = (row - row.maxCoeff()).exp(), chosen(TopK);
-    for (index_t j = 0; j < TopK; ++j) {
-      index_t best = -1;
-      for (index_t e = 0; e < E; ++e)
-        if (left(e) != -1 && (best < 0 || left(e) > left(best))) best = e;
-      chosen(j) = left(best);
-      left(best) = -1;  // not chosen again; nor is NaN
-      experts(t, j) = static_cast<std::int32_t>(best);
-    }
-    as_eigen(weights[t]) = (chosen / chosen.sum()).template cast<float>().matrix();
-  }
-}
-
 /// y[t] += sum_j weights[t, j] down_e(swiglu(gate_up_e(x[t]))), e = experts[t, j]
 template <index_t TopK, class Scalar, class W, index_t E, index_t N, index_t D, index_t I>
 void expert_mlp(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, D> x,

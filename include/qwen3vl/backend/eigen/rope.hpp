@@ -1,11 +1,11 @@
-/// Rotary positions: tables, rotation in the vision tower, and the text model's norm, rotation and cache write.
+/// Rotation in the vision tower, and the text model's norm, rotation and cache write.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
+#include <type_traits>
 
-#include "qwen3vl/backend/eigen/norms.hpp"
+#include "qwen3vl/backend/eigen/reference.hpp"
 #include "qwen3vl/backend/host/kv_cache.hpp"
+#include "qwen3vl/backend/host/norms.hpp"
 #include "qwen3vl/tensor/segments.hpp"
 
 namespace qwen3vl {
@@ -22,21 +22,17 @@ void rotate(View<Scalar, Host, D> head, View<const float, Host, D / 2> cos, View
   x.template tail<half>() = b * c + a * s;
 }
 
-}  // namespace eigen
-
-/// Frequency i rotates by the position on its axis; the angle is rounded to float, as in transformers.
-template <index_t S0, index_t S1, index_t S2, class Scalar>
-void rope_tables(Context<Reference<Scalar>>&, eigen::In<std::int32_t, 3, dynamic> position_ids,
-                 eigen::In<float, S0 + S1 + S2> inv_freq, float scaling, eigen::Out<float, dynamic, S0 + S1 + S2> cos,
-                 eigen::Out<float, dynamic, S0 + S1 + S2> sin) {
-  for (index_t token = 0; token < cos.rows(); ++token)
-    for (index_t i = 0; i < S0 + S1 + S2; ++i) {
-      const index_t axis = i % 3 == 1 && i < 3 * S1 ? 1 : i % 3 == 2 && i < 3 * S2 ? 2 : 0;
-      const Scalar angle = static_cast<float>(position_ids(axis, token)) * inv_freq(i);
-      cos(token, i) = static_cast<float>(std::cos(angle) * static_cast<Scalar>(scaling));
-      sin(token, i) = static_cast<float>(std::sin(angle) * static_cast<Scalar>(scaling));
-    }
+/// Rounded to T.
+template <class T, class Scalar>
+T rounded(Scalar number) {
+  if constexpr (std::is_arithmetic_v<T>) {
+    return static_cast<T>(number);
+  } else {
+    return static_cast<T>(static_cast<float>(number));
+  }
 }
+
+}  // namespace eigen
 
 template <index_t H, index_t D, class Scalar>
 void rotate_qk(Context<Reference<Scalar>>&, eigen::Out<Scalar, dynamic, 3 * H * D> qkv,
@@ -59,7 +55,7 @@ void qk_norm_rope(Context<Reference<Scalar>>&, eigen::Out<Scalar, dynamic, (H + 
       const index_t token = segments.offset(s) + i, place = cache.length(s) + i;
       const auto head = heads[token];
       for (index_t h = 0; h < H + K; ++h) {
-        eigen::rms_norm_row(head[h], h < H ? q_norm : k_norm, eps);
+        eigen::rms_norm_row<Scalar, D>(head[h], h < H ? q_norm : k_norm, eps, head[h]);
         eigen::rotate(head[h], cos[token], sin[token]);
       }
       for (index_t h = 0; h < K; ++h)

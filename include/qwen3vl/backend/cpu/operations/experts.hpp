@@ -1,10 +1,8 @@
-/// The mixture of experts on the CPU: choosing experts, and their feed-forward products over tokens grouped by expert.
+/// The mixture of experts on the CPU: feed-forward products over tokens grouped by expert.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -45,36 +43,6 @@ class CpuExperts {
  private:
   std::vector<Matrix> experts_;
 };
-
-/// See backend/contract/ops.hpp.
-template <index_t E, index_t TopK>
-void route(Context<Cpu>& ctx, View<const float, Cpu, dynamic, E> logits, View<std::int32_t, Cpu, dynamic, TopK> experts,
-           View<float, Cpu, dynamic, TopK> weights) {
-  static_assert(TopK <= E, "more experts are chosen than there are");
-  const index_t tokens = logits.rows();
-  const TraceScope scope(ctx.trace(), [&] { return traced::route(tokens, E); });
-#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (tokens * E > 16384)
-  for (index_t t = 0; t < tokens; ++t) {
-    const float* const x = &logits(t, 0);
-    const float largest = *std::max_element(x, x + E);
-    float probability[E];
-    float sum = 0.0f;
-    for (index_t e = 0; e < E; ++e) sum += probability[e] = std::exp(x[e] - largest);
-    bool taken[E] = {};
-    float chosen_sum = 0.0f;
-    for (index_t j = 0; j < TopK; ++j) {
-      // Comparisons with NaN are false, so even then TopK different experts are chosen.
-      index_t best = -1;
-      for (index_t e = 0; e < E; ++e)
-        if (!taken[e] && (best < 0 || probability[e] > probability[best])) best = e;
-      taken[best] = true;
-      experts(t, j) = static_cast<std::int32_t>(best);
-      weights(t, j) = probability[best] / sum;
-      chosen_sum += weights(t, j);
-    }
-    for (index_t j = 0; j < TopK; ++j) weights(t, j) /= chosen_sum;
-  }
-}
 
 namespace cpu_kernels {
 

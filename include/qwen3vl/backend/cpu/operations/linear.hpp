@@ -1,7 +1,8 @@
-/// linear() on the CPU.
+/// linear() and the embedding on the CPU.
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <type_traits>
 
 #include "qwen3vl/backend/contract/ops.hpp"
@@ -80,6 +81,15 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
       }
     }
   }
+}
+
+/// Rows of the table; ids are checked by the caller.
+template <class W, index_t N, index_t K>
+void embedding(Context<Cpu>& ctx, View<const std::int32_t, Cpu, dynamic> ids,
+               const CpuMatrix<W, N, K, Packing::plain>& table, std::type_identity_t<View<float, Cpu, dynamic, K>> y) {
+  const TraceScope scope(ctx.trace(), [&] { return traced::by_row("embedding", ids.rows(), K, K); });
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (ids.rows() > 8)
+  for (index_t i = 0; i < ids.rows(); ++i) table.read_row(ids(i), y.data() + i * K);
 }
 
 }  // namespace qwen3vl
