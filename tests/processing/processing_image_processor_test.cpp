@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(resized_images_are_bit_exact) {
   for (const auto& [file, about] : golden.options().at("files").items()) {
     const Image rgb = picture(golden, "in." + file + ".rgb", true);
     const ImageSize size = processor.resized_size(rgb.height, rgb.width);
-    const auto compare = [&](const char* name, ResizeBackend backend) {
+    const auto compare = [&, &file = file](const char* name, ResizeBackend backend) {
       const std::string key = "out." + file + "." + name;
       if (!golden.has(key)) return;
       const Image expected = picture(golden, key, true);
@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(each_option) {
     merged.update(about.at("options"));
     Image image{.height = about.at("shape")[0], .width = about.at("shape")[1], .channels = 3, .pixels = {}};
     image.resize_pixels();
-    const std::string error = error_of([&] {
+    const std::string error = error_of([&, &name = name] {
       ImageProcessor(image_processor_options_from_json({merged, name}))(std::span(&image, 1));
     });
     const std::string wanted = message(about.at("error"));
