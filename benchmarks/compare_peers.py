@@ -120,8 +120,8 @@ class Comparison:
         (test,) = self.json_in(self.run(command)[0])
         return {("prefill" if prompt else "decode") + "_tokens_per_second": test["avg_ts"]}
 
-    def llama_picture(self, image):
-        """To the first token: the picture's encoding and the evaluation of the whole prompt, without loading."""
+    def llama_image(self, image):
+        """To the first token: the image's encoding and the evaluation of the whole prompt, without loading."""
         o = self.options
         command = [os.path.join(o.llama, "llama-mtmd-cli"), "-m", f"{o.gguf}-Q8_0.gguf", "--mmproj", f"{o.gguf}-mmproj.gguf",
                    "--image", image, "-p", "Describe this image.", "-n", "1", "-t", str(o.threads), "--temp", "0", "-c", "4096",
@@ -192,8 +192,8 @@ class Comparison:
                     if o.bf16_dot:
                         self.take(f"ours dot vision {size}", repeat, lambda: self.ours("bf16-dot", prompt=8, image=image))
                     if o.llama:
-                        self.take(f"llama picture {size}", repeat, lambda: self.llama_picture(image))
-            # As many words as llama.cpp's prompt has around the picture.
+                        self.take(f"llama image {size}", repeat, lambda: self.llama_image(image))
+            # As many words as llama.cpp's prompt has around the image.
             self.take("ours question", number, lambda: self.ours("q8", prompt=12, decode=1, image=o.images[0]))
             for repeat in repeats:
                 self.take("cat", repeat, self.cat)
@@ -260,14 +260,14 @@ class Comparison:
         for size in o.sizes:
             yield row(f"vision tower, {size}, bf16", f"ours vision {size}" + vision, f"transformers{vision}_{size}", "transformers f32",
                       1.15, **seconds)
-            yield row(f"vision tower, {size}, bf16", f"ours vision {size}" + vision, f"llama picture {size}" + vision,
+            yield row(f"vision tower, {size}, bf16", f"ours vision {size}" + vision, f"llama image {size}" + vision,
                       "llama.cpp, f16 tower", 1.4, **seconds)
             if o.bf16_dot:
-                yield row(f"vision tower, {size}, bf16-dot", f"ours dot vision {size}" + vision, f"llama picture {size}" + vision,
+                yield row(f"vision tower, {size}, bf16-dot", f"ours dot vision {size}" + vision, f"llama image {size}" + vision,
                           "llama.cpp, f16 tower", 1.4, **seconds)
         token = "/time_to_first_token_seconds"
         yield row(f"time to first token, {o.sizes[0]} and a question, 8-bit", "ours question" + token,
-                  f"llama picture {o.sizes[0]}" + token, "llama.cpp Q8_0", 0.65, at_most=True, unit=" s")
+                  f"llama image {o.sizes[0]}" + token, "llama.cpp Q8_0", 0.65, at_most=True, unit=" s")
         yield row("map and pack the checkpoint, bf16", "ours load/load_seconds", "cat/seconds", "`cat FILE >/dev/null`", 2.5,
                   at_most=True, unit=" s")
         yield row("the same, the first of each two runs", "ours load/first_load_seconds", "cat/seconds", "`cat FILE >/dev/null`",
@@ -275,7 +275,7 @@ class Comparison:
         yield row("load from a packed cache file, bf16", "ours packed/load_seconds", "cat/seconds", "`cat FILE >/dev/null`", 1.2,
                   at_most=True, unit=" s")
         memory = "/peak_memory_bytes"
-        yield row(f"peak memory, {o.sizes[0]} and a question, 8-bit", "ours question" + memory, f"llama picture {o.sizes[0]}" + memory,
+        yield row(f"peak memory, {o.sizes[0]} and a question, 8-bit", "ours question" + memory, f"llama image {o.sizes[0]}" + memory,
                   "llama.cpp Q8_0", 1.0, at_most=True, scale=1e-9, unit=" GB")
         text = "/tokenizer_mbytes_per_second"
         for name, figure in (("one text", text), ("texts of 4000 bytes", "/tokenizer_short_mbytes_per_second")):
@@ -354,7 +354,7 @@ def arguments():
     parser.add_argument("--gguf", help="path of the converted files up to -bf16.gguf, -Q8_0.gguf, ...")
     parser.add_argument("--llama", help="folder of llama-bench and llama-mtmd-cli")
     parser.add_argument("--python", help="a python that has torch and transformers")
-    parser.add_argument("--images", nargs=2, required=True, help="two pictures")
+    parser.add_argument("--images", nargs=2, required=True, help="two images")
     parser.add_argument("--sizes", nargs=2, default=["512x512", "1024x768"], help="their sizes")
     parser.add_argument("--photo", help="a large JPEG for the image processor")
     parser.add_argument("--text", help="a text for the tokenizer")

@@ -163,8 +163,8 @@ prepare_llama() {
   peers+=(--llama "$work/llama-build$kind/bin" --gguf "$name")
 }
 
-# --- Pictures and text ---
-make_pictures() {
+# --- Images and text ---
+make_images() {
   [ ! -f "$work/photo.jpg" ] || return 0
   "$python" - "$work" <<'PYTHON'
 import sys
@@ -188,7 +188,7 @@ if [ ! -f "$name/model.safetensors" ]; then
   say "making a $variant checkpoint with random weights"
   step checkpoint "$python" "$here/make_checkpoint.py" "$variant" "$tokenizer" "$name"
 fi
-make_pictures
+make_images
 make_text
 install_transformers || say "going on without transformers"
 if [ -n "${transformers_there:-}" ]; then

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-# A minimal ChatML template: enough for a prompt with text and pictures.
+# A minimal ChatML template: enough for a prompt with text and images.
 CHAT_TEMPLATE = (
     "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}{%- if m.content is string %}{{- m.content }}"
     "{%- else %}{%- for c in m.content %}{%- if c.type == 'image' %}"

@@ -1,6 +1,6 @@
 """Times transformers' tokenizer and image processor, one thread each, and prints one JSON object.
 
-usage: peer_processing.py TOKENIZER_JSON PICTURE TEXT_FILE BYTES RUNS
+usage: peer_processing.py TOKENIZER_JSON IMAGE TEXT_FILE BYTES RUNS
 """
 import json
 import sys
@@ -30,7 +30,7 @@ def decode(path):
 
 
 def main():
-    tokenizer_file, picture, text_file, size, runs = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
+    tokenizer_file, image_file, text_file, size, runs = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
     torch.set_num_threads(1)
     tokenizer = Tokenizer.from_file(tokenizer_file)
     with open(text_file) as file:
@@ -41,7 +41,7 @@ def main():
     short, _ = best_of(runs, lambda: [tokenizer.encode(part, add_special_tokens=False).ids for part in parts])
     processor = Qwen2VLImageProcessor(patch_size=16, merge_size=2, temporal_patch_size=2, image_mean=[0.5] * 3,
                                       image_std=[0.5] * 3, size={"shortest_edge": 65536, "longest_edge": 16777216})
-    decoding, image = best_of(runs, lambda: decode(picture))
+    decoding, image = best_of(runs, lambda: decode(image_file))
     processing, output = best_of(runs, lambda: processor(images=image, return_tensors="pt"))
     print(json.dumps({
         "tokens": tokens,

@@ -135,27 +135,27 @@ struct qwen3vl_chat {
     token_ids.clear();
     finish_reason = QWEN3VL_FINISH_NONE;
     std::vector<ContentPart> content = std::exchange(parts, {});
-    const std::size_t pictures = std::exchange(waiting, 0);
+    const std::size_t count = std::exchange(waiting, 0);
     content.push_back(text(question));
     messages.push_back(qwen3vl::user(std::move(content)));
     try {
       run(std::move(options), on_text, user);
       messages.push_back(answer.message());
     } catch (const Cancelled&) {
-      take_back(pictures);
+      take_back(count);
       finish_reason = QWEN3VL_FINISH_CANCELLED;
       return QWEN3VL_CANCELLED;
     } catch (...) {
-      take_back(pictures);
+      take_back(count);
       throw;
     }
     return finish_reason == QWEN3VL_FINISH_CANCELLED ? QWEN3VL_CANCELLED : QWEN3VL_OK;
   }
 
  private:
-  void take_back(std::size_t pictures) {
+  void take_back(std::size_t count) {
     messages.pop_back();
-    images.resize(images.size() - pictures);
+    images.resize(images.size() - count);
   }
 
   void run(GenerateOptions options, const qwen3vl_on_text on_text, void* user) {

@@ -1,5 +1,5 @@
 /* The C API from C: known answers, streaming, cancelling, two models in two threads, and everything that can be wrong.
- * usage: c_api_test MODEL_FOLDER PICTURE */
+ * usage: c_api_test MODEL_FOLDER IMAGE */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
