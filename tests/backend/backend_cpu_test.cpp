@@ -13,6 +13,7 @@
 
 #include "backend/block_cases.hpp"
 #include "backend/expert_cases.hpp"
+#include "backend/formulas.hpp"
 #include "backend/linear_cases.hpp"
 #ifndef QWEN3VL_PRODUCTS_ONLY
 #include "backend/attention_cases.hpp"
@@ -118,8 +119,8 @@ void all_functions() {
   BOOST_TEST(worst([](simd::Floats x) { return simd::silu(x); }, [](double x) { return x / (1.0 + std::exp(-x)); },
                    -80.0f, 80.0f, 1e-30) < 1e-6);
   BOOST_TEST(worst([](simd::Floats x) { return simd::gelu_tanh(x); },
-                   [](double x) { return operations::activate(x, epilogue::GeluTanh{}); }, -5.0f, 5.0f, 1e-2) < 1e-6);
-  const auto gelu = [](double x) { return operations::activate(x, epilogue::Gelu{}); };
+                   [](double x) { return formulas::activate(x, epilogue::GeluTanh{}); }, -5.0f, 5.0f, 1e-2) < 1e-6);
+  const auto gelu = [](double x) { return formulas::activate(x, epilogue::Gelu{}); };
   BOOST_TEST(worst([](simd::Floats x) { return simd::gelu(x); }, gelu, -3.0f, 20.0f, 0.0) < 1e-6);
   // Far below, x^2 is rounded before it is an exponent.
   BOOST_TEST(worst([](simd::Floats x) { return simd::gelu(x); }, gelu, -13.0f, -3.0f, 0.0) < 1e-5);

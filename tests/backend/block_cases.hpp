@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "guarded.hpp"
-#include "linear_cases.hpp"
-#include "weights.hpp"
+#include "backend/check.hpp"
+#include "operations/products.hpp"
 
 namespace operations {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "guarded.hpp"
+#include "backend/check.hpp"
 
 namespace operations {
 
@@ -32,7 +32,7 @@ void append_tokens(Context<B>& ctx, typename B::template KvCache<float, L, K, D>
 template <class B, index_t L, index_t K, index_t D>
 std::vector<float> contents(const typename B::template KvCache<float, L, K, D>& cache, index_t s) {
   std::vector<float> all;
-  Tensor<float, Cpu, dynamic, dynamic, dynamic> copy(K, cache.length(s), D);
+  Tensor<float, Host, dynamic, dynamic, dynamic> copy(K, cache.length(s), D);
   for (index_t layer = 0; layer < L; ++layer) {
     cache.copy_keys(layer, s, copy.view());
     all.insert(all.end(), copy.span().begin(), copy.span().end());

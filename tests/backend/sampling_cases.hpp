@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "guarded.hpp"
+#include "backend/check.hpp"
 #include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/backend/cuda/decoding/sampling.cuh"
 #include "qwen3vl/backend/cuda/handle.cuh"

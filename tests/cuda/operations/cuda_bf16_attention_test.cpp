@@ -11,6 +11,7 @@
 // After the operations, which the cases find by their names.
 #include "backend/attention_cases.hpp"
 #include "backend/cache_cases.hpp"
+#include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
 

@@ -10,6 +10,7 @@
 #include "qwen3vl/backend/cuda/operations/copies.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/attention_cases.hpp"
+#include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
 

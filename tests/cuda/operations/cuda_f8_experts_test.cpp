@@ -9,6 +9,7 @@
 #include "qwen3vl/backend/cuda/products/linear.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/expert_cases.hpp"
+#include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
 

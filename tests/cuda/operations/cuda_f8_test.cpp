@@ -12,6 +12,7 @@
 #include "qwen3vl/backend/cuda/products/linear.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/linear_cases.hpp"
+#include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
 

@@ -10,6 +10,7 @@
 #include "qwen3vl/backend/cuda.cuh"
 // After the operations, which the cases find by their names.
 #include "backend/linear_cases.hpp"
+#include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
 
@@ -55,16 +56,14 @@ BOOST_FIXTURE_TEST_CASE(bf16_products, Device) {
 BOOST_FIXTURE_TEST_CASE(float_results_of_bf16, Device) {
   constexpr index_t n = 24, k = 48;
   operations::Numbers numbers(9);
-  std::vector<float> weights = numbers.many(n * k);
-  operations::round_to<bf16>(weights);
+  const std::vector<float> weights = operations::rounded_to<bf16>(numbers.many(n * k));
   CudaMatrix<bf16, n, k, Packing::plain> matrix;
   matrix.allocate();
   const index_t shape[2] = {n, k};
   matrix.load_rows(ctx, 0,
                    {.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(weights.data()), .shape = shape});
   for (const index_t rows : {3, 12}) {
-    std::vector<float> x = numbers.many(rows * k);
-    operations::round_to<bf16>(x);
+    const std::vector<float> x = operations::rounded_to<bf16>(numbers.many(rows * k));
     operations::Guarded<Cuda, bf16> input(ctx, x);
     operations::Guarded<Cuda> output(rows * n);
     linear(ctx, input.view<dynamic, k>(rows), matrix, View<const float, Cuda, n>(), output.view<dynamic, n>(rows),

@@ -8,6 +8,7 @@
 #include "backend/expert_cases.hpp"
 #include "backend/linear_cases.hpp"
 #include "backend/row_cases.hpp"
+#include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
 

@@ -1,4 +1,4 @@
-/// Weights after packing and the error bounds of their products: the references of block weights.
+/// Weights as products use them, and what products may be off by because of how weights are stored.
 #pragma once
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "guarded.hpp"
+#include "operations/buffers.hpp"
 
 namespace operations {
 
@@ -22,26 +22,20 @@ std::string weight_name() {
 /// The N x K weights that products with weights of type W use. Blocks and fp8 are read back through the embedding,
 /// which gives exactly those; block_cases.hpp checks how far they are from the originals.
 template <class B, class W, index_t N, index_t K>
-std::vector<float> as_packed(Context<B>& ctx, std::vector<float> weights) {
+std::vector<float> as_packed(Context<B>& ctx, const std::vector<float>& weights) {
   if constexpr (BlockWeight<W> || std::is_same_v<W, fp8>) {
     typename B::template Matrix<W, N, K, Packing::plain> matrix;
     matrix.allocate();
-    const index_t shape[2] = {N, K};
-    matrix.load_rows(
-        ctx, 0,
-        RawTensor{.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(weights.data()), .shape = shape});
+    matrix.load_rows(ctx, 0, raw_matrix(weights.data(), {N, K}));
     std::vector<std::int32_t> ids;
     for (std::int32_t n = 0; n < N; ++n) ids.push_back(n);
     Guarded<B, std::int32_t> id_buffer(ctx, ids);
     Activations<B> rows(N * K);
-    embedding(ctx, View<const std::int32_t, B, dynamic>(id_buffer.data(), N), matrix,
-              rows.template view<dynamic, K>(N));
-    BOOST_TEST(rows.intact());
+    embedding(ctx, id_buffer.template input<dynamic>(N), matrix, rows.template view<dynamic, K>(N));
+    if (!rows.intact()) fail("embedding wrote beside its output");
     return rows.values(ctx);
   } else {
-    using Stored = std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>;
-    for (float& w : weights) w = static_cast<float>(static_cast<Stored>(w));
-    return weights;
+    return rounded_to<std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>>(weights);
   }
 }
 
