@@ -19,6 +19,7 @@
 #include "backend/attention_cases.hpp"
 #include "backend/cache_cases.hpp"
 #include "backend/row_cases.hpp"
+#include "backend/score_cases.hpp"
 #endif
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/backend/cpu/products/row_tiles.hpp"
@@ -94,6 +95,9 @@ void all_blocks() {
 #ifndef QWEN3VL_PRODUCTS_ONLY
 void all_attention() {
   with_threads([](Context<Cpu>& ctx) { operations::all_attention_cases(ctx); });
+}
+void all_scores() {
+  with_threads([](Context<Cpu>& ctx) { operations::all_score_cases(ctx); });
 }
 void all_caches() {
   with_threads([](Context<Cpu>& ctx) { operations::all_cache_cases(ctx); });
@@ -376,6 +380,7 @@ bool init() {
   suite.add(BOOST_TEST_CASE(all_loads));
 #ifndef QWEN3VL_PRODUCTS_ONLY
   suite.add(BOOST_TEST_CASE(all_attention));
+  suite.add(BOOST_TEST_CASE(all_scores));
   suite.add(BOOST_TEST_CASE(all_caches));
   suite.add(BOOST_TEST_CASE(all_rows));
 #endif

@@ -12,6 +12,7 @@
 #include "backend/formulas.hpp"
 #include "backend/linear_cases.hpp"
 #include "backend/row_cases.hpp"
+#include "backend/score_cases.hpp"
 #include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
@@ -429,6 +430,7 @@ BOOST_FIXTURE_TEST_CASE(special_cases_in_double, Fixture<Exact>) {
   route_nan_case(ctx);
   later_infinity_case<Exact, float>(ctx, 5);
   later_infinity_case<Exact, f16>(ctx, 5);
+  all_score_cases(ctx);
   all_cache_cases(ctx);
   all_stored_type_cases(ctx);
   logit_cases(ctx);
@@ -461,6 +463,7 @@ BOOST_FIXTURE_TEST_CASE(attention_in_float, Single) {
   long_cache_case<B, 4, 2, 32>(ctx, {255, 0, 513, 64}, {1, 1, 2, 40}, true);
   later_infinity_case<B, float>(ctx, 5);
   later_infinity_case<B, f16>(ctx, 5);
+  all_score_cases(ctx);
 }
 
 BOOST_FIXTURE_TEST_CASE(caches_and_row_operations_in_float, Single) {

@@ -47,8 +47,8 @@ class DecodePass {
   /// on the length.
   static bool takes(const Model& model) {
     const std::string& rope = model.config().rope.rope_type;
-    return std::same_as<attention_t<typename Model::PrecisionType>, attention_policy::Flash> &&
-           vocab <= largest_sampled_vocab && rope != "dynamic" && rope != "longrope";
+    return attention_policy::records<attention_t<typename Model::PrecisionType>> && vocab <= largest_sampled_vocab &&
+           rope != "dynamic" && rope != "longrope";
   }
 
   /// Passes over at most `most` sequences of `cache`. Model and cache must outlive it.

@@ -1,14 +1,16 @@
 /// How softmax(q k^T / sqrt(head_dim)) v is computed: transformers' `attn_implementation` as a policy type, chosen by
-/// the precision (attention_t). Both policies here give the same numbers.
+/// the precision (attention_t). Flash and Eager give the same numbers; Scored is Flash with other scores.
 ///
 /// A policy has a name and two functions: `segments` for the vision tower, where each frame attends to itself, and
 /// `causal` for the text model over its cache. They are templates on the backend, so a policy is written once, over
-/// backend operations.
+/// backend operations. A layer is called with a policy object, whose run-time values a model's set_attention() sets.
 #pragma once
 
 #include <string_view>
+#include <type_traits>
 
 #include "qwen3vl/backend/contract/ops.hpp"
+#include "qwen3vl/tensor/score.hpp"
 
 namespace qwen3vl {
 namespace attention_policy {
@@ -26,6 +28,24 @@ struct Flash {
   template <index_t H, index_t K, index_t D, class B>
   static void causal(Context<B>& ctx, const auto& qkv, const Segments& sequences, auto cache, const auto& out) {
     causal_attention<H, K, D>(ctx, qkv, sequences, cache, out);
+  }
+};
+
+/// Flash with scores changed by functions (tensor/score.hpp), such as `Scored<SoftCap>`: as fast but for the functions
+/// themselves, with the same memory. TextScore is for the text model, VisionScore for the vision tower.
+template <ScoreFunction TextScore, ScoreFunction VisionScore = PlainScores>
+struct Scored {
+  static constexpr std::string_view name = "scored";
+  [[no_unique_address]] TextScore text_score{};
+  [[no_unique_address]] VisionScore vision_score{};
+
+  template <index_t H, index_t D, class B>
+  void segments(Context<B>& ctx, const auto& qkv, const Segments& frames, const auto& out) const {
+    attention<H, D>(ctx, qkv, frames, out, vision_score);
+  }
+  template <index_t H, index_t K, index_t D, class B>
+  void causal(Context<B>& ctx, const auto& qkv, const Segments& sequences, auto cache, const auto& out) const {
+    causal_attention<H, K, D>(ctx, qkv, sequences, cache, out, text_score);
   }
 };
 
@@ -53,6 +73,31 @@ struct Eager {
     }
   }
 };
+
+/// The score function of a policy in the text model; PlainScores if it has none.
+template <class Policy>
+constexpr auto text_score(const Policy& policy) {
+  if constexpr (requires { policy.text_score; }) {
+    return policy.text_score;
+  } else {
+    return PlainScores{};
+  }
+}
+/// The same in the vision tower.
+template <class Policy>
+constexpr auto vision_score(const Policy& policy) {
+  if constexpr (requires { policy.vision_score; }) {
+    return policy.vision_score;
+  } else {
+    return PlainScores{};
+  }
+}
+
+/// Whether what `causal` launches is the same for all lengths, so that a decoding pass can be recorded.
+template <class Policy>
+inline constexpr bool records = std::is_same_v<Policy, Flash>;
+template <class TextScore, class VisionScore>
+inline constexpr bool records<Scored<TextScore, VisionScore>> = true;
 
 }  // namespace attention_policy
 

@@ -84,6 +84,12 @@ class ForConditionalGeneration {
   const GenerationConfig& generation_config() const { return generation_config_; }
   void set_generation_config(GenerationConfig config) { generation_config_ = std::move(config); }
   const Qwen3VLModel<V, B, P>& model() const { return model_; }
+  /// Sets the run-time values of the attention policy, such as `attention_policy::Scored<SoftCap>{{50.0f}}`: one for
+  /// all layers of vision tower and text model, or a function of the text layer's index that returns each.
+  template <class Policy>
+  void set_attention(const Policy& policy) {
+    model_.set_attention(policy);
+  }
 
   /// One pass over a padded batch, with the outputs selected by `options`. With `past`, these tokens follow those of
   /// `past` and are appended to it. `features`, if given, are those of the images and videos of `inputs`, computed

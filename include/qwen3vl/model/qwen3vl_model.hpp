@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,13 @@ class Qwen3VLModel {
   void configure(Context<B>& ctx, const RuntimeConfig& config) {
     visual_.set_rope_theta(config.vision_rope_theta);
     language_model_.configure(ctx, config);
+  }
+
+  /// Sets the run-time values of the attention policy, of both; a function of the layer's index only of the text model.
+  template <class Policy>
+  void set_attention(const Policy& policy) {
+    if constexpr (!std::is_invocable_v<const Policy&, int>) visual_.set_attention(policy);
+    language_model_.set_attention(policy);
   }
 
   const VisionModel<V, B, P>& visual() const { return visual_; }

@@ -59,10 +59,11 @@ class TextAttention {
   }
 
   /// hidden_states += attention(x); both [tokens, hidden]. Keys and values of x are appended to `cache` (one layer of
-  /// it, prepared).
+  /// it, prepared). `policy`: see layers/attention.hpp.
   template <class CacheLayer, class Observer>
   void operator()(Context<B>& ctx, View<const A, B, dynamic, hidden> x, const TextPositions<V, B>& positions, float eps,
-                  CacheLayer cache, View<A, B, dynamic, hidden> hidden_states, const Observer& observer) const {
+                  CacheLayer cache, View<A, B, dynamic, hidden> hidden_states, const Observer& observer,
+                  const attention_t<P>& policy = {}) const {
     auto qkv = ctx.template scratch<A, dynamic, qkv_size>(x.rows());  // [tokens, (heads + 2 kv) * head_dim]
     auto attended = ctx.template scratch<A, dynamic, heads * head_dim>(x.rows());  // [tokens, heads * head_dim]
     qkv_(ctx, x, qkv);
@@ -71,12 +72,10 @@ class TextAttention {
     observer.queries(qkv);
 #ifndef __CUDACC__  // nvcc 13 rejects requirements that name local variables
     static_assert(
-        requires {
-          attention_t<P>::template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
-        },
+        requires { policy.template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended); },
         "the attention policy of this precision lacks causal<H, K, D>(ctx, qkv, sequences, cache, out)");
 #endif
-    attention_t<P>::template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
+    policy.template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
     o_proj_(ctx, attended, hidden_states, epilogue::Add{});
   }
 };
@@ -103,13 +102,13 @@ class DecoderLayer {
     visit("mlp.", mlp_, f);
   }
 
-  /// hidden_states [tokens, hidden], in place. See TextAttention for `cache`, NoObserver for `observer`.
+  /// hidden_states [tokens, hidden], in place. See TextAttention for `cache` and `policy`, NoObserver for `observer`.
   template <class CacheLayer, class Observer = NoObserver>
   void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states, const TextPositions<V, B>& positions,
-                  float eps, CacheLayer cache, const Observer& observer = {}) const {
+                  float eps, CacheLayer cache, const Observer& observer = {}, const attention_t<P>& policy = {}) const {
     auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [tokens, hidden]
     input_layernorm_(ctx, hidden_states, eps, normed);
-    self_attn_(ctx, normed, positions, eps, cache, hidden_states, observer);
+    self_attn_(ctx, normed, positions, eps, cache, hidden_states, observer, policy);
     post_attention_layernorm_(ctx, hidden_states, eps, normed);
     if constexpr (sparse) {
       mlp_(ctx, normed, hidden_states, [&](const auto& logits) { observer.router(logits); });

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/backend/contract/transfer.hpp"
@@ -53,6 +54,7 @@ class TextModel {
   RmsNorm<hidden, B, P> norm_;
 
   float rms_norm_eps_ = 1e-6f;
+  std::array<attention_t<P>, static_cast<std::size_t>(text.num_hidden_layers)> policies_{};  // of the layers
   /// The frequencies of the last call, state of the model as in the reference. Mutable: forward() changes them for the
   /// rope types 'dynamic' and 'longrope', and only for those.
   mutable RotaryEmbedding rotary_;
@@ -73,6 +75,20 @@ class TextModel {
     rms_norm_eps_ = config.rms_norm_eps;
     rotary_ = RotaryEmbedding(config.rope, text.head_dim, config.max_position_embeddings);
     inv_freq_ = upload<float>(ctx, rotary_.frequencies().inv_freq);
+  }
+
+  /// Sets the run-time values of the attention policy: `policy` is one for all layers, or a function of the layer's
+  /// index that returns each.
+  template <class Policy>
+  void set_attention(const Policy& policy) {
+    for (int i = 0; i < text.num_hidden_layers; ++i) {
+      auto& of_layer = policies_[static_cast<std::size_t>(i)];
+      if constexpr (std::is_invocable_v<const Policy&, int>) {
+        of_layer = policy(i);
+      } else {
+        of_layer = policy;
+      }
+    }
   }
 
   const Embedding<V, B, P>& embed_tokens() const { return embed_tokens_; }
@@ -107,7 +123,7 @@ class TextModel {
       const auto layer = static_cast<std::size_t>(i);
       const TraceScope scope(ctx.trace(), "decoder_layer", {"layer", i});
       layers_(i, ctx, hidden_states, positions, rms_norm_eps_, cache.layer(i),
-              Recorder{ctx, sequences, cache, i, record});
+              Recorder{ctx, sequences, cache, i, policies_[layer], record}, policies_[layer]);
       // The reference records a layer's output before DeepStack is added to it.
       if (i + 1 < text.num_hidden_layers) record_hidden_states();
       if (deepstack != nullptr && layer < deepstack->features.size())
@@ -128,6 +144,7 @@ class TextModel {
     const Segments& sequences;
     Cache& cache;
     int layer;
+    const attention_t<P>& policy;
     TextRecord<V, B, P>* record;
 
     void queries(const auto& qkv) const {
@@ -137,7 +154,7 @@ class TextModel {
         const index_t count = sequences.length(s);
         auto& weights = of_layer.emplace_back(count, cache.length(s) + count);
         attention_weights<text.num_attention_heads, text.num_key_value_heads, text.head_dim>(
-            ctx, qkv, sequences, cache.layer(layer), s, weights.view());
+            ctx, qkv, sequences, cache.layer(layer), s, weights.view(), attention_policy::text_score(policy));
       }
     }
     void router(const auto& logits) const {

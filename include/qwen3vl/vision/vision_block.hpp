@@ -27,11 +27,12 @@ class VisionAttention {
   }
 
   /// hidden_states += attention(x); both [patches, hidden]. cos, sin [patches, head_dim / 2]. A segment is a frame.
-  /// `observe_queries` gets queries, keys and values after rotation.
+  /// `observe_queries` gets queries, keys and values after rotation. `policy`: see layers/attention.hpp.
   template <class Observer>
   void operator()(Context<B>& ctx, View<const A, B, dynamic, hidden> x, View<const float, B, dynamic, head_dim / 2> cos,
                   View<const float, B, dynamic, head_dim / 2> sin, const Segments& frames,
-                  View<A, B, dynamic, hidden> hidden_states, Observer&& observe_queries) const {
+                  View<A, B, dynamic, hidden> hidden_states, Observer&& observe_queries,
+                  const attention_t<P>& policy = {}) const {
     auto qkv = ctx.template scratch<A, dynamic, 3 * hidden>(x.rows());   // [patches, 3 * heads * head_dim]
     auto attended = ctx.template scratch<A, dynamic, hidden>(x.rows());  // [patches, heads * head_dim]
     qkv_(ctx, x, qkv);
@@ -39,10 +40,10 @@ class VisionAttention {
     observe_queries(qkv);
 #ifndef __CUDACC__  // nvcc 13 rejects requirements that name local variables
     static_assert(
-        requires { attention_t<P>::template segments<heads, head_dim>(ctx, qkv, frames, attended); },
+        requires { policy.template segments<heads, head_dim>(ctx, qkv, frames, attended); },
         "the attention policy of this precision lacks segments<H, D>(ctx, qkv, frames, out)");
 #endif
-    attention_t<P>::template segments<heads, head_dim>(ctx, qkv, frames, attended);
+    policy.template segments<heads, head_dim>(ctx, qkv, frames, attended);
     proj_(ctx, attended, hidden_states, epilogue::Add{});
   }
 };
@@ -71,14 +72,14 @@ class VisionBlock {
     visit("mlp.", mlp_, f);
   }
 
-  /// hidden_states [patches, hidden], in place. See VisionAttention for `observe_queries`.
+  /// hidden_states [patches, hidden], in place. See VisionAttention for `observe_queries` and `policy`.
   template <class Observer>
   void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states,
                   View<const float, B, dynamic, head_dim / 2> cos, View<const float, B, dynamic, head_dim / 2> sin,
-                  const Segments& frames, Observer&& observe_queries) const {
+                  const Segments& frames, Observer&& observe_queries, const attention_t<P>& policy = {}) const {
     auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [patches, hidden]
     norm1_(ctx, hidden_states, normed);
-    attn_(ctx, normed, cos, sin, frames, hidden_states, observe_queries);
+    attn_(ctx, normed, cos, sin, frames, hidden_states, observe_queries, policy);
     norm2_(ctx, hidden_states, normed);
     mlp_(ctx, normed, hidden_states);
   }

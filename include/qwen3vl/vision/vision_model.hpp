@@ -49,6 +49,7 @@ class VisionModel {
   PatchMerger<V, B, P, MergerNorm::patch> merger_;
   std::array<PatchMerger<V, B, P, MergerNorm::group>, taps> deepstack_mergers_;
   double rope_theta_ = 10000.0;
+  [[no_unique_address]] attention_t<P> policy_{};
 
  public:
   using Output = VisionOutput<V, B, P>;
@@ -63,6 +64,8 @@ class VisionModel {
   }
 
   void set_rope_theta(double theta) { rope_theta_ = theta; }
+  /// Sets the run-time values of the attention policy.
+  void set_attention(const attention_t<P>& policy) { policy_ = policy; }
 
   const PatchEmbed<V, B, P>& patch_embed() const { return patch_embed_; }
   const VisionPositionEmbedding<V, B, P>& pos_embed() const { return pos_embed_; }
@@ -101,12 +104,13 @@ class VisionModel {
       auto& of_block = output.attentions.emplace_back();
       for (index_t s = 0; s < frames.count(); ++s)
         attention_weights<vision.num_heads, head_dim>(ctx, qkv, frames, s,
-                                                      of_block.emplace_back(frames.length(s), frames.length(s)).view());
+                                                      of_block.emplace_back(frames.length(s), frames.length(s)).view(),
+                                                      attention_policy::vision_score(policy_));
     };
     record();
     for (int i = 0; i < vision.depth; ++i) {
       const TraceScope block_scope(ctx.trace(), "vision_block", {"block", i});
-      blocks_[static_cast<std::size_t>(i)](ctx, x, cos_view, sin_view, frames, record_attentions);
+      blocks_[static_cast<std::size_t>(i)](ctx, x, cos_view, sin_view, frames, record_attentions, policy_);
       record();
       if (const int tap = vision.deepstack_visual_indexes.find(i); tap >= 0) {
         const auto j = static_cast<std::size_t>(tap);

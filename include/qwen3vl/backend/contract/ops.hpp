@@ -26,6 +26,7 @@
 #include "qwen3vl/backend/contract/precision.hpp"
 #include "qwen3vl/backend/contract/storage.hpp"
 #include "qwen3vl/tensor/host.hpp"
+#include "qwen3vl/tensor/score.hpp"
 #include "qwen3vl/tensor/segments.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
@@ -84,6 +85,9 @@ struct OpsProbe {
   View<const float, B, dim / 2> inv_freq;
   View<const float, B, dynamic, dynamic> logits;
   View<float, B, heads, dynamic, dynamic> weights;
+  struct Score {
+    float operator()(float score, ScorePlace) const { return score; }
+  } score;
   const Segments& segments;
   View<float, Host, dynamic, k> host;
   View<const float, Host, dynamic, k> host_const;
@@ -162,27 +166,36 @@ struct OperationsCheck {
       },
       "this backend lacks the operation `qk_norm_rope` of backend/contract/ops.hpp");
 
-  /// attention<H, D>(ctx, qkv, segments, out)
-  ///   Not causal; each segment by itself. qkv [tokens, 3 * H * D], out [tokens, H * D]; scores scaled by 1 / sqrt(D).
+  /// attention<H, D>(ctx, qkv, segments, out, score = PlainScores{})
+  ///   Not causal; each segment by itself. qkv [tokens, 3 * H * D], out [tokens, H * D]; scores scaled by 1 / sqrt(D),
+  ///   then changed by the function `score`: see tensor/score.hpp.
   static_assert(
-      requires(Probe p) { attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended); },
+      requires(Probe p) {
+        attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended);
+        attention<2, 8>(p.ctx, p.vision_qkv, p.segments, p.attended, p.score);
+      },
       "this backend lacks the operation `attention` of backend/contract/ops.hpp");
 
-  /// causal_attention<H, K, D>(ctx, qkv, segments, cache_layer, out)
+  /// causal_attention<H, K, D>(ctx, qkv, segments, cache_layer, out, score = PlainScores{})
   ///   The queries of sequence s are its newest rows: the q-th of n sees the first length(s) + q + 1 cached tokens. qkv
   ///   [tokens, (H + 2 K) * D] (only queries are read), out [tokens, H * D]. Head h uses key head h / (H / K).
   static_assert(
-      requires(Probe p) { causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended); },
+      requires(Probe p) {
+        causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended);
+        causal_attention<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), p.attended, p.score);
+      },
       "this backend lacks the operation `causal_attention` of backend/contract/ops.hpp");
 
-  /// attention_weights<H, D>(ctx, qkv, segments, s, weights)
-  /// attention_weights<H, K, D>(ctx, qkv, segments, cache_layer, s, weights)
+  /// attention_weights<H, D>(ctx, qkv, segments, s, weights, score = PlainScores{})
+  /// attention_weights<H, K, D>(ctx, qkv, segments, cache_layer, s, weights, score = PlainScores{})
   ///   The softmax weights of `attention` and `causal_attention` for segment or sequence s: f32 [H, n, n] and
   ///   [H, new tokens, all tokens], zero where masked. For inspection, not for speed.
   static_assert(
       requires(Probe p) {
         attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights);
+        attention_weights<2, 8>(p.ctx, p.vision_qkv, p.segments, index_t{0}, p.weights, p.score);
         attention_weights<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), index_t{0}, p.weights);
+        attention_weights<2, 1, 8>(p.ctx, p.text_qkv, p.segments, p.cache.layer(0), index_t{0}, p.weights, p.score);
       },
       "this backend lacks the operation `attention_weights` of backend/contract/ops.hpp");
 

@@ -116,12 +116,13 @@ void expert_mlp(Context<Counting<B>>& ctx, const auto& x, const auto&, const aut
       OperationMemory<B>::template expert_mlp<W, TopK, E, N / 2, D>(ctx.backend().backend, x.rows()));
 }
 template <index_t H, index_t D, class B>
-void attention(Context<Counting<B>>& ctx, const auto&, const Segments& segments, const auto&) {
+void attention(Context<Counting<B>>& ctx, const auto&, const Segments& segments, const auto&...) {
   ctx.template scratch<std::byte, dynamic>(
       OperationMemory<B>::template attention<H, D>(ctx.backend().backend, segments));
 }
 template <index_t H, index_t K, index_t D, class B>
-void causal_attention(Context<Counting<B>>& ctx, const auto& qkv, const Segments& segments, auto cache, const auto&) {
+void causal_attention(Context<Counting<B>>& ctx, const auto& qkv, const Segments& segments, auto cache,
+                      const auto&...) {
   using A = typename std::remove_cvref_t<decltype(qkv)>::value_type;
   ctx.template scratch<std::byte, dynamic>(
       OperationMemory<B>::template causal_attention<A, H, K, D>(ctx.backend().backend, segments, cache.length(0)));

@@ -5,16 +5,19 @@
 
 #include "qwen3vl/backend/eigen/reference.hpp"
 #include "qwen3vl/backend/host/kv_cache.hpp"
+#include "qwen3vl/tensor/score.hpp"
 #include "qwen3vl/tensor/segments.hpp"
 
 namespace qwen3vl {
 namespace eigen {
 
-/// softmax(keys query / sqrt(D)); keys [n, D], query [D].
-template <class Keys, class Query>
-auto softmax_weights(const Keys& keys, const Query& query) {
+/// softmax(score(keys query / sqrt(D))); keys [n, D], query [D]. `place` is that of the score with key 0.
+template <class Keys, class Query, class Score>
+auto softmax_weights(const Keys& keys, const Query& query, const Score& score, ScorePlace place) {
   using Scalar = typename Query::Scalar;
-  const Array<Scalar> scores = keys.lazyProduct(query) / std::sqrt(static_cast<Scalar>(query.size()));
+  Array<Scalar> scores = keys.lazyProduct(query) / std::sqrt(static_cast<Scalar>(query.size()));
+  if constexpr (changes_scores<Score>)
+    for (; place.key < scores.size(); ++place.key) scores[place.key] = score(scores[place.key], place);
   const Array<Scalar> weights = (scores - scores.maxCoeff()).exp();
   return Vector<Scalar>(weights / weights.sum());
 }
@@ -61,48 +64,51 @@ auto store_head(View<Scalar, Host, dynamic, H * D> out, const Segments& segments
 
 }  // namespace eigen
 
-template <index_t H, index_t D, class Scalar>
+template <index_t H, index_t D, class Scalar, ScoreFunction Score = PlainScores>
 void attention(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, 3 * H * D> qkv, const Segments& segments,
-               eigen::Out<Scalar, dynamic, H * D> out) {
+               eigen::Out<Scalar, dynamic, H * D> out, Score score = {}) {
   for (index_t s = 0; s < segments.count(); ++s) {
     const auto store = eigen::store_head<H, D, Scalar>(out, segments, s);
     eigen::for_segment<H, D, Scalar>(
         qkv, segments, s, [&](index_t h, index_t t, const auto& query, const auto& keys, const auto& values) {
-          store(h, t, eigen::softmax_weights(keys, query), values);
+          store(h, t, eigen::softmax_weights(keys, query, score, score_place(s, h, H, t)), values);
         });
   }
 }
 
-template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer>
+template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer, ScoreFunction Score = PlainScores>
 void causal_attention(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, (H + 2 * K) * D> qkv,
-                      const Segments& segments, CacheLayer cache, eigen::Out<Scalar, dynamic, H * D> out) {
+                      const Segments& segments, CacheLayer cache, eigen::Out<Scalar, dynamic, H * D> out,
+                      Score score = {}) {
   for (index_t s = 0; s < segments.count(); ++s) {
     const auto store = eigen::store_head<H, D, Scalar>(out, segments, s);
     eigen::for_sequence<H, K, D, Scalar>(
         qkv, segments, cache, s, [&](index_t h, index_t t, const auto& query, const auto& keys, const auto& values) {
-          store(h, t, eigen::softmax_weights(keys, query), values);
+          store(h, t, eigen::softmax_weights(keys, query, score, score_place(s, h, H, keys.rows() - 1)), values);
         });
   }
 }
 
-template <index_t H, index_t D, class Scalar>
+template <index_t H, index_t D, class Scalar, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, 3 * H * D> qkv, const Segments& segments,
-                       index_t s, eigen::Out<float, H, dynamic, dynamic> weights) {
+                       index_t s, eigen::Out<float, H, dynamic, dynamic> weights, Score score = {}) {
   eigen::for_segment<H, D, Scalar>(
       qkv, segments, s, [&](index_t h, index_t t, const auto& query, const auto& keys, const auto&) {
-        as_eigen(weights[h][t]) = eigen::softmax_weights(keys, query).template cast<float>();
+        as_eigen(weights[h][t]) =
+            eigen::softmax_weights(keys, query, score, score_place(s, h, H, t)).template cast<float>();
       });
 }
 
-template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer>
+template <index_t H, index_t K, index_t D, class Scalar, class CacheLayer, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Reference<Scalar>>&, eigen::In<Scalar, dynamic, (H + 2 * K) * D> qkv,
                        const Segments& segments, CacheLayer cache, index_t s,
-                       eigen::Out<float, H, dynamic, dynamic> weights) {
+                       eigen::Out<float, H, dynamic, dynamic> weights, Score score = {}) {
   eigen::for_sequence<H, K, D, Scalar>(
       qkv, segments, cache, s, [&](index_t h, index_t t, const auto& query, const auto& keys, const auto&) {
         auto row = as_eigen(weights[h][t]);
         row.setZero();
-        row.head(keys.rows()) = eigen::softmax_weights(keys, query).template cast<float>();
+        row.head(keys.rows()) =
+            eigen::softmax_weights(keys, query, score, score_place(s, h, H, keys.rows() - 1)).template cast<float>();
       });
 }
 

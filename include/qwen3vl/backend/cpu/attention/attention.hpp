@@ -17,6 +17,7 @@
 #include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/backend/contract/traced_calls.hpp"
 #include "qwen3vl/backend/cpu/attention/rope.hpp"
+#include "qwen3vl/backend/cpu/attention/scores.hpp"
 #include "qwen3vl/backend/cpu/products/microkernel.hpp"
 
 namespace qwen3vl {
@@ -119,8 +120,9 @@ class FlashBlock {
     ++rows_;
   }
 
-  /// Processes all keys that any row attends to.
-  void run(const Head& head) {
+  /// Processes all keys that any row attends to; `place(row)` is that of a row's score with key 0.
+  template <class Score, class Place>
+  void run(const Head& head, const Score& score, const Place& place) {
     // Padding lanes are computed and discarded; they must be finite (denormals and NaNs are slow).
     for (index_t row = rows_; row < tiles() * tile_rows; ++row) {
       for (index_t d = 0; d < D; ++d) queries_[row / tile_rows * query_size + d * tile_rows + row % tile_rows] = 0.0f;
@@ -137,7 +139,7 @@ class FlashBlock {
         scores_of(head.keys(block, p), key, key - first,
                   key + panel < end ? head.keys(block, p + 1) : head.values(block, 0));
       }
-      softmax(first);
+      softmax(first, score, place);
       index_t v = 0;
       for (; v + 2 <= Head::vectors; v += 2)
         add_values<2>(head.values(block, v), v, first, v + 2 < Head::vectors ? head.values(block, v + 2) : after);
@@ -201,14 +203,16 @@ class FlashBlock {
     }
   }
 
-  QWEN3VL_KERNEL void softmax(index_t first) {
+  template <class Score, class Place>
+  QWEN3VL_KERNEL void softmax(index_t first, const Score& score, const Place& place) {
     for (index_t tile = 0; tile < tiles(); ++tile)
-      if (furthest_[tile] > first) softmax(tile, first);
+      if (furthest_[tile] > first) softmax(tile, first, score, place);
   }
 
   /// Turns the scores of a register tile's rows in the block at key `first` into weights (0 where masked) and rescales
   /// earlier sums. Each step is done for all rows before the next, so that no row waits for its own maximum.
-  QWEN3VL_INLINE void softmax(index_t tile, index_t first) {
+  template <class Score, class Place>
+  QWEN3VL_INLINE void softmax(index_t tile, index_t first, const Score& score, const Place& place) {
     constexpr index_t lanes = (tile_rows + simd::width - 1) / simd::width * simd::width;
     const index_t begin = tile * tile_rows, rows = std::min<index_t>(tile_rows, rows_ - begin);
     const index_t computed = std::min(attention_keys, furthest_[tile] - first);
@@ -224,12 +228,17 @@ class FlashBlock {
         std::fill_n(scores, count, 0.0f);
         continue;
       }
+      if constexpr (changes_scores<Score>) {
+        ScorePlace at = place(begin + r);
+        at.key = static_cast<std::int32_t>(first);
+        change_scores(score, at, seen(r), scores);
+      }
       for (index_t i = seen(r); i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
       simd::Floats highest = simd::load(scores);
       for (index_t i = simd::width; i < count; i += simd::width) highest = simd::max(highest, simd::load(scores + i));
       const float before = maximum_[begin + r];
       maximum_[begin + r] = std::max(before, simd::largest(highest));
-      rescale[r] = before - maximum_[begin + r];
+      rescale[r] = before - softmax_shift<Score>(maximum_[begin + r]);
       higher |= maximum_[begin + r] != before;
     }
     if (higher) {
@@ -247,10 +256,10 @@ class FlashBlock {
       if (seen(r) == 0) continue;
       float* const scores = tile_scores + r * attention_keys;
       float* const sum = totals_ + (begin + r) * simd::width;
-      const simd::Floats shift = simd::splat(maximum_[begin + r]);
+      const simd::Floats shift = simd::splat(softmax_shift<Score>(maximum_[begin + r]));
       simd::Floats total = simd::load(sum);
       for (index_t i = 0; i < count; i += simd::width) {
-        const simd::Floats weight = simd::exp2_negative(simd::load(scores + i) - shift);
+        const simd::Floats weight = softmax_weights<Score>(simd::load(scores + i), shift);
         simd::store(scores + i, weight);
         total += weight;
       }
@@ -271,6 +280,7 @@ struct FlashUnit {
   const float* q;
   float* out;
   index_t q_stride, out_stride, limit;
+  ScorePlace place;  // of row 0 and key 0
 };
 
 /// How `flash_attention` divides its work, on which its scratch memory depends.
@@ -310,8 +320,8 @@ struct FlashSizes {
 /// If there are few units per thread they are processed in waves: all threads first pack the wave's keys and values,
 /// then take blocks of queries. A wave has as many units as there are threads, or as many as are small beside a model,
 /// so all threads have work and memory is bounded.
-template <index_t D, index_t group, bool causal, class F>
-void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const F& unit) {
+template <index_t D, index_t group, bool causal, class Score, class F>
+void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t keys, const Score& score, const F& unit) {
   using Head = PackedHead<D>;
   if (units == 0 || rows == 0) return;
   const FlashSizes<D> sizes(ctx.backend().threads(), units, rows, keys);
@@ -329,7 +339,12 @@ void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t key
     const index_t count = std::min(sizes.block_rows, u.rows - first);
     for (index_t row = first; row < first + count; ++row)
       block.add(u.q + row / group * u.q_stride + row % group * D, u.limit + (causal ? row / group : 0));
-    block.run(Head{keys_and_values});
+    block.run(Head{keys_and_values}, score, [&](index_t row) {
+      ScorePlace place = u.place;
+      place.head += static_cast<std::int32_t>((first + row) % group);
+      place.query += static_cast<std::int32_t>((first + row) / group);
+      return place;
+    });
     for (index_t row = first; row < first + count; ++row)
       block.result(row - first, u.out + row / group * u.out_stride + row % group * D);
   };
@@ -362,13 +377,13 @@ void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t key
 
 }  // namespace cpu_kernels
 
-template <index_t H, index_t D>
+template <index_t H, index_t D, ScoreFunction Score = PlainScores>
 void attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H * D> qkv, const Segments& segments,
-               View<float, Cpu, dynamic, H * D> out) {
+               View<float, Cpu, dynamic, H * D> out, Score score = {}) {
   const TraceScope scope(ctx.trace(), [&] { return traced::attention("attention", segments, H, D); });
   constexpr index_t stride = 3 * H * D;
   cpu_kernels::flash_attention<D, 1, false>(
-      ctx, segments.count() * H, segments.longest(), segments.longest(), [&](index_t unit) {
+      ctx, segments.count() * H, segments.longest(), segments.longest(), score, [&](index_t unit) {
         const index_t s = unit / H, h = unit % H, first = segments.offset(s), count = segments.length(s);
         const float* const q = qkv.data() + first * stride + h * D;
         return cpu_kernels::FlashUnit<float>{.rows = count,
@@ -380,7 +395,8 @@ void attention(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H * D> qkv
                                              .out = out.data() + (first * H + h) * D,
                                              .q_stride = stride,
                                              .out_stride = H * D,
-                                             .limit = count};
+                                             .limit = count,
+                                             .place = score_place(s, h, H, 0)};
       });
 }
 

@@ -11,6 +11,7 @@
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd/simd.hpp"
 #include "qwen3vl/backend/host/kv_cache.hpp"
+#include "qwen3vl/tensor/score.hpp"
 #include "qwen3vl/tensor/segments.hpp"
 
 namespace qwen3vl {
@@ -31,14 +32,19 @@ QWEN3VL_INLINE float dot(const float* q, const T* k) {
   return total;
 }
 
-/// softmax(q k^T / sqrt(D)) over the first `seen` of `count` keys, zero behind them. Rows of k are `stride` apart.
-template <index_t D, class T>
-QWEN3VL_KERNEL void softmax_weights(const float* q, const T* k, index_t stride, index_t seen, index_t count,
-                                    float* weights) {
+/// softmax(q k^T / sqrt(D)) over the first `seen` of `count` keys, zero behind them. Rows of k are `stride` apart;
+/// `place` is that of the score with key 0.
+template <index_t D, class T, class Score>
+QWEN3VL_KERNEL void softmax_row(const float* q, const T* k, index_t stride, index_t seen, index_t count,
+                                const Score& score, ScorePlace place, float* weights) {
   const float root = std::sqrt(static_cast<float>(D));
   float highest = -std::numeric_limits<float>::infinity();
   for (index_t i = 0; i < seen; ++i) {
     weights[i] = dot<D>(q, k + i * stride) / root;
+    if constexpr (changes_scores<Score>) {
+      weights[i] = score(weights[i], place);
+      ++place.key;
+    }
     highest = std::max(highest, weights[i]);
   }
   double total = 0.0;
@@ -65,9 +71,9 @@ void for_each_query(Context<Cpu>& ctx, index_t heads, index_t queries, F&& f) {
 
 }  // namespace cpu_kernels
 
-template <index_t H, index_t D>
+template <index_t H, index_t D, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H * D> qkv, const Segments& segments,
-                       index_t s, View<float, Cpu, H, dynamic, dynamic> weights) {
+                       index_t s, View<float, Cpu, H, dynamic, dynamic> weights, Score score = {}) {
   const TraceScope scope(ctx.trace(), [&] {
     return traced::by_row("attention_weights", H * segments.length(s), D, weights.extent(2),
                           2.0 * static_cast<double>(weights.extent(2)));
@@ -76,23 +82,24 @@ void attention_weights(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H 
   const index_t length = segments.length(s);
   const float* const first = qkv.data() + segments.offset(s) * stride;
   cpu_kernels::for_each_query(ctx, H, length, [&](index_t h, index_t q) {
-    cpu_kernels::softmax_weights<D>(first + q * stride + h * D, first + (H + h) * D, stride, length, length,
-                                    &weights(h, q, 0));
+    cpu_kernels::softmax_row<D>(first + q * stride + h * D, first + (H + h) * D, stride, length, length, score,
+                                score_place(s, h, H, q), &weights(h, q, 0));
   });
 }
 
-template <index_t H, index_t K, index_t D, class CacheLayer>
+template <index_t H, index_t K, index_t D, class CacheLayer, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Cpu>& ctx, View<const float, Cpu, dynamic, (H + 2 * K) * D> qkv,
                        const Segments& segments, CacheLayer cache, index_t s,
-                       View<float, Cpu, H, dynamic, dynamic> weights) {
+                       View<float, Cpu, H, dynamic, dynamic> weights, Score score = {}) {
   const TraceScope scope(ctx.trace(), [&] {
     return traced::by_row("attention_weights", H * segments.length(s), D, weights.extent(2),
                           2.0 * static_cast<double>(weights.extent(2)));
   });
   const index_t past = cache.length(s);
   cpu_kernels::for_each_query(ctx, H, segments.length(s), [&](index_t h, index_t q) {
-    cpu_kernels::softmax_weights<D>(qkv.data() + ((segments.offset(s) + q) * (H + 2 * K) + h) * D,
-                                    cache.keys(s, h / (H / K)), D, past + q + 1, weights.extent(2), &weights(h, q, 0));
+    cpu_kernels::softmax_row<D>(qkv.data() + ((segments.offset(s) + q) * (H + 2 * K) + h) * D,
+                                cache.keys(s, h / (H / K)), D, past + q + 1, weights.extent(2), score,
+                                score_place(s, h, H, past + q), &weights(h, q, 0));
   });
 }
 

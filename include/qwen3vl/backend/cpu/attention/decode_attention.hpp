@@ -14,6 +14,7 @@
 #include <numbers>
 
 #include "qwen3vl/backend/contract/context.hpp"
+#include "qwen3vl/backend/cpu/attention/scores.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
 #include "qwen3vl/backend/cpu/simd/simd.hpp"
 #include "qwen3vl/tensor/segments.hpp"
@@ -110,10 +111,11 @@ struct DecodeTile {
   }
 };
 
-/// The first `count` keys of a run (1 to decode_run) for the G queries q [G, D] that share them.
-template <index_t G, index_t D, class T>
-QWEN3VL_KERNEL void attend_run(const float* q, const T* keys, const T* values, index_t count,
-                               PartialAttention<D>* out) {
+/// The first `count` keys of a run (1 to decode_run) for the G queries q [G, D] that share them; `place` is that of the
+/// first of both.
+template <index_t G, index_t D, class T, class Score>
+QWEN3VL_KERNEL void attend_run(const float* q, const T* keys, const T* values, index_t count, const Score& score,
+                               ScorePlace place, PartialAttention<D>* out) {
   using Tile = DecodeTile<G, D>;
   constexpr index_t step = Tile::keys;
   const float scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(D));  // weights are powers of two
@@ -139,16 +141,20 @@ QWEN3VL_KERNEL void attend_run(const float* q, const T* keys, const T* values, i
     for (index_t g = 0; g < G; g += Tile::heads) Tile::dots(queries + g * D, last, last, &scores[g][whole], stride);
   }
   for (index_t g = 0; g < G; ++g) {
+    if constexpr (changes_scores<Score>) {
+      change_scores(score, place, count, scores[g]);
+      ++place.head;
+    }
     // Whole tiles of keys, and whole vectors: at most decode_run + chains.
     const index_t padded = ((count + step - 1) / step * step + simd::width - 1) / simd::width * simd::width;
     std::fill(scores[g] + count, scores[g] + padded, -std::numeric_limits<float>::infinity());
     simd::Floats highest = simd::load(scores[g]);
     for (index_t i = simd::width; i < padded; i += simd::width) highest = simd::max(highest, simd::load(scores[g] + i));
     const float maximum = simd::largest(highest);
-    const simd::Floats shift = simd::splat(maximum);
+    const simd::Floats shift = simd::splat(softmax_shift<Score>(maximum));
     simd::Floats total = {};
     for (index_t i = 0; i < padded; i += simd::width) {
-      const simd::Floats weight = simd::exp2_negative(simd::load(scores[g] + i) - shift);
+      const simd::Floats weight = softmax_weights<Score>(simd::load(scores[g] + i), shift);
       simd::store(scores[g] + i, weight);
       total += weight;
     }
@@ -184,9 +190,9 @@ QWEN3VL_KERNEL void merge_runs(const PartialAttention<D>* partial, index_t strid
 }
 
 /// causal_attention for the sequences that have at most `most` new tokens.
-template <index_t H, index_t K, index_t D, class CacheLayer>
+template <index_t H, index_t K, index_t D, class CacheLayer, class Score>
 void decode_attention(Context<Cpu>& ctx, const float* qkv, const Segments& segments, CacheLayer cache, index_t most,
-                      float* out) {
+                      const Score& score, float* out) {
   constexpr index_t stride = (H + 2 * K) * D, group = H / K;
   index_t runs = 0, fresh = 0, work = 0;  // the most of any sequence, and of all together
   for (index_t s = 0; s < segments.count(); ++s) {
@@ -215,7 +221,8 @@ void decode_attention(Context<Cpu>& ctx, const float* qkv, const Segments& segme
         const index_t count = std::min(decode_run, past + t + 1 - first);
         if (count <= 0) continue;
         attend_run<group, D>(qkv + (segments.offset(s) + t) * stride + kv * group * D, cache.keys(s, kv) + first * D,
-                             cache.values(s, kv) + first * D, count, partial(s, t, kv * group, run));
+                             cache.values(s, kv) + first * D, count, score,
+                             score_place(s, kv * group, H, past + t, first), partial(s, t, kv * group, run));
       }
     }
 #pragma omp for schedule(static)

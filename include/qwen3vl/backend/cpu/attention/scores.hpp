@@ -1,0 +1,47 @@
+/// Score functions in the attention kernels, whose scores are exponents of two: scores times log2 e.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <numbers>
+
+#include "qwen3vl/backend/cpu/simd/simd.hpp"
+#include "qwen3vl/tensor/extents.hpp"
+#include "qwen3vl/tensor/score.hpp"
+
+namespace qwen3vl::cpu_kernels {
+
+/// Applies `function` to the scores of one query with `count` keys from place.key on.
+template <class Score>
+QWEN3VL_INLINE void change_scores(const Score& function, ScorePlace place, index_t count, float* scores) {
+  const auto keys = static_cast<std::int32_t>(count);
+#pragma omp simd
+  for (std::int32_t i = 0; i < keys; ++i)
+    scores[i] = function(scores[i] * std::numbers::ln2_v<float>,
+                         ScorePlace{place.sequence, place.head, place.heads, place.query, place.key + i}) *
+                std::numbers::log2e_v<float>;
+}
+
+/// What is subtracted from scores whose maximum is `highest`. Score functions may have masked all of them so far.
+template <class Score>
+QWEN3VL_INLINE float softmax_shift(float highest) {
+  if constexpr (!changes_scores<Score>) {
+    return highest;
+  } else {
+    return std::max(highest, std::numeric_limits<float>::lowest());
+  }
+}
+
+/// 2^(scores - shift); exactly zero for scores that a function has masked.
+template <class Score>
+QWEN3VL_INLINE simd::Floats softmax_weights(simd::Floats scores, simd::Floats shift) {
+  const simd::Floats weights = simd::exp2_negative(scores - shift);
+  if constexpr (!changes_scores<Score>) {
+    return weights;
+  } else {
+    return scores == simd::splat(-std::numeric_limits<float>::infinity()) ? simd::Floats{} : weights;
+  }
+}
+
+}  // namespace qwen3vl::cpu_kernels
