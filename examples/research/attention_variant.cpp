@@ -1,6 +1,6 @@
-// Other attentions in the text model, with no file of the library changed: a sliding window, and ALiBi in place of
-// MRoPE. An attention policy is a type that a precision carries; the model's size is a variant derived from a released
-// one.
+// Other attentions in the text model, with no file of the library changed: a sliding window, ALiBi in place of MRoPE,
+// and capped scores. Each is a function of a score and its place, which the tiled kernels apply before the softmax; a
+// policy carries it, and a precision the policy. The model's size is a variant derived from a released one.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,49 +10,32 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/inputs/token_id.hpp"
+#include "qwen3vl/layers/score_functions.hpp"
 #include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/text/text_model.hpp"
 
 using namespace qwen3vl;
 
-// Multiplies the softmax weights by Rule::factor(head, heads, distance) and divides by their new sum: what adding
-// log(factor) to the scores does. Written over the backend's operations; `attention_weights` gives all weights, so
-// memory grows with the square of the length. (A window that holds less than 1e-38 of a row's weight needs a kernel of
-// its own.)
-template <class Rule>
-struct Reweighted : attention_policy::Flash {  // the vision tower keeps Flash::segments
-  template <index_t H, index_t K, index_t D, class B>
-  static void causal(Context<B>& ctx, const auto& qkv, const Segments& sequences, auto cache, const auto& out) {
-    static_assert(B::is_host, "the loop below touches the weights");
-    for (index_t s = 0; s < sequences.count(); ++s) {
-      const index_t queries = sequences.length(s), keys = cache.length(s) + queries;
-      auto weights = ctx.template scratch<float, H, dynamic, dynamic>(queries, keys);  // [H, queries, keys]
-      attention_weights<H, K, D>(ctx, qkv, sequences, cache, s, weights);
-      for (index_t h = 0; h < H; ++h) {
-        for (index_t q = 0; q < queries; ++q) {
-          const index_t newest = keys - queries + q;  // the query's own place
-          float sum = 0.0f;
-          for (index_t k = 0; k <= newest; ++k) sum += weights(h, q, k) *= Rule::factor(h, H, newest - k);
-          for (index_t k = 0; k <= newest; ++k) weights(h, q, k) /= sum;
-        }
-      }
-      weighted_values<H, K, D>(ctx, weights, sequences, cache, s, out);
-    }
-  }
-};
-
 // Every token sees the `size` newest ones, itself included.
-template <index_t size>
 struct Window {
-  static float factor(index_t /*head*/, index_t /*heads*/, index_t distance) { return distance < size ? 1.0f : 0.0f; }
+  std::int32_t size = 4;
+  QWEN3VL_HOST_DEVICE float operator()(float score, ScorePlace place) const {
+    return score + (place.query - place.key < size ? 0.0f : -INFINITY);
+  }
 };
 // A penalty linear in the distance, of another slope in each head (https://arxiv.org/abs/2108.12409).
 struct Alibi {
-  static float factor(index_t head, index_t heads, index_t distance) {
-    const float slope = std::exp2(-8.0f * static_cast<float>(head + 1) / static_cast<float>(heads));
-    return std::exp(-slope * static_cast<float>(distance));
+  QWEN3VL_HOST_DEVICE float operator()(float score, ScorePlace place) const {
+    const float slope = std::exp2(-8.0f * static_cast<float>(place.head + 1) / static_cast<float>(place.heads));
+    return score - slope * static_cast<float>(place.query - place.key);
   }
+};
+// Several rules in one: Gemma 2's layers cap the scores, and every other one has a window.
+struct CappedWindow {
+  SoftCap cap{};
+  Window window{};
+  QWEN3VL_HOST_DEVICE float operator()(float score, ScorePlace place) const { return window(cap(score, place), place); }
 };
 
 // A small relative of Qwen3-VL-2B: everything is as there but for the sizes. One layer, so that effects are exact.
@@ -69,14 +52,17 @@ struct OneLayer {
   }();
 };
 
-// The last token's hidden state after `ids`, by a model of precision P with random weights, always the same ones.
+// The last token's hidden state after `ids`, by a model of precision P with random weights, always the same ones, and
+// the run-time values of its policy.
 template <class P>
-std::vector<float> last_state(const std::vector<TokenId>& ids, const RopeParameters& rope) {
+std::vector<float> last_state(const std::vector<TokenId>& ids, const RopeParameters& rope,
+                              const attention_t<P>& policy = {}) {
   Cpu cpu(1);
   Context<Cpu> ctx(cpu);
   TextModel<OneLayer, Cpu, P> model;
   load_parameters(ctx, model, RandomWeights(1, 0.3f), "random weights");
   model.configure(ctx, {.rope = rope});
+  model.set_attention(policy);  // or a function of the layer's index
   const auto tokens = static_cast<index_t>(ids.size());
   const std::vector<index_t> lengths{tokens};
   Tensor<std::int32_t, Cpu, 3, dynamic> positions(tokens);  // [3, tokens]
@@ -89,10 +75,7 @@ std::vector<float> last_state(const std::vector<TokenId>& ids, const RopeParamet
   return {last.begin(), last.end()};
 }
 
-template <class P>
-void compare(const char* what, const std::vector<TokenId>& a, const std::vector<TokenId>& b,
-             const RopeParameters& rope) {
-  const auto x = last_state<P>(a, rope), y = last_state<P>(b, rope);
+void compare(const char* what, const std::vector<float>& x, const std::vector<float>& y) {
   float difference = 0.0f, largest = 0.0f;
   for (std::size_t i = 0; i < x.size(); ++i) {
     difference = std::max(difference, std::abs(x[i] - y[i]));
@@ -110,10 +93,20 @@ int main() {
   const RopeParameters rope{.rope_theta = 5e6};
   const RopeParameters no_rope{.rope_type = "linear", .factor = 1e30, .has_factor = true};  // all angles are 0
 
-  using Sliding = WithAttention<F32, Reweighted<Window<4>>>;
-  compare<F32>("full attention, an old token changed", ids, old_changed, rope);
-  compare<Sliding>("window of 4, an old token changed", ids, old_changed, rope);
-  compare<Sliding>("window of 4, the oldest token in it changed", ids, new_changed, rope);
-  compare<F32>("no positions, reordered", ids, reordered, no_rope);
-  compare<WithAttention<F32, Reweighted<Alibi>>>("ALiBi in place of MRoPE, reordered", ids, reordered, no_rope);
+  using Sliding = WithAttention<F32, attention_policy::Scored<Window>>;
+  using Biased = WithAttention<F32, attention_policy::Scored<Alibi>>;
+  using Capped = WithAttention<F32, attention_policy::Scored<CappedWindow>>;
+  const auto full = last_state<F32>(ids, rope), windowed = last_state<Sliding>(ids, rope);
+  compare("full attention, an old token changed", full, last_state<F32>(old_changed, rope));
+  compare("window of 4, an old token changed", windowed, last_state<Sliding>(old_changed, rope));
+  compare("window of 4, the oldest token in it changed", windowed, last_state<Sliding>(new_changed, rope));
+  compare("no positions, reordered", last_state<F32>(ids, no_rope), last_state<F32>(reordered, no_rope));
+  compare("ALiBi in place of MRoPE, reordered", last_state<Biased>(ids, no_rope),
+          last_state<Biased>(reordered, no_rope));
+  const auto capped = [&](float cap, std::int32_t size) {
+    return last_state<Capped>(ids, rope, {.text_score = {.cap = {cap}, .window = {size}}});
+  };
+  compare("scores capped at 1e6, window of 100", full, capped(1e6f, 100));
+  compare("scores capped at 1e6, window of 4", windowed, capped(1e6f, 4));
+  compare("scores capped at 0.1, window of 100", full, capped(0.1f, 100));
 }

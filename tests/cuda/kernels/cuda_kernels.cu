@@ -3,12 +3,15 @@
 #include "qwen3vl/backend/cuda.cuh"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/generation/decode_pass.hpp"
+#include "qwen3vl/layers/score_functions.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
 
 // On a device the cache is kept in bf16, or with weights of e4m3 in e4m3, too.
 namespace qwen3vl {
-#ifdef QWEN3VL_CHECKED_FP8
+#if defined(QWEN3VL_CHECKED_FP8)
 using Precision = WithKv<Fp8, f8_e4m3>;
+#elif defined(QWEN3VL_CHECKED_SOFTCAP)
+using Precision = WithAttention<WithKv<Bf16, bf16>, attention_policy::Scored<SoftCap, SoftCap>>;
 #else
 using Precision = WithKv<Bf16, bf16>;
 #endif

@@ -10,6 +10,7 @@
 #include "cuda/on_host/counters.hpp"
 #include "cuda/on_host/memory.hpp"
 #include "qwen3vl/backend/cuda.cuh"
+#include "qwen3vl/layers/score_functions.hpp"
 #include "support/generation_model.hpp"
 
 using namespace generation_test;
@@ -89,12 +90,14 @@ Counters counted(Model& model, const ModelInputs& inputs, GenerateOptions option
   return since(before);
 }
 
-template <class V>
-void same_as_cpu() {
+template <class V, class P = F32>
+void same_as_cpu(const attention_t<P>& policy = {}) {
   Cpu cpu(1);
   Cuda cuda;
-  auto expected_model = random_model<V>(cpu, 7);
-  auto model = random_model<V>(cuda, 7);
+  auto expected_model = random_model<V, P>(cpu, 7);
+  auto model = random_model<V, P>(cuda, 7);
+  expected_model.set_attention(policy);
+  model.set_attention(policy);
   const ModelInputs inputs = two_prompts();
   const GenerateOptions greedy{.do_sample = false, .eos_token_id = std::vector<TokenId>{}};
   std::vector<std::vector<TokenId>> few, many;
@@ -120,6 +123,9 @@ void same_as_cpu() {
 
 BOOST_AUTO_TEST_CASE(greedy_dense) { same_as_cpu<Dense>(); }
 BOOST_AUTO_TEST_CASE(greedy_mixture_of_experts) { same_as_cpu<Moe>(); }
+BOOST_AUTO_TEST_CASE(greedy_capped_scores) {
+  same_as_cpu<Dense, WithAttention<F32, attention_policy::Scored<SoftCap>>>({{0.05f}});
+}
 
 // Rows end at different times (an eos token, a streamer, a length limit), several answers share a prompt, and the cache
 // outgrows its table: every change of shape is recorded again.

@@ -11,6 +11,7 @@
 // After the operations, which the cases find by their names.
 #include "backend/attention_cases.hpp"
 #include "backend/cache_cases.hpp"
+#include "backend/score_cases.hpp"
 #include "operations/exact_results.hpp"
 
 using namespace qwen3vl;
@@ -49,6 +50,21 @@ BOOST_FIXTURE_TEST_CASE(causal, OnDevice) {
   operations::causal_case<Cuda, 4, 2, 32, float, bf16>(ctx, {{70, 5}, {1, 1}, {3, 9}});
   operations::causal_case<Cuda, 4, 2, 32, f16, bf16>(ctx, {{70, 5}, {1, 1}, {3, 9}});
   operations::causal_case<Cuda, 3, 1, 6, bf16, bf16>(ctx, {{1, 1}, {40, 1}});
+}
+
+// Prompts on the tensor cores in one and two parts of a tile, decoding in one and two tiles of rows, and masks that hide
+// whole tiles of keys.
+BOOST_FIXTURE_TEST_CASE(score_functions, OnDevice) {
+  const operations::TestScore score{.cap = 1.5f, .slope = 0.003f, .window = 90}, window{.window = 7};
+  for (const operations::TestScore& some : {score, window}) {
+    operations::scored_segments<Cuda, 1, 72, bf16>(ctx, {127, 3, 0, 150}, some);
+    operations::scored_segments<Cuda, 1, 128, bf16>(ctx, {128, 33}, some);
+    operations::scored_sequences<Cuda, 4, 2, 32, bf16, bf16>(ctx, {{130, 5}, {1, 1}, {3, 9}, {90, 0}, {1, 2}}, some);
+    operations::scored_sequences<Cuda, 16, 1, 16, bf16, bf16>(ctx, {{90, 9}, {1, 1}, {0, 2}, {1, 3}}, some);
+    operations::scored_sequences<Cuda, 4, 2, 32, float, bf16>(ctx, {{70, 5}, {1, 1}, {3, 9}}, some);
+  }
+  operations::scored_sequences<Cuda, 2, 1, 8, bf16, bf16>(ctx, {{1100, 300}, {1, 3}}, score);  // several runs
+  operations::score_extremes<Cuda, 1, 72, bf16>(ctx, 70);
 }
 
 // Around the ends of runs (a page, then several) and pages; sequences so long that runs are longer; sequences alone.

@@ -120,9 +120,9 @@ class FlashBlock {
     ++rows_;
   }
 
-  /// Processes all keys that any row attends to; `place(row)` is that of a row's score with key 0.
-  template <class Score, class Place>
-  void run(const Head& head, const Score& score, const Place& place) {
+  /// Processes all keys that any row attends to.
+  template <class Score>
+  void run(const Head& head, const Score& score, const RowPlaces& places) {
     // Padding lanes are computed and discarded; they must be finite (denormals and NaNs are slow).
     for (index_t row = rows_; row < tiles() * tile_rows; ++row) {
       for (index_t d = 0; d < D; ++d) queries_[row / tile_rows * query_size + d * tile_rows + row % tile_rows] = 0.0f;
@@ -139,7 +139,7 @@ class FlashBlock {
         scores_of(head.keys(block, p), key, key - first,
                   key + panel < end ? head.keys(block, p + 1) : head.values(block, 0));
       }
-      softmax(first, score, place);
+      softmax(first, score, places);
       index_t v = 0;
       for (; v + 2 <= Head::vectors; v += 2)
         add_values<2>(head.values(block, v), v, first, v + 2 < Head::vectors ? head.values(block, v + 2) : after);
@@ -203,16 +203,16 @@ class FlashBlock {
     }
   }
 
-  template <class Score, class Place>
-  QWEN3VL_KERNEL void softmax(index_t first, const Score& score, const Place& place) {
+  template <class Score>
+  QWEN3VL_KERNEL void softmax(index_t first, const Score& score, const RowPlaces& places) {
     for (index_t tile = 0; tile < tiles(); ++tile)
-      if (furthest_[tile] > first) softmax(tile, first, score, place);
+      if (furthest_[tile] > first) softmax(tile, first, score, places);
   }
 
   /// Turns the scores of a register tile's rows in the block at key `first` into weights (0 where masked) and rescales
   /// earlier sums. Each step is done for all rows before the next, so that no row waits for its own maximum.
-  template <class Score, class Place>
-  QWEN3VL_INLINE void softmax(index_t tile, index_t first, const Score& score, const Place& place) {
+  template <class Score>
+  QWEN3VL_INLINE void softmax(index_t tile, index_t first, const Score& score, const RowPlaces& places) {
     constexpr index_t lanes = (tile_rows + simd::width - 1) / simd::width * simd::width;
     const index_t begin = tile * tile_rows, rows = std::min<index_t>(tile_rows, rows_ - begin);
     const index_t computed = std::min(attention_keys, furthest_[tile] - first);
@@ -228,11 +228,7 @@ class FlashBlock {
         std::fill_n(scores, count, 0.0f);
         continue;
       }
-      if constexpr (changes_scores<Score>) {
-        ScorePlace at = place(begin + r);
-        at.key = static_cast<std::int32_t>(first);
-        change_scores(score, at, seen(r), scores);
-      }
+      if constexpr (changes_scores<Score>) change_scores(score, places.of(begin + r, first), seen(r), scores);
       for (index_t i = seen(r); i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
       simd::Floats highest = simd::load(scores);
       for (index_t i = simd::width; i < count; i += simd::width) highest = simd::max(highest, simd::load(scores + i));
@@ -339,12 +335,7 @@ void flash_attention(Context<Cpu>& ctx, index_t units, index_t rows, index_t key
     const index_t count = std::min(sizes.block_rows, u.rows - first);
     for (index_t row = first; row < first + count; ++row)
       block.add(u.q + row / group * u.q_stride + row % group * D, u.limit + (causal ? row / group : 0));
-    block.run(Head{keys_and_values}, score, [&](index_t row) {
-      ScorePlace place = u.place;
-      place.head += static_cast<std::int32_t>((first + row) % group);
-      place.query += static_cast<std::int32_t>((first + row) / group);
-      return place;
-    });
+    block.run(Head{keys_and_values}, score, RowPlaces{u.place, first, group});
     for (index_t row = first; row < first + count; ++row)
       block.result(row - first, u.out + row / group * u.out_stride + row % group * D);
   };

@@ -12,6 +12,18 @@
 
 namespace qwen3vl::cpu_kernels {
 
+/// Where the scores of some rows stand: row r of all is head r % group of token r / group, counted from those of
+/// `first`.
+struct RowPlaces {
+  ScorePlace first;
+  index_t begin, group;
+
+  ScorePlace of(index_t row, index_t key) const {
+    return score_place(first.sequence, first.head + (begin + row) % group, first.heads,
+                       first.query + (begin + row) / group, key);
+  }
+};
+
 /// Applies `function` to the scores of one query with `count` keys from place.key on.
 template <class Score>
 QWEN3VL_INLINE void change_scores(const Score& function, ScorePlace place, index_t count, float* scores) {

@@ -12,6 +12,7 @@
 #include "qwen3vl/backend/cuda/attention/attention_mma.cuh"
 #include "qwen3vl/backend/cuda/attention/attention_weights.cuh"
 #include "qwen3vl/backend/cuda/attention/decode_attention.cuh"
+#include "qwen3vl/tensor/score.hpp"
 
 namespace qwen3vl {
 namespace cuda {
@@ -42,28 +43,29 @@ void tiled_attention(Context<Cuda>& ctx, const A* qkv, const Segments& segments,
 }  // namespace cuda
 
 /// See backend/contract/ops.hpp.
-template <index_t H, index_t D, class A>
+template <index_t H, index_t D, class A, ScoreFunction Score = PlainScores>
 void attention(Context<Cuda>& ctx, std::type_identity_t<View<const A, Cuda, dynamic, 3 * H * D>> qkv,
-               const Segments& segments, View<A, Cuda, dynamic, H * D> out) {
+               const Segments& segments, View<A, Cuda, dynamic, H * D> out, Score score = {}) {
   constexpr int heads = static_cast<int>(H), dim = static_cast<int>(D);
   cuda::tiled_attention<dim>(
-      ctx, qkv.data(), segments, cuda::SegmentKeys<A, heads, dim>{qkv.data()}, [](index_t) { return true; },
-      out.data());
+      ctx, qkv.data(), segments, cuda::with_score(cuda::SegmentKeys<A, heads, dim>{qkv.data()}, score),
+      [](index_t) { return true; }, out.data());
 }
 
 /// See backend/contract/ops.hpp.
-template <index_t H, index_t K, index_t D, class A, class CacheLayer>
+template <index_t H, index_t K, index_t D, class A, class CacheLayer, ScoreFunction Score = PlainScores>
 void causal_attention(Context<Cuda>& ctx, std::type_identity_t<View<const A, Cuda, dynamic, (H + 2 * K) * D>> qkv,
-                      const Segments& segments, CacheLayer cache, View<A, Cuda, dynamic, H * D> out) {
+                      const Segments& segments, CacheLayer cache, View<A, Cuda, dynamic, H * D> out, Score score = {}) {
   using T = typename CacheLayer::value_type;
   constexpr int heads = static_cast<int>(H), kv_heads = static_cast<int>(K), dim = static_cast<int>(D);
   constexpr bool split = cuda::tensor_core_attention<A, dim>;
   const auto few = [](index_t tokens) { return split && tokens > 0 && tokens * (H / K) <= cuda::decode_rows; };
   const auto view = cache.on_device(ctx);
   if constexpr (split && H / K <= cuda::decode_rows)
-    cuda::decode_attention<heads, kv_heads, dim>(ctx, qkv.data(), segments, view, cache.capacity(), few, out.data());
+    cuda::decode_attention<heads, kv_heads, dim>(ctx, qkv.data(), segments, view, cache.capacity(), score, few,
+                                                 out.data());
   cuda::tiled_attention<dim>(
-      ctx, qkv.data(), segments, cuda::CachedKeys<T, heads, kv_heads, dim>{view},
+      ctx, qkv.data(), segments, cuda::with_score(cuda::CachedKeys<T, heads, kv_heads, dim>{view}, score),
       [&](index_t tokens) { return !few(tokens); }, out.data());
 }
 

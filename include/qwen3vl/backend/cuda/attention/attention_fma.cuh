@@ -105,8 +105,11 @@ __global__ void __launch_bounds__(FmaTile::threads)
       float highest = maxima[r];
 #pragma unroll
       for (int i = 0; i < keys_each; ++i) {
-        const bool seen = first_key + x + i * FmaTile::across < limits[r];
+        const int key = first_key + x + i * FmaTile::across;
+        const bool seen = key < limits[r];
         scores[r][i] = seen ? scores[r][i] * scale : -INFINITY;
+        if constexpr (has_score<Keys>)
+          if (seen) scores[r][i] = keys.score(scores[r][i], block.place(block.first + y + r, key));
         highest = fmaxf(highest, scores[r][i]);
       }
       highest = warp_max<FmaTile::across>(highest);

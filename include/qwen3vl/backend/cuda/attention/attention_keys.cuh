@@ -6,7 +6,9 @@
 
 #include "qwen3vl/backend/cuda/attention/kv_cache.cuh"
 #include "qwen3vl/backend/cuda/attention/pieces.cuh"
+#include "qwen3vl/backend/cuda/attention/scored_keys.cuh"
 #include "qwen3vl/backend/cuda/cuda.cuh"
+#include "qwen3vl/tensor/score.hpp"
 
 namespace qwen3vl::cuda {
 
@@ -75,6 +77,10 @@ struct RowBlock {
   /// The number of tiles of 64 keys that any of `size` rows attends to.
   __device__ __forceinline__ int key_tiles(int size) const {
     return ceil_div(limit(min(first + size, rows) - 1), page_tokens);
+  }
+  /// Where the score of a row and a key stands.
+  __device__ __forceinline__ ScorePlace place(int row, int key) const {
+    return {segment, kv * Keys::group + row % Keys::group, Keys::heads, past + row / Keys::group, key};
   }
   /// Elements before the query of a row, and before its result.
   __device__ __forceinline__ std::int64_t query(int row, int head_dim) const {

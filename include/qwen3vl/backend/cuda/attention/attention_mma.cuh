@@ -123,6 +123,29 @@ __device__ __forceinline__ void score_tile(const MmaShared<D>& shared, const bf1
   }
 }
 
+/// Applies the score function to a warp's products with the keys from `first_key` on; -infinity for keys that a row
+/// does not attend to, for which the function is not called.
+template <int D, class Keys>
+__device__ __forceinline__ void change_scores(const Keys& keys, const RowBlock<Keys>& block, int first_key,
+                                              float (&scores)[MmaTile::row_tiles][MmaHead<D>::key_tiles][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_size;
+  const int first_row = block.first + static_cast<int>(threadIdx.x) / warp_size * MmaTile::warp_rows + lane / 4;
+#pragma unroll
+  for (int m = 0; m < MmaTile::row_tiles; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = first_row + 16 * m + 8 * half, limit = block.limit(row);
+#pragma unroll
+      for (int n = 0; n < MmaHead<D>::key_tiles; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int key = first_key + 8 * n + 2 * (lane % 4) + e;
+          float& score = scores[m][n][2 * half + e];
+          score = key < limit ? changed_product<D>(keys, score, block.place(row, key)) : -INFINITY;
+        }
+    }
+}
+
 /// O += P V for a warp's rows and a part of the keys of the tile.
 template <int D>
 __device__ __forceinline__ void add_values(const MmaShared<D>& shared, int part,
@@ -281,7 +304,9 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
     for (int part = 0; part < parts; ++part) {
       const int first_key = tile * MmaTile::keys + part * key_tiles * 8;
       if (part > 0 && active) score_tile<D>(shared, tile_keys, part, scores, warp, lane);
-      if (masked)
+      if constexpr (has_score<Keys>) {
+        if (active) change_scores<D>(keys, block, first_key, scores);
+      } else if (masked) {
 #pragma unroll
         for (int m = 0; m < MmaTile::row_tiles; ++m)
 #pragma unroll
@@ -293,6 +318,7 @@ __global__ void __launch_bounds__(MmaTile::threads, MmaHead<D>::blocks)
               for (int e = 0; e < 2; ++e)
                 if (8 * n + e >= seen) scores[m][n][2 * half + e] = -INFINITY;
           }
+      }
       if (active) {
 #pragma unroll
         for (int m = 0; m < MmaTile::row_tiles; ++m) {

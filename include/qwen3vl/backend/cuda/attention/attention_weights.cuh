@@ -49,6 +49,8 @@ __global__ void __launch_bounds__(eager_threads)
     float sum = 0.0f;
     for (int d = 0; d < D; ++d) sum = fmaf(static_cast<float>(q[d]), static_cast<float>(k[d]), sum);
     to[i] = sum / root;
+    if constexpr (has_score<Keys>)
+      to[i] = source.score(to[i], {segment, row.head, Keys::heads, row.keys - queries + row.query, i});
     highest = fmaxf(highest, to[i]);
   }
   highest = warp_max(highest);
@@ -95,25 +97,27 @@ void weighted_values(Context<Cuda>& ctx, const float* weights, Keys keys, const 
 }  // namespace cuda
 
 /// See backend/contract/ops.hpp.
-template <index_t H, index_t D, class Q>
+template <index_t H, index_t D, class Q, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Cuda>& ctx, View<Q, Cuda, dynamic, 3 * H * D> qkv, const Segments& segments, index_t s,
-                       std::type_identity_t<View<float, Cuda, H, dynamic, dynamic>> weights) {
+                       std::type_identity_t<View<float, Cuda, H, dynamic, dynamic>> weights, Score score = {}) {
   using A = std::remove_const_t<Q>;
   constexpr int heads = static_cast<int>(H), dim = static_cast<int>(D);
-  cuda::attention_weights<dim, A>(ctx, qkv.data(), cuda::SegmentKeys<A, heads, dim>{qkv.data()}, segments, s,
+  cuda::attention_weights<dim, A>(ctx, qkv.data(),
+                                  cuda::with_score(cuda::SegmentKeys<A, heads, dim>{qkv.data()}, score), segments, s,
                                   weights.data());
 }
 
 /// See backend/contract/ops.hpp.
-template <index_t H, index_t K, index_t D, class Q, class CacheLayer>
+template <index_t H, index_t K, index_t D, class Q, class CacheLayer, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Cuda>& ctx, View<Q, Cuda, dynamic, (H + 2 * K) * D> qkv, const Segments& segments,
                        CacheLayer cache, index_t s,
-                       std::type_identity_t<View<float, Cuda, H, dynamic, dynamic>> weights) {
+                       std::type_identity_t<View<float, Cuda, H, dynamic, dynamic>> weights, Score score = {}) {
   using A = std::remove_const_t<Q>;
   using T = typename CacheLayer::value_type;
   constexpr int heads = static_cast<int>(H), kv_heads = static_cast<int>(K), dim = static_cast<int>(D);
-  cuda::attention_weights<dim, A>(ctx, qkv.data(), cuda::CachedKeys<T, heads, kv_heads, dim>{cache.on_device(ctx)},
-                                  segments, s, weights.data());
+  cuda::attention_weights<dim, A>(
+      ctx, qkv.data(), cuda::with_score(cuda::CachedKeys<T, heads, kv_heads, dim>{cache.on_device(ctx)}, score),
+      segments, s, weights.data());
 }
 
 /// See backend/contract/ops.hpp.

@@ -20,9 +20,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "qwen3vl/backend/cuda/attention/kv_cache.cuh"
 #include "qwen3vl/backend/cuda/attention/pieces.cuh"
+#include "qwen3vl/backend/cuda/attention/scored_keys.cuh"
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/primitives/packed_bf16.cuh"
 #include "qwen3vl/backend/cuda/primitives/reduce.cuh"
@@ -123,10 +125,12 @@ __device__ __forceinline__ void add_special_values(DecodeState<D, Tiles>& state,
     for (int r = 0; r < 4; ++r) v[chunk][r] = without_special(v[chunk][r]);
 }
 
-/// Sixteen keys: number first_key and on of the sequence, `count` of them real; k and v are their rows.
-template <class T, int D, int Tiles>
+/// Sixteen keys: number first_key and on of the sequence, `count` of them real; k and v are their rows. change(row,
+/// key, product) applies a score function, unless it is PlainScores.
+template <class T, int D, int Tiles, class Change>
 __device__ __forceinline__ void decode_step(DecodeState<D, Tiles>& state, const PackedBf16 (&q)[Tiles][ceil_div(D, 32)],
-                                            const T* k, const T* v, int first_key, int count, bool masked) {
+                                            const T* k, const T* v, int first_key, int count, bool masked,
+                                            const Change& change) {
   constexpr int key_chunks = ceil_div(D, 32), value_chunks = DecodeState<D, Tiles>::chunks;
   const int lane = static_cast<int>(threadIdx.x) % warp_size, g = lane / 4, j = lane % 4;
   PackedBf16 keys[key_chunks][2], values[value_chunks][4];
@@ -175,8 +179,13 @@ __device__ __forceinline__ void decode_step(DecodeState<D, Tiles>& state, const 
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const int limit = state.limits[tile][e];
-      const float low = first_key + g < limit ? scores[tile][e] : -INFINITY;
-      const float high = first_key + g + 8 < limit ? scores[tile][2 + e] : -INFINITY;
+      float low = first_key + g < limit ? scores[tile][e] : -INFINITY;
+      float high = first_key + g + 8 < limit ? scores[tile][2 + e] : -INFINITY;
+      if constexpr (changes_scores<Change>) {
+        const int row = 8 * tile + 2 * j + e;
+        if (first_key + g < limit) low = change(row, first_key + g, low);
+        if (first_key + g + 8 < limit) high = change(row, first_key + g + 8, high);
+      }
       float highest = fmaxf(low, high);
 #pragma unroll
       for (int step = 4; step < warp_size; step *= 2)
@@ -220,11 +229,10 @@ __device__ __forceinline__ void decode_step(DecodeState<D, Tiles>& state, const 
     }
 }
 
-/// Grid: pieces times K, and runs.
-template <class T, int H, int K, int D, int Tiles>
+/// Grid: pieces times K, and runs. Cache: a CacheView<T, K, D>, or one with a score function.
+template <class T, class Cache, int H, int K, int D, int Tiles>
 __global__ void __launch_bounds__(decode_warps* warp_size)
-    decode_attention_kernel(const bf16* qkv, const __grid_constant__ Pieces pieces, CacheView<T, K, D> cache,
-                            RunResults results) {
+    decode_attention_kernel(const bf16* qkv, const __grid_constant__ Pieces pieces, Cache cache, RunResults results) {
   static_assert(D % 8 == 0, "16-byte loads");
   static_assert(H % K == 0 && H / K <= 8 * Tiles, "the heads of a group are rows of one block");
   constexpr int group = H / K, key_chunks = ceil_div(D, 32), chunks = DecodeState<D, Tiles>::chunks;
@@ -257,6 +265,8 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
       state.maxima[tile][e] = -INFINITY;
       state.totals[tile][e] = 0.0f;
       state.limits[tile][e] = min(past + (8 * tile + 2 * j + e) / group + 1, total);
+      if (has_score<Cache> && 8 * tile + 2 * j + e >= rows)
+        state.limits[tile][e] = 0;  // no row: the function is not called
 #pragma unroll
       for (int chunk = 0; chunk < chunks; ++chunk)
 #pragma unroll
@@ -264,6 +274,15 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
     }
   }
 
+  const auto change = [&] {
+    if constexpr (has_score<Cache>) {
+      return [&](int row, int key, float product) {
+        return changed_product<D>(cache, product, {s, kv * group + row % group, H, past + row / group, key});
+      };
+    } else {
+      return PlainScores{};
+    }
+  }();
   for (int first = begin + 16 * warp; first < end; first += decode_pages * page_tokens) {
     const T* k[decode_pages];
     const T* v[decode_pages];
@@ -278,7 +297,7 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
     for (int i = 0; i < decode_pages; ++i) {
       const int key = first + i * page_tokens;
       if (key < end)  // the same for the whole warp
-        decode_step<T, D, Tiles>(state, q, k[i], v[i], key, end - key, fresh > 1 && key + 16 > past + 1);
+        decode_step<T, D, Tiles>(state, q, k[i], v[i], key, end - key, fresh > 1 && key + 16 > past + 1, change);
     }
   }
 
@@ -407,9 +426,9 @@ __global__ void __launch_bounds__(decode_warps* warp_size)
 }
 
 /// Causal attention of the segments of which `takes(tokens)` holds; those have decode_rows rows at most.
-template <int H, int K, int D, class T, class Takes>
+template <int H, int K, int D, class T, class Takes, class Score>
 void decode_attention(Context<Cuda>& ctx, const bf16* qkv, const Segments& segments, CacheView<T, K, D> cache,
-                      index_t capacity, Takes&& takes, bf16* out) {
+                      index_t capacity, const Score& score, Takes&& takes, bf16* out) {
   constexpr int group = H / K;
   const int keys = static_cast<int>(capacity), runs = most_runs(keys);
   for_each_pieces(
@@ -423,8 +442,10 @@ void decode_attention(Context<Cuda>& ctx, const bf16* qkv, const Segments& segme
         const RunResults to{sums.data(), statistics.data(), runs, rows};
         const dim3 grid(static_cast<unsigned>(pieces.count * K), static_cast<unsigned>(runs));
         const auto run = [&]<int Tiles>(std::integral_constant<int, Tiles>) {
-          launch_early<DecodeShared<D, Tiles>>(ctx, decode_attention_kernel<T, H, K, D, Tiles>, grid,
-                                               decode_warps * warp_size, qkv, pieces, cache, to);
+          const auto scored = with_score(cache, score);
+          launch_early<DecodeShared<D, Tiles>>(
+              ctx, decode_attention_kernel<T, std::remove_const_t<decltype(scored)>, H, K, D, Tiles>, grid,
+              decode_warps * warp_size, qkv, pieces, scored, to);
         };
         if constexpr (group <= 8) {
           if (rows <= 8) run(std::integral_constant<int, 1>{});
