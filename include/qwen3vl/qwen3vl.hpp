@@ -11,6 +11,7 @@
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/io/weights/npy.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
+#include "qwen3vl/layers/score_functions.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/loading/random_weights.hpp"
 #include "qwen3vl/model/memory_plan.hpp"

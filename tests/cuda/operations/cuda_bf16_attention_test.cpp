@@ -52,8 +52,8 @@ BOOST_FIXTURE_TEST_CASE(causal, OnDevice) {
   operations::causal_case<Cuda, 3, 1, 6, bf16, bf16>(ctx, {{1, 1}, {40, 1}});
 }
 
-// Prompts on the tensor cores in one and two parts of a tile, decoding in one and two tiles of rows, and masks that hide
-// whole tiles of keys.
+// Prompts on the tensor cores in one and two parts of a tile, decoding in one and two tiles of rows, and masks that
+// hide whole tiles of keys.
 BOOST_FIXTURE_TEST_CASE(score_functions, OnDevice) {
   const operations::TestScore score{.cap = 1.5f, .slope = 0.003f, .window = 90}, window{.window = 7};
   for (const operations::TestScore& some : {score, window}) {

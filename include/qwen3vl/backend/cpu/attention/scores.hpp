@@ -28,10 +28,10 @@ struct RowPlaces {
 template <class Score>
 QWEN3VL_INLINE void change_scores(const Score& function, ScorePlace place, index_t count, float* scores) {
   const auto keys = static_cast<std::int32_t>(count);
-#pragma omp simd
+  const Score changed = function;  // a copy, which the stores below cannot change
   for (std::int32_t i = 0; i < keys; ++i)
-    scores[i] = function(scores[i] * std::numbers::ln2_v<float>,
-                         ScorePlace{place.sequence, place.head, place.heads, place.query, place.key + i}) *
+    scores[i] = changed(scores[i] * std::numbers::ln2_v<float>,
+                        ScorePlace{place.sequence, place.head, place.heads, place.query, place.key + i}) *
                 std::numbers::log2e_v<float>;
 }
 
