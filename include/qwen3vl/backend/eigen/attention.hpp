@@ -18,7 +18,8 @@ auto softmax_weights(const Keys& keys, const Query& query, const Score& score, S
   Array<Scalar> scores = keys.lazyProduct(query) / std::sqrt(static_cast<Scalar>(query.size()));
   if constexpr (changes_scores<Score>)
     for (; place.key < scores.size(); ++place.key) scores[place.key] = score(scores[place.key], place);
-  const Array<Scalar> weights = (scores - scores.maxCoeff()).exp();
+  // std::exp: Eigen's exp() of -infinity, a masked score, is not quite zero.
+  const Array<Scalar> weights = (scores - scores.maxCoeff()).unaryExpr([](Scalar x) { return std::exp(x); });
   return Vector<Scalar>(weights / weights.sum());
 }
 
