@@ -133,7 +133,7 @@ void scored_sequences(Context<B>& ctx, const std::vector<std::vector<index_t>>& 
     std::vector<double> expected, bound;
     for (index_t s = 0; s < segments.count(); ++s) {
       const index_t all = cache.length(s), fresh = segments.length(s);
-      Tensor<float, Cpu, dynamic, dynamic, dynamic> keys(K, all, D), values(K, all, D);
+      Tensor<float, Host, dynamic, dynamic, dynamic> keys(K, all, D), values(K, all, D);
       cache.copy_keys(0, s, keys.view());
       cache.copy_values(0, s, values.view());
       for (index_t t = 0; t < fresh; ++t)
