@@ -11,6 +11,7 @@
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/inputs/grid.hpp"
 #include "qwen3vl/processing/video/video_sampling.hpp"
+#include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl {
 
