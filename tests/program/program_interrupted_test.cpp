@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(memory_plan) {
   BOOST_TEST(longer.at("kv_cache_bytes").get<double>() > 300 * small.at("kv_cache_bytes").get<double>());
   BOOST_TEST(longer.at("weights_bytes") == small.at("weights_bytes"));
   // An image given by its size counts as many tokens as one given by its file, and as many as when it is answered.
-  const json by_file = plan_of("--prompt-tokens 5" + image_file("01.png"));
+  const json by_file = plan_of("--prompt-tokens 5" + image("01.png"));
   BOOST_TEST(by_file.at("image_tokens") == 27);  // 25, and the begin and the end
   BOOST_TEST(by_file.at("pixels_bytes").get<int>() > 0);
   // A video counts as many tokens as when it is answered: the difference from the same prompt without it.
