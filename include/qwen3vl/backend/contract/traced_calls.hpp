@@ -78,6 +78,14 @@ inline TracedCall by_row(std::string_view name, index_t rows, index_t in, index_
           .bytes = detail::activations(rows, in + out)};
 }
 
+/// The softmax weights of queries over `keys` keys, and the product of weights and values.
+inline TracedCall attention_weights(index_t queries, index_t dim, index_t keys) {
+  return by_row("attention_weights", queries, dim, keys, 2.0 * static_cast<double>(keys));
+}
+inline TracedCall weighted_values(index_t queries, index_t dim, index_t keys) {
+  return by_row("weighted_values", queries, keys, dim, 2.0 * static_cast<double>(dim));
+}
+
 /// Queries, and `kv` keys and values, of dim numbers each: queries are normalised and rotated, keys and values cached.
 inline TracedCall qk_norm_rope(index_t tokens, index_t heads, index_t kv, index_t dim, std::size_t cached_size) {
   return {

@@ -75,10 +75,8 @@ void for_each_query(Context<Cpu>& ctx, index_t heads, index_t queries, F&& f) {
 template <index_t H, index_t D, ScoreFunction Score = PlainScores>
 void attention_weights(Context<Cpu>& ctx, View<const float, Cpu, dynamic, 3 * H * D> qkv, const Segments& segments,
                        index_t s, View<float, Cpu, H, dynamic, dynamic> weights, Score score = {}) {
-  const TraceScope scope(ctx.trace(), [&] {
-    return traced::by_row("attention_weights", H * segments.length(s), D, weights.extent(2),
-                          2.0 * static_cast<double>(weights.extent(2)));
-  });
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::attention_weights(H * segments.length(s), D, weights.extent(2)); });
   constexpr index_t stride = 3 * H * D;
   const index_t length = segments.length(s);
   const float* const first = qkv.data() + segments.offset(s) * stride;
@@ -92,10 +90,8 @@ template <index_t H, index_t K, index_t D, class CacheLayer, ScoreFunction Score
 void attention_weights(Context<Cpu>& ctx, View<const float, Cpu, dynamic, (H + 2 * K) * D> qkv,
                        const Segments& segments, CacheLayer cache, index_t s,
                        View<float, Cpu, H, dynamic, dynamic> weights, Score score = {}) {
-  const TraceScope scope(ctx.trace(), [&] {
-    return traced::by_row("attention_weights", H * segments.length(s), D, weights.extent(2),
-                          2.0 * static_cast<double>(weights.extent(2)));
-  });
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::attention_weights(H * segments.length(s), D, weights.extent(2)); });
   const index_t past = cache.length(s);
   cpu_kernels::for_each_query(ctx, H, segments.length(s), [&](index_t h, index_t q) {
     cpu_kernels::softmax_row<D>(qkv.data() + ((segments.offset(s) + q) * (H + 2 * K) + h) * D,
@@ -108,9 +104,8 @@ template <index_t H, index_t D>
 void weighted_values(Context<Cpu>& ctx, View<const float, Cpu, H, dynamic, dynamic> weights,
                      View<const float, Cpu, dynamic, 3 * H * D> qkv, const Segments& segments, index_t s,
                      View<float, Cpu, dynamic, H * D> out) {
-  const TraceScope scope(ctx.trace(), [&] {
-    return traced::by_row("weighted_values", H * segments.length(s), weights.extent(2), D, 2.0 * D);
-  });
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::weighted_values(H * segments.length(s), D, weights.extent(2)); });
   constexpr index_t stride = 3 * H * D;
   const index_t first = segments.offset(s), length = segments.length(s);
   cpu_kernels::for_each_query(ctx, H, length, [&](index_t h, index_t q) {
@@ -122,9 +117,8 @@ void weighted_values(Context<Cpu>& ctx, View<const float, Cpu, H, dynamic, dynam
 template <index_t H, index_t K, index_t D, class CacheLayer>
 void weighted_values(Context<Cpu>& ctx, View<const float, Cpu, H, dynamic, dynamic> weights, const Segments& segments,
                      CacheLayer cache, index_t s, View<float, Cpu, dynamic, H * D> out) {
-  const TraceScope scope(ctx.trace(), [&] {
-    return traced::by_row("weighted_values", H * segments.length(s), weights.extent(2), D, 2.0 * D);
-  });
+  const TraceScope scope(ctx.trace(),
+                         [&] { return traced::weighted_values(H * segments.length(s), D, weights.extent(2)); });
   const index_t first = segments.offset(s), past = cache.length(s);
   cpu_kernels::for_each_query(ctx, H, segments.length(s), [&](index_t h, index_t q) {
     cpu_kernels::weighted_sum<D>(&weights(h, q, 0), cache.values(s, h / (H / K)), D, past + q + 1,
