@@ -246,13 +246,13 @@ QWEN3VL_KERNEL void streamed_product(const CpuMatrix<W, N, K, packing>& weight,
                                      const F& finish) {
   using Streamed = typename Kernel<W, K>::template Streamed<R>;
   const Streamed multiply{};
-  const auto stream = [&](auto count, index_t p) {
-    constexpr int C = count;
-    const typename CpuMatrix<W, N, K, packing>::Element* panels[C];
-    simd::unroll<C>([&](auto c) { panels[c] = weight.panel(p + c); });
-    Tile<R, 2> tiles[C];
+  const auto stream = [&](auto panel_count, index_t p) {
+    constexpr int count = panel_count;
+    const typename CpuMatrix<W, N, K, packing>::Element* panels[count];
+    simd::unroll<count>([&](auto c) { panels[c] = weight.panel(p + c); });
+    Tile<R, 2> tiles[count];
     multiply(panels, x, tiles);
-    simd::unroll<C>([&](auto c) {
+    simd::unroll<count>([&](auto c) {
       simd::unroll<R>([&](auto r) { finish(p + c, tiles[c].sums[r][0], tiles[c].sums[r][1], index_t{r}); });
     });
   };
