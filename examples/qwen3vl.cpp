@@ -53,27 +53,34 @@ class Program {
 
   /// The exit code.
   int run() {
-    Conversation opening;
-    if (!arguments_.system.empty()) opening.push_back(system_prompt(arguments_.system));
+    int code = 0;
+    Conversation opening = with_system(arguments_, {});
     if (!arguments_.batch.empty()) {
       Batch<Model>(answerer_, arguments_).run();
     } else if (!arguments_.messages.empty()) {
-      answer_messages(std::move(opening));
+      answer_messages();
     } else if (arguments_.prompt) {
       const std::vector<Image> images = load_images(arguments_.images, arguments_.limits.images);
       opening.push_back(question(*arguments_.prompt, images.size(), arguments_.videos, arguments_));
       answer(opening, {}, images);
     } else {
-      Chat<Model>(answerer_, arguments_, std::move(opening))
-          .run([&] { return watcher(); }, [&](const Result& result) { finish(result); }, complain);
+      const std::size_t failed = Chat<Model>(answerer_, arguments_, std::move(opening))
+                                     .run([&] { return watcher(); }, [&](const Result& result) { finish(result); },
+                                          [&](const Error& error, bool of_command) {
+                                            // In place of the answer, so that a reader of --json sees one object for
+                                            // each message.
+                                            if (arguments_.json && !of_command) print_json({{"error", error.what()}});
+                                            complain(error);
+                                          });
       stopped_ = false;  // a stopped answer is part of the chat
+      if (failed > 0 && isatty(STDIN_FILENO) == 0) code = 1;
     }
     if (!arguments_.trace.empty()) write_trace(arguments_.trace, trace_, program_name, answerer_.context().backend());
-    return stopped_ ? stopped_exit_code : 0;
+    return stopped_ ? stopped_exit_code : code;
   }
 
  private:
-  void answer_messages(Conversation opening) {
+  void answer_messages() {
     const MessageLimits& limits = arguments_.limits.messages;
     std::string json;
     std::filesystem::path folder;
@@ -83,9 +90,7 @@ class Program {
       json = read_text_file(arguments_.messages, limits.max_bytes);
       folder = std::filesystem::path(arguments_.messages).parent_path();
     }
-    Conversation messages = messages_from_json(std::string_view(json), limits);
-    messages.insert(messages.begin(), opening.begin(), opening.end());
-    answer(messages, folder, {});
+    answer(with_system(arguments_, messages_from_json(std::string_view(json), limits)), folder, {});
   }
 
   void answer(const Conversation& messages, const std::filesystem::path& folder, std::span<const Image> images) {
@@ -136,7 +141,11 @@ class Program {
       for (const Answer& answer : result.answers) print(answer, result.answers.size() > 1);
     }
     flush_output();
-    stopped_ = result.answers.front().finish_reason == FinishReason::cancelled;
+    const FinishReason reason = result.answers.front().finish_reason;
+    if (reason == FinishReason::length && !arguments_.json)
+      std::fprintf(stderr, "[cut off after %zu tokens; --max-new-tokens sets the limit]\n",
+                   result.answers.front().token_ids.size());
+    stopped_ = reason == FinishReason::cancelled;
     if (stopped_) std::fputs("stopped\n", stderr);
     if (arguments_.stats) print_stats(result, answerer_.load_seconds());
   }

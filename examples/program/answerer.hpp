@@ -60,6 +60,16 @@ B make_backend(const Arguments& arguments) {
   }
 }
 
+/// A conversation with the message of --system before it. Throws Error if it has a system message of its own: which of
+/// the two counts cannot be known.
+inline Conversation with_system(const Arguments& arguments, Conversation messages) {
+  if (arguments.system.empty()) return messages;
+  for (const Message& message : messages)
+    if (message.role == "system") fail("the conversation has a system message of its own; leave out --system, or that");
+  messages.insert(messages.begin(), system_prompt(arguments.system));
+  return messages;
+}
+
 template <class Model>
 class Answerer {
  public:

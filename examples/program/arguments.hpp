@@ -16,6 +16,7 @@
 #include "backend.hpp"
 #include "limits.hpp"
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/option.hpp"
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
@@ -65,17 +66,20 @@ struct Arguments {
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
 };
 
-/// Checks the range of an option of type T, in the words of the library.
+/// Checks that a number is in a range and fits T, in the words of the library.
 template <class T>
-CLI::Validator in_range(const Option& option) {
+CLI::Validator in_range(Range range) {
   return CLI::Validator(
-      [option](std::string& text) {
+      [range](std::string& text) {
+        constexpr Range of_type = within(static_cast<double>(std::numeric_limits<T>::lowest()),
+                                         static_cast<double>(std::numeric_limits<T>::max()));
         double value = 0.0;
-        const bool fits = CLI::detail::lexical_cast(text, value) && option.range.has(value) &&
-                          value <= static_cast<double>(std::numeric_limits<T>::max());
-        return fits ? std::string() : concat(option.name, " is ", text, "; it must be ", option.range.text());
+        if (!CLI::detail::lexical_cast(text, value)) return concat("'", text, "' is not a number");
+        if (!range.has(value)) return concat(text, " is not ", range.text());
+        if (!of_type.has(value)) return concat(text, " is more than ", std::numeric_limits<T>::max());
+        return std::string();
       },
-      option.range.text());
+      range.text());
 }
 
 /// The options of generation but those that the checkpoint or another option says better.
@@ -97,7 +101,7 @@ inline void add_generation_options(CLI::App& app, GenerateOptions& generate, con
                 {"true", EarlyStopping::yes}, {"false", EarlyStopping::no}, {"never", EarlyStopping::never}};
             added->transform(CLI::CheckedTransformer(words, CLI::ignore_case))->type_name("true|false|never");
           } else if (option.range.text() != "finite") {
-            added->check(in_range<T>(option));
+            added->check(in_range<T>(option.range));
           }
         }
       },
@@ -110,7 +114,8 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   app.set_version_flag("--version", version);
   app.add_option("--model", arguments.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
   if constexpr (on_device) {
-    app.add_option("--device", arguments.device, "Number of the GPU, as nvidia-smi counts them (default: 0)");
+    app.add_option("--device", arguments.device, "Number of the GPU, as nvidia-smi counts them (default: 0)")
+        ->check(in_range<int>(at_least(0)));
   } else {
     app.add_option(
            "--packed-cache", arguments.packed_cache,
@@ -138,14 +143,16 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
                      "- is standard input")
           ->type_name("FILE.json")
           ->group(input);
-  auto* const batch = app.add_option("--batch", arguments.batch,
-                                     "One conversation per line; writes one JSON object per line, in order. A bad line "
-                                     "gives an object with \"error\", and the next ones are still answered")
-                          ->type_name("FILE.jsonl")
-                          ->group(input);
+  auto* const batch =
+      app.add_option("--batch", arguments.batch,
+                     "One conversation per line; writes one JSON object per line, in order. A bad line "
+                     "gives an object with \"error\", and the next ones are still answered. Of lines that "
+                     "are computed together, the first has the timings of all")
+          ->type_name("FILE.jsonl")
+          ->group(input);
   auto* const batch_size =
       app.add_option("--batch-size", arguments.batch_size, "Conversations of --batch that are computed together")
-          ->check(CLI::Range(1, 1024))
+          ->check(in_range<index_t>(within(1, 1024)))
           ->capture_default_str()
           ->group(input);
   messages->excludes(prompt)->excludes(image)->excludes(video);
@@ -156,19 +163,19 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->group(input);
 
   const std::string about_videos = "How videos are read";
-  const CLI::Range positive(std::numeric_limits<double>::min(), 1e6, "POSITIVE");
+  const CLI::Validator rate = in_range<double>({.lowest = above_zero.lowest, .highest = 1e6});
   auto* const fps = app.add_option("--fps", arguments.fps, "Frames taken per second (default: the checkpoint's)")
-                        ->check(positive)
+                        ->check(rate)
                         ->group(about_videos);
   auto* const frames = app.add_option("--num-frames", arguments.num_frames, "Frames taken in all, instead")
-                           ->check(CLI::PositiveNumber)
+                           ->check(in_range<index_t>(within(1, 0x1p31 - 1)))
                            ->group(about_videos);
   auto* const all = app.add_flag("--all-frames", arguments.all_frames, "Take every frame")->group(about_videos);
   fps->excludes(frames)->excludes(all);
   frames->excludes(all);
   auto* const source = app.add_option("--source-fps", arguments.source_fps,
                                       "Frame rate of --video where it does not say (a folder of images) or is wrong")
-                           ->check(positive)
+                           ->check(rate)
                            ->group(about_videos);
   source->excludes(messages)->excludes(batch);  // there, each video says its own
   app.add_option("--video-prompt", arguments.video_prompt,
@@ -192,7 +199,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   app.add_flag("--thinking", arguments.thinking, "Use the Thinking chat format: the answer opens with <think>")
       ->group(thinking);
   app.add_option("--thinking-budget", arguments.thinking_budget, "Ends the reasoning after N tokens")
-      ->check(CLI::NonNegativeNumber)
+      ->check(in_range<index_t>(within(0, 0x1p31 - 1)))
       ->group(thinking);
   app.add_flag("--hide-thinking", arguments.hide_thinking,
                "Print the text without the reasoning (--json has both, apart)")
@@ -210,7 +217,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->type_name("FILE.json")
       ->group(output);
   app.add_option("--threads", arguments.threads, "Threads (default: all processors)")
-      ->check(CLI::Range(1, 1024))
+      ->check(in_range<int>(within(1, 1024)))
       ->group(output);
 
   std::vector<std::string> limits;
@@ -227,7 +234,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
                                   "--image and --video count, too")
                          ->group(planning);
   app.add_option("--prompt-tokens", arguments.prompt_tokens, "Tokens of the prompt, besides those of images")
-      ->check(CLI::Range(index_t{1}, index_t{1} << 24))
+      ->check(in_range<index_t>(within(1, 0x1p24)))
       ->capture_default_str()
       ->needs(plan)
       ->group(planning);

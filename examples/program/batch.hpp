@@ -1,6 +1,7 @@
 /// --batch: conversations from a file, one per line, to answers, one JSON object per line.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -35,9 +36,12 @@ class Batch {
   /// After a Ctrl-C, throws Cancelled once the earlier lines are answered.
   void run() {
     if (arguments_.batch == "-") return run(std::cin);
-    std::ifstream file(arguments_.batch);
     std::error_code ignored;
-    if (!file || std::filesystem::is_directory(arguments_.batch, ignored)) fail("cannot open ", arguments_.batch);
+    if (std::filesystem::is_directory(arguments_.batch, ignored))
+      fail("cannot open ", arguments_.batch, ": it is a folder");
+    errno = 0;
+    std::ifstream file(arguments_.batch);
+    if (!file) detail::fail_on_file("open", arguments_.batch);
     folder_ = std::filesystem::path(arguments_.batch).parent_path();
     run(file);
   }
@@ -59,7 +63,7 @@ class Batch {
       lines_.push_back({number, std::nullopt, ""});
       try {
         if (too_long) fail("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)");
-        lines_.back().messages = conversation(text);
+        lines_.back().messages = with_system(arguments_, messages_from_json(text, arguments_.limits.messages));
         ++waiting_;
       } catch (const std::exception& error) {
         lines_.back().error = error.what();
@@ -69,12 +73,6 @@ class Batch {
     }
     answer();
     if (arguments_.stats || failed_ > 0) std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
-  }
-
-  Conversation conversation(std::string_view text) const {
-    Conversation messages = messages_from_json(text, arguments_.limits.messages);
-    if (!arguments_.system.empty()) messages.insert(messages.begin(), system_prompt(arguments_.system));
-    return messages;
   }
 
   /// Answers the lines read so far, in order.
@@ -104,6 +102,8 @@ class Batch {
         // An incomplete answer is not written: the line can be asked again.
         if (Interruptible::pressed()) throw Cancelled();
         json.update(result_to_json(result, answerer_.load_seconds()));
+        if (together && next > 1) json.erase("timings");  // the first of them has those of all
+        if (together && next == 1) json["timings"]["conversations"] = results.size();
         ++answered_;
       } catch (const Cancelled&) {
         return stop();

@@ -89,12 +89,68 @@ BOOST_AUTO_TEST_CASE(chat_keeps_what_was_computed) {
              answers[1].at("token_ids"));
 }
 
+BOOST_AUTO_TEST_CASE(chat_commands) {
+  const std::string image = (assets / "expected" / "images" / "03.png").string();
+  const std::string ask = "Describe this image.\n";
+  const Result whole = run("", "/image " + image + "\n" + ask);
+  BOOST_TEST(whole.code == 0, whole.err);
+  // What fails is said, its message is not asked, and the rest of the input is answered.
+  const auto differs = [&](const std::string& before, const std::string& message) {
+    const Result result = run("", before + "\n" + ask + "/image " + image + "\n" + ask);
+    BOOST_TEST(result.code == 1);
+    BOOST_TEST(result.out == whole.out);
+    BOOST_TEST(result.err.find(message) != std::string::npos, result.err);
+    BOOST_TEST(result.err.find("not asked, because a command before it failed: Describe this image.") !=
+               std::string::npos);
+  };
+  differs("/imag " + image, "there is no command /imag; /help lists them");
+  differs("/image /nowhere/x.png", "/nowhere/x.png: No such file");
+  differs("/image", "/image needs the name of a file");
+  differs("/video " + image, image);
+  differs("/clear all", "/clear takes no \"all\"");
+  // The failed message is an error in the place of its answer; its image is not the next one's.
+  const std::string other = (assets / "expected" / "images" / "02.png").string();
+  const Result mixed =
+      run("--json", "/image " + other + "\n/imag x\n" + ask + "/image " + image + "\n" + ask + "/help\n/exit\nlost\n");
+  BOOST_TEST(mixed.code == 1);
+  std::istringstream lines(mixed.out);
+  std::string first, second, third;
+  std::getline(lines, first);
+  std::getline(lines, second);
+  BOOST_TEST(!std::getline(lines, third));
+  BOOST_TEST(json::parse(first).contains("error"), first);
+  BOOST_TEST(json::parse(second).at("text").get<std::string>() + "\n" == whole.out);
+  // A new conversation, and a message that begins with a slash.
+  BOOST_TEST(run("", "/image " + other + "\n" + ask + "/clear\n/image " + image + "\n" + ask).out.ends_with(whole.out));
+  const Result slash = run("--json --max-new-tokens 1", "//etc is a folder\n");
+  BOOST_TEST(json::parse(slash.out).at("prompt_tokens") ==
+             json::parse(run("--json --max-new-tokens 1 --prompt '/etc is a folder'").out).at("prompt_tokens"));
+}
+
+BOOST_AUTO_TEST_CASE(cut_answers_and_two_system_messages_are_said) {
+  const Result cut = run("--max-new-tokens 2 --prompt 'Describe this image.'" + image("03.png"));
+  BOOST_TEST(cut.code == 0);
+  BOOST_TEST(cut.err == "[cut off after 2 tokens; --max-new-tokens sets the limit]\n");
+  BOOST_TEST(run("--prompt 'Describe this image.'" + image("03.png")).err == "");
+  const json two = {{{"role", "system"}, {"content", "A"}}, {{"role", "user"}, {"content", "B"}}};
+  check_error(run("--system C --messages -", two.dump()), "has a system message of its own");
+  const Result batch = run("--system C --batch -", two.dump() + "\n");
+  BOOST_TEST(json::parse(batch.out).at("error").get<std::string>().find("system message") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(command_line_errors) {
   check_error(run("--prompt x --frobnicate"), "--frobnicate");
   check_error(run("--prompt x --top-p 2"), "--top-p");
   check_error(run("--prompt x --max-new-tokens 0"), "--max-new-tokens");
   check_error(run("--prompt x --messages y.json"), "--messages");
-  check_error(run("--prompt x --threads 100000"), "--threads");
+  check_error(run("--prompt x --threads 100000"), "--threads: 100000 is not from 1 to 1024");
+  check_error(run("--prompt x --thinking-budget -1"), "--thinking-budget: -1 is not from 0 to 2147483647");
+  check_error(run("--prompt x --num-frames 99999999999999999999"), "is not from 1 to 2147483647");
+  check_error(run("--prompt x --seed 99999999999999999999"), "is more than 18446744073709551615");
+  check_error(run("--prompt x --fps 0"), "--fps: 0 is not > 0 and <= 1000000");
+  check_error(run("--prompt x --top-p much"), "'much' is not a number");
+  check_error(run("--batch /nowhere/x.jsonl"), "/nowhere/x.jsonl: No such file");
+  check_error(run("--batch /"), "it is a folder");
   check_error(run("--prompt x", "", "/nonexistent"), "/nonexistent");
   const Result help = run("--help");
   BOOST_TEST(help.code == 0);

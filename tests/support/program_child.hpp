@@ -10,6 +10,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -51,6 +52,7 @@ class Child {
       }
       signal(SIGINT, SIG_DFL);  // the parent process may have ignored it
       signal(SIGPIPE, SIG_DFL);
+      setenv("TERM", "dumb", 1);  // nothing redraws lines, unless `prepare` names a better terminal
       if (prepare) prepare();
       execv(program.c_str(), words.data());
       _exit(127);

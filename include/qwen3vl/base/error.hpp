@@ -1,8 +1,10 @@
 /// The one exception type of the library, and the helper that builds its messages.
 #pragma once
 
+#include <cerrno>
 #include <charconv>
 #include <cstddef>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -68,5 +70,16 @@ template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
   throw Error(concat(parts...));
 }
+
+namespace detail {
+
+/// Throws Error "cannot WHAT PATH", with the reason if `errno` has one; a caller that uses streams, which leave it as
+/// the system set it, clears it before.
+[[noreturn]] inline void fail_on_file(std::string_view what, const std::string& path) {
+  const int error = errno;
+  fail("cannot ", what, " ", path, error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "");
+}
+
+}  // namespace detail
 
 }  // namespace qwen3vl

@@ -31,7 +31,7 @@ class MappedFile {
   static MappedFile open(const std::filesystem::path& path, Descriptor wanted = Descriptor::closed) {
     // Non-blocking: opening a pipe would otherwise wait for a writer. No effect on regular files.
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) fail("cannot open ", path.string(), ": ", std::strerror(errno));
+    if (descriptor < 0) detail::fail_on_file("open", path.string());
     struct stat status {};
     if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
       ::close(descriptor);

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <span>
 #include <utility>
@@ -54,10 +53,7 @@ class PendingFile {
   }
 
  private:
-  [[noreturn]] void broken(const char* what) const {
-    const int error = errno;
-    fail("cannot ", what, " ", path_.string(), ": ", std::strerror(error));
-  }
+  [[noreturn]] void broken(const char* what) const { fail_on_file(what, path_.string()); }
 
   std::filesystem::path path_, temporary_;
   int descriptor_ = -1;

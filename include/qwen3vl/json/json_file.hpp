@@ -1,6 +1,7 @@
 /// Reads JSON from untrusted files.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -50,16 +51,19 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& name,
 /// The whole of a text file. Throws Error if it cannot be read or has more than `max_bytes`.
 inline std::string read_text_file(const std::filesystem::path& path, std::size_t max_bytes = 100'000'000) {
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) fail("cannot open ", path.string(), ": no such file");
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    fail("cannot open ", path.string(), ": it is not a file");
+  errno = 0;
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) fail("cannot open ", path.string());
+  if (!stream) detail::fail_on_file("open", path.string());
   std::string text;
   char buffer[65536];
   while (stream.read(buffer, sizeof buffer) || stream.gcount() > 0) {
     text.append(buffer, static_cast<std::size_t>(stream.gcount()));
     if (text.size() > max_bytes) fail(path.string(), " is larger than the limit of ", max_bytes, " bytes");
   }
-  if (stream.bad()) fail("cannot read ", path.string());
+  if (stream.bad()) detail::fail_on_file("read", path.string());
   return text;
 }
 

@@ -1,6 +1,7 @@
 /// Writes a trace in the Trace Event Format, which chrome://tracing and https://ui.perfetto.dev show.
 #pragma once
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -55,6 +56,7 @@ inline nlohmann::ordered_json chrome_event(const TraceEvent& event, const Chrome
 /// Writes the completed events. Throws Error if the file cannot be written.
 inline void write_chrome_trace(const std::filesystem::path& path, const Trace& trace,
                                const ChromeTraceOptions& options = {}) {
+  errno = 0;
   std::ofstream file(path);
   // One event per line, never all as one JSON value: a long answer has hundreds of thousands.
   file << "{\"traceEvents\": [";
@@ -67,7 +69,7 @@ inline void write_chrome_trace(const std::filesystem::path& path, const Trace& t
   nlohmann::ordered_json about = options.about;
   if (trace.dropped() > 0) about["events left out"] = std::to_string(trace.dropped());
   file << "\n],\n\"displayTimeUnit\": \"ms\",\n\"otherData\": " << about.dump() << "}\n";
-  if (!file.flush()) fail("cannot write the trace to ", path.string());
+  if (!file.flush()) detail::fail_on_file("write", path.string());
 }
 
 }  // namespace qwen3vl

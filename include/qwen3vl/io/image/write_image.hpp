@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cassert>
+#include <cerrno>
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>
@@ -62,10 +63,11 @@ inline void write_image(const std::filesystem::path& path, const Image& image, i
                        : stb::stbi_write_jpg_to_func(append, &bytes, image.width, image.height, image.channels,
                                                      image.pixels.data(), jpeg_quality);
   if (done == 0) fail("cannot write ", path.string(), ": the image could not be encoded");
+  errno = 0;
   std::ofstream stream(path, std::ios::binary);
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();
-  if (!stream) fail("cannot write ", path.string());
+  if (!stream) detail::fail_on_file("write", path.string());
 }
 
 }  // namespace qwen3vl

@@ -111,7 +111,7 @@ class PackedFile {
     remove_leftovers(path);
     std::string part = path.string() + ".XXXXXX.part";
     const int descriptor = ::mkostemps(part.data(), 5, O_CLOEXEC);  // a new file, exclusive to this process
-    if (descriptor < 0) fail("cannot write ", part, ": ", std::strerror(errno));
+    if (descriptor < 0) detail::fail_on_file("write", part);
     const std::uint64_t begin = data_offset(identity);
     const Header header{magic, identity.size(), begin + total_bytes(pieces)};
     const std::string padding(begin - sizeof header - identity.size(), '\0');
