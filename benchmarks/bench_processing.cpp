@@ -84,7 +84,7 @@ void run(int argc, char** argv) {
   }
   if (!image_file.empty()) {
     Image image;
-    const double decode = best_of(runs, [&] { image = load_image(image_file, {}, linked_readers().jpeg); });
+    const double decode = best_of(runs, [&] { image = load_image(image_file, {}, linked_readers()); });
     const ImageProcessor processor;
     ImageFeatures features;
     const double process = best_of(runs, [&] { features = processor(std::span<const Image>(&image, 1)); });

@@ -70,26 +70,33 @@ if(QWEN3VL_LIBAV AND NOT TARGET qwen3vl::libav)
   endif()
 endif()
 
-# JPEG files by libjpeg-turbo, pixel for pixel as Pillow reads them, are optional: qwen3vl::jpeg exists where it is installed.
-set(QWEN3VL_TURBOJPEG AUTO CACHE STRING "JPEG files through libjpeg-turbo (the target qwen3vl::jpeg): AUTO, ON, OFF")
-set_property(CACHE QWEN3VL_TURBOJPEG PROPERTY STRINGS AUTO ON OFF)
-if(QWEN3VL_TURBOJPEG AND NOT TARGET qwen3vl::turbojpeg)
-  find_path(QWEN3VL_TURBOJPEG_INCLUDE_DIR turbojpeg.h)
-  find_library(QWEN3VL_TURBOJPEG_LIBRARY turbojpeg)
-  if(QWEN3VL_TURBOJPEG_INCLUDE_DIR AND QWEN3VL_TURBOJPEG_LIBRARY)
-    add_library(qwen3vl::turbojpeg INTERFACE IMPORTED GLOBAL)
-    set_target_properties(qwen3vl::turbojpeg PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${QWEN3VL_TURBOJPEG_INCLUDE_DIR}"
-                                                        INTERFACE_LINK_LIBRARIES "${QWEN3VL_TURBOJPEG_LIBRARY}")
-  elseif(NOT QWEN3VL_TURBOJPEG STREQUAL "AUTO")
-    list(APPEND _qwen3vl_missing libturbojpeg0-dev)
+# Image files through the libraries that Pillow uses, pixel for pixel as it reads them, are optional: qwen3vl::jpeg
+# (libjpeg-turbo) and qwen3vl::webp (libwebp) exist where these are installed.
+function(_qwen3vl_find_image_library name header library package files)
+  string(TOUPPER ${name} upper)
+  set(QWEN3VL_${upper} AUTO CACHE STRING "${files} files through ${package}: AUTO, ON, OFF")
+  set_property(CACHE QWEN3VL_${upper} PROPERTY STRINGS AUTO ON OFF)
+  if(NOT QWEN3VL_${upper} OR TARGET qwen3vl::${name})
+    return()
   endif()
-endif()
+  find_path(QWEN3VL_${upper}_INCLUDE_DIR ${header})
+  find_library(QWEN3VL_${upper}_LIBRARY ${library})
+  if(QWEN3VL_${upper}_INCLUDE_DIR AND QWEN3VL_${upper}_LIBRARY)
+    add_library(qwen3vl::${name} INTERFACE IMPORTED GLOBAL)
+    set_target_properties(qwen3vl::${name} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${QWEN3VL_${upper}_INCLUDE_DIR}"
+                                                      INTERFACE_LINK_LIBRARIES "${QWEN3VL_${upper}_LIBRARY}")
+  elseif(NOT QWEN3VL_${upper} STREQUAL "AUTO")
+    set(_qwen3vl_missing ${_qwen3vl_missing} ${package} PARENT_SCOPE)
+  endif()
+endfunction()
+_qwen3vl_find_image_library(turbojpeg turbojpeg.h turbojpeg libturbojpeg0-dev JPEG)
+_qwen3vl_find_image_library(libwebp webp/decode.h webp libwebp-dev WebP)
 
-# Defines qwen3vl::video and qwen3vl::jpeg, after qwen3vl::io. Not installed with the other targets, because they depend
+# Defines qwen3vl::video, qwen3vl::jpeg and qwen3vl::webp, after qwen3vl::io. Not installed with the other targets, because they depend
 # on the machine that uses the library, not on the one that installed it.
 function(_qwen3vl_add_readers)
-  set(readers video jpeg)
-  set(libraries libav turbojpeg)
+  set(readers video jpeg webp)
+  set(libraries libav turbojpeg libwebp)
   foreach(reader library IN ZIP_LISTS readers libraries)
     if(TARGET qwen3vl::${library} AND NOT TARGET qwen3vl::${reader})
       string(TOUPPER ${library} upper)

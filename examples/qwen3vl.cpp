@@ -114,7 +114,7 @@ class Program {
     if (parts.size() != 1) fail("--draw needs one image; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();
     if (!part->source.empty())
-      return load_image(media_path(part->source, folder, place), arguments_.limits.images, linked_readers().jpeg);
+      return load_image(media_path(part->source, folder, place), arguments_.limits.images, linked_readers());
     if (images.empty()) fail(place, ": names no file");
     return images.front();
   }

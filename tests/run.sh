@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD_DIR:-build}
 jobs=${JOBS:-$(nproc)}
 cmake/install-packages.sh g++ cmake ninja-build ccache libeigen3-dev libcli11-dev nlohmann-json3-dev libstb-dev libutf8proc-dev \
-  libpcre2-dev libboost-test-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libturbojpeg0-dev dpkg-dev file
+  libpcre2-dev libboost-test-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libturbojpeg0-dev libwebp-dev dpkg-dev file
 cmake -S . -B "$build" -G Ninja -DQWEN3VL_CHECKPOINT= -DQWEN3VL_BUILD_TESTS=AUTO -DQWEN3VL_VARIANTS=AUTO -DQWEN3VL_C_API=AUTO \
   -DQWEN3VL_WERROR="${WERROR:-OFF}" >/dev/null
 cmake --build "$build" -j "$jobs"

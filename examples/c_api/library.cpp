@@ -235,7 +235,7 @@ void qwen3vl_chat_free(qwen3vl_chat* chat) { delete chat; }
 
 qwen3vl_status qwen3vl_chat_add_image_file(qwen3vl_chat* chat, const char* path) {
   return guarded(QWEN3VL_ERROR, [&] {
-    needed(chat, "chat").add(load_image(text_of(path, "path"), {}, linked_readers().jpeg));
+    needed(chat, "chat").add(load_image(text_of(path, "path"), {}, linked_readers()));
     return QWEN3VL_OK;
   });
 }

@@ -124,7 +124,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   }
 
   const std::string input = "What to answer";
-  auto* const image = app.add_option("--image", arguments.images, "Image (PNG, JPEG); may be repeated")
+  auto* const image = app.add_option("--image", arguments.images, "Image (PNG, JPEG, WebP, GIF, BMP); may be repeated")
                           ->type_name("FILE")
                           ->allow_extra_args(false)
                           ->group(input);

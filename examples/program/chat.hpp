@@ -38,7 +38,7 @@ inline Message question(const std::string& words, std::size_t images, const std:
 inline std::vector<Image> load_images(const std::vector<std::string>& files, const ImageLimits& limits) {
   std::vector<Image> images;
   images.reserve(files.size());
-  for (const std::string& file : files) images.push_back(load_image(file, limits, linked_readers().jpeg));
+  for (const std::string& file : files) images.push_back(load_image(file, limits, linked_readers()));
   return images;
 }
 
@@ -140,7 +140,7 @@ class Chat {
   }
 
   void add_image(const std::string& file) {
-    images_.push_back(load_image(file, arguments_.limits.images, linked_readers().jpeg));
+    images_.push_back(load_image(file, arguments_.limits.images, linked_readers()));
     ++waiting_;
   }
   void add_video(const std::string& file) {

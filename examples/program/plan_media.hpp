@@ -66,7 +66,7 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
     add_image(size.height, size.width);
   }
   for (const std::string& file : arguments.images) {
-    const Image image = load_image(file, arguments.limits.images, linked_readers().jpeg);
+    const Image image = load_image(file, arguments.limits.images, linked_readers());
     add_image(image.height, image.width);
   }
 

@@ -33,7 +33,7 @@ bool are_pixels(std::span<const float> values) {
 void image(Bytes bytes) {
   static const ImageProcessor processor(small<ImageProcessorOptions>());
   allow_errors([&] {
-    const Image picture = decode_image(bytes, "picture", limits, linked_readers().jpeg);
+    const Image picture = decode_image(bytes, "picture", limits, linked_readers());
     picture.check();
     require(picture.offset(picture.height, 0) <= limits.max_pixels * 4, "a picture is within the limit");
     const ImageFeatures features = processor({&picture, 1});

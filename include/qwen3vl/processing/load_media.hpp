@@ -55,7 +55,7 @@ struct MediaLoader {
       }
       const auto path = media_path(part->source, options.media_directory, prefix + place);
       try {
-        media.images.push_back(load_image(path, options.limits, options.readers.jpeg));
+        media.images.push_back(load_image(path, options.limits, options.readers));
         // Unusable shapes are reported here, where the file's name is known.
         image_processor.resized_size(media.images.back().height, media.images.back().width);
       } catch (const Error& error) {
@@ -77,7 +77,7 @@ struct MediaLoader {
             files.push_back(media_path(frame, options.media_directory, "frame"));
           file = concat("the list of images that begins with ", files.front().string());
           media.videos.emplace_back(
-              FrameFolder(std::move(files), part->source_fps, options.limits, options.readers.jpeg));
+              FrameFolder(std::move(files), part->source_fps, options.limits, options.readers));
         } else if (!part->source.empty()) {
           const auto path = media_path(part->source, options.media_directory, "video");
           file = path.string();

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "qwen3vl/base/error.hpp"
-#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/image/image.hpp"
 
 // As with stb_image: internal functions of each translation unit, in a namespace of their own, after the standard
 // headers.

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/frame_source.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
@@ -20,10 +21,11 @@ namespace qwen3vl {
 /// The frame rate is in `folder`/clip.json ({"fps": 4}), unless the caller gives it.
 class FrameFolder {
  public:
-  /// Throws Error for a folder without numbered PNG or JPEG files, or with duplicate numbers.
+  /// Throws Error for a folder without numbered image files (.png, .jpg, .jpeg, .webp, .bmp), or with duplicate
+  /// numbers.
   explicit FrameFolder(const std::filesystem::path& folder, std::optional<double> fps = std::nullopt,
-                       const ImageLimits& limits = {}, JpegDecoder jpeg = nullptr)
-      : limits_(limits), jpeg_(jpeg) {
+                       const ImageLimits& limits = {}, const ImageReaders& readers = {})
+      : limits_(limits), readers_(readers) {
     std::error_code error;
     const std::filesystem::directory_iterator entries(folder, error);
     if (error) fail("cannot read the folder ", folder.string(), ": ", error.message());
@@ -47,8 +49,8 @@ class FrameFolder {
 
   /// Frames from these files, in this order.
   explicit FrameFolder(std::vector<std::filesystem::path> files, std::optional<double> fps = std::nullopt,
-                       const ImageLimits& limits = {}, JpegDecoder jpeg = nullptr)
-      : files_(std::move(files)), limits_(limits), jpeg_(jpeg) {
+                       const ImageLimits& limits = {}, const ImageReaders& readers = {})
+      : files_(std::move(files)), limits_(limits), readers_(readers) {
     if (files_.empty()) fail("a video of no images");
     metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()), .fps = fps, .video_backend = "folder"};
   }
@@ -58,18 +60,20 @@ class FrameFolder {
   const Image& frame(std::int64_t index) {
     if (index < 0 || index >= metadata_.total_num_frames)
       fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
-    if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_, jpeg_);
+    if (index != decoded_) frame_ = load_image(files_[static_cast<std::size_t>(index)], limits_, readers_);
     decoded_ = index;
     return frame_;
   }
 
  private:
-  /// The last number in the name of a PNG or JPEG file.
+  /// The last number in the name of an image file.
   static std::optional<std::uint64_t> frame_number(const std::filesystem::path& path) {
     std::string extension = path.extension().string();
     std::transform(extension.begin(), extension.end(), extension.begin(),
                    [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
-    if (extension != ".png" && extension != ".jpg" && extension != ".jpeg") return std::nullopt;
+    if (extension != ".png" && extension != ".jpg" && extension != ".jpeg" && extension != ".webp" &&
+        extension != ".bmp")
+      return std::nullopt;
     const std::string name = path.stem().string();
     const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
     const auto end = std::find_if(name.rbegin(), name.rend(), is_digit);
@@ -90,7 +94,7 @@ class FrameFolder {
 
   std::vector<std::filesystem::path> files_;
   ImageLimits limits_;
-  JpegDecoder jpeg_;
+  ImageReaders readers_;
   VideoMetadata metadata_;
   Image frame_;
   std::int64_t decoded_ = -1;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
-#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/image/image.hpp"
 
 namespace qwen3vl {
 

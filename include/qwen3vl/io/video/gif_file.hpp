@@ -15,17 +15,14 @@
 #include <vector>
 
 #include "qwen3vl/base/mapped_file.hpp"
+#include "qwen3vl/io/image/gif_lzw.hpp"
+#include "qwen3vl/io/image/image_kind.hpp"
 #include "qwen3vl/io/video/frame_source.hpp"
-#include "qwen3vl/io/video/gif_lzw.hpp"
 
 namespace qwen3vl {
 
 /// Whether a file has a GIF signature.
-inline bool is_gif(std::span<const std::byte> file) {
-  const auto* const text = reinterpret_cast<const char*>(file.data());
-  const std::string_view start(text, std::min<std::size_t>(file.size(), 6));
-  return start == "GIF87a" || start == "GIF89a";
-}
+inline bool is_gif(std::span<const std::byte> file) { return image_kind(file) == ImageKind::gif; }
 
 /// The frames of a GIF as RGB, transparency over white. One image is in memory, that of the last requested frame; later
 /// frames are painted over it, an earlier one restarts. The frame rate is FFmpeg's: from the mean delay in whole
@@ -215,7 +212,7 @@ class GifFile {
     detail::GifLzw codes({data, frame.data_size}, frame.colour_bits);
     std::span<const std::uint8_t> colours;
     const int shown_width = visible_width(frame), shown_height = visible_height(frame);
-    RowOrder rows(frame);
+    detail::GifRows rows(frame.height, frame.interlaced);
     for (int i = 0; i < frame.height; ++i) {
       const int y = rows.next();
       std::uint8_t* const row = y < shown_height && shown_width > 0
@@ -248,24 +245,6 @@ class GifFile {
       });
     }
   }
-
-  /// Rows in file order: from top to bottom or, interlaced, every 8th, then the 4ths between them, the 2nds, the rest.
-  class RowOrder {
-   public:
-    explicit RowOrder(const Frame& frame) : height_(frame.height), step_(frame.interlaced ? 8 : 1) {}
-    int next() {
-      const int row = row_;
-      row_ += step_;
-      while (row_ >= height_ && step_ > 1) {
-        if (start_ > 0) step_ /= 2;
-        row_ = start_ = step_ / 2;
-      }
-      return row;
-    }
-
-   private:
-    int height_, step_, row_ = 0, start_ = 0;
-  };
 
   MappedFile file_;
   std::string name_;

@@ -17,7 +17,7 @@ namespace qwen3vl {
 struct VideoFileOptions {
   std::optional<double> fps{};  ///< frame rate of the source, if it has none or a wrong one
   ImageLimits limits{};         ///< of each frame
-  MediaReaders readers{};       ///< of JPEG frames and of video files
+  MediaReaders readers{};       ///< of frames that are image files, and of video files
 };
 
 /// Opens a folder of numbered images, an animated GIF or, with `readers.video`, a video file. Throws Error for
@@ -25,7 +25,7 @@ struct VideoFileOptions {
 inline Video open_video(const std::filesystem::path& path, const VideoFileOptions& options = {}) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
-    return FrameFolder(path, options.fps, options.limits, options.readers.jpeg);
+    return FrameFolder(path, options.fps, options.limits, options.readers);
   if (!std::filesystem::exists(path, ignored)) fail("cannot open ", path.string(), ": there is no such file or folder");
   MappedFile file = MappedFile::open(path);
   if (is_gif(file.bytes())) return GifFile(std::move(file), path.string(), options.fps, options.limits);

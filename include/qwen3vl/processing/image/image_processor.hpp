@@ -62,7 +62,7 @@ class ImageProcessor {
     return (size.height / options_.patch_size) * (size.width / options_.patch_size);
   }
 
-  /// All images, in order. Throws Error for an image that cannot be used, by its place in the list.
+  /// All images, in order. Throws Error for an image that cannot be used, by its name or its place in the list.
   ImageFeatures operator()(std::span<const Image> images) const {
     ImageFeatures features;
     std::vector<Image> resized;
@@ -76,15 +76,15 @@ class ImageProcessor {
         const Image& source = convert ? converted : images[i];
         resized.push_back(resize(source, size, options_.resample, options_.backend));
       } catch (const Error& error) {
-        fail("image ", i, ": ", error.what());
+        fail(about(images, i), ": ", error.what());
       }
       if (i > 0 && resized[i].channels != channels)
-        fail("image ", i, " has ", resized[i].channels, " channels, those before it ", channels,
+        fail(about(images, i), " has ", resized[i].channels, " channels, those before it ", channels,
              "; turn on do_convert_rgb");
       channels = resized[i].channels;
       const auto statistics = static_cast<index_t>(options_.image_mean.size());
       if (options_.do_normalize && statistics != 1 && statistics < channels)
-        fail("image ", i, " has ", channels, " channels, image_mean and image_std ", statistics);
+        fail(about(images, i), " has ", channels, " channels, image_mean and image_std ", statistics);
       features.image_grid_thw.push_back(
           {1, resized[i].height / options_.patch_size, resized[i].width / options_.patch_size});
       patches += features.image_grid_thw.back().patches();
@@ -101,6 +101,10 @@ class ImageProcessor {
   }
 
  private:
+  static std::string about(std::span<const Image> images, std::size_t i) {
+    return images[i].name.empty() ? concat("image ", i) : images[i].name;
+  }
+
   ImageProcessorOptions options_;
 };
 

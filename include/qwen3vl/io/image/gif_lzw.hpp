@@ -1,5 +1,5 @@
-/// The compression inside GIF files: variable-width LZW codes, packed from the lowest bit, in blocks of up to 255
-/// bytes.
+/// The data of a GIF's frame: variable-width LZW codes, packed from the lowest bit, in blocks of up to 255 bytes, and
+/// the order of the rows.
 #pragma once
 
 #include <array>
@@ -109,6 +109,24 @@ class GifLzw {
   std::array<std::uint8_t, 1 << max_code_bits> last_{};
   std::array<std::uint16_t, 1 << max_code_bits> length_{};
   std::array<std::uint8_t, (1 << max_code_bits) + 1> string_{};
+};
+
+/// Rows in file order: from top to bottom or, interlaced, every 8th, then the 4ths between them, the 2nds, the rest.
+class GifRows {
+ public:
+  GifRows(int height, bool interlaced) : height_(height), step_(interlaced ? 8 : 1) {}
+  int next() {
+    const int row = row_;
+    row_ += step_;
+    while (row_ >= height_ && step_ > 1) {
+      if (start_ > 0) step_ /= 2;
+      row_ = start_ = step_ / 2;
+    }
+    return row;
+  }
+
+ private:
+  int height_, step_, row_ = 0, start_ = 0;
 };
 
 }  // namespace qwen3vl::detail
