@@ -113,8 +113,8 @@ class Program {
     const auto parts = find_media(messages, ContentPart::Kind::image);
     if (parts.size() != 1) fail("--draw needs one image; the conversation has ", parts.size());
     const auto& [part, place] = parts.front();
-    if (!part->source.empty())
-      return load_image(media_path(part->source, folder, place), arguments_.limits.images, linked_readers());
+    if (!part->source.empty() || !part->bytes.empty())
+      return load_image(*part, folder, place, arguments_.limits.images, linked_readers());
     if (images.empty()) fail(place, ": names no file");
     return images.front();
   }

@@ -240,6 +240,15 @@ qwen3vl_status qwen3vl_chat_add_image_file(qwen3vl_chat* chat, const char* path)
   });
 }
 
+qwen3vl_status qwen3vl_chat_add_image_bytes(qwen3vl_chat* chat, const void* bytes, size_t length) {
+  return guarded(QWEN3VL_ERROR, [&] {
+    const auto* const from = &needed(static_cast<const std::byte*>(bytes), "bytes");
+    needed(chat, "chat")
+        .add(decode_image({from, length}, concat("the image of ", length, " bytes"), {}, linked_readers()));
+    return QWEN3VL_OK;
+  });
+}
+
 qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pixels, int width, int height) {
   return guarded(QWEN3VL_ERROR, [&] {
     const uint8_t* const from = &needed(pixels, "pixels");

@@ -82,6 +82,25 @@ static void answers(qwen3vl_model* model, const char* image) {
   qwen3vl_chat_free(chat);
 }
 
+/* The bytes of a file are as good as the file. */
+static void image_in_memory(qwen3vl_model* model, const char* image) {
+  FILE* file = fopen(image, "rb");
+  CHECK(file != NULL);
+  static unsigned char bytes[1 << 20];
+  const size_t length = fread(bytes, 1, sizeof bytes, file);
+  fclose(file);
+  const qwen3vl_generate_options options = greedy();
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
+  CHECK(qwen3vl_chat_add_image_bytes(chat, bytes, length) == QWEN3VL_OK);
+  memset(bytes, 0, length); /* copied */
+  CHECK(qwen3vl_chat_ask(chat, "Describe this image.", &options, NULL, NULL) == QWEN3VL_OK);
+  CHECK(strcmp(qwen3vl_chat_answer(chat), star) == 0);
+  CHECK_ERROR(qwen3vl_chat_add_image_bytes(chat, NULL, 1) == QWEN3VL_ERROR, "bytes is NULL");
+  CHECK_ERROR(qwen3vl_chat_add_image_bytes(chat, "GIF89a", 6) == QWEN3VL_ERROR, "the image of 6 bytes is damaged");
+  CHECK_ERROR(qwen3vl_chat_add_image_bytes(chat, "", 0) == QWEN3VL_ERROR, "is empty");
+  qwen3vl_chat_free(chat);
+}
+
 static void pixels_and_limits(qwen3vl_model* model) {
   qwen3vl_generate_options options = greedy();
   options.max_new_tokens = 3;
@@ -131,6 +150,7 @@ static void errors(qwen3vl_model* model, const char* image) {
   CHECK(strcmp(qwen3vl_chat_answer(chat), "") == 0);
   qwen3vl_chat_free(chat);
   answers(model, image);
+  image_in_memory(model, image);
   /* Nothing happens. */
   qwen3vl_chat_free(NULL);
   qwen3vl_free(NULL);

@@ -1,5 +1,5 @@
 // Still images of the kinds beside PNG and JPEG, and orientation, against Pillow's pixels; hostile files; kinds that
-// are not read.
+// are not read; base64 and data URLs.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_stills
 #include <boost/test/unit_test.hpp>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/base/base64.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/image/convert_rgb.hpp"
@@ -53,6 +54,8 @@ std::string bmp(std::uint32_t width, std::uint32_t height, int bits = 32) {
          little_endian(height, 4) + little_endian(1, 2) + little_endian(static_cast<std::uint32_t>(bits), 2) +
          std::string(24, '\0');
 }
+
+std::string unbase64(std::string_view text) { return decode_base64(text, "x"); }
 
 }  // namespace
 
@@ -183,4 +186,35 @@ BOOST_AUTO_TEST_CASE(kinds_that_are_not_read) {
   check("P6\n1 1\n255\nabc", "a PNM file");
   check("Hello", "image is not an image of a kind that is read (PNG, JPEG, WebP, GIF, BMP)");
   check("<", "is not an image of a kind that is read");
+}
+
+// Values by Python's base64.
+BOOST_AUTO_TEST_CASE(base64) {
+  BOOST_TEST(unbase64("") == "");
+  BOOST_TEST(unbase64("AA==") == "\0"s);
+  BOOST_TEST(unbase64("aGk=") == "hi");
+  BOOST_TEST(unbase64("aGkh") == "hi!");
+  BOOST_TEST(unbase64("aG\r\n kh\n") == "hi!");
+  BOOST_TEST(unbase64("+/+/") == "\xfb\xff\xbf");
+  BOOST_TEST(unbase64("-_-_") == "\xfb\xff\xbf");  // the alphabet for URLs
+  BOOST_TEST(unbase64("aGk") == "hi");             // padding may be left out
+  BOOST_TEST(unbase64("////AAECAwQFBgcICQ==") == "\xff\xff\xff\0\1\2\3\4\5\6\7\x08\x09"s);
+  BOOST_TEST(fails_with([] { unbase64("aGkha"); }, "x is not base64: 5 characters and 0 of padding"));
+  BOOST_TEST(fails_with([] { unbase64("aGkh="); }, "is it cut off?"));
+  BOOST_TEST(fails_with([] { unbase64("aG=kh"); }, "goes on after the padding, at character 3 of 5"));
+  BOOST_TEST(fails_with([] { unbase64("aG*kh"); }, "character 2 of 5 is '*'"));
+  BOOST_TEST(decode_data_url("data:image/png;base64,aGkh", "x") == "hi!");
+  BOOST_TEST(decode_data_url("data:,aGkh", "x") == "hi!");
+  BOOST_TEST(decode_data_url("data:image/png;base64,%2B%2f%2B/", "x") == "\xfb\xff\xbf");
+  BOOST_TEST(decode_data_url("data:image/png;charset=utf-8;base64,aGk%3D", "x") == "hi");
+  BOOST_TEST(fails_with([] { decode_data_url("data:image/png;base64,a%2", "x"); }, "is '%'"));
+  BOOST_TEST(fails_with([] { decode_data_url("data:image/png", "x"); }, "without a comma"));
+  // Only the beginning of the data is shown.
+  try {
+    decode_data_url("data:image/png;base64," + std::string(100'000, 'Q') + "*", "x");
+    BOOST_ERROR("read");
+  } catch (const Error& error) {
+    BOOST_TEST(std::string(error.what()).size() < 250u);
+    BOOST_TEST(std::string(error.what()).find("(100001 characters)") != std::string::npos);
+  }
 }

@@ -1,6 +1,7 @@
 // The processor against the reference: placeholders, token types, padding, conversations of the small trained model.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_processor
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <fstream>
@@ -44,6 +45,18 @@ const Processor& official() {
     return Processor::from_pretrained(folder.path());
   }();
   return processor;
+}
+
+std::string base64_of(std::string_view bytes) {
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t bits = 0;
+    for (std::size_t k = 0; k < 3; ++k)
+      bits = bits << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
+    for (std::size_t k = 0; k < 4; ++k) text += i + k < bytes.size() + 1 ? digits[bits >> (18 - 6 * k) & 63] : '=';
+  }
+  return text;
 }
 
 const Processor& tiny() {
@@ -381,6 +394,56 @@ BOOST_AUTO_TEST_CASE(images_beside_the_messages) {
   CHECK_FAILS(tiny().apply_chat_template(by_path, {}, here, std::span(&first, 1)), "for which no part asks");
 }
 
+BOOST_AUTO_TEST_CASE(images_inside_of_messages) {
+  const std::string file = test::read_file(tiny_shapes / "expected/images/01.png"), data = base64_of(file);
+  const ProcessorOptions here{.media_directory = tiny_shapes / "expected"};
+  const auto same = [&](const Conversation& messages) {
+    const ModelInputs a = tiny().apply_chat_template({user({image("images/01.png"), text("What?")})}, {}, here);
+    const ModelInputs b = tiny().apply_chat_template(messages, {}, here);
+    BOOST_TEST(to_json(a.input_ids) == to_json(b.input_ids));
+    BOOST_TEST(std::ranges::equal(a.pixel_values.span(), b.pixel_values.span()));
+  };
+  const auto with = [](const std::string& part) {
+    return messages_from_json(R"([{"role": "user", "content": [{)" + part +
+                              R"(}, {"type": "text", "text": "What?"}]}])");
+  };
+  same({user({image(std::as_bytes(std::span(file))), text("What?")})});
+  same(with(R"("type": "image", "base64": ")" + data + '"'));
+  same(with(R"("type": "image", "base64": "data:image/png;base64,)" + data + '"'));
+  same(with(R"("type": "image", "image": "data:image/png;base64,)" + data + '"'));
+  same(with(R"("type": "image", "url": "data:image/jpeg;base64,)" + data + '"'));  // the type is not looked at
+  same(with(R"("type": "image_url", "image_url": {"url": "data:image/png;base64,)" + data + R"("})"));
+  same(with(R"("type": "image", "image": ")" + data + '"'));  // as transformers takes it
+
+  const auto fails = [&](const std::string& part, const std::string& message) {
+    try {
+      tiny().apply_chat_template(with(part), {}, here);
+      BOOST_ERROR("no error, wanted: " + message);
+    } catch (const Error& error) {
+      const std::string what = error.what();
+      BOOST_CHECK_MESSAGE(what.find(message) != std::string::npos, what);
+      BOOST_CHECK_MESSAGE(what.size() < 400, what);  // never the data
+    }
+  };
+  fails(R"("type": "image", "base64": ")" + data + R"(*")", "messages[0].content[0].base64 is not base64: character");
+  fails(R"("type": "image", "image": "data:image/png;base64,)" + data.substr(1) + '"', "messages[0].content[0]");
+  fails(R"("type": "image", "image": "data:image/png;base64,)" + base64_of(file.substr(0, 300)) + '"',
+        "messages[0].content[0]: the image is damaged");
+  fails(R"("type": "image", "image": ")" + base64_of(file.substr(0, 300)) + '"',
+        "messages[0].content[0]: the image is damaged");
+  fails(R"("type": "image", "image": "data:image/png;base64,")", "messages[0].content[0].image: has no data");
+  fails(R"("type": "image", "image": "data:image/svg+xml;base64,PHN2Zy8+")", "the image is an SVG file, which is not");
+  fails(R"("type": "image", "image": "a.png", "url": "b.png")", R"(has both "image" and "url"; which is the image?)");
+  fails(R"("type": "image", "image": ")" + std::string(100'000, 'x') + '"', "(100000 characters)");
+  fails(R"("type": "video", "video": "data:video/mp4;base64,)" + data + '"', "a data URL is read for images only");
+  // Without a name, the place stands for it.
+  const std::string thin = "BM" + std::string(8, '\0') + '6' + std::string(3, '\0') + '(' + std::string(3, '\0') +
+                           "\xc9" + std::string(3, '\0') + '\1' + std::string(3, '\0') + '\1' + '\0' + '\x18' +
+                           std::string(25 + 604, '\0');
+  fails(R"("type": "image", "base64": ")" + base64_of(thin) + '"',
+        "messages[0].content[0]: absolute aspect ratio must be smaller than 200");
+}
+
 BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   const ProcessorOptions here{.media_directory = tiny_shapes};
   const auto ask = [&](const char* source) {
@@ -390,7 +453,7 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(ask("missing.png"), "missing.png");
   CHECK_FAILS(ask("config.json"), "messages[1].content[1]: ");
   CHECK_FAILS(ask("https://example.org/a.png"), "is not fetched from the network");
-  CHECK_FAILS(ask("data:image/png;base64,AAAA"), "data addresses are not read");
+  CHECK_FAILS(ask("data:image/png;base64,AAAA"), "a data URL");
   CHECK_FAILS(ask("file://"), "names no file");
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
               "messages[0].content[0]: cannot open a.mp4");

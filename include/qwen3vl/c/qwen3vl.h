@@ -98,8 +98,10 @@ QWEN3VL_EXPORT void qwen3vl_free(qwen3vl_model* model);
 QWEN3VL_EXPORT qwen3vl_chat* qwen3vl_chat_new(qwen3vl_model* model, const char* system);
 QWEN3VL_EXPORT void qwen3vl_chat_free(qwen3vl_chat* chat);
 
-/** Adds an image to the next question: a PNG or JPEG file, or pixels of `height` rows of `width` RGB bytes. */
+/** Adds an image to the next question: a file (PNG, JPEG, GIF, BMP; WebP if the library was built with libwebp), the
+ *  `length` bytes of such a file in memory, or pixels of `height` rows of `width` RGB bytes. All are copied. */
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_file(qwen3vl_chat* chat, const char* path);
+QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_bytes(qwen3vl_chat* chat, const void* bytes, size_t length);
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_image_rgb(qwen3vl_chat* chat, const uint8_t* pixels, int width,
                                                          int height);
 /** Adds a video to the next question: a GIF, a folder of numbered images, or a video file if the library was built with

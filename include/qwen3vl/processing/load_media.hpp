@@ -31,10 +31,45 @@ struct LoadedMedia {
 namespace detail {
 /// An error about a medium, with the name of its file where `what` does not have it.
 [[noreturn]] inline void fail_about(std::string_view place, std::string_view file, std::string_view what) {
-  if (file.empty() || what.find(file) != std::string_view::npos) fail(place, ": ", what);
+  if (file.empty() || file == place || what.find(file) != std::string_view::npos) fail(place, ": ", what);
   fail(place, ": ", file, ": ", what);
 }
+
+/// Whether text that names no file is that of an image in base64, which transformers takes in the place of a path.
+inline bool is_base64_image(std::string_view source) {
+  constexpr std::size_t beginning = 16;  // as many characters as the longest signature needs
+  if (source.size() < 64) return false;
+  for (const char c : source.substr(0, beginning))
+    if (base64_values[static_cast<unsigned char>(c)] >= base64_space) return false;
+  const std::string bytes = decode_base64(source.substr(0, beginning), "");
+  return image_kind(std::as_bytes(std::span(bytes))) != ImageKind::other;
+}
 }  // namespace detail
+
+/// The image of a part that has one: of its bytes, else of the file that it names, else of base64 in the place of that
+/// name. Throws Error that begins with `place`.
+inline Image load_image(const ContentPart& part, const std::filesystem::path& directory, const std::string& place,
+                        const ImageLimits& limits = {}, const ImageReaders& readers = {}) {
+  const auto decoded = [&](std::string_view bytes) {
+    try {
+      Image image = decode_image(std::as_bytes(std::span(bytes)), "the image", limits, readers);
+      image.name = place;
+      return image;
+    } catch (const Error& error) {
+      fail(place, ": ", error.what());
+    }
+  };
+  if (!part.bytes.empty()) return decoded(part.bytes);
+  std::error_code ignored;
+  if (detail::is_base64_image(part.source) && !std::filesystem::exists(directory / part.source, ignored))
+    return decoded(decode_base64(part.source, place + ": the image"));
+  const auto path = media_path(part.source, directory, place);
+  try {
+    return load_image(path, limits, readers);
+  } catch (const Error& error) {
+    detail::fail_about(place, path.string(), error.what());
+  }
+}
 
 /// Loads the media of one conversation. Its errors begin with `prefix` and the place of the part. The objects passed to
 /// it must outlive it.
@@ -47,19 +82,19 @@ struct MediaLoader {
   /// Appends the conversation's images; those without a name are taken off the front of `handed`.
   void load_images(const Conversation& messages, std::span<const Image>& handed, LoadedMedia& media) const {
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image)) {
-      if (part->source.empty()) {
-        if (handed.empty()) fail(prefix, place, ": names no file, and no image was handed over for it");
+      if (!part->source.empty() || !part->bytes.empty()) {
+        media.images.push_back(
+            load_image(*part, options.media_directory, prefix + place, options.limits, options.readers));
+      } else if (!handed.empty()) {
         media.images.push_back(handed.front());
         handed = handed.subspan(1);
-        continue;
+      } else {
+        fail(prefix, place, ": names no file, and no image was handed over for it");
       }
-      const auto path = media_path(part->source, options.media_directory, prefix + place);
-      try {
-        media.images.push_back(load_image(path, options.limits, options.readers));
-        // Unusable shapes are reported here, where the file's name is known.
+      try {  // unusable shapes are reported here, where the place is known
         image_processor.resized_size(media.images.back().height, media.images.back().width);
       } catch (const Error& error) {
-        detail::fail_about(prefix + place, path.string(), error.what());
+        detail::fail_about(prefix + place, media.images.back().name, error.what());
       }
     }
   }
@@ -76,8 +111,7 @@ struct MediaLoader {
           for (const std::string& frame : part->frames)
             files.push_back(media_path(frame, options.media_directory, "frame"));
           file = concat("the list of images that begins with ", files.front().string());
-          media.videos.emplace_back(
-              FrameFolder(std::move(files), part->source_fps, options.limits, options.readers));
+          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps, options.limits, options.readers));
         } else if (!part->source.empty()) {
           const auto path = media_path(part->source, options.media_directory, "video");
           file = path.string();

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "qwen3vl/base/base64.hpp"
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/processing/chat/message.hpp"
 
@@ -34,15 +35,18 @@ inline std::vector<MediaPart> find_media(const Conversation& messages, ContentPa
 }
 
 /// The file that `source` names: a path, relative to `directory` unless absolute, or a file:// address. Throws Error
-/// for URLs that need the network and for images embedded in the message.
+/// for URLs that need the network and for data URLs.
 inline std::filesystem::path media_path(std::string_view source, const std::filesystem::path& directory,
                                         std::string_view place) {
   if (source.starts_with("http://") || source.starts_with("https://")) {
-    fail(place, ": ", source.substr(0, 200), " is not fetched from the network; give the path of a file");
+    fail(place, ": ", detail::shown(source, 200),
+         " is not fetched from the network: this library only reads files and has no network code. Download it and "
+         "give the path, or put an image into the message as a data URL or as \"base64\"");
   }
-  if (source.starts_with("data:")) fail(place, ": data addresses are not read; give the path of a file");
+  if (is_data_url(source)) fail(place, ": a data URL is read for images only; give the path of a file");
   if (source.starts_with("file://")) source.remove_prefix(std::string_view("file://").size());
   if (source.empty()) fail(place, ": names no file");
+  if (source.size() > 4096) fail(place, ": no path is as long as ", detail::shortened(source));
   if (source.find('\0') != std::string_view::npos) fail(place, ": a path with a zero byte");
   return directory / std::filesystem::path(source);
 }

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,6 +31,8 @@ struct ContentPart {
   std::optional<std::string> text;
   /// Path of the image or video, as written. Empty if the media are passed separately.
   std::string source;
+  /// An image's file in memory instead of `source`: PNG, JPEG, ...
+  std::string bytes{};
   /// A video given as a list of images instead of `source`.
   std::vector<std::string> frames;
   /// For videos, as qwen-vl-utils has them in messages: frames sampled per second or in total, instead of the
@@ -75,6 +79,13 @@ ContentPart text(const Words& words) {
 /// An image from a file; without a path, the image is passed separately.
 inline ContentPart image(std::string path = {}) {
   return {.kind = ContentPart::Kind::image, .text = {}, .source = std::move(path), .frames = {}};
+}
+
+/// An image whose file is in memory.
+inline ContentPart image(std::span<const std::byte> file) {
+  ContentPart part = image();
+  part.bytes.assign(reinterpret_cast<const char*>(file.data()), file.size());
+  return part;
 }
 
 /// A video from a file; without a path, the video is passed separately.

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/base/base64.hpp"
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_text.hpp"
@@ -41,6 +42,20 @@ inline void read_source(const Json& value, const std::string& place, std::string
   } else {
     source = expect_string(value, place);
   }
+}
+
+/// An image: the name of its file, or its bytes as a data URL or as base64.
+inline void read_image(const Json& value, const std::string& place, bool base64, ContentPart& part) {
+  read_source(value, place, part.source, nullptr);
+  if (is_data_url(part.source)) {
+    part.bytes = decode_data_url(part.source, place);
+  } else if (base64) {
+    part.bytes = decode_base64(part.source, place);
+  } else {
+    return;
+  }
+  if (part.bytes.empty()) fail(place, ": has no data");
+  part.source.clear();
 }
 
 /// What qwen-vl-utils takes beside a video.
@@ -85,11 +100,13 @@ inline ContentPart read_part(const Json& value, const std::string& place) {
     fail(place, ": a part of type text needs a \"text\"");
   }
   if (part.kind == ContentPart::Kind::image) {
-    for (const char* key : {"image", "image_url", "url", "path"}) {
-      if (const Json* source = find_value(value, key)) {
-        read_source(*source, place + "." + key, part.source, nullptr);
-        break;
-      }
+    const char* taken = nullptr;
+    for (const char* key : {"image", "image_url", "url", "path", "base64"}) {
+      const Json* const source = find_value(value, key);
+      if (source == nullptr) continue;
+      if (taken != nullptr) fail(place, ": has both \"", taken, "\" and \"", key, "\"; which is the image?");
+      taken = key;
+      read_image(*source, place + "." + key, key == std::string_view("base64"), part);
     }
   } else if (part.kind == ContentPart::Kind::video) {
     for (const char* key : {"video", "url", "path"}) {

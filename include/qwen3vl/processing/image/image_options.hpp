@@ -72,6 +72,9 @@ inline void ImageProcessorOptions::validate() const {
 /// Reads preprocessor_config.json over `options`; unknown fields are ignored. Throws Error that names file and field.
 inline ImageProcessorOptions image_processor_options_from_json(const JsonFields& fields,
                                                                ImageProcessorOptions options = {}) {
+  // Nothing is cropped, as in the reference, which still wants this.
+  if (fields.boolean("do_center_crop", false) && !fields.has("crop_size"))
+    fail(fields.where(), ": `crop_size` must be specified if `do_center_crop` is `True`.");
   const JsonFields size = fields.section("size");
   if (fields.has("size") && !(size.has("shortest_edge") && size.has("longest_edge")))
     fail(fields.where(), ": `size` dict must contain 'shortest_edge' and 'longest_edge' keys");
