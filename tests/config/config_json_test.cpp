@@ -370,8 +370,20 @@ BOOST_AUTO_TEST_CASE(where_rope_theta_stands) {
       read(with(dense(), "/text_config/rope_scaling", R"({"beta_fast":0,"beta_slow":0})")).runtime.rope;
   BOOST_TEST(zero_betas.beta_fast == 32.0);
   BOOST_TEST(zero_betas.beta_slow == 1.0);
-  BOOST_TEST(read(with(dense(), "/vision_config/rope_parameters", R"({"rope_theta":77,"rope_type":"axial"})"))
-                 .runtime.vision_rope_theta == 77.0);
+  const auto vision = [](const char* beside, const char* name = "rope_parameters", const char* inside = "null") {
+    const json config = with(dense(), "/vision_config/rope_theta", beside);
+    return read(with(config, concat("/vision_config/", name), inside)).runtime.vision_rope_theta;
+  };
+  BOOST_TEST(vision("null") == 10000.0);
+  BOOST_TEST(vision("500") == 500.0);
+  BOOST_TEST(vision("null", "rope_parameters", R"({"rope_theta":77,"rope_type":"axial"})") == 77.0);
+  BOOST_TEST(vision("500", "rope_parameters", R"({"rope_theta":77})") == 77.0);
+  BOOST_TEST(vision("500", "rope_parameters", R"({"type":"axial"})") == 500.0);
+  BOOST_TEST(vision("500", "rope_scaling", R"({"rope_theta":5})") == 5.0);
+  BOOST_TEST(vision("500", "rope_scaling", "{}") == 500.0);
+  BOOST_TEST(vision("null", "rope_scaling", R"({"type":"linear","rope_type":"axial"})") == 10000.0);
+  BOOST_TEST(fails_with([&] { vision("null", "rope_scaling", R"({"type":"linear","factor":2})"); },
+                        "vision_config.rope_scaling.type is \"linear\", wanted axial"));
 }
 
 BOOST_AUTO_TEST_CASE(token_ids) {

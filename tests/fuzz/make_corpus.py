@@ -77,6 +77,9 @@ seed("preprocessor_config", "small", dump({
 seed("preprocessor_config", "num_frames", dump({
     "min_pixels": 16, "max_pixels": 999, "patch_size": 3, "temporal_patch_size": 3, "merge_size": 1, "do_resize": False,
     "do_normalize": False, "fps": None, "num_frames": 2, "cap_pixels_per_frame": True}))
+seed("preprocessor_config", "forms", dump({
+    "size": {"min_pixels": 16, "max_pixels": 999}, "min_pixels": 64, "max_pixels": 32.0, "patch_size": 4, "do_pad": None,
+    "crop_size": [5, 6], "do_center_crop": True, "cap_pixels_per_frame": True, "max_video_tokens": 2}))
 
 # ---- tokenizers: all 256 bytes and a few merges
 visible = [c for c in range(256) if 33 <= c <= 126 or 161 <= c <= 172 or 174 <= c]
@@ -153,7 +156,13 @@ question = {"type": "text", "text": "?"}
 lines = [[{"role": "user", "content": [{"type": "image", "image": "a.png"}, question]}],
          [{"role": "user", "content": [{"type": "video", "video": "clip", "fps": 1}, question]}],
          [{"role": "user", "content": [{"type": "video", "video": "c.gif", "num_frames": 2}, question]}],
-         {"messages": [{"role": "user", "content": [{"type": "image", "image": "file://b.jpg"}]}]}]
+         {"messages": [{"role": "user", "content": [{"type": "image", "image": "file://b.jpg"}]}]},
+         [{"role": "user", "content": [{"type": "image", "image": "a.png", "min_pixels": 5000, "max_pixels": 9e3},
+                                       {"type": "video", "video": ["a.png", "a.png", "a.png"], "raw_fps": 3, "sample_fps": 1,
+                                        "total_pixels": 20000, "resized_height": 40, "resized_width": 70}]}],
+         [{"role": "user", "content": [{"type": "video", "video": "clip", "nframes": 2, "min_pixels": 1024},
+                                       {"type": "video", "video": "c.gif", "fps": 1, "min_frames": 2, "max_frames": 5.5,
+                                        "video_start": 0.1, "video_end": 9, "max_pixels": 40000}]}]]
 for i, line in enumerate(lines):
     seed("batch", f"{i}", dump(line))
 seed("batch", "bad_lines", "\n".join(["", "{", "[]", '[{"role": "user", "content": [{"type": "image", "image": "no.png"}]}]',

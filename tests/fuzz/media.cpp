@@ -117,12 +117,12 @@ void preprocessor_config(Bytes bytes) {
   };
   allow_errors([&] {
     const auto json = parse_json(as_text(bytes), "preprocessor_config.json");
-    const auto options = image_processor_options_from_json({json, "preprocessor_config.json"});
+    const auto options = image_processor_options_from_json({json, "preprocessor_config.json"}, {}, {});
     if (affordable(options)) {
       const ImageFeatures features = ImageProcessor(options)({&picture, 1});
       require(features.image_grid_thw.size() == 1, "a picture has a grid");
     }
-    const auto videos = video_processor_options_from_json({json, "preprocessor_config.json"});
+    const auto videos = video_processor_options_from_json({json, "preprocessor_config.json"}, {}, {});
     if (!affordable(videos)) return;
     Video video = MemoryFrames(std::vector<Image>(3, picture), 1.5);
     const VideoPatches patches = VideoProcessor(videos)(video);

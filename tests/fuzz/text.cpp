@@ -213,8 +213,12 @@ void batch(Bytes bytes) {
     require(!too_long && line.find('\n') == std::string::npos, "a line is a line");
     allow_errors([&] {
       const Conversation messages = messages_from_json(line);
-      const ModelInputs inputs = processor.apply_chat_template(
-          messages, {.add_generation_prompt = true}, {.media_directory = folder.path(), .readers = linked_readers()});
+      const ModelInputs inputs = processor.apply_chat_template(messages, {.add_generation_prompt = true},
+                                                               {.media_directory = folder.path(),
+                                                                .limits = {.max_pixels = 1 << 18},
+                                                                .readers = linked_readers(),
+                                                                .max_tokens = 4096,
+                                                                .warn = {}});
       std::int64_t patches = 0;
       for (const auto& grids : {inputs.image_grid_thw, inputs.video_grid_thw})
         for (const GridThw& grid : grids) patches += grid.patches();

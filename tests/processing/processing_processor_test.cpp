@@ -287,7 +287,7 @@ BOOST_AUTO_TEST_CASE(videos_as_messages_have_them) {
   // Eight frames at four per second: two seconds.
   for (const char* four :
        {R"("video": "clips/01")", R"("path": "clips/01", "fps": 2)", R"("url": "clips/01", "fps": 1.9)",
-        R"("video": "clips/01", "num_frames": 4)", R"("video": "clips/01", "nframes": 3)"}) {
+        R"("video": "clips/01", "num_frames": 4)", R"("video": "clips/01", "nframes": 3.5)"}) {
     const ModelInputs inputs = ask(four);
     BOOST_REQUIRE_EQUAL(inputs.video_grid_thw.size(), 1U);
     BOOST_CHECK_MESSAGE(inputs.video_grid_thw[0].t == 2, four);
@@ -308,9 +308,10 @@ BOOST_AUTO_TEST_CASE(videos_as_messages_have_them) {
   BOOST_CHECK_NE(written(unknown).find("<0.0 seconds>"), std::string::npos);  // the mean of 0 and 1/24
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "images/none.png"])"), "none.png");
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "http://a/b.png"])"), "is not fetched from the network");
-  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 0)"), "messages[0].content[0].fps is 0, wanted a positive number");
-  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and num_frames exclude each other");
-  CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "num_frames is 100000");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": -1)"), "messages[0].content[0].fps is -1, wanted a number from 0");
+  CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1, "nframes": 2)"), "fps and nframes exclude each other");
+  CHECK_FAILS(ask(R"("video": "clips/01", "num_frames": 100000)"), "num_frames is 100000");
+  CHECK_FAILS(ask(R"("video": "clips/01", "nframes": 100000)"), "from 2 to the video's 8 frames, but is 100000");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": 1e300)"), "fps is 1e+300");
   // A GIF, and videos passed beside the messages.
   const ModelInputs gif =

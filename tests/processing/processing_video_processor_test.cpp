@@ -241,10 +241,10 @@ BOOST_AUTO_TEST_CASE(videos_and_settings_that_cannot_be) {
   const VideoProcessorOptions unsampled = read(R"({"fps": 0, "do_sample_frames": false})");
   BOOST_CHECK_NO_THROW(unsampled.validate());
   CHECK_FAILS(read(R"({"fps": 0})").validate(), "fps is 0");
-  // The older name of a size goes first, whatever the newer one says.
-  BOOST_TEST(read(R"({"size": {"shortest_edge": 0, "longest_edge": 25600}, "min_pixels": 9216})").shortest_edge ==
-             9216);
-  CHECK_FAILS(read(R"({"size": {"shortest_edge": 0, "longest_edge": 25600}})"), "shortest_edge is 0");
+  // The older name of a size is for images.
+  BOOST_TEST(read(R"({"size": {"shortest_edge": 4, "longest_edge": 25600}, "min_pixels": 9216})").shortest_edge == 4);
+  const VideoProcessor unsized(read(R"({"size": {"shortest_edge": 0, "longest_edge": 25600}})"));
+  CHECK_FAILS(unsized.resized_size(4, 9, 9), "must contain 'shortest_edge' and 'longest_edge' keys");
   BOOST_TEST(read("{}").fps.value() == 2.0);
   BOOST_TEST(read(R"({"do_center_crop": true, "crop_size": 5, "do_pad": true})").do_resize);
 }

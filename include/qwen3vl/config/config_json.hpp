@@ -188,10 +188,15 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
   detail::read_rope(text_section, runtime.max_position_embeddings, runtime.rope, text.mrope_section);
   text_section.read("rms_norm_eps", runtime.rms_norm_eps, within(0, 1));
   text_section.read("router_aux_loss_coef", runtime.router_aux_loss_coef);
-  const JsonFields vision_rope = vision_section.section("rope_parameters");
+  // As for the text: `rope_scaling` goes first, and a rope_theta inside before one beside it.
+  vision_section.read("rope_theta", runtime.vision_rope_theta);
+  const bool old_style = vision_section.has("rope_scaling") && !vision_section.find("rope_scaling")->empty();
+  const JsonFields vision_rope = vision_section.section(old_style ? "rope_scaling" : "rope_parameters");
   std::string vision_rope_type = "axial";
+  vision_rope.read("type", vision_rope_type);  // the older name
   vision_rope.read("rope_type", vision_rope_type);
-  if (vision_rope_type != "axial" && vision_rope_type != "default") vision_rope.wrong("rope_type", "axial");
+  if (vision_rope_type != "axial" && vision_rope_type != "default")
+    vision_rope.wrong(vision_rope.has("rope_type") ? "rope_type" : "type", "axial");
   vision_rope.read("rope_theta", runtime.vision_rope_theta);
   if (!(runtime.vision_rope_theta > 0)) fail(vision_rope.place("rope_theta"), " must be positive");
   top.read("image_token_id", runtime.tokens.image_token_id, at_least(0));

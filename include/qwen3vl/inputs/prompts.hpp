@@ -10,6 +10,7 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
@@ -72,9 +73,26 @@ struct PromptTokens {
   }
 };
 
+/// What became of an image, or of each frame of a video. Sizes are in pixels.
+struct ImageSource {
+  std::string name{};  ///< the file, if it is known
+  index_t row = 0;     ///< the prompt that it is in
+  index_t height = 0, width = 0;
+  index_t resized_height = 0, resized_width = 0;
+};
+struct VideoSource : ImageSource {
+  std::int64_t total_num_frames = 0;
+  double fps = 0.0;                          ///< of the source; the assumed rate where it is not known
+  std::vector<std::int64_t> frames_indices;  ///< the frames taken, by their place in the source
+  std::vector<double> timestamps;            ///< seconds of each temporal patch
+};
+
 /// Prompt tokens with their images and videos: what a Processor returns and generate() accepts.
 struct Prompts : PromptTokens {
   Media media;
+  /// For reports, in the order of the media's grids; generate() does not need them.
+  std::vector<ImageSource> image_sources;
+  std::vector<VideoSource> video_sources;
 };
 
 /// What generate() accepts.

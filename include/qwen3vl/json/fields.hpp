@@ -43,6 +43,7 @@ class JsonFields {
   }
 
   const std::string& where() const { return where_; }
+  const nlohmann::json& object() const { return object_; }
   /// How errors name a field.
   std::string place(std::string_view name) const { return concat(where_, separator_, name); }
   const nlohmann::json* find(std::string_view name) const { return find_value(object_, name); }

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -15,17 +16,29 @@
 #include "qwen3vl/processing/chat/message.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/media.hpp"
+#include "qwen3vl/processing/media_plan.hpp"
 #include "qwen3vl/processing/processor_options.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
 
 namespace qwen3vl {
 
+/// How a video is read and named.
+struct AboutVideo {
+  std::string place{};                             ///< of its part, for errors
+  std::string name{};                              ///< of its file; may be empty
+  std::optional<VideoProcessorOptions> options{};  ///< of a part that has its own
+  std::optional<FramePlan> plan{};                 ///< of a part with keys of qwen-vl-utils
+
+  /// How warnings begin.
+  std::string called() const { return name.empty() ? place + ": " : concat(place, ": ", name, ": "); }
+};
+
 /// What conversations name, in the order of the placeholders.
 struct LoadedMedia {
   std::vector<Image> images;
+  std::vector<std::optional<ImageSize>> image_sizes;  ///< of each image: as its part's keys of qwen-vl-utils have it
   std::vector<Video> videos;
-  std::vector<std::optional<VideoProcessorOptions>> video_options;  ///< of videos whose part has its own options
-  std::vector<std::string> video_places, video_files;               ///< for errors
+  std::vector<AboutVideo> about_videos;  ///< of each video
 };
 
 namespace detail {
@@ -91,8 +104,9 @@ struct MediaLoader {
       } else {
         fail(prefix, place, ": names no file, and no image was handed over for it");
       }
+      detail::warn_about_keys(*part, prefix + place, {MediaKeyUse::every}, options.warn);
       try {  // unusable shapes are reported here, where the place is known
-        image_processor.resized_size(media.images.back().height, media.images.back().width);
+        media.image_sizes.push_back(image_size(*part, media.images.back()));
       } catch (const Error& error) {
         detail::fail_about(prefix + place, media.images.back().name, error.what());
       }
@@ -102,42 +116,79 @@ struct MediaLoader {
   /// The same for videos. A list of images is taken whole: sampling it again is an error in transformers.
   void load_videos(const Conversation& messages, std::span<Video>& handed, LoadedMedia& media) const {
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::video)) {
-      media.video_options.push_back(own_options(*part));
-      media.video_places.push_back(prefix + place);
-      auto& file = media.video_files.emplace_back();
+      AboutVideo& about = media.about_videos.emplace_back(AboutVideo{.place = prefix + place});
+      const bool list = !part->frames.empty(), folder = is_folder(*part);
+      detail::warn_about_keys(*part, about.place,
+                              {MediaKeyUse::every, MediaKeyUse::video, list ? MediaKeyUse::list : MediaKeyUse::file,
+                               folder ? MediaKeyUse::list : MediaKeyUse::every},
+                              options.warn);
       try {
-        if (!part->frames.empty()) {
+        if (list) {
           std::vector<std::filesystem::path> files;
           for (const std::string& frame : part->frames)
             files.push_back(media_path(frame, options.media_directory, "frame"));
-          file = concat("the list of images that begins with ", files.front().string());
-          media.videos.emplace_back(FrameFolder(std::move(files), part->source_fps, options.limits, options.readers));
+          about.name = concat("the list of images that begins with ", files.front().string());
+          media.videos.emplace_back(
+              FrameFolder(std::move(files), rate_of_list(*part), options.limits, options.readers));
         } else if (!part->source.empty()) {
           const auto path = media_path(part->source, options.media_directory, "video");
-          file = path.string();
-          media.videos.push_back(
-              open_video(path, {.fps = part->source_fps, .limits = options.limits, .readers = options.readers}));
+          about.name = path.string();
+          const std::optional<double> rate = folder ? rate_of_list(*part) : part->source_fps;
+          media.videos.push_back(open_video(path, {.fps = rate, .limits = options.limits, .readers = options.readers}));
         } else if (!handed.empty()) {
           media.videos.push_back(std::move(handed.front()));
           handed = handed.subspan(1);
         } else {
           fail("names no file, and no video was handed over for it");
         }
+        if (part->keys.any()) {
+          about.plan = detail::frame_plan(*part, media.videos.back().metadata(), {options, video_options}, options.warn,
+                                          about.called());
+        } else {
+          about.options = own_options(*part);
+        }
       } catch (const Error& error) {
-        fail(prefix, place, ": ", error.what());
+        detail::fail_about(about.place, about.name, error.what());
       }
     }
   }
 
  private:
-  /// The settings of a video whose part has some.
+  /// A part's frame rate where its frames are images; for qwen-vl-utils, a list has 2 where nothing is said.
+  static std::optional<double> rate_of_list(const ContentPart& part) {
+    const MediaKeys& keys = part.keys;
+    if (keys.raw_fps || keys.sample_fps) return keys.raw_fps ? keys.raw_fps : keys.sample_fps;
+    return keys.any() && !part.frames.empty() ? 2.0 : part.source_fps;
+  }
+
+  /// Whether the part names a folder of images; false for what is no path at all.
+  bool is_folder(const ContentPart& part) const {
+    if (!part.frames.empty() || part.source.empty()) return false;
+    try {
+      std::error_code ignored;
+      return std::filesystem::is_directory(media_path(part.source, options.media_directory, "video"), ignored);
+    } catch (const Error&) {
+      return false;
+    }
+  }
+
+  /// The settings of a video whose part has some of transformers'.
   std::optional<VideoProcessorOptions> own_options(const ContentPart& part) const {
-    if (!part.fps && !part.num_frames && part.frames.empty()) return std::nullopt;
+    if (!part.num_frames && part.frames.empty()) return std::nullopt;
     VideoProcessorOptions own = video_options;
-    if (part.fps) own.fps = part.fps, own.num_frames.reset();
     if (part.num_frames) own.num_frames = part.num_frames, own.fps.reset();
     if (!part.frames.empty()) own.do_sample_frames = false;
     return own;
+  }
+
+  /// The size of an image whose part has keys of qwen-vl-utils. Throws Error for shapes that cannot be resized.
+  std::optional<ImageSize> image_size(const ContentPart& part, const Image& image) const {
+    if (part.keys.any()) {
+      const detail::KeyBounds bounds(options, image_processor.options());
+      return bounds.check(qwen_vl_utils::image_size(part.keys, image.height, image.width, bounds.factor));
+    }
+    image_processor.resized_size(image.height, image.width);
+    return std::nullopt;
   }
 };
 

@@ -32,20 +32,32 @@
 
 namespace qwen3vl {
 
+/// A video whose frames are sampled already.
+struct VideoSize {
+  std::int64_t num_frames = 0, height = 0, width = 0;
+};
+
+/// What Processor::num_multimodal_tokens counts (MultiModalData of transformers); each has one value for each size.
+struct MultimodalTokens {
+  std::vector<std::int64_t> num_image_tokens, num_image_patches, num_video_tokens;
+};
+
 /// Tokenizer, image and video processors and chat format of a checkpoint.
 class Processor {
  public:
   /// Reads the files of a checkpoint folder: the tokenizer's, preprocessor_config.json and
   /// video_preprocessor_config.json, the chat template, and the token ids in config.json if there is one. `chat_format`
   /// overrides the template. A missing or unsupported template is an Error only when it is needed, in
-  /// `render_chat_template` and `apply_chat_template`.
+  /// `render_chat_template` and `apply_chat_template`. `warn` is told of settings that have no effect.
   static Processor from_pretrained(const std::filesystem::path& folder,
-                                   std::optional<ChatFormat> chat_format = std::nullopt) {
+                                   std::optional<ChatFormat> chat_format = std::nullopt,
+                                   const Warn& warn = print_warning) {
     const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);
     PreprocessorFiles files(folder);
     Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),
-                        ImageProcessor::from_pretrained(files), chat_format,
-                        ProcessorConfig::from_pretrained(folder, settings), VideoProcessor::from_pretrained(files));
+                        ImageProcessor::from_pretrained(files, warn), chat_format,
+                        ProcessorConfig::from_pretrained(folder, settings),
+                        VideoProcessor::from_pretrained(files, warn));
     if (!chat_format) {
       try {
         processor.chat_format_ = chat_format_from_pretrained(folder, &settings.chat_template);
@@ -79,6 +91,28 @@ class Processor {
     return *chat_format_;
   }
 
+  // ---- tokens of images and videos
+
+  /// Tokens that images and videos of these sizes become in a prompt, without reading or computing pixels
+  /// (_get_num_multimodal_tokens): `image_sizes` are height and width, `video_sizes` the number of sampled frames,
+  /// height and width. Times and marks around a video's frames are not counted. Throws Error for extreme shapes.
+  MultimodalTokens num_multimodal_tokens(std::span<const ImageSize> image_sizes,
+                                         std::span<const VideoSize> video_sizes = {},
+                                         const ProcessorOptions& options = {}) const {
+    MultimodalTokens counts;
+    const ImageProcessor images(options.image_options(image_processor_.options()));
+    for (const ImageSize& size : image_sizes) {
+      counts.num_image_patches.push_back(images.number_of_patches(size.height, size.width));
+      counts.num_image_tokens.push_back(counts.num_image_patches.back() / (images.merge_size() * images.merge_size()));
+    }
+    const VideoProcessor videos(options.video_options(video_processor_.options()));
+    const std::int64_t merge_size = videos.options().merge_size;
+    for (const VideoSize& size : video_sizes)
+      counts.num_video_tokens.push_back(videos.number_of_patches(size.num_frames, size.height, size.width) /
+                                        (merge_size * merge_size));
+    return counts;
+  }
+
   // ---- inputs of the model
 
   /// Prompts from texts with placeholders: `images` in the order of `<|image_pad|>` in all texts, `videos` in that of
@@ -86,8 +120,9 @@ class Processor {
   Prompts prompts(std::span<const std::string> texts, std::span<const Image> images = {},
                   const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
     std::vector<AboutVideo> about_videos(videos.size());
-    for (std::size_t i = 0; i < videos.size(); ++i) about_videos[i] = {nullptr, concat("video ", i), {}};
-    return process(texts, images, options, videos, about_videos);
+    for (std::size_t i = 0; i < videos.size(); ++i) about_videos[i].place = concat("video ", i);
+    return process(texts, images, {}, videos, about_videos, options,
+                   ImageProcessor(options.image_options(image_processor_.options())));
   }
 
   /// Prompts from conversations; images and videos are read from the files that their parts name. Parts without a name
@@ -97,10 +132,8 @@ class Processor {
                   std::span<Video> videos = {}) const {
     std::vector<std::string> texts;
     for (const Conversation& messages : conversations) texts.push_back(render_chat_template(messages, options));
-    const ImageProcessor image_processor =
-        processor_options.images ? ImageProcessor(*processor_options.images) : image_processor_;
-    const VideoProcessorOptions& video_options =
-        processor_options.videos ? *processor_options.videos : video_processor_.options();
+    const ImageProcessor image_processor(processor_options.image_options(image_processor_.options()));
+    const VideoProcessorOptions video_options = processor_options.video_options(video_processor_.options());
     LoadedMedia media;
     for (std::size_t i = 0; i < conversations.size(); ++i) {
       const MediaLoader loader{processor_options, image_processor, video_options,
@@ -110,11 +143,8 @@ class Processor {
     }
     if (!images.empty()) fail(images.size(), " images were handed over beside the messages for which no part asks");
     if (!videos.empty()) fail(videos.size(), " videos were handed over beside the messages for which no part asks");
-    std::vector<AboutVideo> about_videos;
-    for (std::size_t i = 0; i < media.videos.size(); ++i)
-      about_videos.push_back(
-          {media.video_options[i] ? &*media.video_options[i] : nullptr, media.video_places[i], media.video_files[i]});
-    return process(texts, media.images, processor_options, media.videos, about_videos);
+    return process(texts, media.images, media.image_sizes, media.videos, media.about_videos, processor_options,
+                   image_processor);
   }
 
   /// The prompts of texts in the form of transformers: padded to the longest.
@@ -198,15 +228,10 @@ class Processor {
     return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_));
   }
 
-  /// Options of a single video, and how error messages refer to it.
-  struct AboutVideo {
-    const VideoProcessorOptions* options = nullptr;
-    std::string place;
-    std::string file;
-  };
-
-  Prompts process(std::span<const std::string> texts, std::span<const Image> images, const ProcessorOptions& options,
-                  std::span<Video> videos, std::span<const AboutVideo> about_videos) const {
+  Prompts process(std::span<const std::string> texts, std::span<const Image> images,
+                  std::span<const std::optional<ImageSize>> image_sizes, std::span<Video> videos,
+                  std::span<const AboutVideo> about_videos, const ProcessorOptions& options,
+                  const ImageProcessor& image_processor) const {
     if (texts.empty()) fail("no text was given");
     // Checked before the pixels are read; error texts as in transformers.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
@@ -214,23 +239,46 @@ class Processor {
     Prompts prompts;
     Media& media = prompts.media;
     if (!images.empty()) {
-      auto processed = options.images ? ImageProcessor(*options.images)(images) : image_processor_(images);
+      auto processed = image_processor(images, image_sizes);
       media.pixel_values = std::move(processed.pixel_values);
       media.image_grid_thw = std::move(processed.image_grid_thw);
     }
+    const std::int64_t patch = image_processor.options().patch_size;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const GridThw& grid = media.image_grid_thw[i];
+      prompts.image_sources.push_back({.name = images[i].name,
+                                       .height = images[i].height,
+                                       .width = images[i].width,
+                                       .resized_height = grid.h * patch,
+                                       .resized_width = grid.w * patch});
+    }
+    const VideoProcessorOptions common = options.video_options(video_processor_.options());
     std::vector<VideoPatches> patches;
     for (std::size_t i = 0; i < videos.size(); ++i) {
-      const VideoProcessorOptions* const own = about_videos[i].options;
-      const VideoProcessorOptions& settings = own != nullptr   ? *own
-                                              : options.videos ? *options.videos
-                                                               : video_processor_.options();
+      const AboutVideo& about = about_videos[i];
+      const VideoMetadata& metadata = videos[i].metadata();
+      if (!metadata.fps && options.warn)
+        options.warn(concat(about.called(), "its frame rate is not known; ", default_video_fps,
+                            " is assumed for its times (beside a list of images, give \"sample_fps\")"));
       try {
-        patches.push_back(VideoProcessor(settings)(videos[i], options.video_progress));
+        const VideoProcessor processor(about.options.value_or(common));
+        patches.push_back(about.plan ? processor(videos[i], *about.plan, options.video_progress)
+                                     : processor(videos[i], options.video_progress));
       } catch (const Error& error) {
         // Errors in the settings are not about this video.
         if (std::string_view(error.what()).starts_with("`num_frames` and `fps`")) throw;
-        detail::fail_about(about_videos[i].place, about_videos[i].file, error.what());
+        detail::fail_about(about.place, about.name, error.what());
       }
+      const VideoPatches& made = patches.back();
+      prompts.video_sources.push_back({{.name = about.name,
+                                        .height = made.source.height,
+                                        .width = made.source.width,
+                                        .resized_height = made.grid.h * common.patch_size,
+                                        .resized_width = made.grid.w * common.patch_size},
+                                       metadata.total_num_frames,
+                                       frames_per_second(metadata),
+                                       made.frames_indices,
+                                       made.timestamps});
     }
     VideoFeatures features = join(std::move(patches));
     media.pixel_values_videos = std::move(features.pixel_values_videos);
@@ -241,10 +289,25 @@ class Processor {
                                     {1, grid.h, grid.w});
     for (const std::string& text : write_timestamps(texts, features.timestamps, options.video_prompt))
       append(tokenizer_.encode(text), grids, texts.size(), options, prompts);
+    place_sources(prompts);
     // Throws if a placeholder produced no token. Content ids are left to the prompt cache: hashing takes as long as
     // producing the pixels.
     pixels_of(prompts.spans, media);
     return prompts;
+  }
+
+  /// Writes into each image and video which prompt it is in.
+  static void place_sources(Prompts& prompts) {
+    std::size_t image = 0, video = 0;
+    index_t patches = 0;  // of the video so far
+    for (const MediaSpan& span : prompts.spans) {
+      if (span.kind == image_token) {
+        prompts.image_sources.at(image++).row = span.row;
+      } else {
+        prompts.video_sources.at(video).row = span.row;
+        if (++patches == prompts.media.video_grid_thw.at(video).t) ++video, patches = 0;
+      }
+    }
   }
 
   /// Grids in the order of their tokens.

@@ -2,9 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/option.hpp"
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/media_readers.hpp"
@@ -24,6 +29,9 @@ struct ProcessorOptions {
   std::optional<ImageProcessorOptions> images = std::nullopt;
   /// The same for videos, with video_processor().options(). To set the number of frames, set num_frames and reset fps.
   std::optional<VideoProcessorOptions> videos = std::nullopt;
+  /// The pixel budget alone, over what the two above or the checkpoint say: `shortest_edge` and `longest_edge` of
+  /// images, and `longest_edge` of videos (all frames together). Parts of messages with keys of their own have these.
+  std::optional<std::int64_t> min_pixels = std::nullopt, max_pixels = std::nullopt, max_video_pixels = std::nullopt;
   VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
   /// Called for each frame of a video: frames done, frames in total.
   VideoProgress video_progress = {};
@@ -34,6 +42,32 @@ struct ProcessorOptions {
   /// Limit on the tokens of one prompt, images and videos included. Several times what the released models can read: a
   /// longer prompt is a mistake that would otherwise be noticed only when memory runs out.
   std::size_t max_tokens = std::size_t{1} << 20;
+  /// Called with what is not wrong, but may not be meant: a video without a frame rate, keys without an effect.
+  Warn warn = print_warning;
+
+  /// The settings of images for a processor that has `own`. Throws Error.
+  ImageProcessorOptions image_options(const ImageProcessorOptions& own) const {
+    ImageProcessorOptions settings = images.value_or(own);
+    if (min_pixels) settings.shortest_edge = budget("min_pixels", *min_pixels);
+    if (max_pixels) settings.longest_edge = budget("max_pixels", *max_pixels);
+    if (warn && max_pixels && *max_pixels < settings.shortest_edge)
+      warn(concat("max_pixels is ", *max_pixels, ", below min_pixels, ", settings.shortest_edge,
+                  ": smaller images are enlarged to that all the same"));
+    return settings;
+  }
+
+  /// The same for videos.
+  VideoProcessorOptions video_options(const VideoProcessorOptions& own) const {
+    VideoProcessorOptions settings = videos.value_or(own);
+    if (max_video_pixels) settings.longest_edge = budget("max_video_pixels", *max_video_pixels);
+    return settings;
+  }
+
+ private:
+  static std::int64_t budget(std::string_view name, std::int64_t pixels) {
+    check_option(Option{name, within(1, 0x1p31)}, pixels);
+    return pixels;
+  }
 };
 
 /// How tokens become text.

@@ -15,6 +15,8 @@
 #include <variant>
 #include <vector>
 
+#include "qwen3vl/processing/chat/media_keys.hpp"
+
 namespace qwen3vl {
 
 /// One part of a message's content.
@@ -35,10 +37,11 @@ struct ContentPart {
   std::string bytes{};
   /// A video given as a list of images instead of `source`.
   std::vector<std::string> frames;
-  /// For videos, as qwen-vl-utils has them in messages: frames sampled per second or in total, instead of the
-  /// processor's settings; and the frame rate of a source that has none (a list of images).
-  std::optional<double> fps{};
+  /// Sizes, frames and times, as qwen-vl-utils has them in messages.
+  MediaKeys keys{};
+  /// For videos: frames sampled in total, as transformers does it, instead of the processor's settings.
   std::optional<std::int64_t> num_frames{};
+  /// For videos: the frame rate, where the source has none (a folder of images) or a wrong one.
   std::optional<double> source_fps{};
 
   bool operator==(const ContentPart&) const = default;

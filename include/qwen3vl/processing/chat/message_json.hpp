@@ -58,27 +58,16 @@ inline void read_image(const Json& value, const std::string& place, bool base64,
   part.source.clear();
 }
 
-/// What qwen-vl-utils takes beside a video.
-inline void read_video_options(const Json& value, const std::string& place, ContentPart& part) {
-  const auto number = [&](const char* key) -> std::optional<double> {
-    const Json* const found = find_value(value, key);
-    if (found == nullptr) return std::nullopt;
-    if (!found->is_number() || !(found->get<double>() > 0.0))
-      wrong_value(concat(place, ".", key), *found, "a positive number");
-    return found->get<double>();
-  };
-  part.fps = number("fps");
-  for (const char* key : {"num_frames", "nframes"}) {
-    const auto frames = number(key);
-    if (!frames) continue;
-    if (*frames < 1.0 || *frames > 1e9)
-      wrong_value(concat(place, ".", key), *find_value(value, key), "a number of frames");
-    part.num_frames = static_cast<std::int64_t>(*frames);
-    break;
-  }
-  if (part.fps && part.num_frames) fail(place, ": fps and num_frames exclude each other; give one");
-  part.source_fps = number("sample_fps");
-  if (!part.source_fps) part.source_fps = number("raw_fps");
+/// What stands beside an image or a video: the keys of qwen-vl-utils, and `num_frames`.
+inline void read_media_keys(const Json& value, const std::string& place, ContentPart& part) {
+  part.keys = media_keys_from_json(value, place);
+  const Json* const frames = part.kind == ContentPart::Kind::video ? find_value(value, "num_frames") : nullptr;
+  if (frames == nullptr) return;
+  const double count = frames->is_number() ? frames->get<double>() : 0.0;
+  if (!(count >= 1.0 && count <= 1e9)) wrong_value(place + ".num_frames", *frames, "a number of frames");
+  part.num_frames = static_cast<std::int64_t>(count);
+  if (part.keys.any())
+    fail(place, ": num_frames excludes ", part.keys.first(), "; beside that, the number of frames is nframes");
 }
 
 inline ContentPart read_part(const Json& value, const std::string& place) {
@@ -115,8 +104,9 @@ inline ContentPart read_part(const Json& value, const std::string& place) {
         break;
       }
     }
-    read_video_options(value, place, part);
   }
+  if (part.kind == ContentPart::Kind::image || part.kind == ContentPart::Kind::video)
+    read_media_keys(value, place, part);
   return part;
 }
 

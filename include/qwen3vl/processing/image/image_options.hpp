@@ -1,14 +1,12 @@
-/// Settings of the image processor, and reading them from preprocessor_config.json.
+/// Settings of the image processor.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/base/option.hpp"
-#include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/image/resize.hpp"
 
 namespace qwen3vl {
@@ -33,16 +31,31 @@ struct ImageProcessorOptions {
 
   /// Throws Error for values that make no sense.
   void validate() const;
+
+  /// What transformers' class has where a checkpoint's file says nothing: not what Qwen3-VL needs, so that every
+  /// released checkpoint says it.
+  static ImageProcessorOptions of_class() {
+    ImageProcessorOptions options;
+    options.shortest_edge = 56 * 56;
+    options.longest_edge = 28 * 28 * 1280;
+    options.patch_size = 14;
+    options.image_mean = {0.48145466, 0.4578275, 0.40821073};
+    options.image_std = {0.26862954, 0.26130258, 0.27577711};
+    return options;
+  }
 };
 
 /// Calls f(Option, member...) for every option of preprocessor_config.json; `o` are any number of
 /// ImageProcessorOptions, whose members are passed together.
 template <class F, class... Options>
 void for_each_image_option(F&& f, Options&... o) {
-  constexpr Range pixels = within(1, 0x1p31);
+  constexpr Range pixels = within(0, 0x1p31);
   f(Option{"do_resize", {}, "Resize to a multiple of patch_size * merge_size within the pixel budget"}, o.do_resize...);
-  f(Option{"shortest_edge", pixels, "In `size`: fewest pixels (a count, in spite of the name)"}, o.shortest_edge...);
-  f(Option{"longest_edge", pixels, "In `size`: most pixels"}, o.longest_edge...);
+  f(Option{"shortest_edge", pixels,
+           "In `size`: fewest pixels (a count, in spite of the name); 0: resizing is an error"},
+    o.shortest_edge...);
+  f(Option{"longest_edge", pixels, "In `size`: most pixels; 0: the same. It goes before the fewest"},
+    o.longest_edge...);
   f(Option{"resample", {}, "Kernel of the resize: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic"}, o.resample...);
   f(Option{"do_rescale", {}, "Multiply by rescale_factor"}, o.do_rescale...);
   f(Option{"rescale_factor", {}, "Not 0"}, o.rescale_factor...);
@@ -59,9 +72,8 @@ inline void ImageProcessorOptions::validate() const {
   for_each_image_option([](const Option& option, const auto& value) { check_option(option, value); }, *this);
   // An image has at least one merged patch, whatever the budget says.
   check_option({"patch_size * merge_size", within(1, 4096)}, patch_size * merge_size);
-  if (longest_edge < shortest_edge)
-    fail("size[\"longest_edge\"] is ", longest_edge, ", below size[\"shortest_edge\"], ", shortest_edge);
   if (rescale_factor == 0.0) fail("rescale_factor is ", rescale_factor);
+  if (!do_normalize) return;
   if (image_mean.empty() || image_mean.size() > 4 || image_std.size() != image_mean.size())
     fail("image_mean has ", image_mean.size(), " values, image_std ", image_std.size(), "; give one for each channel");
   for (std::size_t c = 0; c < image_mean.size(); ++c)
@@ -69,39 +81,15 @@ inline void ImageProcessorOptions::validate() const {
       fail("image_mean and image_std must be finite, image_std not zero");
 }
 
-/// Reads preprocessor_config.json over `options`; unknown fields are ignored. Throws Error that names file and field.
-inline ImageProcessorOptions image_processor_options_from_json(const JsonFields& fields,
-                                                               ImageProcessorOptions options = {}) {
-  // Nothing is cropped, as in the reference, which still wants this.
-  if (fields.boolean("do_center_crop", false) && !fields.has("crop_size"))
-    fail(fields.where(), ": `crop_size` must be specified if `do_center_crop` is `True`.");
-  const JsonFields size = fields.section("size");
-  if (fields.has("size") && !(size.has("shortest_edge") && size.has("longest_edge")))
-    fail(fields.where(), ": `size` dict must contain 'shortest_edge' and 'longest_edge' keys");
-  for_each_image_option(
-      [&]<class T>(const Option& option, T& value) {
-        if constexpr (std::is_same_v<T, Resample>) {
-          auto number = static_cast<int>(value);
-          fields.read(option.name, number, within(0, 3));
-          value = static_cast<Resample>(number);
-        } else if constexpr (std::is_same_v<T, std::vector<double>>) {
-          fields.read(option.name, value, 1, 4);
-        } else if (option.name.ends_with("_edge")) {
-          // The older name goes first, so that the other's range does not matter; validate() checks what counts.
-          constexpr Range any = within(0, 0x1p40);
-          size.read(Option{option.name, any}, value);
-          fields.read(Option{option.name == "shortest_edge" ? "min_pixels" : "max_pixels", any}, value);
-        } else {
-          fields.read(option, value);
-        }
-      },
-      options);
-  try {
-    options.validate();
-  } catch (const Error& error) {
-    fail(fields.where(), ": ", error.what());
-  }
-  return options;
+namespace detail {
+
+/// What transformers asks for where it resizes.
+inline void require_edges(const ImageProcessorOptions& options) {
+  if (options.shortest_edge == 0 || options.longest_edge == 0)
+    fail(
+        "`size` dict must contain 'shortest_edge' and 'longest_edge' keys, both above 0: the settings have another "
+        "form of size, or none");
 }
 
+}  // namespace detail
 }  // namespace qwen3vl

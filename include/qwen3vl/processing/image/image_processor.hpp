@@ -15,6 +15,7 @@
 #include "qwen3vl/inputs/grid.hpp"
 #include "qwen3vl/processing/image/convert_rgb.hpp"
 #include "qwen3vl/processing/image/image_options.hpp"
+#include "qwen3vl/processing/image/image_options_json.hpp"
 #include "qwen3vl/processing/image/patches.hpp"
 #include "qwen3vl/processing/image/preprocessor_files.hpp"
 #include "qwen3vl/processing/image/resize.hpp"
@@ -28,19 +29,29 @@ struct ImageFeatures {
   std::vector<GridThw> image_grid_thw;  ///< one for each image
 };
 
+/// Resizes as qwen-vl-utils does: transparency of RGBA over white, that of gray images dropped, then Pillow's bicubic.
+inline Image resized_by_pillow(const Image& image, ImageSize size) {
+  if (image.channels == 3) return resize(image, size, Resample::bicubic, ResizeBackend::pil);
+  if (image.channels != 2) return resize(convert_to_rgb(image), size, Resample::bicubic, ResizeBackend::pil);
+  Image gray{.height = image.height, .width = image.width, .channels = 1, .pixels = {}};
+  gray.reserve_pixels();
+  for (std::size_t i = 0; i < image.pixels.size(); i += 2) gray.pixels.push_back(image.pixels[i]);
+  return resize(convert_to_rgb(std::move(gray)), size, Resample::bicubic, ResizeBackend::pil);
+}
+
 class ImageProcessor {
  public:
   /// Throws Error for options that make no sense.
   explicit ImageProcessor(const ImageProcessorOptions& options = {}) : options_(options) { options_.validate(); }
 
   /// Reads `folder`/processor_config.json, as transformers 5 saves it, or preprocessor_config.json.
-  static ImageProcessor from_pretrained(const std::filesystem::path& folder) {
+  static ImageProcessor from_pretrained(const std::filesystem::path& folder, const Warn& warn = print_warning) {
     PreprocessorFiles files(folder);
-    return from_pretrained(files);
+    return from_pretrained(files, warn);
   }
-  static ImageProcessor from_pretrained(PreprocessorFiles& files) {
-    return ImageProcessor(
-        image_processor_options_from_json(files.settings("image_processor", {"preprocessor_config.json"})));
+  static ImageProcessor from_pretrained(PreprocessorFiles& files, const Warn& warn = print_warning) {
+    return ImageProcessor(image_processor_options_from_json(
+        files.settings("image_processor", {"preprocessor_config.json"}), ImageProcessorOptions::of_class(), warn));
   }
 
   const ImageProcessorOptions& options() const { return options_; }
@@ -49,32 +60,35 @@ class ImageProcessor {
   /// The size in pixels that an image is resized to. Throws Error for extreme shapes.
   ImageSize resized_size(std::int64_t height, std::int64_t width) const {
     const std::int64_t factor = options_.patch_size * options_.merge_size;
-    if (options_.do_resize) return smart_resize(height, width, factor, options_.shortest_edge, options_.longest_edge);
+    if (options_.do_resize) {
+      detail::require_edges(options_);
+      return smart_resize(height, width, factor, options_.shortest_edge, options_.longest_edge);
+    }
     if (height % factor != 0 || width % factor != 0)
       fail("an image of ", height, " x ", width,
            " pixels is not resized (do_resize is false), but its sides must be multiples of ", factor);
     return {height, width};
   }
 
-  /// Patches that an image of this size becomes (get_number_of_image_patches).
+  /// Patches that an image of this size becomes (get_number_of_image_patches); merge_size * merge_size of them are a
+  /// token. No pixel is computed.
   std::int64_t number_of_patches(std::int64_t height, std::int64_t width) const {
     const ImageSize size = resized_size(height, width);
     return (size.height / options_.patch_size) * (size.width / options_.patch_size);
   }
 
-  /// All images, in order. Throws Error for an image that cannot be used, by its name or its place in the list.
-  ImageFeatures operator()(std::span<const Image> images) const {
+  /// All images, in order; `sizes` is empty or has one for each: an image with a size is resized to it as qwen-vl-utils
+  /// does it, by Pillow, bicubic, in RGB. Throws Error for an image that cannot be used, by its name or its place in
+  /// the list.
+  ImageFeatures operator()(std::span<const Image> images, std::span<const std::optional<ImageSize>> sizes = {}) const {
     ImageFeatures features;
     std::vector<Image> resized;
     index_t patches = 0, channels = 0;
     for (std::size_t i = 0; i < images.size(); ++i) {
       try {
         images[i].check();
-        const ImageSize size = resized_size(images[i].height, images[i].width);
-        const bool convert = options_.do_convert_rgb && images[i].channels != 3;
-        const Image converted = convert ? convert_to_rgb(images[i]) : Image{};
-        const Image& source = convert ? converted : images[i];
-        resized.push_back(resize(source, size, options_.resample, options_.backend));
+        const bool given = i < sizes.size() && sizes[i];
+        resized.push_back(given ? resized_by_pillow(images[i], *sizes[i]) : resized_as_set(images[i]));
       } catch (const Error& error) {
         fail(about(images, i), ": ", error.what());
       }
@@ -103,6 +117,13 @@ class ImageProcessor {
  private:
   static std::string about(std::span<const Image> images, std::size_t i) {
     return images[i].name.empty() ? concat("image ", i) : images[i].name;
+  }
+
+  Image resized_as_set(const Image& image) const {
+    const ImageSize size = resized_size(image.height, image.width);
+    if (!options_.do_convert_rgb || image.channels == 3)
+      return resize(image, size, options_.resample, options_.backend);
+    return resize(convert_to_rgb(image), size, options_.resample, options_.backend);
   }
 
   ImageProcessorOptions options_;

@@ -1,4 +1,4 @@
-/// Settings of the video processor, and reading them from video_preprocessor_config.json.
+/// Settings of the video processor.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,7 @@
 namespace qwen3vl {
 
 /// Settings with transformers' names: those of images, for each frame, and those of time, explained in
-/// for_each_video_option. Defaults are those of the released Qwen3-VL checkpoints. do_center_crop, crop_size, do_pad
-/// and pad_size are accepted in files and, as in the reference, have no effect.
+/// for_each_video_option. Defaults are those of the released Qwen3-VL checkpoints.
 struct VideoProcessorOptions : ImageProcessorOptions {
   VideoProcessorOptions() {
     shortest_edge = 4096;     // of all frames together
@@ -23,9 +22,18 @@ struct VideoProcessorOptions : ImageProcessorOptions {
   std::int64_t min_frames = 4;
   std::int64_t max_frames = 768;
   bool cap_pixels_per_frame = false;
+  std::int64_t max_video_tokens = 768;
 
   /// Throws Error for values that make no sense; in the reference's words where it has some.
   void validate() const;
+
+  /// What transformers' class has where a checkpoint's file says nothing.
+  static VideoProcessorOptions of_class() {
+    VideoProcessorOptions options;
+    options.shortest_edge = 128 * 32 * 32;
+    options.longest_edge = 768 * 32 * 32;
+    return options;
+  }
 
   /// More frames than this are not taken from one video, whatever the options say.
   static constexpr std::int64_t max_countable = std::int64_t{1} << 16;
@@ -43,9 +51,11 @@ void for_each_video_option(F&& f, Options&... o) {
   f(Option{"max_frames", count, "Most frames that `fps` takes"}, o.max_frames...);
   f(Option{"cap_pixels_per_frame",
            {},
-           "As in qwen-vl-utils: a frame has at most 768 * (patch_size * merge_size)^2 pixels and its share of the "
-           "budget. Without it a video of few frames spends the whole budget on them"},
+           "As in qwen-vl-utils: a frame has at most max_video_tokens tokens and its share of the budget. Without it a "
+           "video of few frames spends the whole budget on them"},
     o.cap_pixels_per_frame...);
+  f(Option{"max_video_tokens", within(1, 1 << 20), "Most tokens of a frame with cap_pixels_per_frame"},
+    o.max_video_tokens...);
 }
 
 inline void VideoProcessorOptions::validate() const {
@@ -53,20 +63,6 @@ inline void VideoProcessorOptions::validate() const {
   if (!do_sample_frames) return;
   if (fps && num_frames) fail("`num_frames` and `fps` are mutually exclusive arguments, please use only one!");
   for_each_video_option([](const Option& option, const auto& value) { check_option(option, value); }, *this);
-}
-
-/// Reads video_preprocessor_config.json over `options`; unknown fields are ignored. Throws Error that names file and
-/// field. A conflict between `fps` and `num_frames` is reported when frames are sampled.
-inline VideoProcessorOptions video_processor_options_from_json(const JsonFields& fields,
-                                                               VideoProcessorOptions options = {}) {
-  static_cast<ImageProcessorOptions&>(options) = image_processor_options_from_json(fields, options);
-  for_each_video_option(
-      [&](const Option& option, auto& value) {
-        // A rate that nothing is sampled by may be any number.
-        fields.read(option.name == "fps" ? Option{option.name} : option, value);
-      },
-      options);
-  return options;
 }
 
 }  // namespace qwen3vl

@@ -18,6 +18,7 @@
 #include "qwen3vl/processing/image/preprocessor_files.hpp"
 #include "qwen3vl/processing/image/smart_resize.hpp"
 #include "qwen3vl/processing/video/video_options.hpp"
+#include "qwen3vl/processing/video/video_options_json.hpp"
 #include "qwen3vl/processing/video/video_sampling.hpp"
 #include "qwen3vl/tensor/host.hpp"
 
@@ -29,6 +30,18 @@ struct VideoPatches {
   GridThw grid;                              ///< frames / temporal_patch_size, rows, columns
   std::vector<std::int64_t> frames_indices;  ///< the frames taken, by their place in the video as recorded
   std::vector<double> timestamps;            ///< seconds of each temporal patch
+  ImageSize source{};                        ///< pixels of a frame before it is resized
+};
+
+/// How one video is read, in place of what the options say.
+struct FramePlan {
+  std::vector<std::int64_t> indices;     ///< the frames to take, ascending; one may occur twice
+  std::vector<std::int64_t> recorded{};  ///< their places in the video as recorded, if not these
+  /// What is done to each frame first; empty: nothing.
+  std::function<Image(const Image&)> prepare{};
+  /// The size that so many frames of this height and width are resized to.
+  std::function<ImageSize(std::int64_t count, std::int64_t height, std::int64_t width)> size;
+  std::function<Image(const Image&, ImageSize)> resize;
 };
 
 /// All videos of a call.
@@ -55,13 +68,14 @@ class VideoProcessor {
 
   /// Reads `folder`/processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
   /// images' preprocessor_config.json, in this order, which is transformers'.
-  static VideoProcessor from_pretrained(const std::filesystem::path& folder) {
+  static VideoProcessor from_pretrained(const std::filesystem::path& folder, const Warn& warn = print_warning) {
     PreprocessorFiles files(folder);
-    return from_pretrained(files);
+    return from_pretrained(files, warn);
   }
-  static VideoProcessor from_pretrained(PreprocessorFiles& files) {
+  static VideoProcessor from_pretrained(PreprocessorFiles& files, const Warn& warn = print_warning) {
     return VideoProcessor(video_processor_options_from_json(
-        files.settings("video_processor", {"video_preprocessor_config.json", "preprocessor_config.json"})));
+        files.settings("video_processor", {"video_preprocessor_config.json", "preprocessor_config.json"}),
+        VideoProcessorOptions::of_class(), warn));
   }
 
   const VideoProcessorOptions& options() const { return options_; }
@@ -92,19 +106,42 @@ class VideoProcessor {
              " pixels are not resized (do_resize is false), but their sides must be multiples of ", factor);
       return {height, width};
     }
+    detail::require_edges(options_);
     std::int64_t max_pixels = options_.longest_edge;
     if (options_.cap_pixels_per_frame) {
+      if (num_frames < 1) fail("a video of ", num_frames, " frames");
       const auto least = static_cast<std::int64_t>(static_cast<double>(options_.shortest_edge) * 1.05);
-      max_pixels = std::max(std::min(768 * factor * factor, options_.longest_edge / num_frames), least) * num_frames;
+      max_pixels =
+          std::max(std::min(options_.max_video_tokens * factor * factor, options_.longest_edge / num_frames), least) *
+          num_frames;
     }
     return smart_resize_video(num_frames, height, width, options_.temporal_patch_size, factor, options_.shortest_edge,
                               max_pixels);
   }
 
-  /// One video. Frames are read one at a time; those of one temporal patch are in memory together, resized. Throws
-  /// Error for videos that cannot be decoded and frames of different sizes. `progress` is called for each frame.
+  /// Patches that a video of this many sampled frames becomes (get_num_of_video_patches); merge_size * merge_size of
+  /// them are a token. No frame is read.
+  std::int64_t number_of_patches(std::int64_t num_frames, std::int64_t height, std::int64_t width) const {
+    return grid_of(num_frames, resized_size(num_frames, height, width)).patches();
+  }
+
+  /// One video as the options say.
   VideoPatches operator()(Video& video, const VideoProgress& progress = {}) const {
-    const std::vector<std::int64_t> indices = frames_of(video.metadata());
+    return (*this)(video,
+                   {.indices = frames_of(video.metadata()),
+                    .size = [this](auto... sizes) { return resized_size(sizes...); },
+                    .resize =
+                        [this](const Image& frame, ImageSize size) {
+                          return qwen3vl::resize(frame, size, options_.resample, options_.backend);
+                        }},
+                   progress);
+  }
+
+  /// One video as `plan` says. Frames are read one at a time; those of one temporal patch are in memory together,
+  /// resized. Throws Error for videos that cannot be decoded and frames of different sizes. `progress` is called for
+  /// each frame.
+  VideoPatches operator()(Video& video, const FramePlan& plan, const VideoProgress& progress = {}) const {
+    const std::vector<std::int64_t>& indices = plan.indices;
     const auto count = static_cast<std::int64_t>(indices.size()), temporal = options_.temporal_patch_size;
     VideoPatches patches;
     ImageSize source, target;
@@ -114,13 +151,14 @@ class VideoProcessor {
     float* to = nullptr;
     for (std::int64_t i = 0; i < count; ++i) {
       if (progress) progress(i, count);
-      const Image frame = decoded(video, indices[static_cast<std::size_t>(i)]);
+      Image frame = decoded(video, indices[static_cast<std::size_t>(i)]);
+      if (i == 0) patches.source = {frame.height, frame.width};
+      if (plan.prepare) frame = plan.prepare(frame);
       if (i == 0) {
         source = {frame.height, frame.width};
-        target = resized_size(count, frame.height, frame.width);
+        target = plan.size(count, frame.height, frame.width);
         check_size(count, target);
-        patches.grid = {(count + temporal - 1) / temporal, target.height / options_.patch_size,
-                        target.width / options_.patch_size};
+        patches.grid = grid_of(count, target);
         check_channels(frame.channels);
         patches.pixel_values_videos = HostMatrix<float>(
             patches.grid.patches(), frame.channels * temporal * options_.patch_size * options_.patch_size);
@@ -133,7 +171,7 @@ class VideoProcessor {
              "; the frames of a video must be alike");
       }
       Image& resized = group[static_cast<std::size_t>(i % temporal)];
-      resized = resize(frame, target, options_.resample, options_.backend);
+      resized = plan.resize(frame, target);
       frames.push_back(&resized);
       // The last frame stands for those that are missing to a full patch.
       if (i + 1 == count) frames.resize(static_cast<std::size_t>(temporal), &resized);
@@ -145,11 +183,18 @@ class VideoProcessor {
     const std::vector<std::int64_t>& recorded = video.metadata().frames_indices;
     for (const std::int64_t i : indices)
       patches.frames_indices.push_back(recorded.empty() ? i : recorded[static_cast<std::size_t>(i)]);
+    if (!plan.recorded.empty()) patches.frames_indices = plan.recorded;
     patches.timestamps = video_timestamps(patches.frames_indices, frames_per_second(video.metadata()), temporal);
     return patches;
   }
 
  private:
+  GridThw grid_of(std::int64_t num_frames, ImageSize size) const {
+    const std::int64_t temporal = options_.temporal_patch_size;
+    return {(num_frames + temporal - 1) / temporal, size.height / options_.patch_size,
+            size.width / options_.patch_size};
+  }
+
   Image decoded(Video& video, std::int64_t index) const {
     Image frame = video.frame(index);
     frame.check();

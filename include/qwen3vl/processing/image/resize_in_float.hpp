@@ -1,0 +1,99 @@
+/// Resizing as torchvision.transforms.functional.resize (the older one) does it for bytes: filtered in float32, both
+/// axes, and rounded once at the end. qwen-vl-utils resizes the frames of videos so.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/processing/image/smart_resize.hpp"
+
+namespace qwen3vl {
+namespace detail {
+
+/// What each new row (or column) takes of the old ones.
+struct FloatAxis {
+  std::vector<std::int64_t> first;
+  std::vector<std::vector<float>> weights;
+};
+
+/// torch's weights of the antialiased bicubic filter (a = -0.5), in its mix of float and double, fused as it is built.
+inline FloatAxis float_axis(std::int64_t from, std::int64_t to) {
+  const auto filter = [](float x) {
+    x = std::abs(x);
+    if (x < 1.0f) return std::fma(std::fma(1.5f, x, -2.5f) * x, x, 1.0f);
+    if (x < 2.0f) return std::fma(std::fma(std::fma(-0.5f, x, 2.5f), x, -4.0f), x, 2.0f);
+    return 0.0f;
+  };
+  const float scale = static_cast<float>(from) / static_cast<float>(to);
+  const float support = std::max(1.0f, scale) * 2.0f;
+  const float inverse = scale >= 1.0f ? static_cast<float>(1.0 / static_cast<double>(scale)) : 1.0f;
+  FloatAxis axis;
+  for (std::int64_t i = 0; i < to; ++i) {
+    const auto center = static_cast<float>(static_cast<double>(scale) * (static_cast<double>(i) + 0.5));
+    const auto cut = [](float place) { return static_cast<std::int64_t>(static_cast<double>(place) + 0.5); };
+    const std::int64_t first = std::max<std::int64_t>(0, cut(center - support));
+    const std::int64_t end = std::min(from, cut(center + support));
+    std::vector<float> weights;
+    float total = 0.0f;
+    for (std::int64_t j = first; j < end; ++j) {
+      const double distance = static_cast<double>(static_cast<float>(j) - center) + 0.5;
+      weights.push_back(filter(static_cast<float>(distance * static_cast<double>(inverse))));
+      total += weights.back();
+    }
+    for (float& weight : weights) weight /= total;
+    axis.first.push_back(first);
+    axis.weights.push_back(std::move(weights));
+  }
+  return axis;
+}
+
+}  // namespace detail
+
+/// Bicubic. An image that has the size already is not filtered.
+inline Image resize_in_float(const Image& image, ImageSize size) {
+  image.check();
+  if (size.height < 1 || size.width < 1 || size.height > (1 << 20) || size.width > (1 << 20))
+    fail("cannot resize to ", size.height, " x ", size.width, " pixels");
+  if (size == ImageSize{image.height, image.width}) return image;
+  const detail::FloatAxis columns = detail::float_axis(image.width, size.width),
+                          rows = detail::float_axis(image.height, size.height);
+  const auto channels = static_cast<std::size_t>(image.channels), width = static_cast<std::size_t>(size.width);
+  const std::size_t line = width * channels;
+  std::vector<float> narrow(static_cast<std::size_t>(image.height) * line);
+#pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
+  for (int y = 0; y < image.height; ++y)
+    for (std::size_t x = 0; x < width; ++x) {
+      const std::vector<float>& weights = columns.weights[x];
+      const std::uint8_t* const from = image.pixels.data() + image.offset(y, static_cast<int>(columns.first[x]));
+      for (std::size_t c = 0; c < channels; ++c) {
+        float sum = static_cast<float>(from[c]) * weights[0];
+        for (std::size_t j = 1; j < weights.size(); ++j)
+          sum = std::fma(static_cast<float>(from[j * channels + c]), weights[j], sum);
+        narrow[static_cast<std::size_t>(y) * line + x * channels + c] = sum;
+      }
+    }
+  Image result{.height = static_cast<int>(size.height),
+               .width = static_cast<int>(size.width),
+               .channels = image.channels,
+               .pixels = {}};
+  result.resize_pixels();
+#pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
+  for (int y = 0; y < result.height; ++y) {
+    const auto row = static_cast<std::size_t>(y);
+    const std::vector<float>& weights = rows.weights[row];
+    const float* const from = narrow.data() + static_cast<std::size_t>(rows.first[row]) * line;
+    std::vector<float> sums(line);
+    for (std::size_t i = 0; i < line; ++i) sums[i] = from[i] * weights[0];
+    for (std::size_t j = 1; j < weights.size(); ++j)
+      for (std::size_t i = 0; i < line; ++i) sums[i] = std::fma(from[j * line + i], weights[j], sums[i]);
+    for (std::size_t i = 0; i < line; ++i)
+      result.pixels[row * line + i] = static_cast<std::uint8_t>(std::nearbyint(std::clamp(sums[i], 0.0f, 255.0f)));
+  }
+  return result;
+}
+
+}  // namespace qwen3vl
