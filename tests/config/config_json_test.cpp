@@ -24,6 +24,17 @@ const std::string released = QWEN3VL_TEST_DATA "/assets/configs/";
 
 CheckpointConfig read(const json& config) { return config_from_json(config, "config.json"); }
 
+struct Warned {
+  CheckpointConfig config;
+  std::vector<std::string> warnings;
+};
+Warned warned(const json& config) {
+  Warned result;
+  result.config =
+      config_from_json(config, "config.json", [&](const std::string& text) { result.warnings.push_back(text); });
+  return result;
+}
+
 // Two configs are the same model: names every field that is not equal.
 void check_same(const ModelConfig& a, const ModelConfig& b, const std::string& name) {
   for (const ConfigDifference& d : compare(a, b))
@@ -386,6 +397,46 @@ BOOST_AUTO_TEST_CASE(where_rope_theta_stands) {
                         "vision_config.rope_scaling.type is \"linear\", wanted axial"));
 }
 
+// As Qwen3VLConfig and Qwen3VLMoeConfig of transformers 5.24 read them.
+BOOST_AUTO_TEST_CASE(fields_of_the_vision_towers_rope) {
+  const auto theta = [](const char* vision) {
+    json config = dense();
+    config["vision_config"].update(json::parse(vision));
+    return warned(config).config.runtime.vision_rope_theta;
+  };
+  BOOST_TEST(theta(R"({"rope_theta":500})") == 500.0);
+  BOOST_TEST(theta(R"({"rope_theta":500,"rope_parameters":{"rope_theta":3,"rope_type":"axial"}})") == 3.0);
+  BOOST_TEST(theta(R"({"rope_theta":500,"rope_scaling":{"type":"default"},"rope_parameters":{"rope_theta":3}})") ==
+             500.0);
+  BOOST_TEST(theta(R"({"rope_scaling":{"rope_theta":7}})") == 7.0);
+  const Warned partial = warned(with(dense(), "/vision_config/partial_rotary_factor", "0.5"));
+  BOOST_REQUIRE(partial.warnings.size() == 1u);
+  BOOST_TEST(partial.warnings[0] ==
+             "config.json: vision_config.partial_rotary_factor has no effect in the vision tower, as in transformers");
+}
+
+BOOST_AUTO_TEST_CASE(partial_rotation) {
+  const auto rope = [](const char* text) { return warned(with(dense(), "/text_config", text)); };
+  const Warned ignored = rope(R"({"partial_rotary_factor":0.5})");
+  BOOST_TEST(ignored.config.runtime.rope.partial_rotary_factor == 1.0);
+  BOOST_REQUIRE(ignored.warnings.size() == 1u);
+  BOOST_TEST(ignored.warnings[0] ==
+             "config.json: text_config.partial_rotary_factor has no effect with the rope_type 'default', as in "
+             "transformers");
+  const Warned inside =
+      rope(R"({"partial_rotary_factor":0.5,"rope_scaling":{"rope_type":"proportional","partial_rotary_factor":0.25}})");
+  BOOST_TEST(inside.config.runtime.rope.partial_rotary_factor == 0.25);
+  BOOST_TEST(inside.warnings.empty());
+  BOOST_TEST(rope(R"({"partial_rotary_factor":0.5,"rope_scaling":{"rope_type":"proportional"}})")
+                 .config.runtime.rope.partial_rotary_factor == 0.5);
+}
+
+BOOST_AUTO_TEST_CASE(router_logits_by_default) {
+  BOOST_TEST(!read(moe()).runtime.output_router_logits);
+  BOOST_TEST(read(with(moe(), "/text_config/output_router_logits", "true")).runtime.output_router_logits);
+  BOOST_TEST(!read(with(dense(), "/text_config/output_router_logits", "true")).runtime.output_router_logits);
+}
+
 BOOST_AUTO_TEST_CASE(token_ids) {
   BOOST_TEST(read(with(dense(), "/text_config/eos_token_id", "[5,6]")).runtime.eos_token_id ==
                  (std::vector<std::int32_t>{5, 6}),
@@ -408,14 +459,24 @@ BOOST_AUTO_TEST_CASE(other_models) {
   BOOST_TEST(refused(R"([])", "config.json is not a JSON object"));
   BOOST_TEST(refused(R"("qwen3_vl")", "not a JSON object"));
   json config = dense();
-  for (const char* fine :
-       {"null", "[]", R"(["Qwen3VLForConditionalGeneration"])", R"(["X","Qwen3VLForConditionalGeneration"])"})
-    check_same(read(dense()).model, read(with(config, "/architectures", fine)).model, fine);
-  for (const char* other :
-       {R"(["LlamaForCausalLM"])", R"(["Qwen3VLMoeForConditionalGeneration"])", "[1]", "\"x\"", "{}"})
-    BOOST_TEST(fails_with([&] { read(with(config, "/architectures", other)); },
-                          "wanted a list with Qwen3VLForConditionalGeneration"),
-               other);
+  for (const char* fine : {"null", "[]", R"(["Qwen3VLForConditionalGeneration"])", R"(["Qwen3VLModel"])",
+                           R"(["X","Qwen3VLForConditionalGeneration"])"}) {
+    const Warned read_fine = warned(with(config, "/architectures", fine));
+    check_same(read(dense()).model, read_fine.config.model, fine);
+    BOOST_TEST(read_fine.warnings.empty(), fine);
+  }
+  // transformers goes by model_type; what it takes in silence is a warning here.
+  for (const char* other : {R"(["LlamaForCausalLM"])", R"(["Qwen3VLMoeForConditionalGeneration"])"}) {
+    const Warned read_other = warned(with(config, "/architectures", other));
+    check_same(read(dense()).model, read_other.config.model, other);
+    BOOST_REQUIRE(read_other.warnings.size() == 1u);
+    BOOST_TEST(read_other.warnings[0].find("read as Qwen3VLForConditionalGeneration, which its model_type says") !=
+               std::string::npos);
+  }
+  for (const char* wrong : {"[1]", "\"x\"", "{}"})
+    BOOST_TEST(fails_with([&] { read(with(config, "/architectures", wrong)); }, "wanted a list of names"), wrong);
+  BOOST_TEST(fails_with([&] { read(with(config, "/transformers_weights", "\"other.safetensors\"")); },
+                        "transformers_weights names another weight file"));
 }
 
 BOOST_AUTO_TEST_CASE(quantised_weights) {
@@ -499,11 +560,17 @@ BOOST_AUTO_TEST_CASE(wrong_values) {
       {"/text_config/rope_scaling", R"({"factor":0})", "text_config.rope_scaling.factor is 0, wanted a positive"},
       {"/text_config/rope_scaling", R"({"factor":-2})", "wanted a positive"},
       {"/text_config/rope_scaling", R"({"factor":"2"})", "wanted a number"},
-      {"/text_config/rope_scaling", R"({"partial_rotary_factor":0.5})", "partial_rotary_factor is 0.5, wanted 1"},
+      {"/text_config/rope_scaling", R"({"rope_type":"linear","factor":2,"partial_rotary_factor":0.5})",
+       "partial_rotary_factor is 0.5, wanted 1: with the rope_type 'linear'"},
+      {"/text_config/rope_scaling", R"({"rope_type":"proportional","partial_rotary_factor":1.5})",
+       "wanted a number from 0 to 1"},
       {"/text_config/rope_scaling", R"({"short_factor":[1,"2"]})", "wanted a list of 0 to 4096 numbers"},
       {"/text_config/rope_scaling", R"({"long_factor":2})", "wanted a list"},
       {"/text_config/rope_scaling", R"({"original_max_position_embeddings":0})", "wanted an integer from 1"},
-      {"/text_config/partial_rotary_factor", "0.25", "text_config.partial_rotary_factor is 0.25"},
+      {"/text_config", R"({"partial_rotary_factor":0.25,"rope_scaling":{"rope_type":"yarn","factor":2}})",
+       "text_config.partial_rotary_factor is 0.25"},
+      {"/vision_config/rope_scaling", R"({"type":"yarn"})", "rope_scaling.type is \"yarn\", wanted axial"},
+      {"/vision_config/rope_theta", "-1", "rope_theta must be positive"},
       {"/text_config/max_position_embeddings", "0", "wanted an integer from 1"},
       {"/text_config/max_position_embeddings", "-1", "wanted an integer from 1"},
       {"/text_config/rms_norm_eps", "-1e-6", "wanted a number from 0 to 1"},

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "qwen3vl/base/checkpoint_folder.hpp"
 #include "qwen3vl/io/weights/checkpoint.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "support/test_files.hpp"
@@ -118,21 +119,43 @@ BOOST_AUTO_TEST_CASE(nothing_there) {
   BOOST_TEST(fails_with([&] { Checkpoint::open(folder / "none"); }, "none is not a folder"));
   const auto file = folder.write("file", "");
   BOOST_TEST(fails_with([&] { Checkpoint::open(file); }, "is not a folder"));
+  folder.write("pytorch_model.bin", "");
+  BOOST_TEST(refused(folder, "its pytorch_model.bin is a Python pickle"));
+  folder.write("adapter_model.safetensors", "");
+  BOOST_TEST(refused(folder, "it holds an adapter (LoRA)"));
   std::filesystem::create_directory(folder / "model.safetensors");
   BOOST_TEST(refused(folder, "model.safetensors is not a regular file"));
 }
 
-BOOST_AUTO_TEST_CASE(one_error_names_everything) {
+BOOST_AUTO_TEST_CASE(missing_shards) {
   const test::TemporaryFolder folder;
-  write_shard(folder, "1.safetensors", {"a", "both", "also both"});
-  write_shard(folder, "2.safetensors", {"b", "both", "also both"});
-  write_index(folder, R"({"a":"1.safetensors","b":"2.safetensors","both":"1.safetensors","also both":"2.safetensors",
-                          "c":"3.safetensors","d":"4.safetensors","e":"1.safetensors","f":"2.safetensors"})");
-  for (const char* part :
-       {"missing files: 3.safetensors, 4.safetensors;",
-        "not in the file the index names: e (1.safetensors), f (2.safetensors);",
-        "in two files: also both (1.safetensors and 2.safetensors), both (1.safetensors and 2.", "download it again"})
-    BOOST_TEST(refused(folder, part), part);
+  write_shard(folder, "1.safetensors", {"a"});
+  write_index(folder, R"({"a":"1.safetensors","b":"2.safetensors","c":"3.safetensors"})");
+  BOOST_TEST(refused(folder, "is incomplete: missing files: 2.safetensors, 3.safetensors; download them again"));
+  write_index(folder, R"({"a":"1.safetensors","b":"2.safetensors","c":"3.safetensors","d":"4","e":"5","f":"6"})");
+  BOOST_TEST(refused(folder, "missing files: 2.safetensors, 3.safetensors, 4 and 2 more;"));
+}
+
+// What transformers loads in silence: the shards count, not the index, and the later of two shards.
+BOOST_AUTO_TEST_CASE(an_index_that_does_not_fit_its_shards) {
+  const test::TemporaryFolder folder;
+  write_shard(folder, "1.safetensors", {"a", "both"}, 1.0f);
+  write_shard(folder, "2.safetensors", {"b", "both", "unlisted"}, 2.0f);
+  write_index(folder,
+              R"({"a":"2.safetensors","b":"2.safetensors","both":"1.safetensors","lm_head.weight":"2.safetensors",
+                          "c":"1.safetensors"})");
+  std::vector<std::string> warnings;
+  const Checkpoint checkpoint =
+      Checkpoint::open(folder.path(), {}, [&](const std::string& text) { warnings.push_back(text); });
+  BOOST_REQUIRE(warnings.size() == 2u);
+  BOOST_TEST(warnings[0].ends_with("has tensors in two files: both (used: that of 2.safetensors)"), warnings[0]);
+  BOOST_TEST(warnings[1].ends_with("model.safetensors.index.json lists tensors that are in no file: c, lm_head.weight"),
+             warnings[1]);
+  BOOST_TEST(checkpoint.names().size() == 4u);
+  std::vector<float> values(2);
+  read_floats(*checkpoint.find("both"), values);
+  BOOST_TEST(values[0] == 2.0f);
+  BOOST_CHECK_NO_THROW(Checkpoint::open(folder.path(), {}, {}));  // in silence
 }
 
 // Writing into an open file is noticed. If its name is removed or reused, the open file stays intact.
@@ -151,14 +174,6 @@ BOOST_AUTO_TEST_CASE(files_that_change) {
   const Checkpoint third = Checkpoint::open(folder.path());
   std::filesystem::remove(folder / "model.safetensors");
   BOOST_CHECK_NO_THROW(third.require_unchanged());
-}
-
-BOOST_AUTO_TEST_CASE(a_tensor_in_another_shard_than_listed) {
-  const test::TemporaryFolder folder;
-  write_shard(folder, "1.safetensors", {"a"});
-  write_shard(folder, "2.safetensors", {"b"});
-  write_index(folder, R"({"a":"2.safetensors","b":"2.safetensors"})");
-  BOOST_TEST(refused(folder, "names: a (2.safetensors); download"));
 }
 
 BOOST_AUTO_TEST_CASE(names_that_lead_out_of_the_folder) {
@@ -213,4 +228,36 @@ BOOST_AUTO_TEST_CASE(a_broken_shard) {
   folder.write("2.safetensors", "short");
   write_index(folder, R"({"a":"1.safetensors","b":"2.safetensors"})");
   BOOST_TEST(refused(folder, "2.safetensors is not a valid safetensors file"));
+}
+
+BOOST_AUTO_TEST_CASE(what_users_give_instead_of_a_checkpoint_folder) {
+  const test::TemporaryFolder folder;
+  const auto fails = [](const std::filesystem::path& path, const std::string& what) {
+    return fails_with([&] { require_checkpoint_folder(path); }, what);
+  };
+  BOOST_TEST(fails("Qwen/Qwen3-VL-2B-Instruct",
+                   "download it with `hf download Qwen/Qwen3-VL-2B-Instruct --local-dir Qwen3-VL-2B-Instruct`"));
+  BOOST_TEST(fails("https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct", "is an address; nothing is downloaded"));
+  BOOST_TEST(fails(folder / "none", "none is not a folder: there is nothing of that name"));
+  BOOST_TEST(fails("", " is not a folder"));
+  BOOST_TEST(fails(folder.write("model.gguf", ""), "model.gguf is not a folder but a GGUF file"));
+  BOOST_TEST(fails(folder.write("file", ""), "file is not a folder but a file; give"));
+  BOOST_TEST(fails(folder.path(), "holds model.gguf, and GGUF files are not read"));
+  const std::filesystem::path snapshot = folder / "hub/models--Qwen--Qwen3-VL-2B-Instruct/snapshots/0123abcd";
+  std::filesystem::create_directories(snapshot);
+  std::ofstream(snapshot / "config.json") << "{}";
+  for (const std::filesystem::path& cache :
+       {folder.path(), folder / "hub", snapshot.parent_path(), snapshot.parent_path().parent_path()})
+    BOOST_TEST(fails(cache, snapshot.string()), cache);
+  folder.write("adapter_config.json", "{}");
+  std::filesystem::remove_all(folder / "hub");
+  BOOST_TEST(fails(folder.path(), "holds an adapter (LoRA)"));
+  std::filesystem::create_directory(folder / "inner");
+  std::ofstream(folder / "inner" / "config.json") << "{}";
+  BOOST_TEST(
+      fails(folder / "inner" / "config.json", "but a file of one; give the folder, " + (folder / "inner").string()));
+  std::filesystem::remove(folder / "adapter_config.json");
+  std::filesystem::remove(folder / "model.gguf");
+  BOOST_TEST(fails(folder.path(), "holds no config.json, but " + (folder / "inner").string() + " does"));
+  BOOST_CHECK_NO_THROW(require_checkpoint_folder(folder / "inner"));
 }

@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(missing_and_unusable_parameters_are_named) {
            {"yarn", negative_beta, "'beta_slow' is -1"},
            {"yarn", theta_one, "'rope_theta' must not be 1"},
            {"default", theta_zero, "'rope_theta' is 0"},
-           {"proportional", nothing, "rope_type 'proportional' is not known; supported: default, linear"},
+           {"axial", nothing, "rope_type 'axial' is not known; supported: default, linear"},
        }) {
     RopeParameters rope = parameters(c.type);
     c.change(rope);
@@ -186,6 +186,25 @@ BOOST_AUTO_TEST_CASE(missing_and_unusable_parameters_are_named) {
                std::string::npos);
   }
   BOOST_TEST(error_of([&] { RotaryEmbedding(parameters("dynamic"), 2, 4096); }).find("head_dim") != std::string::npos);
+}
+
+// Qwen3VLTextRotaryEmbedding(Qwen3VLTextConfig(head_dim=..., rope_theta=..., rope_scaling=...)).inv_freq of
+// transformers 5.24.
+BOOST_AUTO_TEST_CASE(proportional_leaves_a_share_unrotated) {
+  RopeParameters rope{.rope_type = "proportional", .rope_theta = 10000.0, .partial_rotary_factor = 0.5};
+  BOOST_TEST(
+      rotary_frequencies(rope, 16, 64).inv_freq ==
+          (std::vector<float>{1.0f, 0.3162277638912201f, 0.10000000149011612f, 0.03162277862429619f, 0, 0, 0, 0}),
+      boost::test_tools::per_element());
+  rope.partial_rotary_factor = 0.3;
+  rope.rope_theta = 1e6;
+  rope.has_factor = true;
+  rope.factor = 2.0;
+  BOOST_TEST(
+      rotary_frequencies(rope, 16, 64).inv_freq == (std::vector<float>{0.5f, 0.08891396969556808f, 0, 0, 0, 0, 0, 0}),
+      boost::test_tools::per_element());
+  rope.partial_rotary_factor = 0.0;
+  BOOST_TEST(rotary_frequencies(rope, 12, 64).inv_freq == std::vector<float>(6), boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(only_two_types_look_at_the_length) {

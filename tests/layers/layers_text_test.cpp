@@ -163,3 +163,13 @@ BOOST_FIXTURE_TEST_CASE(loading_names_everything_that_is_wrong, ref::Backends) {
            what.find("not part of the model: extra.weight") != std::string::npos;
   });
 }
+
+BOOST_FIXTURE_TEST_CASE(what_is_not_used_is_a_warning, ref::Backends) {
+  struct Extra : ref::AllRandom {
+    std::vector<std::string> names() const { return {"mlp.up_proj.weight", "a", "b", "c\n", "d", "e"}; }
+  };
+  DecoderLayer<Small, Cpu, F32> layer;
+  std::string warning;
+  load_parameters(cpu, layer, Extra{}, "here", {}, {"d"}, [&](const std::string& text) { warning = text; });
+  BOOST_TEST(warning == "here holds tensors that are not part of the model and not used: a, b, c? and 1 more");
+}

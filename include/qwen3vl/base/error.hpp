@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace qwen3vl {
 
@@ -64,6 +65,18 @@ std::string concat(const Parts&... parts) {
   (detail::append(out, parts), ...);
   return out;
 }
+
+namespace detail {
+
+/// Names for a message: the first three, and how many more there are.
+inline std::string listed(const std::vector<std::string>& names) {
+  constexpr std::size_t most = 3;
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < most; ++i) text += (i == 0 ? "" : ", ") + names[i];
+  return names.size() > most ? concat(text, " and ", names.size() - most, " more") : text;
+}
+
+}  // namespace detail
 
 /// Throws Error with the concatenated parts as its message.
 template <class... Parts>

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/config/fields.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/json/fields.hpp"
@@ -70,26 +71,36 @@ inline void read_field(const JsonFields& from, std::string_view name, int (&valu
   for (std::size_t i = 0; i < 3; ++i) value[i] = static_cast<int>(from.integer(name, (*list)[i], within(0, 1 << 20)));
 }
 
-/// Only full rotation exists in this architecture.
-inline void require_full_rotation(const JsonFields& section) {
-  double partial = 1.0;
-  section.read("partial_rotary_factor", partial);
-  if (partial != 1.0) section.wrong("partial_rotary_factor", "1");
+/// The share of a head that rotates. 'proportional' uses it; transformers ignores it where the type is 'default', and
+/// with every other type fails when it runs.
+inline void read_partial_rotary_factor(const JsonFields& text, const JsonFields& scaling, RopeParameters& rope,
+                                       const Warn& warn) {
+  const JsonFields& from = scaling.has("partial_rotary_factor") ? scaling : text;
+  from.read("partial_rotary_factor", rope.partial_rotary_factor, within(0, 1));
+  if (rope.partial_rotary_factor == 1.0 || rope.rope_type == "proportional") return;
+  if (rope.rope_type != "default")
+    from.wrong("partial_rotary_factor", concat("1: with the rope_type '", rope.rope_type, "' transformers fails, too"));
+  if (warn)
+    warn(
+        concat(from.place("partial_rotary_factor"), " has no effect with the rope_type 'default', as in transformers"));
+  rope.partial_rotary_factor = 1.0;
 }
 
 /// `rope_scaling` if it is not empty, else `rope_parameters`; a `rope_theta` inside takes precedence over one beside
 /// it. This is transformers' order for files that have both.
+inline JsonFields rope_section(const JsonFields& config) {
+  const bool old_style = config.has("rope_scaling") && !config.find("rope_scaling")->empty();
+  return config.section(old_style ? "rope_scaling" : "rope_parameters");
+}
 inline void read_rope(const JsonFields& text, std::int64_t max_position_embeddings, RopeParameters& rope,
-                      int (&mrope_section)[3]) {
+                      int (&mrope_section)[3], const Warn& warn) {
   text.read("rope_theta", rope.rope_theta);
-  require_full_rotation(text);
-  const bool old_style = text.has("rope_scaling") && !text.find("rope_scaling")->empty();
-  const JsonFields scaling = text.section(old_style ? "rope_scaling" : "rope_parameters");
-  require_full_rotation(scaling);
+  const JsonFields scaling = rope_section(text);
   scaling.read("type", rope.rope_type);  // the older name
   scaling.read("rope_type", rope.rope_type);
   if (rope.rope_type == "mrope") rope.rope_type = "default";
   rope.rope_type = shown(rope.rope_type);  // it stands in messages
+  read_partial_rotary_factor(text, scaling, rope, warn);
   scaling.read("rope_theta", rope.rope_theta);
   if (!(rope.rope_theta > 0)) fail(text.place("rope_theta"), " must be positive");
   read_field(scaling, "mrope_section", mrope_section);
@@ -121,8 +132,24 @@ inline void read_rope(const JsonFields& text, std::int64_t max_position_embeddin
   }
 }
 
-/// Whether a config describes a mixture of experts. Throws Error for every other model than these two.
-inline bool is_moe_config(const JsonFields& top) {
+/// The vision tower's: rotation is that of rows and columns, whatever else stands there.
+inline void read_vision_rope(const JsonFields& vision, double& rope_theta, const Warn& warn) {
+  vision.read("rope_theta", rope_theta);
+  const JsonFields rope = rope_section(vision);
+  std::string type = "axial";
+  rope.read("type", type);
+  rope.read("rope_type", type);
+  if (type != "axial" && type != "default") rope.wrong(rope.has("rope_type") ? "rope_type" : "type", "axial");
+  rope.read("rope_theta", rope_theta);
+  if (!(rope_theta > 0)) fail(rope.place("rope_theta"), " must be positive");
+  for (const JsonFields* const section : {&vision, &rope})
+    if (section->has("partial_rotary_factor") && warn)
+      warn(concat(section->place("partial_rotary_factor"), " has no effect in the vision tower, as in transformers"));
+}
+
+/// Whether a config describes a mixture of experts. As in transformers, model_type alone says which model it is. Throws
+/// Error for every other model than these two.
+inline bool is_moe_config(const JsonFields& top, const Warn& warn) {
   std::string type;
   top.read("model_type", type);
   if (type.empty()) fail(top.where(), " has no model_type; qwen3vl runs qwen3_vl and qwen3_vl_moe");
@@ -130,10 +157,19 @@ inline bool is_moe_config(const JsonFields& top) {
     fail(top.where(), " describes a '", shown(type), "' model; qwen3vl runs qwen3_vl and qwen3_vl_moe");
   const bool moe = type == "qwen3_vl_moe";
   if (!top.has("architectures")) return moe;
-  const char* const wanted = moe ? "Qwen3VLMoeForConditionalGeneration" : "Qwen3VLForConditionalGeneration";
+  // The base model saves itself under its own name.
+  const std::string whole = moe ? "Qwen3VLMoeForConditionalGeneration" : "Qwen3VLForConditionalGeneration";
+  const std::string base = moe ? "Qwen3VLMoeModel" : "Qwen3VLModel";
   const nlohmann::json& all = *top.find("architectures");
-  if (!all.is_array() || (!all.empty() && std::find(all.begin(), all.end(), wanted) == all.end()))
-    top.wrong("architectures", concat("a list with ", wanted));
+  bool known = all.empty();
+  if (!all.is_array()) top.wrong("architectures", "a list of names");
+  for (const nlohmann::json& name : all) {
+    if (!name.is_string()) top.wrong("architectures", "a list of names");
+    known = known || name == whole || name == base;
+  }
+  if (!known && warn)
+    warn(concat(top.place("architectures"), " is ", shown(all.dump(-1, ' ', true), 60), "; the model is read as ",
+                whole, ", which its model_type says, as in transformers"));
   return moe;
 }
 
@@ -152,9 +188,14 @@ inline void refuse_quantization(const JsonFields& section) {
 }  // namespace detail
 
 /// Reads a config that has been parsed; `file` is for messages. Throws Error.
-inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::string& file) {
+inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::string& file,
+                                         const Warn& warn = print_warning) {
   const JsonFields top(json, file);
-  const bool moe = detail::is_moe_config(top);
+  const bool moe = detail::is_moe_config(top, warn);
+  if (top.has("transformers_weights"))
+    fail(top.place("transformers_weights"),
+         " names another weight file, which is not read; rename that to model.safetensors, or its index to "
+         "model.safetensors.index.json, and take the field out");
   CheckpointConfig config;
   TextConfig& text = config.model.text;
   if (moe) {
@@ -185,20 +226,11 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
 
   RuntimeConfig& runtime = config.runtime;
   text_section.read("max_position_embeddings", runtime.max_position_embeddings, detail::length_range);
-  detail::read_rope(text_section, runtime.max_position_embeddings, runtime.rope, text.mrope_section);
+  detail::read_rope(text_section, runtime.max_position_embeddings, runtime.rope, text.mrope_section, warn);
   text_section.read("rms_norm_eps", runtime.rms_norm_eps, within(0, 1));
   text_section.read("router_aux_loss_coef", runtime.router_aux_loss_coef);
-  // As for the text: `rope_scaling` goes first, and a rope_theta inside before one beside it.
-  vision_section.read("rope_theta", runtime.vision_rope_theta);
-  const bool old_style = vision_section.has("rope_scaling") && !vision_section.find("rope_scaling")->empty();
-  const JsonFields vision_rope = vision_section.section(old_style ? "rope_scaling" : "rope_parameters");
-  std::string vision_rope_type = "axial";
-  vision_rope.read("type", vision_rope_type);  // the older name
-  vision_rope.read("rope_type", vision_rope_type);
-  if (vision_rope_type != "axial" && vision_rope_type != "default")
-    vision_rope.wrong(vision_rope.has("rope_type") ? "rope_type" : "type", "axial");
-  vision_rope.read("rope_theta", runtime.vision_rope_theta);
-  if (!(runtime.vision_rope_theta > 0)) fail(vision_rope.place("rope_theta"), " must be positive");
+  if (moe) text_section.read("output_router_logits", runtime.output_router_logits);
+  detail::read_vision_rope(vision_section, runtime.vision_rope_theta, warn);
   top.read("image_token_id", runtime.tokens.image_token_id, at_least(0));
   top.read("video_token_id", runtime.tokens.video_token_id, at_least(0));
   top.read("vision_start_token_id", runtime.tokens.vision_start_token_id, at_least(0));
@@ -212,8 +244,8 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
 }
 
 /// Reads a config.json. Throws Error that names file and field.
-inline CheckpointConfig read_config(const std::filesystem::path& path) {
-  return config_from_json(read_json_file(path), path.string());
+inline CheckpointConfig read_config(const std::filesystem::path& path, const Warn& warn = print_warning) {
+  return config_from_json(read_json_file(path), path.string(), warn);
 }
 
 }  // namespace qwen3vl

@@ -10,8 +10,9 @@ namespace qwen3vl {
 /// `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (4.57). Fields that a type does not use are
 /// left as they are; optional numbers are NaN-free and flagged by `has_*`.
 struct RopeParameters {
-  std::string rope_type = "default";  ///< default, linear, dynamic, yarn, longrope, llama3
+  std::string rope_type = "default";  ///< default, linear, dynamic, yarn, longrope, llama3, proportional
   double rope_theta = 500000.0;
+  double partial_rotary_factor = 1.0;  ///< of 'proportional': the share of the frequencies that are not 0
   double factor = 1.0;
   bool has_factor = false;
   double attention_factor = 0.0;
@@ -43,6 +44,7 @@ struct RuntimeConfig {
   float rms_norm_eps = 1e-6f;
   std::int64_t max_position_embeddings = 128000;
   double router_aux_loss_coef = 0.001;  ///< weight of aux_loss in the loss of variants with experts
+  bool output_router_logits = false;    ///< what ForwardOptions::output_router_logits is if not set; with experts
   SpecialTokens tokens{};
   std::vector<std::int32_t> eos_token_id{};  ///< text_config.eos_token_id, an int or a list there
   std::int32_t bos_token_id = -1;            ///< -1 means absent

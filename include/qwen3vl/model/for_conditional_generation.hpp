@@ -36,11 +36,12 @@ class ForConditionalGeneration {
   static constexpr index_t vocab = text.vocab_size;
   static constexpr bool tied = V::config.tie_word_embeddings;
   using A = activation_t<B, P>;
-  struct NoHead {};  // a tied head is the embedding
+  using Head = Linear<hidden, vocab, B, P, false, Packing::plain, head_weight_t<P>>;
 
   std::unique_ptr<Context<B>> ctx_;
   Qwen3VLModel<V, B, P> model_;
-  std::conditional_t<tied, NoHead, Linear<hidden, vocab, B, P, false, Packing::plain, head_weight_t<P>>> lm_head_;
+  Head lm_head_;  // without memory while the embedding is the head
+  bool has_own_head_ = !tied;
   RuntimeConfig config_;
   GenerationConfig generation_config_;
 
@@ -67,15 +68,22 @@ class ForConditionalGeneration {
   template <class F>
   void parameters(F&& f) {
     visit("model.", model_, f);
-    if constexpr (!tied) visit("lm_head.", lm_head_, f);
+    if (has_own_head_) visit("lm_head.", lm_head_, f);
   }
+
+  /// Gives a model whose config is tied (`tie_word_embeddings`) a head of its own, to be loaded from `lm_head.weight`:
+  /// for a checkpoint whose two matrices differ, which transformers does not tie either.
+  void untie_head() { has_own_head_ = true; }
+  /// Whether the head is a matrix of its own, not the embedding.
+  bool has_own_head() const { return has_own_head_; }
 
   /// Fills all parameters from a WeightSource; see load_parameters.
   template <class Source>
-  void load(Source&& source, std::string_view source_name, const LoadProgress& progress = {}) {
+  void load(Source&& source, std::string_view source_name, const LoadProgress& progress = {},
+            const Warn& warn = print_warning) {
     std::vector<std::string> ignored;
-    if constexpr (tied) ignored.push_back("lm_head.weight");  // some tools store the tied head a second time
-    load_parameters(*ctx_, *this, source, source_name, progress, ignored);
+    if (!has_own_head_) ignored.push_back("lm_head.weight");  // some tools store the tied head a second time
+    load_parameters(*ctx_, *this, source, source_name, progress, ignored, warn);
   }
 
   Context<B>& context() { return *ctx_; }
@@ -146,11 +154,7 @@ class ForConditionalGeneration {
 
  private:
   const auto& head_weight() const {
-    if constexpr (tied) {
-      return model_.language_model().embed_tokens().weight();
-    } else {
-      return lm_head_.weight();
-    }
+    return has_own_head_ ? lm_head_.weight() : model_.language_model().embed_tokens().weight();
   }
 };
 
@@ -184,7 +188,7 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   TextRecord<V, B, P> record;
   record.want_hidden_states = options.output_hidden_states;
   record.want_attentions = options.output_attentions;
-  record.want_router_logits = options.output_router_logits;
+  record.want_router_logits = options.output_router_logits.value_or(config_.output_router_logits);
   auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
   model_.forward(*ctx_, batch, features, past->cache, x, &record);
 

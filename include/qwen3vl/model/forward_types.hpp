@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "qwen3vl/base/file_limits.hpp"
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/model/load.hpp"
@@ -33,8 +34,9 @@ struct PretrainedOptions {
   /// again. Empty: none.
   std::filesystem::path packed_cache{};
   SafetensorsLimits limits{};  ///< for the weight files
-  /// Called with problems that do not stop loading: the packed weights could not be written.
-  std::function<void(const std::string&)> warn{};
+  /// Called with what does not stop loading: tensors that are not used, a tied head that is stored with other values,
+  /// packed weights that could not be written, ...
+  Warn warn = print_warning;
 };
 
 /// `past_key_values` with the `rope_deltas` that transformers keeps in the model object.
@@ -55,8 +57,9 @@ struct ForwardOptions {
   HostMatrix<std::int32_t> labels{};  ///< [B, S]; -100 is ignored; enables the loss
   bool output_hidden_states = false;
   bool output_attentions = false;
-  /// For variants with experts; the loss then includes the weighted aux_loss, as in the reference.
-  bool output_router_logits = false;
+  /// For variants with experts; the loss then includes the weighted aux_loss, as in the reference. Not set: what
+  /// config.json says.
+  std::optional<bool> output_router_logits{};
 };
 
 /// Results in padded form; padded positions are 0.

@@ -14,6 +14,7 @@
 
 #include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/backend/contract/transfer.hpp"
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/layers/parameters.hpp"
 #include "qwen3vl/tensor/shape_text.hpp"
 
@@ -89,12 +90,6 @@ class ExpertLayouts {
   bool hub_ = false, transformers_ = false;
 };
 
-inline std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 template <class M, index_t... E>
 void allocate_parameter(OwningTensor<float, M, E...>& tensor) {
   tensor = OwningTensor<float, M, E...>::zeros();
@@ -149,12 +144,13 @@ void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /
 
 }  // namespace detail
 
-/// Loads all parameters of `model`. `source_name` is for error messages; `ignored` lists names that may be unused.
-/// Throws one Error that names every missing, unused or wrongly shaped tensor, or says how much device memory is
-/// missing; the model is then unchanged.
+/// Loads all parameters of `model`. `source_name` is for messages; `ignored` lists names that may be unused. Tensors of
+/// the source that are no part of the model are a warning, as in transformers. Throws one Error about all missing and
+/// wrongly shaped tensors, or says how much device memory is missing; the model is then unchanged.
 template <class B, class Model, WeightSource Source>
 void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string_view source_name,
-                     const LoadProgress& progress = {}, const std::vector<std::string>& ignored = {}) {
+                     const LoadProgress& progress = {}, const std::vector<std::string>& ignored = {},
+                     const Warn& warn = print_warning) {
   std::vector<std::string> missing, wrong, extra;
   std::set<std::string, std::less<>> expected(ignored.begin(), ignored.end());
   std::size_t total = 0;
@@ -179,14 +175,16 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
     }
   });
   for (const std::string& name : source.names())
-    if (!expected.contains(name)) extra.push_back(name);
-  if (!missing.empty() || !wrong.empty() || !extra.empty()) {
+    if (!expected.contains(name)) extra.push_back(detail::shown(name));
+  if (!missing.empty() || !wrong.empty()) {
     std::string message = concat("the weights in ", source_name, " do not fit this variant");
-    if (!missing.empty()) message += concat("; missing: ", detail::joined(missing));
-    if (!wrong.empty()) message += concat("; wrong: ", detail::joined(wrong));
-    if (!extra.empty()) message += concat("; not part of the model: ", detail::joined(extra));
+    if (!missing.empty()) message += concat("; missing: ", detail::listed(missing));
+    if (!wrong.empty()) message += concat("; wrong: ", detail::listed(wrong));
+    if (!extra.empty()) message += concat("; not part of the model: ", detail::listed(extra));
     throw Error(message);
   }
+  if (!extra.empty() && warn)
+    warn(concat(source_name, " holds tensors that are not part of the model and not used: ", detail::listed(extra)));
 
   if constexpr (requires { ctx.backend().require_memory(std::size_t{}, source_name); }) {
     std::size_t bytes = 0;  // all sizes are known before the first allocation

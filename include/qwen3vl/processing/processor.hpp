@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/base/checkpoint_folder.hpp"
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/inputs/padding.hpp"
@@ -52,6 +53,8 @@ class Processor {
   static Processor from_pretrained(const std::filesystem::path& folder,
                                    std::optional<ChatFormat> chat_format = std::nullopt,
                                    const Warn& warn = print_warning) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder / "tokenizer.json", ignored)) require_checkpoint_folder(folder);
     const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);
     PreprocessorFiles files(folder);
     Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),

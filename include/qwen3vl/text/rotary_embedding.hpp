@@ -197,6 +197,13 @@ inline RotaryFrequencies rotary_frequencies(const RopeParameters& rope, index_t 
     const float factor = read.is("linear") ? static_cast<float>(read.factor()) : 1.0f;
     for (const float power : detail::rotary_powers(static_cast<float>(theta), head_dim))
       result.inv_freq.push_back(1.0f / power / factor);
+  } else if (read.is("proportional")) {
+    // As many as this share of the head has; the others do not rotate.
+    const auto rotating =
+        static_cast<std::size_t>(std::floor(rope.partial_rotary_factor * static_cast<double>(head_dim) / 2.0));
+    const float factor = rope.has_factor ? static_cast<float>(read.factor()) : 1.0f;
+    for (const float power : detail::rotary_powers(static_cast<float>(theta), head_dim))
+      result.inv_freq.push_back(result.inv_freq.size() < rotating ? 1.0f / power / factor : 0.0f);
   } else if (read.is("dynamic")) {
     const float base = detail::dynamic_base(read, theta, head_dim, sequence_length);
     for (const float power : detail::rotary_powers(base, head_dim)) result.inv_freq.push_back(1.0f / power);
@@ -207,7 +214,8 @@ inline RotaryFrequencies rotary_frequencies(const RopeParameters& rope, index_t 
   } else if (read.is("llama3")) {
     result = detail::llama3_frequencies(read, rope, head_dim);
   } else {
-    fail("rope_type '", rope.rope_type, "' is not known; supported: default, linear, dynamic, yarn, longrope, llama3");
+    fail("rope_type '", rope.rope_type,
+         "' is not known; supported: default, linear, dynamic, yarn, longrope, llama3, proportional");
   }
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(result.inv_freq.begin(), result.inv_freq.end(), finite) || !finite(result.attention_scaling))

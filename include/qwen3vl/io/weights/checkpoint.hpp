@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
@@ -18,26 +20,32 @@ namespace qwen3vl {
 
 class Checkpoint {
  public:
-  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json lists. Throws one
-  /// Error that names all missing shards, misplaced tensors and tensors in two shards.
-  static Checkpoint open(const std::filesystem::path& folder, const SafetensorsLimits& limits = {}) {
+  /// Opens `folder`/model.safetensors, or else the shards that `folder`/model.safetensors.index.json names. As in
+  /// transformers, the shards count, not what the index says about each tensor: tensors that it lists and no shard has
+  /// are a warning, and of two tensors of one name that of the later shard is used, with a warning. Throws one Error
+  /// that names all missing shards.
+  static Checkpoint open(const std::filesystem::path& folder, const SafetensorsLimits& limits = {},
+                         const Warn& warn = print_warning) {
     std::error_code ignored;
     if (!std::filesystem::is_directory(folder, ignored))
       fail(folder.string(), " is not a folder; give a checkpoint folder");
     Checkpoint checkpoint;
     checkpoint.name_ = folder.string();
-    Problems problems;
     const std::filesystem::path single = folder / "model.safetensors";
     const std::filesystem::path index = folder / "model.safetensors.index.json";
+    std::vector<std::string> listed;
     if (std::filesystem::exists(single, ignored)) {
       checkpoint.files_.push_back(SafetensorsFile::open(single, limits));
     } else if (std::filesystem::exists(index, ignored)) {
-      checkpoint.open_shards(folder, index, limits, problems);
+      listed = checkpoint.open_shards(folder, index, limits);
     } else {
-      fail(folder.string(), " holds neither model.safetensors nor model.safetensors.index.json; download the weights");
+      without_weights(folder);
     }
-    checkpoint.collect(problems);
-    checkpoint.require_none(problems);
+    checkpoint.collect(warn);
+    std::erase_if(listed, [&](const std::string& name) { return checkpoint.find(name) != nullptr; });
+    for (std::string& name : listed) name = detail::shown(name);
+    if (!listed.empty() && warn)
+      warn(concat(index.string(), " lists tensors that are in no file: ", detail::listed(listed)));
     return checkpoint;
   }
 
@@ -102,18 +110,33 @@ class Checkpoint {
     const StoredTensor* tensor;
   };
 
-  /// Collects everything wrong with a folder for one error.
-  struct Problems {
-    std::vector<std::string> missing, absent, twice;
-  };
+  [[noreturn]] static void without_weights(const std::filesystem::path& folder) {
+    const auto has = [&](const char* name) {
+      std::error_code ignored;
+      return std::filesystem::exists(folder / name, ignored);
+    };
+    const char* advice = "download the weights";
+    if (has("adapter_model.safetensors")) {
+      advice =
+          "it holds an adapter (LoRA): merge it into its base model (PEFT's merge_and_unload), save that, and load "
+          "that folder";
+    } else if (has("pytorch_model.bin") || has("pytorch_model.bin.index.json")) {
+      advice =
+          "its pytorch_model.bin is a Python pickle, which is not read: load it with transformers and save it, which "
+          "writes safetensors";
+    }
+    fail(folder.string(), " holds neither model.safetensors nor model.safetensors.index.json; ", advice);
+  }
 
-  void open_shards(const std::filesystem::path& folder, const std::filesystem::path& index,
-                   const SafetensorsLimits& limits, Problems& problems) {
+  /// Opens the shards that the index names, in the order of their names. Returns the tensors that it lists.
+  std::vector<std::string> open_shards(const std::filesystem::path& folder, const std::filesystem::path& index,
+                                       const SafetensorsLimits& limits) {
     const nlohmann::json json =
         read_json_file(index, {.max_bytes = limits.max_header_bytes, .max_depth = 8, .unique_keys = true});
     const auto map = json.is_object() ? json.find("weight_map") : json.end();
     if (map == json.end() || !map->is_object()) fail(index.string(), " has no weight_map");
-    std::map<std::string, std::vector<std::string>> shards;  // file -> tensors
+    std::set<std::string> shards;
+    std::vector<std::string> listed;
     for (const auto& [tensor, file] : map->items()) {
       if (!file.is_string())
         fail(index.string(), ": the weight_map entry of ", detail::shown(tensor), " is not a file name");
@@ -121,19 +144,22 @@ class Checkpoint {
       if (!is_plain_name(name))
         fail(index.string(), ": the weight_map entry of ", detail::shown(tensor), " is '", detail::shown(name),
              "', not a plain file name");
-      shards[name].push_back(tensor);
+      shards.insert(name);
+      listed.push_back(tensor);
     }
-    for (const auto& [file, tensors] : shards) {
+    std::vector<std::string> missing;
+    for (const std::string& file : shards) {
       std::error_code ignored;
-      if (!std::filesystem::exists(folder / file, ignored)) {
-        problems.missing.push_back(file);
-        continue;
+      if (std::filesystem::exists(folder / file, ignored)) {
+        files_.push_back(SafetensorsFile::open(folder / file, limits));
+      } else {
+        missing.push_back(detail::shown(file));
       }
-      files_.push_back(SafetensorsFile::open(folder / file, limits));
-      for (const std::string& tensor : tensors)
-        if (files_.back().find(tensor) == nullptr)
-          problems.absent.push_back(concat(detail::shown(tensor), " (", file, ")"));
     }
+    if (!missing.empty())
+      fail("the checkpoint ", name_, " is incomplete: missing files: ", detail::listed(missing),
+           "; download them again");
+    return listed;
   }
 
   /// A name from a file must not lead out of the folder. Links in the folder may: that is how the Hub's cache is built.
@@ -142,31 +168,17 @@ class Checkpoint {
            std::all_of(name.begin(), name.end(), [](char c) { return c != '/' && c != '\\' && (c < 0 || c >= 0x20); });
   }
 
-  void collect(Problems& problems) {
+  void collect(const Warn& warn) {
+    std::vector<std::string> twice;
     for (const SafetensorsFile& file : files_)
       for (const StoredTensor& tensor : file.tensors()) {
-        const auto [place, is_new] = tensors_.emplace(tensor.name, Place{&file, &tensor});
-        const auto file_name = [](const SafetensorsFile& f) {
-          return std::filesystem::path(f.name()).filename().string();
-        };
-        if (!is_new)
-          problems.twice.push_back(
-              concat(detail::shown(tensor.name), " (", file_name(*place->second.file), " and ", file_name(file), ")"));
+        if (!tensors_.insert_or_assign(tensor.name, Place{&file, &tensor}).second)
+          twice.push_back(concat(detail::shown(tensor.name), " (used: that of ",
+                                 std::filesystem::path(file.name()).filename().string(), ")"));
         total_bytes_ += tensor.bytes.size();
       }
-  }
-
-  void require_none(const Problems& problems) const {
-    std::string text;
-    const auto add = [&](std::string_view what, const std::vector<std::string>& names) {
-      if (names.empty()) return;
-      text += concat(text.empty() ? "" : "; ", what);
-      for (const std::string& name : names) text += (&name == names.data() ? " " : ", ") + name;
-    };
-    add("missing files:", problems.missing);
-    add("tensors that are not in the file the index names:", problems.absent);
-    add("tensors that are in two files:", problems.twice);
-    if (!text.empty()) fail("the checkpoint ", name_, " is damaged or incomplete: ", text, "; download it again");
+    if (!twice.empty() && warn)
+      warn(concat("the checkpoint ", name_, " has tensors in two files: ", detail::listed(twice)));
   }
 
   std::string name_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "qwen3vl/base/checkpoint_folder.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
@@ -18,8 +19,7 @@ class PreprocessorFiles {
   /// Throws Error if `folder` is none: the first that a wrong name of a checkpoint meets.
   explicit PreprocessorFiles(std::filesystem::path folder) : folder_(std::move(folder)) {
     std::error_code ignored;
-    if (!std::filesystem::is_directory(folder_, ignored))
-      fail(folder_.string(), " is not a folder; give a checkpoint folder");
+    if (!std::filesystem::is_directory(folder_, ignored)) require_checkpoint_folder(folder_);
   }
 
   /// What transformers 5 saves, `part` ("image_processor", "video_processor") of processor_config.json, comes first;

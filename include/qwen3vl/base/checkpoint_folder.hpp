@@ -1,0 +1,93 @@
+/// What a user may give instead of a checkpoint folder, and what to say about it.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "qwen3vl/base/error.hpp"
+
+namespace qwen3vl {
+namespace detail {
+
+/// "Qwen/Qwen3-VL-2B-Instruct": one slash between two plain names.
+inline bool is_hub_name(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const auto plain = [](std::string_view name) {
+    return !name.empty() && name.front() != '.' && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
+             c == '.';
+    });
+  };
+  return slash != std::string_view::npos && plain(text.substr(0, slash)) && plain(text.substr(slash + 1));
+}
+
+/// The first subfolder of `folder`, by name, that begins with `start` and holds `file`; empty if there is none.
+inline std::filesystem::path subfolder_with(const std::filesystem::path& folder, std::string_view start,
+                                            const std::filesystem::path& file) {
+  std::filesystem::path first;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::filesystem::path& path = entry.path();
+    if (path.filename().string().starts_with(start) && std::filesystem::exists(path / file, ignored) &&
+        (first.empty() || path < first))
+      first = path;
+  }
+  return first;
+}
+
+/// A folder of the Hub's cache: of one repository ("models--Qwen--..."), of all of them, or the cache itself.
+inline std::filesystem::path in_hub_cache(const std::filesystem::path& folder) {
+  for (const char* const snapshots : {"snapshots", "../snapshots"})
+    if (const auto found = subfolder_with(folder / snapshots, "", "config.json"); !found.empty())
+      return found.lexically_normal();
+  for (const std::filesystem::path& all : {folder, folder / "hub"})
+    if (const auto repository = subfolder_with(all, "models--", "snapshots"); !repository.empty())
+      if (const auto found = subfolder_with(repository / "snapshots", "", "config.json"); !found.empty()) return found;
+  return {};
+}
+
+}  // namespace detail
+
+/// Throws Error unless `folder` is a folder with `config_file`. The message says what it is instead, and what to give.
+inline void require_checkpoint_folder(const std::filesystem::path& folder,
+                                      const std::filesystem::path& config_file = "config.json") {
+  namespace fs = std::filesystem;
+  constexpr std::string_view wanted = "a checkpoint folder (config.json, tokenizer.json, model.safetensors, ...)";
+  const std::string name = folder.string();
+  std::error_code ignored;
+  const fs::file_status status = fs::status(folder, ignored);
+  if (!fs::exists(status)) {
+    if (detail::is_hub_name(name))
+      fail(name, " is not a folder here; if it is a name on the Hugging Face Hub, download it with `hf download ", name,
+           " --local-dir ", folder.filename().string(), "` and give ", folder.filename().string());
+    if (name.find("://") != std::string::npos)
+      fail(name, " is an address; nothing is downloaded: give ", wanted, " on this machine");
+    fail(name, " is not a folder: there is nothing of that name; give ", wanted);
+  }
+  if (!fs::is_directory(status)) {
+    if (folder.extension() == ".gguf") fail(name, " is not a folder but a GGUF file, which is not read; give ", wanted);
+    const fs::path parent = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
+    if (fs::exists(parent / config_file, ignored))
+      fail(name, " is not a folder but a file of one; give the folder, ", parent.string());
+    fail(name, " is not a folder but a file; give ", wanted);
+  }
+  if (fs::exists(folder / config_file, ignored)) return;
+  if (const fs::path found = detail::in_hub_cache(folder); !found.empty())
+    fail(name, " is a folder of the Hub's cache that holds checkpoints, not one of them; give one, such as ",
+         found.string());
+  if (fs::exists(folder / "adapter_config.json", ignored))
+    fail(name, " holds an adapter (LoRA), not a whole model; merge it into its base model (PEFT's merge_and_unload), ",
+         "save that, and give that folder");
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().extension() == ".gguf")
+      fail(name, " holds ", entry.path().filename().string(), ", and GGUF files are not read; give ", wanted);
+  if (const fs::path found = detail::subfolder_with(folder, "", config_file); !found.empty())
+    fail(name, " holds no ", config_file.string(), ", but ", found.string(), " does; give that");
+  fail(name, " holds no ", config_file.string(), "; give ", wanted);
+}
+
+}  // namespace qwen3vl
