@@ -1,7 +1,9 @@
 // The handle, its memory, copies through pinned buffers, and captured graphs.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE cuda_handle
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -108,4 +110,29 @@ BOOST_AUTO_TEST_CASE(graphs) {
   const std::vector<float> result = download_floats(ctx, y.view());
   BOOST_TEST(result[columns - 1] == 0.0f);
   for (std::size_t i = columns; i < 2 * columns; ++i) BOOST_TEST(result[i] == 4.5f);
+}
+
+// For saving: what was loaded comes back, from an odd row on and of an expert.
+BOOST_AUTO_TEST_CASE(weights_come_back) {
+  Cuda cuda;
+  Context<Cuda> ctx(cuda);
+  std::vector<float> values(3 * 32 * 16);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 251) / 4.0f;  // fits bf16
+  const index_t shape[] = {32, 16};
+  const auto from_row = [&](index_t first) {
+    return RawTensor{
+        .dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(values.data() + first * 16), .shape = shape};
+  };
+  CudaMatrix<bf16, 32, 16, Packing::gate_up> matrix;
+  CudaExperts<float, 3, 32, 16, Packing::plain> experts;
+  matrix.allocate();
+  experts.allocate();
+  matrix.load_rows(ctx, 0, from_row(0));
+  for (index_t e = 0; e < 3; ++e) experts.load_expert(ctx, e, from_row(32 * e), false);
+  std::vector<bf16> some(std::size_t{5} * 16);
+  matrix.store_rows(ctx, 7, std::span(some));
+  for (std::size_t i = 0; i < some.size(); ++i) BOOST_TEST(static_cast<float>(some[i]) == values[7 * 16 + i]);
+  std::vector<float> expert(std::size_t{32} * 16);
+  experts.store_expert(ctx, 2, std::span(expert));
+  BOOST_TEST(std::ranges::equal(expert, std::span(values).subspan(2 * 32 * 16)));
 }

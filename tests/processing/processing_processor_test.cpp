@@ -560,3 +560,27 @@ BOOST_AUTO_TEST_CASE(grids_that_cannot_be_tokens) {
   CHECK_FAILS(detail::tokens_of({std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40}, 2),
               "cannot become tokens");
 }
+
+BOOST_AUTO_TEST_CASE(a_saved_processor_is_the_checkpoints_own) {
+  const test::TemporaryFolder folder;
+  folder.write("chat_template.json", "{}");  // of another checkpoint
+  tiny().save_pretrained(folder.path());
+  for (const char* const name : {"tokenizer.json", "tokenizer_config.json", "preprocessor_config.json",
+                                 "video_preprocessor_config.json", "chat_template.jinja"})
+    BOOST_TEST(test::read_file(folder / name) == test::read_file(tiny_shapes / name), name);
+  BOOST_TEST(!fs::exists(folder / "chat_template.json"));
+  BOOST_TEST(!fs::exists(folder / "config.json"));
+  const Processor again = Processor::from_pretrained(folder.path());
+  const Conversation messages{user("What is it?")};
+  BOOST_TEST(again.render_chat_template(messages) == tiny().render_chat_template(messages));
+  again.save_pretrained(folder.path());  // onto itself
+  BOOST_TEST(fs::exists(folder / "tokenizer.json"));
+
+  CHECK_FAILS(again.save_pretrained(folder.write("file", "")), "it is not a folder and none can be made");
+  fs::remove(folder / "tokenizer.json");
+  CHECK_FAILS(again.save_pretrained(folder / "other"), "has no tokenizer.json any more");
+  CHECK_FAILS(Processor::from_pretrained(tiny_shapes, ChatFormat{}).save_pretrained(folder / "other"),
+              "a processor with a given chat format cannot be saved");
+  const Processor parts(Tokenizer::from_pretrained(tiny_shapes), ImageProcessor(), ChatFormat{});
+  CHECK_FAILS(parts.save_pretrained(folder / "other"), "a processor made from parts cannot be saved");
+}

@@ -44,6 +44,18 @@ class PendingFile {
     }
   }
 
+  /// The same from `offset` on, whatever was written before. Bytes that are never written are zero.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count =
+          ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) broken("write");
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+      offset += static_cast<std::uint64_t>(count);
+    }
+  }
+
   /// A full disk may be reported only on sync or close.
   void commit() {
     if (::fsync(descriptor_) != 0) broken("write");

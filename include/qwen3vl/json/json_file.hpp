@@ -7,11 +7,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/pending_file.hpp"
 
 namespace qwen3vl {
 
@@ -69,6 +71,15 @@ inline std::string read_text_file(const std::filesystem::path& path, std::size_t
 
 inline nlohmann::json read_json_file(const std::filesystem::path& path, const JsonLimits& limits = {}) {
   return parse_json(read_text_file(path, limits.max_bytes), path.string(), limits);
+}
+
+/// Writes `json` as transformers writes its settings: two spaces, sorted keys (of nlohmann::json), a line break at the
+/// end. The file appears whole or not at all. Throws Error.
+inline void write_json_file(const std::filesystem::path& path, const nlohmann::json& json) {
+  const std::string text = json.dump(2) + "\n";
+  detail::PendingFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 }  // namespace qwen3vl

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -63,6 +64,14 @@ class ForConditionalGeneration {
   /// Loads a checkpoint folder in the layout of the Hub. Defined in loading/pretrained.hpp, which reads files.
   static ForConditionalGeneration from_pretrained(const std::filesystem::path& folder, B& backend,
                                                   const PretrainedOptions& options = {});
+
+  /// Writes config.json, generation_config.json and the weights, in one safetensors file or several with an index, as
+  /// transformers 5 names and lays them out, in the type in which they are held (float32 or bfloat16): what
+  /// from_pretrained reads, here and there. Weights that loading rounded (q8, q4, fp8) are an Error. Files of an
+  /// earlier save in `folder` are replaced. Defined in loading/save_pretrained.hpp; a template, so that a library can
+  /// instantiate the model without it.
+  template <std::same_as<SaveOptions> Options = SaveOptions>
+  void save_pretrained(const std::filesystem::path& folder, const Options& options = {});
 
   /// All parameters by their names on the Hub.
   template <class F>

@@ -39,6 +39,12 @@ struct PretrainedOptions {
   Warn warn = print_warning;
 };
 
+/// Options of save_pretrained.
+struct SaveOptions {
+  std::uint64_t max_shard_size = 50'000'000'000;  ///< bytes of a weight file; a larger tensor has one of its own
+  LoadProgress progress{};                        ///< of the bytes that are written
+};
+
 /// `past_key_values` with the `rope_deltas` that transformers keeps in the model object.
 template <Variant V, Backend B, class P>
 struct PastKeyValues {

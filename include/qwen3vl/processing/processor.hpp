@@ -26,6 +26,7 @@
 #include "qwen3vl/processing/load_media.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 #include "qwen3vl/processing/processor_config.hpp"
+#include "qwen3vl/processing/processor_files.hpp"
 #include "qwen3vl/processing/processor_options.hpp"
 #include "qwen3vl/processing/tokenizer/clean_up.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer.hpp"
@@ -61,6 +62,7 @@ class Processor {
                         ImageProcessor::from_pretrained(files, warn), chat_format,
                         ProcessorConfig::from_pretrained(folder, settings),
                         VideoProcessor::from_pretrained(files, warn));
+    processor.source_ = {folder, chat_format.has_value()};
     if (!chat_format) {
       try {
         processor.chat_format_ = chat_format_from_pretrained(folder, &settings.chat_template);
@@ -82,6 +84,17 @@ class Processor {
         image_token_(token(image_placeholder, config.image_token_id)),
         video_token_(token(video_placeholder, config.video_token_id)),
         pad_token_(token(config.pad_token, std::nullopt)) {}
+
+  /// Copies the files that from_pretrained read (tokenizer, settings of images and videos, chat template) to `folder`,
+  /// unchanged; with a model's save_pretrained it becomes a whole checkpoint. Throws Error for a processor from parts
+  /// or with a chat format of the caller's, for which there are no files.
+  void save_pretrained(const std::filesystem::path& folder) const {
+    if (source_.folder.empty())
+      fail("a processor made from parts cannot be saved: only one of from_pretrained has files to copy");
+    if (source_.given_format)
+      fail("a processor with a given chat format cannot be saved: it has no template; load it without");
+    copy_processor_files(source_.folder, folder);
+  }
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const ImageProcessor& image_processor() const { return image_processor_; }
@@ -365,6 +378,10 @@ class Processor {
   TokenId image_token_;
   TokenId video_token_;
   TokenId pad_token_;
+  struct Source {
+    std::filesystem::path folder;  // empty: made from parts
+    bool given_format = false;
+  } source_{};
 };
 
 }  // namespace qwen3vl

@@ -122,6 +122,29 @@ requires requires { typename P::HeadWeight; }
 auto head_weight() -> typename P::HeadWeight;
 }  // namespace detail
 
+namespace detail {
+template <class W>
+struct StoredWeight {
+  using type = void;
+};
+template <>
+struct StoredWeight<float> {
+  using type = float;
+};
+template <>
+struct StoredWeight<bf16> {
+  using type = bf16;
+};
+template <>
+struct StoredWeight<bf16_dot> {
+  using type = bf16;
+};
+}  // namespace detail
+
+/// The type of a file that holds weights of type W exactly; void where loading rounds them to blocks or fp8.
+template <class W>
+using stored_weight_t = typename detail::StoredWeight<W>::type;
+
 /// Weight types of the parts of a model under precision P: its own for a part, else P::Weight.
 template <class P>
 using vision_weight_t = decltype(detail::vision_weight<P>());

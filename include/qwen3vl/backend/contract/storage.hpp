@@ -44,8 +44,12 @@ struct StorageCheck {
       },
       "the Matrix of this backend lacks allocate, load_rows, bytes or allocated of backend/contract/storage.hpp");
 
+  /// store_rows(ctx, first_row, span) gives rows back, as stored_weight_t<W>: where a backend has it, its models can be
+  /// saved (loading/save_pretrained.hpp).
+
   /// B::Experts<W, E, N, K, packing>: E such matrices, each for other tokens. load_expert(ctx, e, RawTensor,
-  /// transposed) converts and packs one, stored as [N, K] or, transposed, as [K, N].
+  /// transposed) converts and packs one, stored as [N, K] or, transposed, as [K, N]. For saving: store_expert(ctx, e,
+  /// span of [N, K]).
   static_assert(
       requires(Probe p) {
         p.experts.allocate();

@@ -1,6 +1,7 @@
 /// Weights of the reference backend: rows as in the checkpoint, rounded to the precision's weight type.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <type_traits>
@@ -49,6 +50,12 @@ class ReferenceMatrix {
     convert(raw, [&](index_t row, index_t column) -> Stored& { return values_(column, row); });
   }
 
+  /// Gives back rows [first_row, first_row + to.size() / K).
+  template <class B>
+  void store_rows(Context<B>&, index_t first_row, std::span<Stored> to) const {
+    std::copy_n(values_.data() + first_row * K, to.size(), to.data());
+  }
+
   /// Row n, [K].
   template <class Scalar>
   eigen::Vector<Scalar> row(index_t n) const {
@@ -93,6 +100,10 @@ class ReferenceExperts {
     } else {
       expert.load_rows(ctx, 0, raw);
     }
+  }
+  template <class B, class Stored>
+  void store_expert(Context<B>& ctx, index_t e, std::span<Stored> to) const {
+    (*this)[e].store_rows(ctx, 0, to);
   }
   const Matrix& operator[](index_t e) const { return experts_[static_cast<std::size_t>(e)]; }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -37,6 +39,11 @@ class CpuExperts {
     } else {
       expert.load_rows(ctx, 0, raw);
     }
+  }
+  /// Gives expert e back, [N, K].
+  template <std::same_as<stored_weight_t<W>> Stored>
+  void store_expert(Context<Cpu>& ctx, index_t e, std::span<Stored> to) const {
+    (*this)[e].store_rows(ctx, 0, to);
   }
   const Matrix& operator[](index_t e) const { return experts_[static_cast<std::size_t>(e)]; }
 

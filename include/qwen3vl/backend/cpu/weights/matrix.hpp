@@ -3,9 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 #include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/cpu/cpu.hpp"
@@ -155,6 +157,18 @@ class CpuMatrix {
               std::min(panel_outputs, outputs - first), part * panel_outputs, mutable_panel(p));
         }
     });
+  }
+
+  /// Gives back rows [first_row, first_row + to.size() / K) as they were loaded.
+  template <std::same_as<stored_weight_t<W>> Stored>
+  void store_rows(Context<Cpu>& ctx, index_t first_row, std::span<Stored> to) const {
+    const index_t rows = static_cast<index_t>(to.size()) / K;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (rows * K > 65536)
+    for (index_t r = 0; r < rows; ++r) {
+      std::vector<float> row(static_cast<std::size_t>(K));
+      read_row(first_row + r, row.data());
+      std::ranges::transform(row, to.data() + r * K, [](float value) { return static_cast<Stored>(value); });
+    }
   }
 
   /// Row n as floats, [K], for the embedding: exactly the (rounded) weights that products use.

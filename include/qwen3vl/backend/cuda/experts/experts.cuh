@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
@@ -73,6 +74,11 @@ class CudaExperts {
     const index_t tiles = cuda::ceil_div(K, cuda::transpose_tile) * cuda::ceil_div(N, cuda::transpose_tile);
     cuda::launch<cuda::TransposeShared<W>>(ctx, cuda::transpose_kernel<W>, cuda::blocks_for(tiles, 1),
                                            cuda::transpose_tile * cuda::transpose_rows, stored.data(), to, K, N);
+  }
+
+  /// Gives expert e back, [N, K]. Waits for the device.
+  void store_expert(Context<Cuda>& ctx, index_t e, std::span<W> to) const {
+    cuda::download_weights(ctx, data() + e * N * K, to);
   }
 
  private:

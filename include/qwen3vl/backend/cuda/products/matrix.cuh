@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <span>
 #include <type_traits>
 
 #include "qwen3vl/backend/contract/context.hpp"
@@ -39,6 +40,15 @@ void upload_weights(Context<Cuda>& ctx, const RawTensor& raw, index_t first, ind
   });
 }
 
+/// Copies to.size() values to the host. Waits for the device.
+template <class W>
+void download_weights(Context<Cuda>& ctx, const W* from, std::span<W> to) {
+  ctx.backend().staging().download(ctx.backend().stream(), from, to.size_bytes(),
+                                   [&](const std::byte* pinned, std::size_t offset, std::size_t bytes) {
+                                     std::memcpy(reinterpret_cast<std::byte*>(to.data()) + offset, pinned, bytes);
+                                   });
+}
+
 }  // namespace cuda
 
 /// N rows (outputs) of K columns (inputs), weights of type W (float or bf16; fp8: f8_matrix.cuh).
@@ -64,6 +74,11 @@ class CudaMatrix {
       fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
            " columns do not fit a matrix of ", N, " x ", K);
     cuda::upload_weights(ctx, raw, 0, raw.rows() * K, data() + first_row * K);
+  }
+
+  /// Gives back rows [first_row, first_row + to.size() / K). Waits for the device.
+  void store_rows(Context<Cuda>& ctx, index_t first_row, std::span<W> to) const {
+    cuda::download_weights(ctx, data() + first_row * K, to);
   }
 
  private:
