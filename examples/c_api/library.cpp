@@ -170,6 +170,7 @@ struct qwen3vl_chat {
     const Prompts prompts = processor.prompts(std::span(&messages, 1), chat, reading, images);
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
+    options.tokenizer = processor.tokenizer();
     TokenStream stream(processor.tokenizer(), /*skip_special_tokens=*/true);
     const auto give = [&](const std::string& piece) {
       if (on_text != nullptr && !piece.empty() && on_text(user, piece.data(), piece.size()) != 0) cancelled = true;
@@ -184,6 +185,7 @@ struct qwen3vl_chat {
     token_ids = std::move(output.new_tokens.front());
     switch (output.finish_reasons.front()) {
       case FinishReason::length:
+      case FinishReason::time:
         finish_reason = QWEN3VL_FINISH_LENGTH;
         break;
       case FinishReason::cancelled:

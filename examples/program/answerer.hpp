@@ -20,7 +20,6 @@
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/chat/tools.hpp"
 #include "qwen3vl/processing/processor.hpp"
-#include "qwen3vl/processing/tokenizer/stop_strings.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include "signals.hpp"
 #include "video_settings.hpp"
@@ -98,8 +97,9 @@ class Answerer {
   /// longest row.
   bool independent_of_company() const {
     const GenerationConfig config = generate_.applied_to(model_.generation_config());
-    const bool padding_counts =
-        (config.min_length > 0 && !config.min_new_tokens) || (config.max_length && !config.max_new_tokens);
+    const bool padding_counts = (config.min_length > 0 && !config.min_new_tokens) ||
+                                (config.max_length && !config.max_new_tokens) || config.forced_bos_token_id ||
+                                config.encoder_repetition_penalty != 1.0f || config.encoder_no_repeat_ngram_size == 1;
     const std::string& rope = model_.config().rope.rope_type;
     return !(config.do_sample && config.seed) && !padding_counts && rope != "dynamic" && rope != "longrope";
   }
@@ -128,11 +128,12 @@ class Answerer {
     GenerateOptions generate = generate_;
     const GenerationConfig config = generate_.applied_to(model_.generation_config());
     const index_t rows = prompts.batch_size() * config.num_return_sequences;
+    generate.tokenizer = processor_.tokenizer();
     if (!arguments_.stop.empty())
       generate.stopping_criteria.emplace_back(StopStrings(processor_.tokenizer(), arguments_.stop));
     if (arguments_.thinking_budget)
       generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
-    generate.output_scores = rows > prompts.batch_size();  // they distinguish several answers
+    generate.output_transition_scores = rows > prompts.batch_size();  // they distinguish several answers
     TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
     const bool watched = watcher && config.num_beams == 1 && rows == 1;
     if (config.num_beams == 1) {

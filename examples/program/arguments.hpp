@@ -86,13 +86,17 @@ CLI::Validator in_range(Range range) {
 inline void add_generation_options(CLI::App& app, GenerateOptions& generate, const std::string& group) {
   for_each_generation_option(
       [&]<class T>(const GenerationOption& option, std::optional<T>& value) {
-        if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, TokenId> ||
-                      std::is_same_v<T, std::vector<TokenId>>) {
-          return;  // do_sample follows from the others; the tokens are the checkpoint's
+        std::string flag = concat("--", option.name), help(option.help);
+        std::replace(flag.begin(), flag.end(), '_', '-');
+        if constexpr (std::is_same_v<T, bool>) {
+          if (option.name == "remove_invalid_values" || option.name == "renormalize_logits")
+            app.add_flag(flag, value, help)->group(group);
+          return;  // do_sample follows from the others; results are the program's matter
+        } else if constexpr (!std::is_arithmetic_v<T> && !std::is_same_v<T, EarlyStopping>) {
+          return;  // lists are the checkpoint's; --stop has its own text
         } else {
+          if (std::is_same_v<T, TokenId>) return;                                  // the tokens are the checkpoint's
           if (option.name == "max_length" || option.name == "min_length") return;  // of the padded prompt
-          std::string flag = concat("--", option.name), help(option.help);
-          std::replace(flag.begin(), flag.end(), '_', '-');
           if (flag == "--prompt-lookup-num-tokens") flag = "--prompt-lookup";
           if (flag == "--max-new-tokens") help += " (else 1024)";
           CLI::Option* const added = app.add_option(flag, value, help)->group(group);

@@ -1,7 +1,7 @@
 // A custom logits processor: the answer must be one of a list.
 //   logits_processor CHECKPOINT IMAGE QUESTION CHOICE...
-// The model answers freely first. A processor is any function of the tokens so far and their scores; it comes after the
-// configured ones, and works with sampling, beams and batches alike.
+// The model answers freely first. A processor is any function of the tokens so far and their scores; it comes before
+// temperature, top-k and the others of sampling, and works with sampling, beams and batches alike.
 #include <algorithm>
 #include <cstdio>
 #include <span>

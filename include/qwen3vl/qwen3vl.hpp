@@ -20,7 +20,6 @@
 #include "qwen3vl/processing/grounding/draw_grounding.hpp"
 #include "qwen3vl/processing/grounding/grounding.hpp"
 #include "qwen3vl/processing/processor.hpp"
-#include "qwen3vl/processing/tokenizer/stop_strings.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include "qwen3vl/tensor/eigen.hpp"
 #include "qwen3vl/text/padded_forward.hpp"

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/generation/logits/logits_processors.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
 #include "qwen3vl/json/json_file.hpp"
@@ -22,7 +23,7 @@ using namespace qwen3vl;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-const std::string cases = std::string(QWEN3VL_TEST_DATA) + "/golden/cases/generation/processors";
+const std::string cases = std::string(QWEN3VL_TEST_DATA) + "/golden/cases/generation/";
 
 // A matrix of a golden file.
 template <class T>
@@ -63,16 +64,9 @@ Rows<TokenId> tokens(const SafetensorsFile& file, const std::string& name) {
 }
 
 // Absent options are off, which is not every field's default.
-GenerationConfig config_of(const nlohmann::json& options) {
-  GenerationConfig config;
-  config.do_sample = options.value("do_sample", false);
-  config.temperature = options.value("temperature", 1.0f);
-  config.top_k = options.value("top_k", index_t{0});
-  config.top_p = options.value("top_p", 1.0f);
-  config.min_p = options.value("min_p", 0.0f);
-  config.repetition_penalty = options.value("repetition_penalty", 1.0f);
-  config.no_repeat_ngram_size = options.value("no_repeat_ngram_size", index_t{0});
-  return config;
+GenerationConfig config_of(nlohmann::json options) {
+  if (!options.contains("top_k")) options["top_k"] = 0;
+  return generation_config_from_json(options, "the case");
 }
 
 template <class Processor>
@@ -114,15 +108,40 @@ std::vector<float> random_scores(std::size_t count, unsigned seed, bool coarse) 
   return scores;
 }
 
-BOOST_AUTO_TEST_CASE(the_references_scores) {
-  const nlohmann::json description = read_json_file(cases + ".json");
-  const SafetensorsFile file = SafetensorsFile::open(cases + ".safetensors");
+SynthIDTextWatermarkingConfig synthid_of(const nlohmann::json& given) {
+  SynthIDTextWatermarkingConfig config;
+  config.keys = given.at("keys").get<std::vector<std::int64_t>>();
+  config.ngram_len = given.at("ngram_len").get<index_t>();
+  config.context_history_size = given.value("context_history_size", config.context_history_size);
+  config.sampling_table_seed = given.value("sampling_table_seed", config.sampling_table_seed);
+  config.sampling_table_size = given.value("sampling_table_size", config.sampling_table_size);
+  config.skip_first_ngram_calls = given.value("skip_first_ngram_calls", false);
+  config.debug_mode = given.value("debug_mode", false);
+  return config;
+}
+
+// The lists of a golden case. Rows of one prompt (beams) go together; `prompt_length`, where the case has one, is that
+// of the padded prompts.
+void check_lists(const std::string& path, std::size_t least) {
+  const nlohmann::json description = read_json_file(path + ".json");
+  const SafetensorsFile file = SafetensorsFile::open(path + ".safetensors");
   const Rows<TokenId> sequences = tokens(file, "in.input_ids");
   const double tolerance = description.at("tolerance").get<double>();
-  BOOST_TEST(description.at("lists").size() >= 19u);
+  const auto prompt_length = description.value("prompt_length", sequences.width);
+  const TokenId pad = description.value("pad_token_id", -1);
+  BOOST_TEST(description.at("lists").size() >= least);
   for (const auto& [name, list] : description.at("lists").items()) {
     BOOST_TEST_CONTEXT("list " << name) {
-      const LogitsProcessorList processors(config_of(list.at("options")));
+      GenerationConfig config = config_of(list.at("options"));
+      config.pad_token_id = pad;
+      if (list.contains("synthid")) config.watermarking_config = synthid_of(list.at("synthid"));
+      OwnProcessors own;
+      std::size_t asked = 0;
+      if (list.contains("allowed"))
+        own.prefix_allowed_tokens_fn = [&](index_t, std::span<const TokenId>) {
+          return list.at("allowed").at(asked++).get<std::vector<TokenId>>();
+        };
+      const LogitsProcessorList processors(config, static_cast<index_t>(prompt_length), own);
       BOOST_TEST(processors.names() == list.at("order").get<std::vector<std::string>>(),
                  boost::test_tools::per_element());
       const Rows<float> scores = floats(file, list.value("scores", std::string("in.scores")));
@@ -130,18 +149,102 @@ BOOST_AUTO_TEST_CASE(the_references_scores) {
       BOOST_REQUIRE_EQUAL(scores.values.size(), expected.values.size());
       double largest = 0.0;
       for (const float value : expected.values)
-        if (std::isfinite(value)) largest = std::max(largest, std::abs(static_cast<double>(value)));
-      for (std::size_t r = 0; r < scores.count(); ++r) {
-        const auto got = processed(processors, scores.row(r), sequences.row(std::min(r, sequences.count() - 1)));
-        const auto want = expected.row(r);
-        for (std::size_t i = 0; i < want.size(); ++i) {
-          const bool equal =
-              std::isinf(want[i]) ? got[i] == want[i] : std::abs(got[i] - want[i]) <= tolerance * largest;
-          if (!equal) BOOST_ERROR("row " << r << ", token " << i << ": " << got[i] << " instead of " << want[i]);
+        if (std::isfinite(value) && std::abs(value) < 1e38f)
+          largest = std::max(largest, std::abs(static_cast<double>(value)));
+      const auto together = static_cast<std::size_t>(list.contains("allowed") ? config.num_beams : 1);
+      for (std::size_t first = 0; first < scores.count(); first += together) {
+        std::vector<std::vector<TokenId>> ids(together);
+        std::vector<std::vector<float>> got(together);
+        std::vector<LogitsRow> rows;
+        for (std::size_t j = 0; j < together; ++j) {
+          const auto whole = sequences.row(std::min(first + j, sequences.count() - 1));
+          const auto begin = std::ranges::find_if(whole, [&](TokenId id) { return id != pad; });
+          const std::size_t length = list.value("at_begin", false) ? prompt_length : sequences.width;
+          ids[j].assign(begin, whole.begin() + static_cast<std::ptrdiff_t>(length));
+          got[j] = scores.row(first + j);
+          rows.push_back({.ids = ids[j],
+                          .prompt_tokens = prompt_length - static_cast<std::size_t>(begin - whole.begin()),
+                          .scores = got[j]});
+        }
+        processors(rows);
+        for (std::size_t j = 0; j < together; ++j) {
+          const auto want = expected.row(first + j);
+          for (std::size_t i = 0; i < want.size(); ++i) {
+            const bool equal = std::isinf(want[i]) || std::abs(want[i]) > 1e38f
+                                   ? got[j][i] == want[i]
+                                   : std::abs(got[j][i] - want[i]) <= tolerance * largest;
+            if (!equal)
+              BOOST_ERROR("row " << first + j << ", token " << i << ": " << got[j][i] << " instead of " << want[i]);
+          }
         }
       }
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(the_references_scores) {
+  check_lists(cases + "processors", 19);
+  check_lists(cases + "processors_5", 40);
+}
+
+BOOST_AUTO_TEST_CASE(the_references_detectors) {
+  const nlohmann::json description = read_json_file(cases + "processors_5.json");
+  BOOST_TEST(description.at("detectors").size() == 18u);
+  int found = 0;
+  for (const auto& row : description.at("detectors")) {
+    const auto config = config_of({{"watermarking_config", row.at("config")}});
+    const WatermarkDetector detector(64, std::get<WatermarkingConfig>(*config.watermarking_config), TokenId{3},
+                                     row.at("ignore_repeated_ngrams").get<bool>());
+    const auto output = detector(row.at("ids").get<std::vector<TokenId>>(), 0.5);
+    BOOST_TEST(output.num_tokens_scored == row.at("num_tokens_scored").get<index_t>());
+    BOOST_TEST(output.num_green_tokens == row.at("num_green_tokens").get<index_t>());
+    BOOST_TEST(std::abs(output.z_score - row.at("z_score").get<double>()) < 1e-9);
+    BOOST_TEST(std::abs(output.p_value - row.at("p_value").get<double>()) < 1e-9);
+    BOOST_TEST(output.prediction == row.at("prediction").get<bool>());
+    found += output.prediction;
+  }
+  BOOST_TEST(found > 0);
+  const auto& g_values = description.at("g_values");
+  const SynthIDTextWatermarkLogitsProcessor synthid(synthid_of(g_values.at("config")));
+  const auto sequences = g_values.at("ids").get<std::vector<std::vector<TokenId>>>();
+  for (std::size_t r = 0; r < sequences.size(); ++r)
+    BOOST_TEST((synthid.compute_g_values(sequences[r]) ==
+                g_values.at("values").at(r).get<std::vector<std::vector<std::uint8_t>>>()));
+  BOOST_CHECK_THROW(WatermarkDetector(64, {})(std::vector<TokenId>{1}), Error);
+}
+
+// A text that was written with a watermark has one; every other text does not.
+BOOST_AUTO_TEST_CASE(watermarks_are_found) {
+  for (const SeedingScheme scheme : {SeedingScheme::lefthash, SeedingScheme::selfhash}) {
+    const WatermarkingConfig config{.bias = 20.0f, .seeding_scheme = scheme, .context_width = 2};
+    const LogitsProcessorList list(GenerationConfig{.watermarking_config = config});
+    std::vector<TokenId> marked{1, 2}, plain{1, 2};
+    for (unsigned i = 0; i < 60; ++i) {
+      const auto scores = random_scores(300, i, false);
+      const auto green = processed(list, scores, marked);
+      marked.push_back(static_cast<TokenId>(std::ranges::max_element(green) - green.begin()));
+      plain.push_back(static_cast<TokenId>(std::ranges::max_element(scores) - scores.begin()));
+    }
+    BOOST_TEST(WatermarkDetector(300, config)(marked).prediction);
+    BOOST_TEST(!WatermarkDetector(300, config)(plain).prediction);
+    WatermarkingConfig other = config;
+    other.hashing_key = 12345;
+    BOOST_TEST(!WatermarkDetector(300, other)(marked).prediction);
+    BOOST_CHECK_THROW(WatermarkDetector(300, {.greenlist_ratio = 1.0}), Error);
+  }
+}
+
+// torch.randperm(12, generator=torch.Generator().manual_seed(s)), and of a seed of more than 32 bits.
+BOOST_AUTO_TEST_CASE(permutations_of_torch) {
+  const auto permutation = [](std::uint64_t seed) {
+    auto generator = detail::torch_generator(seed);
+    return detail::torch_randperm(12, 12, generator);
+  };
+  BOOST_TEST(permutation(0) == (std::vector<std::int32_t>{8, 0, 5, 9, 7, 4, 2, 10, 3, 1, 11, 6}),
+             boost::test_tools::per_element());
+  BOOST_TEST(
+      permutation((std::uint64_t{5} << 32) + 9) == (std::vector<std::int32_t>{10, 9, 6, 8, 0, 3, 7, 4, 1, 11, 2, 5}),
+      boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(repetition_counts_each_token_once) {
@@ -233,6 +336,13 @@ BOOST_AUTO_TEST_CASE(broken_scores_stay_broken) {
         };
         BOOST_TEST((text(processed(TopPLogitsWarper(0.5f), scores)) == text(scores)));
         BOOST_TEST((text(processed(MinPLogitsWarper(0.5f), scores)) == text(scores)));
+        for (const auto& list :
+             {GenerationConfig{.do_sample = true, .top_h = 0.5f, .top_k = 0},
+              GenerationConfig{.do_sample = true, .top_k = 0, .typical_p = 0.5f},
+              GenerationConfig{.do_sample = true, .top_k = 0, .epsilon_cutoff = 0.1f, .eta_cutoff = 0.1f},
+              GenerationConfig{.renormalize_logits = true},
+              GenerationConfig{.watermarking_config = SynthIDTextWatermarkingConfig{.keys = {1, 2}}}})
+          BOOST_TEST((text(processed(LogitsProcessorList(list), scores)) == text(scores)));
         check("top-k", processed(TopKLogitsWarper(20), scores));
         check("temperature", processed(TemperatureLogitsWarper(0.5f), scores));
         check("repetition", processed(RepetitionPenaltyLogitsProcessor(1.5f), scores, {0}));
@@ -245,6 +355,11 @@ BOOST_AUTO_TEST_CASE(nothing_left_or_nothing_at_all) {
     BOOST_TEST(processed(TopPLogitsWarper(0.5f), scores) == scores);
     BOOST_TEST(processed(MinPLogitsWarper(0.5f), scores) == scores);
     BOOST_TEST(processed(TemperatureLogitsWarper(0.5f), scores) == scores);
+    BOOST_TEST(processed(TopHLogitsWarper(0.5f), scores) == scores);
+    BOOST_TEST(processed(TypicalLogitsWarper(0.5f), scores) == scores);
+    BOOST_TEST(processed(EpsilonLogitsWarper(0.5f), scores) == scores);
+    BOOST_TEST(processed(EtaLogitsWarper(0.5f), scores) == scores);
+    BOOST_TEST(processed(LogitNormalization(), scores) == scores);
   }
 }
 
@@ -252,6 +367,16 @@ BOOST_AUTO_TEST_CASE(tokens_outside_of_the_vocabulary_are_errors) {
   for (const TokenId bad : {-1, 3, std::numeric_limits<TokenId>::max(), std::numeric_limits<TokenId>::min()}) {
     BOOST_CHECK_THROW(processed(RepetitionPenaltyLogitsProcessor(1.5f), {0, 0, 0}, {1, bad}), Error);
     BOOST_CHECK_THROW(processed(NoRepeatNGramLogitsProcessor(1), {0, 0, 0}, {1, bad}), Error);
+    BOOST_CHECK_THROW(
+        processed(LogitsProcessorList(GenerationConfig{.sequence_bias = {{{bad}, 1.0f}}}), {0, 0, 0}, {1}), Error);
+    BOOST_CHECK_THROW(processed(LogitsProcessorList(GenerationConfig{.bad_words_ids = {{1, bad}}}), {0, 0, 0}, {1}),
+                      Error);
+    BOOST_CHECK_THROW(
+        processed(
+            LogitsProcessorList(GenerationConfig{}, 0,
+                                {.prefix_allowed_tokens_fn = [&](auto, auto) { return std::vector<TokenId>{bad}; }}),
+            {0, 0, 0}, {1}),
+        Error);
   }
 }
 
@@ -267,7 +392,22 @@ BOOST_AUTO_TEST_CASE(settings_out_of_range_are_errors) {
   for (const index_t bad : {index_t{0}, index_t{-1}, std::numeric_limits<index_t>::min()}) {
     BOOST_CHECK_THROW(TopKLogitsWarper{bad}, Error);
     BOOST_CHECK_THROW(NoRepeatNGramLogitsProcessor{bad}, Error);
+    BOOST_CHECK_THROW(EncoderNoRepeatNGramLogitsProcessor{bad}, Error);
   }
+  for (const float bad : {0.0f, -1.0f, nan}) BOOST_CHECK_THROW(EncoderRepetitionPenaltyLogitsProcessor{bad}, Error);
+  for (const float bad : {0.0f, 1.1f, nan, infinity}) {
+    BOOST_CHECK_THROW(TopHLogitsWarper{bad}, Error);
+    BOOST_CHECK_THROW(TypicalLogitsWarper{bad}, Error);
+    BOOST_CHECK_THROW(EpsilonLogitsWarper{bad}, Error);
+    BOOST_CHECK_THROW(EtaLogitsWarper{bad}, Error);
+  }
+  BOOST_CHECK_THROW(SequenceBiasLogitsProcessor({{{}, 1.0f}}), Error);
+  BOOST_CHECK_THROW(SequenceBiasLogitsProcessor({{{1}, nan}}), Error);
+  BOOST_CHECK_THROW(NoBadWordsLogitsProcessor({{}}, {}), Error);
+  BOOST_CHECK_THROW(NoBadWordsLogitsProcessor({{4}}, std::vector<TokenId>{4}), Error);
+  BOOST_CHECK_THROW(PrefixConstrainedLogitsProcessor({}), Error);
+  const OwnProcessors nothing{.prefix_allowed_tokens_fn = [](auto, auto) { return std::vector<TokenId>(); }};
+  BOOST_CHECK_THROW(processed(LogitsProcessorList(GenerationConfig{}, 0, nothing), {1.0f}, {0}), Error);
 }
 
 BOOST_AUTO_TEST_CASE(penalties_of_the_answer) {
@@ -334,17 +474,25 @@ BOOST_AUTO_TEST_CASE(warpers_of_beams_keep_several) {
   BOOST_TEST(kept(processed(LogitsProcessorList(config), sharp)).size() == 4u);
 }
 
-BOOST_AUTO_TEST_CASE(own_processors_come_last) {
-  LogitsProcessorList list(GenerationConfig{.do_sample = true, .temperature = 0.5f, .top_k = 0});
+BOOST_AUTO_TEST_CASE(own_processors_come_before_the_warpers) {
   std::vector<TokenId> seen;
-  list.push_back([&](std::span<const TokenId> sequence, std::span<float> scores) {
+  const std::vector<LogitsProcessor> before{[&](std::span<const TokenId> sequence, std::span<float> scores) {
     seen.assign(sequence.begin(), sequence.end());
+    for (std::size_t i = 0; i + 2 < scores.size(); ++i) scores[i] = -infinity;  // an allow-list of the last two
+  }};
+  const std::vector<LogitsProcessor> after{[](std::span<const TokenId>, std::span<float> scores) {
     for (float& score : scores) score += 1.0f;
-  });
-  BOOST_TEST(list.names() == (std::vector<std::string>{"TemperatureLogitsWarper", "custom"}));
-  BOOST_TEST(list.size() == 2u);
-  BOOST_TEST(processed(list, {1.0f, 2.0f}, {7, 8}) == (std::vector<float>{3.0f, 5.0f}));
+  }};
+  const GenerationConfig config{.do_sample = true, .temperature = 0.5f, .top_k = 2, .renormalize_logits = true};
+  LogitsProcessorList list(config, 0, {.before_warpers = before, .after_warpers = after});
+  BOOST_TEST(list.names() == (std::vector<std::string>{"custom", "TemperatureLogitsWarper", "TopKLogitsWarper",
+                                                       "custom", "LogitNormalization"}));
+  BOOST_TEST(list.size() == 5u);
+  BOOST_TEST(kept(processed(list, {9.0f, 8.0f, 7.0f, 2.0f, 1.0f}, {7, 8})) == (std::vector<std::size_t>{3, 4}));
   BOOST_TEST(seen == (std::vector<TokenId>{7, 8}));
+  const LogitsProcessorList plain(GenerationConfig{.do_sample = true, .temperature = 0.5f, .top_k = 0}, 0,
+                                  {.after_warpers = after});
+  BOOST_TEST(processed(plain, {1.0f, 2.0f}) == (std::vector<float>{3.0f, 5.0f}));
   BOOST_CHECK_THROW(list.push_back(LogitsProcessor{}), Error);
   BOOST_TEST(LogitsProcessorList().size() == 0u);
   BOOST_TEST(LogitsProcessorList(GenerationConfig{}).size() == 0u);

@@ -327,9 +327,156 @@ BOOST_FIXTURE_TEST_CASE(several_sampled_answers, Fixture) {
   }
   BOOST_CHECK_THROW(model.generate(inputs_of(prompts()), {.num_return_sequences = 2}), Error);
   BOOST_CHECK_THROW(model.generate(inputs_of(prompts()), {.num_beams = 2, .num_return_sequences = 3}), Error);
-  BOOST_CHECK_THROW(model.generate(inputs_of(prompts()), {.num_beams = 2, .output_logits = true}), Error);
   BOOST_CHECK_THROW(
       model.generate(inputs_of(prompts()), {.num_beams = 2, .streamer = [](index_t, TokenId) { return true; }}), Error);
+}
+
+// Scores are what tokens were chosen from: with them and beam_indices every chosen token can be found again.
+BOOST_FIXTURE_TEST_CASE(scores_of_every_step, Fixture) {
+  Model model = random_model<Dense>(cpu, 3, 0.2f);
+  for (const index_t beams : {1, 3})
+    for (const Ids& eos : {Ids{}, Ids{3, 11, 23, 38}}) {
+      const GenerateOptions options{.max_new_tokens = 7,
+                                    .repetition_penalty = 1.2f,
+                                    .num_beams = beams,
+                                    .num_return_sequences = beams,
+                                    .eos_token_id = eos,
+                                    .output_logits = true,
+                                    .output_scores = true};
+      const auto output = model.generate(inputs_of(prompts()), options);
+      GenerateOptions less = options;
+      less.output_logits = less.output_scores = false;
+      less.output_transition_scores = true;
+      const auto chosen = model.generate(inputs_of(prompts()), less);
+      BOOST_TEST(chosen.new_tokens == output.new_tokens);
+      BOOST_TEST((chosen.transition_scores == output.transition_scores));
+      BOOST_TEST(chosen.scores.empty());
+      BOOST_TEST(output.scores.rows() == static_cast<index_t>(prompts().size()) * beams);
+      BOOST_TEST(output.logits.size() == output.scores.size());
+      BOOST_TEST(output.beam_indices.size() == (beams > 1 ? output.new_tokens.size() : 0));
+      for (std::size_t row = 0; row < output.new_tokens.size(); ++row)
+        for (std::size_t step = 0; step < output.new_tokens[row].size(); ++step) {
+          const index_t from = beams > 1 ? output.beam_indices[row].at(step) : static_cast<index_t>(row);
+          const auto scores = output.scores[from][static_cast<index_t>(step)].span();
+          const auto token = static_cast<std::size_t>(output.new_tokens[row][step]);
+          const double sum = beams > 1 ? 0.0 : detail::log_sum_exp(scores, *std::ranges::max_element(scores));
+          BOOST_TEST(std::abs(static_cast<double>(output.transition_scores[row][step]) -
+                              (static_cast<double>(scores[token]) - sum)) < 1e-4);
+        }
+    }
+}
+
+BOOST_FIXTURE_TEST_CASE(ends_by_text_and_by_time, Fixture) {
+  // The text of token i is "<i>".
+  struct Names {
+    std::vector<std::string> texts;
+    std::string_view bytes_or_nothing(TokenId id) const { return texts.at(static_cast<std::size_t>(id)); }
+  } names;
+  for (int i = 0; i < 64; ++i) names.texts.push_back(concat("<", i, ">"));
+  Model model = random_model<Dense>(cpu, 1);
+  const Prompt prompt = prompts()[1];
+  const auto free = model.generate(inputs_of({prompt}), {.max_new_tokens = 12}).new_tokens[0];
+  const std::vector<std::string> strings{concat(free[3], "><", free[4], ">")};
+  GenerateOptions options{.max_new_tokens = 12, .stop_strings = strings, .tokenizer = names};
+  auto output = model.generate(inputs_of({prompt}), options);
+  BOOST_TEST(output.new_tokens[0] == Ids(free.begin(), free.begin() + 5));
+  BOOST_TEST((output.finish_reasons[0] == FinishReason::stop_criterion));
+  // It may begin in the prompt, and be in the checkpoint's config.
+  GenerationConfig config = model.generation_config();
+  config.stop_strings = {concat("<", prompt.ids.back(), "><", free[0])};
+  model.set_generation_config(config);
+  options.stop_strings.reset();
+  for (const index_t beams : {1, 2}) {
+    options.num_beams = beams;
+    output = model.generate(inputs_of({prompt}), options);
+    if (beams == 1) BOOST_TEST(output.new_tokens[0] == Ids{free[0]});
+    BOOST_CHECK_THROW(model.generate(inputs_of({prompt}), {.max_new_tokens = 3, .num_beams = beams}), Error);
+  }
+  config.stop_strings.clear();
+  model.set_generation_config(config);
+  for (const index_t beams : {1, 2}) {
+    output = model.generate(inputs_of({prompt}), {.max_new_tokens = 12, .max_time = 0.0f, .num_beams = beams});
+    BOOST_TEST(output.new_tokens[0].size() == 1u);
+    BOOST_TEST((output.finish_reasons[0] == FinishReason::time));
+    output = model.generate(inputs_of({prompt}), {.max_new_tokens = 5, .max_time = 1e6f, .num_beams = beams});
+    BOOST_TEST((output.finish_reasons[0] == FinishReason::length));
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(guidance_by_other_prompts, Fixture) {
+  Model model = random_model<Dense>(cpu, 5);
+  const auto inputs = inputs_of({prompts()[0], prompts()[1]});
+  const std::vector<Ids> negative{some_text(3, 8), some_text(6, 9)};
+  const auto guided = model.generate(
+      inputs, {.max_new_tokens = 6, .guidance_scale = 1.5f, .negative_prompt_ids = negative, .output_scores = true});
+  // The formula, from prompts that are computed whole.
+  for (std::size_t row = 0; row < 2; ++row) {
+    Prompt own = prompts()[row], other = Prompt().text(negative[row]);
+    for (std::size_t step = 0; step < 6; ++step) {
+      const auto log_probabilities = [&](const Prompt& prompt) {
+        const auto logits = model.forward(inputs_of({prompt}), {.logits_to_keep = 1}).logits;
+        std::vector<float> scores(logits.span().begin(), logits.span().end());
+        detail::log_softmax(scores);
+        return scores;
+      };
+      std::vector<float> expected = log_probabilities(own), away = log_probabilities(other);
+      for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = 1.5f * (expected[i] - away[i]) + away[i];
+      BOOST_TEST(difference(guided.scores[static_cast<index_t>(row)][static_cast<index_t>(step)].span(), expected) <
+                 1e-4);
+      own.text({guided.new_tokens[row][step]});
+      other.text({guided.new_tokens[row][step]});
+    }
+  }
+  const GenerateOptions wrong[] = {
+      {.guidance_scale = 2.0f, .negative_prompt_ids = {{1}}},
+      {.guidance_scale = 2.0f, .negative_prompt_ids = {{1}, {}}},
+      {.guidance_scale = 2.0f, .negative_prompt_ids = {{1}, {64}}},
+      {.guidance_scale = 2.0f, .negative_prompt_ids = {{1}, {-1}}},
+      {.negative_prompt_ids = {{1}, {2}}},
+      {.prompt_lookup_num_tokens = 2, .guidance_scale = 2.0f},
+  };
+  for (const GenerateOptions& options : wrong) BOOST_CHECK_THROW(model.generate(inputs, options), Error);
+}
+
+// Each processor as an option of a call reaches the tokens: something differs, in sampling and in beams.
+BOOST_FIXTURE_TEST_CASE(no_option_is_without_effect, Fixture) {
+  Model model = random_model<Dense>(cpu, 6, 0.2f);
+  const auto inputs = inputs_of({prompts()[0], prompts()[1]});
+  const auto answers = [&](GenerateOptions options) {
+    options.max_new_tokens = 12;
+    options.seed = 4;
+    options.output_scores = true;
+    const auto output = model.generate(inputs, options);
+    return std::pair(output.new_tokens, std::vector<float>(output.scores.span().begin(), output.scores.span().end()));
+  };
+  const auto plain = answers({.do_sample = true});
+  const Ids first{plain.first[0][0], plain.first[1][0]};
+  const GenerateOptions sampled[] = {
+      {.do_sample = true, .top_h = 0.3f},
+      {.do_sample = true, .typical_p = 0.3f},
+      {.do_sample = true, .epsilon_cutoff = 0.05f},
+      {.do_sample = true, .eta_cutoff = 0.05f},
+      {.do_sample = true, .encoder_repetition_penalty = 2.0f},
+      {.do_sample = true, .encoder_no_repeat_ngram_size = 1},
+      {.do_sample = true, .sequence_bias = std::vector<SequenceBias>{{{first[0]}, -5.0f}}},
+      {.do_sample = true, .bad_words_ids = std::vector<Ids>{{first[0]}}},
+      {.do_sample = true, .suppress_tokens = first},
+      {.do_sample = true, .begin_suppress_tokens = first},
+      {.do_sample = true, .forced_eos_token_id = Ids{9}},
+      {.do_sample = true, .eos_token_id = Ids{63}, .exponential_decay_length_penalty = LengthDecay{1, 2.0f}},
+      {.do_sample = true, .renormalize_logits = true},
+      {.do_sample = true, .guidance_scale = 2.0f},
+      {.do_sample = true, .watermarking_config = WatermarkingConfig{}},
+      {.do_sample = true, .watermarking_config = SynthIDTextWatermarkingConfig{.keys = {1, 2, 3}}},
+  };
+  for (std::size_t i = 0; i < std::size(sampled); ++i) BOOST_TEST_CONTEXT("options " << i) {
+      BOOST_TEST((answers(sampled[i]) != plain));
+      if (sampled[i].renormalize_logits) continue;  // the scores of beams are normalised already
+      GenerateOptions beams = sampled[i], plain_beams{.do_sample = true, .num_beams = 2};
+      beams.num_beams = 2;
+      BOOST_TEST((answers(beams) != answers(plain_beams)));
+    }
+  BOOST_CHECK_THROW(answers({.token_healing = true}), Error);
 }
 
 BOOST_FIXTURE_TEST_CASE(lengths_and_penalties, Fixture) {

@@ -13,6 +13,7 @@
 #include "qwen3vl/backend/cpu.hpp"
 #define QWEN3VL_BACKEND Cpu
 #endif
+#include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include QWEN3VL_VARIANT_HEADER
@@ -286,32 +287,58 @@ void run_model_steps(GoldenCase& golden, Model& model) {
   compare_cache(golden, past.cache, {});
 }
 
+// Scores with removed tokens, which the case has apart.
+void compare_scores(GoldenCase& golden, std::span<const float> scores) {
+  std::vector<float> finite(scores.begin(), scores.end());
+  std::vector<std::uint8_t> removed;
+  for (float& score : finite) {
+    removed.push_back(score == removed_score);
+    if (score == removed_score) score = 0.0f;
+  }
+  golden.compare("out.scores", finite);
+  golden.compare_integers<std::uint8_t>("out.removed", removed);
+}
+
+std::vector<std::vector<TokenId>> rows_of(const HostMatrix<TokenId>& matrix) {
+  std::vector<std::vector<TokenId>> rows;
+  for (index_t b = 0; matrix.allocated() && b < matrix.rows(); ++b)
+    rows.emplace_back(matrix[b].span().begin(), matrix[b].span().end());
+  return rows;
+}
+
 void run_generate(GoldenCase& golden, Model& model) {
   const ModelInputs inputs = model_inputs(golden);
-  const json& given = golden.options().at("options");
-  // Unlisted options are off: not those of the checkpoint.
-  GenerationConfig config;
-  config.do_sample = given.value("do_sample", false);
-  config.max_new_tokens = given.value("max_new_tokens", 20);
-  config.repetition_penalty = given.value("repetition_penalty", 1.0f);
-  config.no_repeat_ngram_size = given.value("no_repeat_ngram_size", 0);
-  config.num_beams = given.value("num_beams", 1);
-  config.length_penalty = given.value("length_penalty", 1.0f);
+  json given = golden.options().at("options");
+  if (!given.contains("top_k")) given["top_k"] = 0;  // unlisted options are off, not those of the checkpoint
+  GenerationConfig config = generation_config_from_json(given, "the case");
   config.pad_token_id = model.config().bos_token_id;
-  if (given.contains("eos_token_id")) {
-    const json& eos = given.at("eos_token_id");
-    config.eos_token_id = eos.is_array() ? eos.get<std::vector<TokenId>>() : std::vector<TokenId>{eos.get<TokenId>()};
-  }
   model.set_generation_config(config);
-  const bool store_logits = golden.has("out.logits");
-  const auto result = model.generate(inputs, {.output_logits = store_logits});
-  golden.compare_integers<TokenId>("out.sequences", result.sequences.span());
-  if (store_logits) golden.compare("out.logits", result.logits.span());
-  // Guessing ahead changes nothing.
-  if (config.num_beams == 1)
-    golden.compare_integers<TokenId>("out.sequences",
-                                     model.generate(inputs, {.prompt_lookup_num_tokens = 6}).sequences.span());
+  GenerateOptions options{.negative_prompt_ids = rows_of(golden.matrix<TokenId>("in.negative_prompt_ids"))};
+  if (const TokenId modulus = golden.options().value("same_remainder", 0); modulus > 0)
+    options.prefix_allowed_tokens_fn = [modulus](index_t, std::span<const TokenId> ids) {
+      std::vector<TokenId> allowed;
+      for (TokenId id = (ids.back() + 1) % modulus; id < text.vocab_size; id += modulus) allowed.push_back(id);
+      return allowed;
+    };
+  if (golden.has("out.logits")) options.output_logits = true;
+  const auto result = model.generate(inputs, options);
+  if (golden.has("out.sequences")) golden.compare_integers<TokenId>("out.sequences", result.sequences.span());
+  if (golden.has("out.logits")) golden.compare("out.logits", result.logits.span());
+  if (golden.has("out.scores")) compare_scores(golden, result.scores.span());
+  if (golden.has("out.beam_indices")) {
+    const auto width = static_cast<std::size_t>(golden.extent("out.beam_indices", 1));
+    std::vector<index_t> all;
+    for (std::vector<index_t> row : result.beam_indices) {
+      row.resize(width, -1);
+      all.insert(all.end(), row.begin(), row.end());
+    }
+    golden.compare_integers<index_t>("out.beam_indices", all);
+  }
   if (golden.has("out.sequences_scores")) golden.compare("out.sequences_scores", result.sequences_scores);
+  if (config.num_beams > 1 || config.guidance_scale != 1.0f || config.do_sample) return;
+  // Guessing ahead changes nothing.
+  options.prompt_lookup_num_tokens = 6;
+  golden.compare_integers<TokenId>("out.sequences", model.generate(inputs, options).sequences.span());
 }
 
 Exit run(const std::filesystem::path& file, B& backend) {

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "qwen3vl/generation/logits/thinking_budget.hpp"
-#include "qwen3vl/processing/tokenizer/stop_strings.hpp"
+#include "qwen3vl/generation/stop_strings.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 
 using namespace qwen3vl;
 using Ids = std::vector<TokenId>;
@@ -44,6 +46,26 @@ std::size_t plain_ends_after(const std::vector<std::string>& strings, const Ids&
 }
 
 }  // namespace
+
+// StopStringCriteria of transformers, which looks into the prompt as well.
+BOOST_AUTO_TEST_CASE(golden_stop_strings) {
+  const auto table = read_json_file(std::string(QWEN3VL_TEST_DATA) + "/golden/cases/tokenizer/stop_strings.json");
+  int in_prompt = 0;
+  for (const auto& row : table.at("cases")) {
+    const auto ids = row.at("ids").get<Ids>();
+    const auto prompt = row.at("prompt_tokens").get<std::size_t>();
+    const StopStrings stop(official(), row.at("stop_strings").get<std::vector<std::string>>());
+    std::size_t n = prompt + 1;
+    while (n <= ids.size() && !stop.ends(std::span(ids).first(n))) ++n;
+    const std::size_t expected =
+        row.at("new_tokens").is_null() ? ids.size() - prompt + 1 : row.at("new_tokens").get<std::size_t>();
+    BOOST_TEST(n - prompt == expected);
+    const Ids answer(ids.begin() + static_cast<std::ptrdiff_t>(prompt), ids.end());
+    in_prompt += ends_after(stop, answer) != expected;
+  }
+  BOOST_TEST(table.at("cases").size() == 60u);
+  BOOST_TEST_MESSAGE(in_prompt << " begin in the prompt");
+}
 
 BOOST_AUTO_TEST_CASE(strings_anywhere_in_tokens) {
   const std::string text = "Hello, wonderful world!\n\nUser: 你好, naïve 🙂🙂 end.<|im_end|>\nObservation: 42";

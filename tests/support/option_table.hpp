@@ -14,7 +14,7 @@
 namespace qwen3vl::test {
 
 template <class T>
-std::string default_text(const T& value) {
+requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) std::string default_text(const T& value) {
   if constexpr (std::is_enum_v<T>) {
     return concat(static_cast<int>(value));
   } else {
@@ -22,11 +22,11 @@ std::string default_text(const T& value) {
   }
 }
 template <class T>
-std::string default_text(const std::optional<T>& value) {
+requires(std::is_arithmetic_v<T>) std::string default_text(const std::optional<T>& value) {
   return value ? default_text(*value) : "none";
 }
 template <class T>
-std::string default_text(const std::vector<T>& values) {
+requires(std::is_arithmetic_v<T>) std::string default_text(const std::vector<T>& values) {
   std::string text;
   for (const T& value : values) text += concat(text.empty() ? "" : ", ", value);
   return values.empty() ? "none" : text;

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "qwen3vl/generation/answers.hpp"
+#include "qwen3vl/generation/guidance.hpp"
 #include "qwen3vl/generation/prompt_run.hpp"
 
 namespace qwen3vl::detail {
@@ -46,30 +48,6 @@ void reorder_sequences(Cache& cache, index_t first, std::span<const index_t> sou
       cache.copy_sequence(first + static_cast<index_t>(i), cache, first + from, shared);
 }
 
-/// The `count` best of `scores`, best first, the lowest index among equals (torch.topk).
-inline std::vector<std::size_t> best_scores(std::span<const float> scores, std::size_t count) {
-  const auto better = [&](std::size_t a, std::size_t b) {
-    return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
-  };
-  count = std::min(count, scores.size());
-  if (count == 0) return {};
-  std::vector<std::size_t> best;  // cut to `count` whenever it has twice as many
-  const auto cut = [&] {
-    std::ranges::sort(best, better);
-    best.resize(std::min(best.size(), count));
-  };
-  float worst = -std::numeric_limits<float>::infinity();
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (best.size() >= count && !(scores[i] > worst)) continue;
-    best.push_back(i);
-    if (best.size() < 2 * count && best.size() != count) continue;
-    cut();
-    worst = scores[best.back()];
-  }
-  cut();
-  return best;
-}
-
 template <class Model>
 class BeamSearch {
   static constexpr auto vocab = static_cast<std::size_t>(PromptRun<Model>::vocab);
@@ -90,6 +68,8 @@ class BeamSearch {
   std::vector<Search> searches_;
   std::vector<Sampler> samplers_;
   std::vector<Answer> answers_;
+  std::optional<Guidance<Model>> guidance_;
+  KeptScores logits_, scores_;  // of each beam, on request
 
  public:
   BeamSearch(const GenerationSettings& settings, PromptRun<Model>& run, GenerateOutput& output)
@@ -97,9 +77,10 @@ class BeamSearch {
         run_(run),
         output_(output),
         beams_(static_cast<std::size_t>(settings.config.num_beams)),
-        candidates_(std::max<std::size_t>(2, 1 + settings.config.eos_token_id.size()) * beams_) {
+        candidates_(std::max<std::size_t>(2, 1 + settings.config.eos_token_id.size()) * beams_),
+        logits_(static_cast<std::size_t>(run.sequences())),
+        scores_(static_cast<std::size_t>(run.sequences())) {
     if (settings.options.streamer) fail("a streamer does not go with beam search: beams change until the end");
-    if (settings.options.output_logits) fail("output_logits does not go with beam search; output_scores does");
     for (const auto& prompt : run.prompts()) {
       Answer begin(prompt.ids);
       begin.score = no_beam;
@@ -113,6 +94,7 @@ class BeamSearch {
   /// The best num_return_sequences answers to each prompt.
   std::vector<Answer>& operator()() {
     std::vector<float> prompt_logits = run_.prefill(settings_.options);
+    guidance_.emplace(settings_, run_);
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> logits(beams_ * vocab);
     for (std::size_t b = 0; b < searches_.size(); ++b) {
@@ -126,6 +108,8 @@ class BeamSearch {
     for (Search& search : searches_)
       for (std::size_t j = 0; j < static_cast<std::size_t>(settings_.config.num_return_sequences); ++j)
         answers_.push_back(std::move(search.finished.at(j)));
+    if (settings_.config.output_logits) output_.logits = logits_.cube(static_cast<index_t>(vocab));
+    if (settings_.config.output_scores) output_.scores = scores_.cube(static_cast<index_t>(vocab));
     return answers_;
   }
 
@@ -140,6 +124,7 @@ class BeamSearch {
       for (std::size_t j = 0; j < beams_; ++j) tokens[b * beams_ + j].push_back(search.running[j].history.back());
     }
     std::vector<float> logits = run_.append(tokens);
+    guidance_->append(tokens);
     std::size_t row = 0;
     for (std::size_t b = 0; b < searches_.size(); ++b) {
       if (searches_[b].done) continue;
@@ -151,7 +136,7 @@ class BeamSearch {
   /// One more token for the beams of prompt b, from logits [num_beams, vocab_size], which are changed.
   void advance(std::size_t b, std::span<float> logits) {
     Search& search = searches_[b];
-    accumulate(search, logits);
+    accumulate(b, logits);
     const std::vector<std::size_t> chosen = settings_.config.do_sample
                                                 ? samplers_[b].draw_different(logits, candidates_)
                                                 : best_scores(logits, candidates_);
@@ -167,9 +152,9 @@ class BeamSearch {
       Answer next = before;
       next.history.push_back(token);
       next.transition_scores.push_back(logits[chosen[rank]] - before.score);
+      next.beam_indices.push_back(static_cast<index_t>(b * beams_ + source));
       next.score = logits[chosen[rank]];
-      next.finished =
-          settings_.ends(static_cast<index_t>(b) * settings_.config.num_return_sequences, next.new_tokens());
+      next.finished = settings_.ends(static_cast<index_t>(b) * settings_.config.num_return_sequences, next);
       if (!next.finished) {
         any_goes_on = true;
         if (running.size() == beams_) continue;
@@ -192,15 +177,27 @@ class BeamSearch {
     search.running = std::move(running);
   }
 
-  /// Logits become log-probabilities, are processed, then added to each beam's score.
-  void accumulate(const Search& search, std::span<float> logits) const {
+  /// Logits of prompt b's beams become log-probabilities, are processed, then added to each beam's score.
+  void accumulate(std::size_t b, std::span<float> logits) {
+    std::vector<LogitsRow> rows;
     for (std::size_t j = 0; j < beams_; ++j) {
       const auto own = logits.subspan(j * vocab, vocab);
-      const Answer& beam = search.running[j];
-      const double sum = log_sum_exp(own, own[best_score(own)]);
-      for (float& score : own) score = static_cast<float>(static_cast<double>(score) - sum);
-      settings_.processors(beam.history, beam.prompt_tokens, own);
-      for (float& score : own) score += beam.score;
+      const Answer& beam = searches_[b].running[j];
+      if (settings_.config.output_logits) logits_.keep(b * beams_ + j, own);
+      if (settings_.config.remove_invalid_values && softmax_maximum(own) == removed_score) {
+        std::ranges::fill(own, std::numeric_limits<float>::quiet_NaN());  // as log_softmax of one broken score
+      } else {
+        best_score(own);  // throws if no score is usable
+      }
+      log_softmax(own);
+      (*guidance_)(b * beams_ + j, own);
+      rows.push_back(
+          {.ids = beam.history, .prompt_tokens = beam.prompt_tokens, .scores = own, .prompt = static_cast<index_t>(b)});
+    }
+    settings_.processors(rows);
+    for (std::size_t j = 0; j < beams_; ++j) {
+      if (settings_.config.output_scores) scores_.keep(b * beams_ + j, rows[j].scores);
+      for (float& score : rows[j].scores) score += searches_[b].running[j].score;
     }
     best_score(logits);  // throws if no usable score is left
   }

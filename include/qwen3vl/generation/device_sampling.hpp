@@ -30,15 +30,16 @@ class DeviceSampling {
 
  public:
   /// Whether nothing requires logits on the host: no processors beyond the sampling warpers, no logits or scores as
-  /// results, no prompt lookup.
+  /// results, no prompt lookup, no guidance.
   static bool takes(const GenerationSettings& settings, const Model& model) {
     const auto on_device = [](const std::string& name) {
       return name == TemperatureLogitsWarper::name || name == TopKLogitsWarper::name ||
              name == TopPLogitsWarper::name || name == MinPLogitsWarper::name;
     };
     return DecodePass<Model>::takes(model) && std::ranges::all_of(settings.processors.names(), on_device) &&
-           !settings.options.output_logits && !settings.options.output_scores &&
-           settings.config.prompt_lookup_num_tokens == 0;
+           !settings.config.output_logits && !settings.wants_transition_scores() &&
+           settings.config.prompt_lookup_num_tokens == 0 && settings.config.guidance_scale == 1.0f &&
+           settings.options.negative_prompt_ids.empty();
   }
 
   DeviceSampling(const GenerationSettings& settings, PromptRun<Model>& run, GenerateOutput& output)

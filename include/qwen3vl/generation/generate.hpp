@@ -22,7 +22,6 @@ namespace detail {
 template <class Model>
 GenerateOutput search(Model& model, const PromptTokens& tokens, const Media& media, const GenerationSettings& settings,
                       PromptCache<Model>* cache) {
-  const GenerateOptions& options = settings.options;
   const GenerationConfig& config = settings.config;
   if (const auto& type = model.config().rope.rope_type;
       config.prompt_lookup_num_tokens > 0 && (type == "dynamic" || type == "longrope"))
@@ -37,8 +36,9 @@ GenerateOutput search(Model& model, const PromptTokens& tokens, const Media& med
       output.new_tokens.emplace_back(answer.new_tokens().begin(), answer.new_tokens().end());
       output.finish_reasons.push_back(answer.finished.value_or(FinishReason::length));
       output.timings.new_tokens += static_cast<index_t>(answer.count());
-      if (beams || options.output_scores) output.sequences_scores.push_back(answer.score);
-      if (options.output_scores) output.transition_scores.push_back(std::move(answer.transition_scores));
+      if (beams || settings.wants_transition_scores()) output.sequences_scores.push_back(answer.score);
+      if (settings.wants_transition_scores()) output.transition_scores.push_back(std::move(answer.transition_scores));
+      if (beams) output.beam_indices.push_back(std::move(answer.beam_indices));
     }
   };
   if (beams) {

@@ -5,12 +5,14 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "qwen3vl/config/generation_config.hpp"
 #include "qwen3vl/generation/logits/logits_processors.hpp"
 #include "qwen3vl/generation/logits/thinking_budget.hpp"
 #include "qwen3vl/generation/sampler.hpp"
+#include "qwen3vl/generation/stop_strings.hpp"
 #include "qwen3vl/tensor/host.hpp"
 
 namespace qwen3vl {
@@ -20,6 +22,7 @@ enum class FinishReason {
   stop,            ///< an eos token
   stop_criterion,  ///< a stopping criterion, such as a stop string
   length,          ///< max_new_tokens or max_length
+  time,            ///< max_time
   cancelled,       ///< the streamer said so
 };
 
@@ -31,6 +34,8 @@ constexpr const char* name_of(FinishReason reason) {
       return "stop_criterion";
     case FinishReason::length:
       return "length";
+    case FinishReason::time:
+      return "time";
     default:
       return "cancelled";
   }
@@ -42,20 +47,29 @@ using StoppingCriterion = std::function<bool(index_t row, std::span<const TokenI
 
 /// Arguments of generate(). What is not set comes from the model's generation_config, as in transformers; those that it
 /// has are explained in for_each_generation_option.
+/// (Members of a base class could not be named in `{.max_new_tokens = 9}`, so GenerationConfig's stand here again.)
 struct GenerateOptions {
   std::optional<index_t> max_new_tokens{};
   std::optional<index_t> max_length{};
   std::optional<index_t> min_new_tokens{};
   std::optional<index_t> min_length{};
+  std::optional<float> max_time{};
+  std::optional<std::vector<std::string>> stop_strings{};
   std::optional<bool> do_sample{};
   std::optional<float> temperature{};
+  std::optional<float> top_h{};
   std::optional<index_t> top_k{};
   std::optional<float> top_p{};
   std::optional<float> min_p{};
+  std::optional<float> typical_p{};
+  std::optional<float> epsilon_cutoff{};
+  std::optional<float> eta_cutoff{};
   std::optional<float> repetition_penalty{};
+  std::optional<float> encoder_repetition_penalty{};
   std::optional<float> presence_penalty{};
   std::optional<float> frequency_penalty{};
   std::optional<index_t> no_repeat_ngram_size{};
+  std::optional<index_t> encoder_no_repeat_ngram_size{};
   std::optional<index_t> num_beams{};
   std::optional<float> length_penalty{};
   std::optional<EarlyStopping> early_stopping{};
@@ -66,13 +80,31 @@ struct GenerateOptions {
   std::optional<TokenId> pad_token_id{};
   std::optional<TokenId> bos_token_id{};
   std::optional<std::uint64_t> seed{};
+  std::optional<std::vector<SequenceBias>> sequence_bias{};
+  std::optional<std::vector<std::vector<TokenId>>> bad_words_ids{};
+  std::optional<std::vector<TokenId>> suppress_tokens{};
+  std::optional<std::vector<TokenId>> begin_suppress_tokens{};
+  std::optional<TokenId> forced_bos_token_id{};
+  std::optional<std::vector<TokenId>> forced_eos_token_id{};
+  std::optional<LengthDecay> exponential_decay_length_penalty{};
+  std::optional<bool> remove_invalid_values{};
+  std::optional<bool> renormalize_logits{};
+  std::optional<float> guidance_scale{};
+  std::optional<AnyWatermarkingConfig> watermarking_config{};
+  std::optional<bool> token_healing{};
   /// Called with every new token (eos too) of a row as it is chosen; false ends the row. Not with beam search.
   std::function<bool(index_t row, TokenId token)> streamer{};
-  std::vector<LogitsProcessor> logits_processors{};    ///< the caller's own, after the configured ones
-  std::vector<StoppingCriterion> stopping_criteria{};  ///< see processing/tokenizer/stop_strings.hpp for stop strings
-  std::optional<ThinkingBudget> thinking_budget{};     ///< comes after all other logits processors
-  bool output_logits = false;                          ///< keep the raw logits of every step; not with beam search
-  bool output_scores = false;                          ///< keep the chosen tokens' log-probabilities
+  std::vector<LogitsProcessor> logits_processors{};  ///< the caller's own, before temperature, top-k and the others
+  std::vector<LogitsProcessor> logits_warpers{};     ///< the caller's own, behind them
+  PrefixAllowedTokens prefix_allowed_tokens_fn{};    ///< which tokens may come next
+  std::vector<StoppingCriterion> stopping_criteria{};
+  TokenText tokenizer{};                            ///< the checkpoint's; stop_strings need it
+  std::optional<ThinkingBudget> thinking_budget{};  ///< comes after all other logits processors
+  /// For guidance_scale: a prompt of text for each row; without, it is the last token of the row's prompt.
+  std::vector<std::vector<TokenId>> negative_prompt_ids{};
+  std::optional<bool> output_logits{};
+  std::optional<bool> output_scores{};
+  bool output_transition_scores = false;  ///< of output_scores, only what belongs to the chosen tokens
   /// Prompt tokens of a row that are computed at once; bounds the memory of activations, does not change the result.
   index_t prefill_chunk = 512;
   /// Called before each chunk of the prompts and after the last one, with the tokens of a row computed so far and
@@ -108,11 +140,18 @@ struct GenerateOutput {
   HostMatrix<TokenId> sequences;                 ///< [R, S + n]: prompts, new tokens, pad tokens behind finished rows
   std::vector<std::vector<TokenId>> new_tokens;  ///< of each row, its eos included
   std::vector<FinishReason> finish_reasons;      ///< of each row
-  HostCube<float> logits;                        ///< [R, n, vocab_size] if asked for
-  /// With output_scores: log-probability of each new token, under the scores that it was chosen from (after the logits
-  /// processors), as compute_transition_scores of the reference: of beams as they are, else normalised.
+  /// With output_logits: [R, n, vocab_size]; of beams [B * num_beams, steps, vocab_size], the rows of beam_indices.
+  /// Zeros behind finished rows.
+  HostCube<float> logits;
+  HostCube<float> scores;  ///< with output_scores: the same after the logits processors
+  /// Of beams: the row of scores and logits that each new token was chosen from.
+  std::vector<std::vector<index_t>> beam_indices;
+  /// With output_scores or output_transition_scores: log-probability of each new token, under the scores that it was
+  /// chosen from (after the logits processors), as compute_transition_scores of the reference: of beams as they are,
+  /// else normalised.
   std::vector<std::vector<float>> transition_scores;
-  /// [R] of beams always: the sum of transition scores / length ^ length_penalty. Else with output_scores: their sum.
+  /// [R] of beams always: the sum of transition scores / length ^ length_penalty. Else with transition scores: their
+  /// sum.
   std::vector<float> sequences_scores;
   GenerationTimings timings;
 };

@@ -28,14 +28,6 @@ inline std::size_t best_score(std::span<const float> scores) {
   return best;
 }
 
-/// log(sum(exp(scores))), of scores with a best one.
-inline double log_sum_exp(std::span<const float> scores, float highest) {
-  double sum = 0.0;
-  for (const float score : scores)
-    if (score != removed_score) sum += std::exp(static_cast<double>(score) - static_cast<double>(highest));
-  return std::log(sum) + static_cast<double>(highest);
-}
-
 }  // namespace detail
 
 /// Greedy (the best score, the lowest id among equals) or random by probability. Random choices depend only on the seed

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "qwen3vl/generation/answers.hpp"
+#include "qwen3vl/generation/guidance.hpp"
 #include "qwen3vl/generation/prompt_lookup.hpp"
 #include "qwen3vl/generation/prompt_run.hpp"
 
@@ -23,21 +25,26 @@ class Sampling {
   GenerateOutput& output_;
   std::vector<Answer> answers_;
   std::vector<Sampler> samplers_;
-  std::vector<std::vector<std::vector<float>>> logits_;  // [answer][step], on request
+  std::optional<Guidance<Model>> guidance_;
+  KeptScores logits_, scores_;  // on request
 
  public:
   Sampling(const GenerationSettings& settings, PromptRun<Model>& run, GenerateOutput& output)
-      : settings_(settings), run_(run), output_(output) {
+      : settings_(settings),
+        run_(run),
+        output_(output),
+        logits_(static_cast<std::size_t>(run.sequences())),
+        scores_(static_cast<std::size_t>(run.sequences())) {
     for (index_t s = 0; s < run.sequences(); ++s) {
       answers_.emplace_back(run.prompt_of(s).ids);
       samplers_.emplace_back(settings.config, static_cast<std::uint64_t>(s));
     }
-    logits_.resize(answers_.size());
   }
 
   /// The answers, one for each sequence of the run.
   std::vector<Answer>& operator()() {
     std::vector<float> logits = run_.prefill(settings_.options);
+    guidance_.emplace(settings_, run_);
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> scores(vocab);
     for (std::size_t s = 0; s < answers_.size(); ++s) {  // all answers to a prompt start from its logits
@@ -47,7 +54,8 @@ class Sampling {
     }
     while (std::ranges::any_of(answers_, [](const Answer& answer) { return !answer.finished; })) step();
     output_.timings.decode_seconds = seconds_since(start);
-    give_logits();
+    if (settings_.config.output_logits) output_.logits = logits_.cube(static_cast<index_t>(vocab));
+    if (settings_.config.output_scores) output_.scores = scores_.cube(static_cast<index_t>(vocab));
     return answers_;
   }
 
@@ -62,6 +70,7 @@ class Sampling {
       tokens[s].insert(tokens[s].end(), guess.begin(), guess.end());
     }
     std::vector<float> logits = run_.append(tokens);
+    guidance_->append(tokens);
     std::size_t row = 0;
     for (std::size_t s = 0; s < answers_.size(); ++s) {
       Answer& answer = answers_[s];
@@ -91,28 +100,22 @@ class Sampling {
   /// Chooses the next token of answer s; changes `scores`.
   void choose(std::size_t s, std::span<float> scores) {
     Answer& answer = answers_[s];
-    if (settings_.options.output_logits) logits_[s].emplace_back(scores.begin(), scores.end());
-    settings_.processors(answer.history, answer.prompt_tokens, scores);
+    if (settings_.config.output_logits) logits_.keep(s, scores);
+    (*guidance_)(s, scores);
+    const LogitsRow row{.ids = answer.history,
+                        .prompt_tokens = answer.prompt_tokens,
+                        .scores = scores,
+                        .prompt = static_cast<index_t>(s) / run_.copies()};
+    settings_.processors(std::span(&row, 1));
+    if (settings_.config.output_scores) scores_.keep(s, scores);
     const TokenId token = samplers_[s](scores);
-    if (settings_.options.output_scores) {
+    if (settings_.wants_transition_scores()) {
       const float highest = *std::ranges::max_element(scores);
       const double chosen = static_cast<double>(scores[static_cast<std::size_t>(token)]);
       answer.transition_scores.push_back(static_cast<float>(chosen - log_sum_exp(scores, highest)));
       answer.score += answer.transition_scores.back();
     }
     settings_.accept(answer, static_cast<index_t>(s), token);
-  }
-
-  void give_logits() {
-    if (!settings_.options.output_logits) return;
-    std::size_t longest = 0;
-    for (const auto& of_answer : logits_) longest = std::max(longest, of_answer.size());
-    output_.logits = HostCube<float>(static_cast<index_t>(answers_.size()), static_cast<index_t>(longest),
-                                     static_cast<index_t>(vocab));
-    for (std::size_t s = 0; s < logits_.size(); ++s)
-      for (std::size_t step = 0; step < logits_[s].size(); ++step)
-        std::ranges::copy(logits_[s][step],
-                          &output_.logits(static_cast<index_t>(s), static_cast<index_t>(step), index_t{0}));
   }
 };
 

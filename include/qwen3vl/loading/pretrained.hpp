@@ -24,7 +24,7 @@ ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretra
   require_equal(V::config, config.model, config_path.string());
   if (options.override_config) options.override_config(config.runtime);
   ForConditionalGeneration model(backend, config.runtime);
-  model.set_generation_config(read_generation_config(folder, config.runtime.eos_token_id));
+  model.set_generation_config(read_generation_config(folder, config.runtime.eos_token_id, options.warn));
   const Checkpoint checkpoint = Checkpoint::open(folder, options.limits, options.warn);
   CheckpointSource source(checkpoint);
   constexpr const char *head = "lm_head.weight", *embedding = "model.language_model.embed_tokens.weight";

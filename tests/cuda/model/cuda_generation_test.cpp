@@ -232,6 +232,18 @@ BOOST_AUTO_TEST_CASE(processors_on_the_host) {
   });
   same("scores", [](GenerateOptions& options) { options.output_scores = true; });
   same("beams", [](GenerateOptions& options) { options.num_beams = 2; });
+  same("own warper", [](GenerateOptions& options) {
+    options.logits_warpers.emplace_back([](std::span<const TokenId> ids, std::span<float> scores) {
+      scores[static_cast<std::size_t>(ids.back())] = -1e9f;
+    });
+  });
+  same("suppressed tokens", [](GenerateOptions& options) { options.suppress_tokens = std::vector<TokenId>{3, 17}; });
+  same("forced end", [](GenerateOptions& options) { options.forced_eos_token_id = std::vector<TokenId>{3}; });
+  same("allowed tokens", [](GenerateOptions& options) {
+    options.prefix_allowed_tokens_fn = [](auto, auto) { return std::vector<TokenId>{3, 4, 5}; };
+  });
+  same("guidance", [](GenerateOptions& options) { options.guidance_scale = 1.5f; });
+  same("watermark", [](GenerateOptions& options) { options.watermarking_config = WatermarkingConfig{}; });
   same("prompt lookup", [](GenerateOptions& options) { options.prompt_lookup_num_tokens = 3; });
 }
 
