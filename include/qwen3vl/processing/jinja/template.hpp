@@ -1,0 +1,105 @@
+/// Chat templates in Jinja: a compiled template, and rendering it. Made after jinja2 3.1 as transformers 5.24 sets it
+/// up
+/// (`_compile_jinja_template`): blocks trimmed, an immutable sandbox, `{% generation %}`, `break` and `continue`,
+/// transformers' `tojson`, `raise_exception` and `strftime_now`. What is not supported is an Error that names it: tags
+/// that load other templates, integers beyond 64 bits, and filters for web pages.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/base/error.hpp"
+#include "qwen3vl/processing/jinja/interpreter.hpp"
+#include "qwen3vl/processing/jinja/parser.hpp"
+#include "qwen3vl/processing/jinja/scopes.hpp"
+
+namespace qwen3vl::jinja {
+
+/// What a template wrote.
+struct Rendered {
+  std::string text;
+  /// First byte and end of each `{% generation %}` block: what the assistant says.
+  std::vector<std::pair<std::size_t, std::size_t>> generations{};
+};
+
+/// A compiled template. May be rendered by several threads at once.
+class Template {
+ public:
+  /// Throws Error for malformed source. `where` names it in errors, which look like "chat_template.jinja, line 3: ...".
+  explicit Template(std::string source, std::string where = "template", const Limits& limits = {})
+      : where_(std::move(where)), limits_(limits), source_(std::move(source)) {
+    if (source_.size() > limits_.max_template_bytes)
+      fail(where_, ": a template of ", source_.size(), " bytes; at most ", limits_.max_template_bytes,
+           " are read (jinja::Limits::max_template_bytes)");
+    try {
+      root_ = Parser(Lexer(source_).tokens(), limits_).parse();
+      const auto known = [](std::string_view name, bool filter) {
+        return filter ? is_filter(name) : all_tests().count(name) != 0;
+      };
+      scope_ = Resolver(known).resolve(*root_);
+    } catch (const SyntaxError& error) {
+      failed(error.line, error.what());
+    }
+  }
+
+  const std::string& source() const { return source_; }
+  const std::string& where() const { return where_; }
+
+  /// The text for these variables, an object. Throws Error with the line on which something went wrong: what jinja2
+  /// would raise, the text of `raise_exception`, or the limit that was reached.
+  Rendered render(const nlohmann::ordered_json& variables) const {
+    Budget budget{limits_};
+    const struct Current {
+      Budget* before;
+      ~Current() { current_budget = before; }
+    } current{std::exchange(current_budget, &budget)};
+    int line = 1;
+    try {
+      std::unordered_map<std::string, Value> values;
+      for (const auto& [name, value] : variables.items()) values.emplace(name, from_json(value));
+      Interpreter interpreter(limits_, std::move(values));
+      try {
+        interpreter.run(*root_, scope_);
+      } catch (const Failure&) {
+        line = interpreter.line();
+        throw;
+      }
+      return {interpreter.take(), interpreter.generations()};
+    } catch (const Failure& error) {
+      failed(line, error.what());
+    }
+  }
+
+  /// The template's own words: its text and the strings in its expressions, with zero bytes between them.
+  std::string literal_text() const {
+    std::string text;
+    collect(*root_, text);
+    return text;
+  }
+
+ private:
+  [[noreturn]] void failed(int line, std::string_view what) const { fail(where_, ", line ", line, ": ", what); }
+
+  static void collect(const Node& node, std::string& text) {
+    if (node.value.is_text()) (text += node.value.text().string) += '\0';
+    for (const NodePtr& item : node.items)
+      if (item) collect(*item, text);
+    for (const NodePtr& item : node.positional) collect(*item, text);
+    for (const auto& [name, item] : node.named) collect(*item, text);
+    if (node.more_positional) collect(*node.more_positional, text);
+    if (node.more_named) collect(*node.more_named, text);
+  }
+
+  std::string where_;
+  Limits limits_;
+  std::string source_;
+  std::shared_ptr<Node> root_;
+  Scope scope_;
+};
+
+}  // namespace qwen3vl::jinja
