@@ -109,10 +109,14 @@ class JsonFields {
     for (const nlohmann::json& item : *found) add(item);
   }
 
-  /// A list of `least` to `most` numbers.
+  /// A list of `least` to `most` numbers; a number is a list of one, if that is enough.
   void read(std::string_view name, std::vector<double>& values, std::size_t least, std::size_t most) const {
     const nlohmann::json* const found = find(name);
     if (found == nullptr) return;
+    if (found->is_number() && least <= 1) {
+      values = {found->get<double>()};
+      return;
+    }
     const auto is_number = [](const nlohmann::json& item) { return item.is_number(); };
     if (!found->is_array() || found->size() < least || found->size() > most ||
         !std::all_of(found->begin(), found->end(), is_number))

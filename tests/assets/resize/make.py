@@ -26,7 +26,7 @@ def pillow(pixels, height, width, number):
     from PIL import Image
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     return np.asarray(image.resize((width, height), resample=(
-        Image.NEAREST, Image.LANCZOS, Image.BILINEAR, Image.BICUBIC)[number]))
+        Image.NEAREST, Image.LANCZOS, Image.BILINEAR, Image.BICUBIC, Image.BOX, Image.HAMMING)[number]))
 
 
 def torchvision(pixels, height, width, number):
@@ -62,6 +62,12 @@ for i in range(240):
         new_height, new_width = 2 * height, 2 * width
     channels, number, rough = (1, 3)[i % 2], rng.randint(0, 3), rng.randint(0, 1)
     add(height, width, channels, new_height, new_width, number, rough)
+if library is pillow:  # torchvision has no box and no Hamming filter for tensors
+    for i in range(80):
+        height, width, new_height, new_width = (rng.randint(1, 60) for _ in range(4))
+        if i % 5 == 0:
+            height, width = new_height * rng.randint(1, 3), new_width * rng.randint(1, 3)
+        add(height, width, (1, 3)[i % 2], new_height, new_width, 4 + i // 2 % 2, rng.randint(0, 1))
 if library is torchvision:
     # Sizes whose nearest pixels depend on how the middle is rounded.
     scale = lambda a, b: np.float32(a) / np.float32(b)

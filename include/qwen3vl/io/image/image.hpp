@@ -13,6 +13,9 @@
 
 namespace qwen3vl {
 
+/// The numbers of an array that is used as an image (image_from_array).
+enum class ArrayType { none, u8, u16, i16, i32, floating };
+
 /// An image of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row-major, channels interleaved: [height, width,
 /// channels].
 struct Image {
@@ -21,6 +24,9 @@ struct Image {
   int channels = 0;
   std::vector<std::uint8_t> pixels;
   std::string name{};  ///< where it came from, for messages; may be empty
+  /// Of an array: the type of its numbers, and, unless they are bytes, these instead of `pixels`.
+  ArrayType array_type = ArrayType::none;
+  std::vector<float> values{};
 
   std::size_t offset(int y, int x) const {
     return (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) *
@@ -36,10 +42,17 @@ struct Image {
     reserve_pixels();
     pixels.resize(offset(height, 0));
   }
-  /// Throws Error if sizes and pixels disagree.
+  /// Throws Error if sizes and pixels disagree, or if there are none because the image is an array of other numbers.
   void check() const {
+    if (!values.empty()) fail("the image is an array of numbers that are not bytes, which cannot be used here");
     if (height < 1 || width < 1 || channels < 1 || channels > 4 || pixels.size() != offset(height, 0))
       fail("an image of ", height, " x ", width, " x ", channels, " with ", pixels.size(), " bytes of pixels");
+  }
+  /// The same for images whose numbers may be of any type.
+  void check_any() const {
+    if (values.empty()) return check();
+    if (height < 1 || width < 1 || channels < 1 || channels > 4 || values.size() != offset(height, 0))
+      fail("an array of ", height, " x ", width, " x ", channels, " with ", values.size(), " numbers");
   }
 };
 

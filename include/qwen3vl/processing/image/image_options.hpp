@@ -1,8 +1,10 @@
 /// Settings of the image processor.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
@@ -32,6 +34,13 @@ struct ImageProcessorOptions {
   /// Throws Error for values that make no sense.
   void validate() const;
 
+  /// Throws Error if `channels` are more than there are statistics for; `what` begins the sentence.
+  void check_statistics(std::string_view what, std::int64_t channels) const {
+    const auto statistics = static_cast<std::int64_t>(std::max(image_mean.size(), image_std.size()));
+    if (do_normalize && statistics != 1 && statistics < channels)
+      fail(what, " ", channels, " channels, image_mean and image_std ", statistics);
+  }
+
   /// What transformers' class has where a checkpoint's file says nothing: not what Qwen3-VL needs, so that every
   /// released checkpoint says it.
   static ImageProcessorOptions of_class() {
@@ -56,11 +65,12 @@ void for_each_image_option(F&& f, Options&... o) {
     o.shortest_edge...);
   f(Option{"longest_edge", pixels, "In `size`: most pixels; 0: the same. It goes before the fewest"},
     o.longest_edge...);
-  f(Option{"resample", {}, "Kernel of the resize: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic"}, o.resample...);
+  f(Option{"resample", {}, "Kernel of the resize: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming"},
+    o.resample...);
   f(Option{"do_rescale", {}, "Multiply by rescale_factor"}, o.do_rescale...);
   f(Option{"rescale_factor", {}, "Not 0"}, o.rescale_factor...);
   f(Option{"do_normalize", {}, "Subtract image_mean, divide by image_std"}, o.do_normalize...);
-  f(Option{"image_mean", {}, "One for each channel, or one for all"}, o.image_mean...);
+  f(Option{"image_mean", {}, "One for each channel, or one for all (a list or a number)"}, o.image_mean...);
   f(Option{"image_std", {}, "The same; not 0"}, o.image_std...);
   f(Option{"do_convert_rgb", {}, "Convert gray and transparent images to RGB"}, o.do_convert_rgb...);
   f(Option{"patch_size", within(1, 1024), "Side of a patch in pixels"}, o.patch_size...);
@@ -74,11 +84,15 @@ inline void ImageProcessorOptions::validate() const {
   check_option({"patch_size * merge_size", within(1, 4096)}, patch_size * merge_size);
   if (rescale_factor == 0.0) fail("rescale_factor is ", rescale_factor);
   if (!do_normalize) return;
-  if (image_mean.empty() || image_mean.size() > 4 || image_std.size() != image_mean.size())
-    fail("image_mean has ", image_mean.size(), " values, image_std ", image_std.size(), "; give one for each channel");
-  for (std::size_t c = 0; c < image_mean.size(); ++c)
-    if (!std::isfinite(image_mean[c]) || !std::isfinite(image_std[c]) || image_std[c] == 0.0)
-      fail("image_mean and image_std must be finite, image_std not zero");
+  const auto fits = [](const std::vector<double>& values) { return !values.empty() && values.size() <= 4; };
+  if (!fits(image_mean) || !fits(image_std) ||
+      (image_mean.size() > 1 && image_std.size() > 1 && image_std.size() != image_mean.size()))
+    fail("image_mean has ", image_mean.size(), " values, image_std ", image_std.size(),
+         "; give one for each channel, or one for all");
+  const auto finite = [](double value) { return std::isfinite(value); };
+  if (!std::ranges::all_of(image_mean, finite) || !std::ranges::all_of(image_std, finite) ||
+      std::ranges::find(image_std, 0.0) != image_std.end())
+    fail("image_mean and image_std must be finite, image_std not zero");
 }
 
 namespace detail {

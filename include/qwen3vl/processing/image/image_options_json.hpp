@@ -118,7 +118,7 @@ void read_processor_option(const JsonFields& fields, const Option& option, bool 
   }
   if constexpr (std::is_same_v<T, Resample>) {
     auto number = static_cast<int>(value);
-    fields.read(option.name, number, within(0, 3));
+    fields.read(option.name, number, within(0, 5));
     value = static_cast<Resample>(number);
   } else if constexpr (std::is_same_v<T, std::vector<double>>) {
     fields.read(option.name, value, 1, 4);

@@ -14,11 +14,13 @@
 
 #include "qwen3vl/inputs/grid.hpp"
 #include "qwen3vl/processing/image/convert_rgb.hpp"
+#include "qwen3vl/processing/image/image_array.hpp"
 #include "qwen3vl/processing/image/image_options.hpp"
 #include "qwen3vl/processing/image/image_options_json.hpp"
 #include "qwen3vl/processing/image/patches.hpp"
 #include "qwen3vl/processing/image/preprocessor_files.hpp"
 #include "qwen3vl/processing/image/resize.hpp"
+#include "qwen3vl/processing/image/resize_array.hpp"
 #include "qwen3vl/tensor/host.hpp"
 
 namespace qwen3vl {
@@ -86,7 +88,7 @@ class ImageProcessor {
     index_t patches = 0, channels = 0;
     for (std::size_t i = 0; i < images.size(); ++i) {
       try {
-        images[i].check();
+        images[i].check_any();
         const bool given = i < sizes.size() && sizes[i];
         resized.push_back(given ? resized_by_pillow(images[i], *sizes[i]) : resized_as_set(images[i]));
       } catch (const Error& error) {
@@ -96,9 +98,7 @@ class ImageProcessor {
         fail(about(images, i), " has ", resized[i].channels, " channels, those before it ", channels,
              "; turn on do_convert_rgb");
       channels = resized[i].channels;
-      const auto statistics = static_cast<index_t>(options_.image_mean.size());
-      if (options_.do_normalize && statistics != 1 && statistics < channels)
-        fail(about(images, i), " has ", channels, " channels, image_mean and image_std ", statistics);
+      options_.check_statistics(about(images, i) + " has", channels);
       features.image_grid_thw.push_back(
           {1, resized[i].height / options_.patch_size, resized[i].width / options_.patch_size});
       patches += features.image_grid_thw.back().patches();
@@ -121,9 +121,14 @@ class ImageProcessor {
 
   Image resized_as_set(const Image& image) const {
     const ImageSize size = resized_size(image.height, image.width);
-    if (!options_.do_convert_rgb || image.channels == 3)
-      return resize(image, size, options_.resample, options_.backend);
-    return resize(convert_to_rgb(image), size, options_.resample, options_.backend);
+    const bool convert = options_.do_convert_rgb && image.channels != 3;
+    if (!image.values.empty())
+      return detail::resize_array(convert ? detail::convert_array_to_rgb(image) : image, size, options_.resample,
+                                  options_.backend);
+    if (!convert) return resize(image, size, options_.resample, options_.backend);
+    const bool array = image.array_type != ArrayType::none;
+    return resize(array ? detail::convert_array_to_rgb(image) : convert_to_rgb(image), size, options_.resample,
+                  options_.backend);
   }
 
   ImageProcessorOptions options_;

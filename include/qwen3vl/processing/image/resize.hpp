@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <numbers>
+#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/io/image/image_file.hpp"
@@ -17,7 +18,7 @@
 namespace qwen3vl {
 
 /// Filters by their numbers in Pillow and in preprocessor_config.json.
-enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3 };
+enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3, box = 4, hamming = 5 };
 
 /// The library whose arithmetic is reproduced.
 enum class ResizeBackend { torchvision, pil };
@@ -25,28 +26,53 @@ enum class ResizeBackend { torchvision, pil };
 namespace detail {
 
 /// The filter at distance x, in source pixels at full scale.
-inline double filter_value(Resample resample, double x) {
+template <class T>
+T filter_value(Resample resample, T x) {
+  constexpr T one = 1, pi = std::numbers::pi_v<T>;
+  if (resample == Resample::box) return x > T(-0.5) && x <= T(0.5) ? one : T(0);
   x = std::abs(x);
   switch (resample) {
     case Resample::bilinear:
-      return x < 1.0 ? 1.0 - x : 0.0;
+      return x < one ? one - x : T(0);
     case Resample::lanczos: {
-      if (x >= 3.0) return 0.0;
-      if (x == 0.0) return 1.0;
-      const double px = x * std::numbers::pi;
-      return std::sin(px) / px * (std::sin(px / 3.0) / (px / 3.0));
+      if (x >= T(3)) return T(0);
+      if (x == T(0)) return one;
+      const T px = x * pi;
+      return std::sin(px) / px * (std::sin(px / T(3)) / (px / T(3)));
+    }
+    case Resample::hamming: {
+      if (x >= one) return T(0);
+      if (x == T(0)) return one;
+      const T px = x * pi;
+      constexpr T constant = 0.54f, cosine = 0.46f;  // floats in Pillow
+      return std::sin(px) / px * (constant + cosine * std::cos(px));
     }
     default: {  // bicubic with a = -0.5
-      constexpr double a = -0.5;
-      if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-      if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * a;
-      return 0.0;
+      constexpr T a = T(-0.5);
+      if constexpr (std::is_same_v<T, float>) {  // as in PyTorch's builds with fused multiply-add
+        if (x < one) return std::fma(std::fma(a + 2.0f, x, -(a + 3.0f)) * x, x, one);
+        if (x < 2.0f) return std::fma(std::fma(std::fma(a, x, -5.0f * a), x, 8.0f * a), x, -4.0f * a);
+      } else {
+        if (x < one) return ((a + T(2)) * x - (a + T(3))) * x * x + one;
+        if (x < T(2)) return (((x - T(5)) * x + T(8)) * x - T(4)) * a;
+      }
+      return T(0);
     }
   }
 }
 
 inline double filter_support(Resample resample) {
-  return resample == Resample::bilinear ? 1.0 : resample == Resample::lanczos ? 3.0 : 2.0;
+  switch (resample) {
+    case Resample::box:
+      return 0.5;
+    case Resample::bilinear:
+    case Resample::hamming:
+      return 1.0;
+    case Resample::lanczos:
+      return 3.0;
+    default:
+      return 2.0;
+  }
 }
 
 // The references add 0.5 and truncate; rounding functions differ at halves and below zero.
@@ -172,12 +198,13 @@ inline bool columns_first(const Image& image, ImageSize size, ResizeBackend back
 
 }  // namespace detail
 
-/// Resizes an image.
+/// Resizes an image. Box and Hamming filters are always Pillow's: torchvision has none.
 inline Image resize(const Image& image, ImageSize size, Resample resample = Resample::bicubic,
                     ResizeBackend backend = ResizeBackend::torchvision) {
   image.check();
   if (size.height < 1 || size.width < 1 || size.height > (1 << 20) || size.width > (1 << 20))
     fail("cannot resize to ", size.height, " x ", size.width, " pixels");
+  if (resample == Resample::box || resample == Resample::hamming) backend = ResizeBackend::pil;
   if (resample == Resample::nearest) return detail::resize_nearest(image, size, backend);
   // An axis that keeps its size is not filtered.
   const auto along_x = [&](const Image& from) {

@@ -1,14 +1,16 @@
-/// Resizing as torchvision.transforms.functional.resize (the older one) does it for bytes: filtered in float32, both
-/// axes, and rounded once at the end. qwen-vl-utils resizes the frames of videos so.
+/// Antialiased resizing in float32, as PyTorch does it (torch.nn.functional.interpolate): both axes are filtered before
+/// anything is rounded.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
-#include "qwen3vl/io/image/image_file.hpp"
+#include "qwen3vl/io/image/image.hpp"
+#include "qwen3vl/processing/image/resize.hpp"
 #include "qwen3vl/processing/image/smart_resize.hpp"
 
 namespace qwen3vl {
@@ -20,16 +22,10 @@ struct FloatAxis {
   std::vector<std::vector<float>> weights;
 };
 
-/// torch's weights of the antialiased bicubic filter (a = -0.5), in its mix of float and double, fused as it is built.
-inline FloatAxis float_axis(std::int64_t from, std::int64_t to) {
-  const auto filter = [](float x) {
-    x = std::abs(x);
-    if (x < 1.0f) return std::fma(std::fma(1.5f, x, -2.5f) * x, x, 1.0f);
-    if (x < 2.0f) return std::fma(std::fma(std::fma(-0.5f, x, 2.5f), x, -4.0f), x, 2.0f);
-    return 0.0f;
-  };
+/// torch's weights of an antialiased filter, in its mix of float and double, fused as it is built.
+inline FloatAxis float_axis(std::int64_t from, std::int64_t to, Resample resample) {
   const float scale = static_cast<float>(from) / static_cast<float>(to);
-  const float support = std::max(1.0f, scale) * 2.0f;
+  const float support = std::max(1.0f, scale) * static_cast<float>(filter_support(resample));
   const float inverse = scale >= 1.0f ? static_cast<float>(1.0 / static_cast<double>(scale)) : 1.0f;
   FloatAxis axis;
   for (std::int64_t i = 0; i < to; ++i) {
@@ -41,7 +37,7 @@ inline FloatAxis float_axis(std::int64_t from, std::int64_t to) {
     float total = 0.0f;
     for (std::int64_t j = first; j < end; ++j) {
       const double distance = static_cast<double>(static_cast<float>(j) - center) + 0.5;
-      weights.push_back(filter(static_cast<float>(distance * static_cast<double>(inverse))));
+      weights.push_back(filter_value(resample, static_cast<float>(distance * static_cast<double>(inverse))));
       total += weights.back();
     }
     for (float& weight : weights) weight /= total;
@@ -51,24 +47,22 @@ inline FloatAxis float_axis(std::int64_t from, std::int64_t to) {
   return axis;
 }
 
-}  // namespace detail
-
-/// Bicubic. An image that has the size already is not filtered.
-inline Image resize_in_float(const Image& image, ImageSize size) {
-  image.check();
+/// The numbers [height, width, channels] of an image, filtered to [size.height, size.width, channels].
+template <class T>
+std::vector<float> filter_in_float(const Image& image, const std::vector<T>& numbers, ImageSize size,
+                                   Resample resample) {
   if (size.height < 1 || size.width < 1 || size.height > (1 << 20) || size.width > (1 << 20))
     fail("cannot resize to ", size.height, " x ", size.width, " pixels");
-  if (size == ImageSize{image.height, image.width}) return image;
-  const detail::FloatAxis columns = detail::float_axis(image.width, size.width),
-                          rows = detail::float_axis(image.height, size.height);
+  const FloatAxis columns = float_axis(image.width, size.width, resample),
+                  rows = float_axis(image.height, size.height, resample);
   const auto channels = static_cast<std::size_t>(image.channels), width = static_cast<std::size_t>(size.width);
   const std::size_t line = width * channels;
   std::vector<float> narrow(static_cast<std::size_t>(image.height) * line);
-#pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
+#pragma omp parallel for schedule(static) if (numbers.size() > 1000000)
   for (int y = 0; y < image.height; ++y)
     for (std::size_t x = 0; x < width; ++x) {
       const std::vector<float>& weights = columns.weights[x];
-      const std::uint8_t* const from = image.pixels.data() + image.offset(y, static_cast<int>(columns.first[x]));
+      const T* const from = numbers.data() + image.offset(y, static_cast<int>(columns.first[x]));
       for (std::size_t c = 0; c < channels; ++c) {
         float sum = static_cast<float>(from[c]) * weights[0];
         for (std::size_t j = 1; j < weights.size(); ++j)
@@ -76,23 +70,36 @@ inline Image resize_in_float(const Image& image, ImageSize size) {
         narrow[static_cast<std::size_t>(y) * line + x * channels + c] = sum;
       }
     }
+  std::vector<float> result(static_cast<std::size_t>(size.height) * line);
+#pragma omp parallel for schedule(static) if (numbers.size() > 1000000)
+  for (std::int64_t y = 0; y < size.height; ++y) {
+    const auto row = static_cast<std::size_t>(y);
+    const std::vector<float>& weights = rows.weights[row];
+    const float* const from = narrow.data() + static_cast<std::size_t>(rows.first[row]) * line;
+    float* const sums = result.data() + row * line;
+    for (std::size_t i = 0; i < line; ++i) sums[i] = from[i] * weights[0];
+    for (std::size_t j = 1; j < weights.size(); ++j)
+      for (std::size_t i = 0; i < line; ++i) sums[i] = std::fma(from[j * line + i], weights[j], sums[i]);
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// Bytes, bicubic, as torchvision.transforms.functional.resize (the older one) does it; qwen-vl-utils resizes the
+/// frames of videos so. An image that has the size already is not filtered.
+inline Image resize_in_float(const Image& image, ImageSize size) {
+  image.check();
+  if (size == ImageSize{image.height, image.width}) return image;
+  const std::vector<float> sums = detail::filter_in_float(image, image.pixels, size, Resample::bicubic);
   Image result{.height = static_cast<int>(size.height),
                .width = static_cast<int>(size.width),
                .channels = image.channels,
                .pixels = {}};
   result.resize_pixels();
-#pragma omp parallel for schedule(static) if (image.pixels.size() > 1000000)
-  for (int y = 0; y < result.height; ++y) {
-    const auto row = static_cast<std::size_t>(y);
-    const std::vector<float>& weights = rows.weights[row];
-    const float* const from = narrow.data() + static_cast<std::size_t>(rows.first[row]) * line;
-    std::vector<float> sums(line);
-    for (std::size_t i = 0; i < line; ++i) sums[i] = from[i] * weights[0];
-    for (std::size_t j = 1; j < weights.size(); ++j)
-      for (std::size_t i = 0; i < line; ++i) sums[i] = std::fma(from[j * line + i], weights[j], sums[i]);
-    for (std::size_t i = 0; i < line; ++i)
-      result.pixels[row * line + i] = static_cast<std::uint8_t>(std::nearbyint(std::clamp(sums[i], 0.0f, 255.0f)));
-  }
+  std::ranges::transform(sums, result.pixels.begin(), [](float sum) {
+    return static_cast<std::uint8_t>(std::nearbyint(std::clamp(sum, 0.0f, 255.0f)));
+  });
   return result;
 }
 

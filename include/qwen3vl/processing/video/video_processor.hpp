@@ -159,7 +159,7 @@ class VideoProcessor {
         target = plan.size(count, frame.height, frame.width);
         check_size(count, target);
         patches.grid = grid_of(count, target);
-        check_channels(frame.channels);
+        options_.check_statistics("frames have", frame.channels);
         patches.pixel_values_videos = HostMatrix<float>(
             patches.grid.patches(), frame.channels * temporal * options_.patch_size * options_.patch_size);
         to = patches.pixel_values_videos.data();
@@ -208,12 +208,6 @@ class VideoProcessor {
     if (pixels > static_cast<double>(most_pixels))
       fail(count, " frames of ", size.height, " x ", size.width, " are more than ", most_pixels,
            " pixels; take fewer frames");
-  }
-
-  void check_channels(int channels) const {
-    const auto statistics = static_cast<int>(options_.image_mean.size());
-    if (options_.do_normalize && statistics != 1 && statistics < channels)
-      fail("frames have ", channels, " channels, image_mean and image_std ", statistics);
   }
 
   VideoProcessorOptions options_;
