@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,11 +33,15 @@ constexpr index_t default_max_new_tokens = 1024;
 
 /// Never moved: the model points at the handle.
 struct Loaded {
-  Loaded(const std::filesystem::path& folder, int threads, const PretrainedOptions& options)
-      : cpu(threads),
-        processor(Processor::from_pretrained(folder)),
-        model(Model::from_pretrained(folder, cpu, options)) {}
+  Loaded(const std::filesystem::path& folder, int threads, const PretrainedOptions& options, ProcessorOptions how)
+      : reading(std::move(how)),
+        cpu(threads),
+        processor(Processor::from_pretrained(folder, std::nullopt, reading.warn)),
+        model(Model::from_pretrained(folder, cpu, options)) {
+    processor.num_multimodal_tokens({}, {}, reading);  // a wrong budget is an error now
+  }
 
+  ProcessorOptions reading;  ///< the caller's of it
   Cpu cpu;
   Processor processor;
   Model model;
@@ -165,8 +170,9 @@ struct qwen3vl_chat {
       if (cancelled) throw Cancelled();
     };
     const ChatTemplateOptions chat{.add_generation_prompt = true};
-    const ProcessorOptions reading{.video_progress = [&](std::int64_t, std::int64_t) { check(); },
-                                   .readers = linked_readers()};
+    ProcessorOptions reading = loaded->reading;
+    reading.video_progress = [&](std::int64_t, std::int64_t) { check(); };
+    reading.readers = linked_readers();
     const Prompts prompts = processor.prompts(std::span(&messages, 1), chat, reading, images);
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
@@ -220,10 +226,31 @@ qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_load_options* opti
     if (c.packed_cache != nullptr) pretrained.packed_cache = c.packed_cache;
     if (c.progress != nullptr)
       pretrained.progress = [c](std::size_t done, std::size_t total) { c.progress(c.user, done, total); };
-    return new qwen3vl_model{std::make_shared<Loaded>(path, c.threads, pretrained)};
+    ProcessorOptions reading;
+    if (c.warn != nullptr)
+      pretrained.warn = reading.warn = [c](const std::string& text) { c.warn(c.user, text.c_str()); };
+    if (c.min_pixels != 0) reading.min_pixels = c.min_pixels;
+    if (c.max_pixels != 0) reading.max_pixels = c.max_pixels;
+    if (c.max_video_pixels != 0) reading.max_video_pixels = c.max_video_pixels;
+    return new qwen3vl_model{std::make_shared<Loaded>(path, c.threads, pretrained, std::move(reading))};
   });
 }
 void qwen3vl_free(qwen3vl_model* model) { delete model; }
+
+int64_t qwen3vl_image_tokens(const qwen3vl_model* model, int64_t width, int64_t height) {
+  return guarded<int64_t>(-1, [&] {
+    const Loaded& loaded = *needed(model, "model").loaded;
+    const ImageSize size{height, width};
+    return loaded.processor.num_multimodal_tokens({&size, 1}, {}, loaded.reading).num_image_tokens.front();
+  });
+}
+int64_t qwen3vl_video_tokens(const qwen3vl_model* model, int64_t frames, int64_t width, int64_t height) {
+  return guarded<int64_t>(-1, [&] {
+    const Loaded& loaded = *needed(model, "model").loaded;
+    const VideoSize size{frames, height, width};
+    return loaded.processor.num_multimodal_tokens({}, {&size, 1}, loaded.reading).num_video_tokens.front();
+  });
+}
 
 qwen3vl_chat* qwen3vl_chat_new(qwen3vl_model* model, const char* system) {
   return guarded<qwen3vl_chat*>(nullptr, [&] {

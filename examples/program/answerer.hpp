@@ -41,6 +41,8 @@ struct Result {
   index_t prompt_tokens = 0;
   index_t image_tokens = 0;
   index_t video_tokens = 0;
+  std::vector<ImageSource> images;
+  std::vector<VideoSource> videos;
   // Of all conversations computed together.
   GenerationTimings timings;
   double processing_seconds = 0.0;
@@ -113,6 +115,9 @@ class Answerer {
     const Interruptible interruptible;
     const ProcessorOptions options{.media_directory = folder,
                                    .videos = videos_,
+                                   .min_pixels = arguments_.min_pixels,
+                                   .max_pixels = arguments_.max_pixels,
+                                   .max_video_pixels = arguments_.max_video_pixels,
                                    .video_prompt = arguments_.video_prompt,
                                    .video_progress =
                                        [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
@@ -121,7 +126,8 @@ class Answerer {
                                        },
                                    .limits = arguments_.limits.images,
                                    .readers = linked_readers(),
-                                   .max_tokens = arguments_.limits.max_tokens};
+                                   .max_tokens = arguments_.limits.max_tokens,
+                                   .warn = warn};
     const Prompts prompts = processor_.prompts(conversations, chat_, options, images);
     const double processing_seconds = detail::seconds_since(start);
 
@@ -189,17 +195,16 @@ class Answerer {
         format = ChatFormat{.kind = ChatFormat::Kind::thinking};
       }
     }
-    return Processor::from_pretrained(arguments_.model, format);
+    return Processor::from_pretrained(arguments_.model, format, warn);
   }
 
   Model load_model() {
     const auto start = std::chrono::steady_clock::now();
-    Model model = Model::from_pretrained(
-        arguments_.model, backend_,
-        {.progress = ProgressBar("loading"),
-         .packed_cache = arguments_.packed_cache,
-         .limits = arguments_.limits.checkpoint,
-         .warn = [](const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }});
+    Model model = Model::from_pretrained(arguments_.model, backend_,
+                                         {.progress = ProgressBar("loading"),
+                                          .packed_cache = arguments_.packed_cache,
+                                          .limits = arguments_.limits.checkpoint,
+                                          .warn = warn});
     load_seconds_ = detail::seconds_since(start);
     generate_ = arguments_.generate;
     const GenerationConfig config = generate_.applied_to(model.generation_config());
@@ -210,7 +215,17 @@ class Answerer {
     return model;
   }
 
-  static void count_tokens(const PromptTokens& prompts, index_t row, Result& result) {
+  /// A line on stderr, which may hold a progress bar.
+  static void warn(const std::string& text) {
+    ProgressBar::clear();
+    print_warning(text);
+  }
+
+  static void count_tokens(const Prompts& prompts, index_t row, Result& result) {
+    for (const ImageSource& image : prompts.image_sources)
+      if (image.row == row) result.images.push_back(image);
+    for (const VideoSource& video : prompts.video_sources)
+      if (video.row == row) result.videos.push_back(video);
     result.prompt_tokens = prompts.rows.length(row);
     for (const MediaSpan& span : prompts.spans)
       if (span.row == row) (span.kind == image_token ? result.image_tokens : result.video_tokens) += span.count;

@@ -38,6 +38,7 @@ struct Arguments {
   std::string tools;
   std::string draw;
 
+  std::optional<std::int64_t> min_pixels, max_pixels, max_video_pixels;
   std::optional<double> fps;
   std::optional<std::int64_t> num_frames;
   std::optional<double> source_fps;
@@ -165,6 +166,17 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   app.add_option("--tools", arguments.tools, "Functions that the model may call, as JSON schemas")
       ->type_name("FILE.json")
       ->group(input);
+
+  const std::string about_pixels = "How large images and videos are resized (keys of a message's part go first)";
+  const auto add_pixels = [&](const char* flag, std::optional<std::int64_t>& value, const char* help) {
+    app.add_option(flag, value, help)
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+        ->type_name("N")
+        ->group(about_pixels);
+  };
+  add_pixels("--min-pixels", arguments.min_pixels, "Fewest pixels of an image (default: the checkpoint's)");
+  add_pixels("--max-pixels", arguments.max_pixels, "Most pixels of an image; 1024 of them are a token");
+  add_pixels("--max-video-pixels", arguments.max_video_pixels, "Most pixels of all frames of a video together");
 
   const std::string about_videos = "How videos are read";
   const CLI::Validator rate = in_range<double>({.lowest = above_zero.lowest, .highest = 1e6});

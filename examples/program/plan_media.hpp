@@ -16,6 +16,7 @@
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/processor_options.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
 #include "qwen3vl/processing/video/video_sampling.hpp"
 #include "video_settings.hpp"
@@ -52,8 +53,12 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
   const auto bytes = [](std::int64_t height, std::int64_t width) {
     return static_cast<std::size_t>(3 * height * width);
   };
-  const ImageProcessor images = arguments.model.empty() ? ImageProcessor(ImageProcessorOptions{})
-                                                        : ImageProcessor::from_pretrained(arguments.model);
+  const ProcessorOptions budget{.min_pixels = arguments.min_pixels,
+                                .max_pixels = arguments.max_pixels,
+                                .max_video_pixels = arguments.max_video_pixels};
+  const ImageProcessor own =
+      arguments.model.empty() ? ImageProcessor() : ImageProcessor::from_pretrained(arguments.model);
+  const ImageProcessor images(budget.image_options(own.options()));
   const auto add_image = [&](std::int64_t height, std::int64_t width) {
     const ImageSize resized = images.resized_size(height, width);
     const GridThw grid{1, resized.height / vision.patch_size, resized.width / vision.patch_size};
@@ -72,7 +77,7 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
 
   const VideoProcessor settings =
       arguments.model.empty() ? VideoProcessor() : VideoProcessor::from_pretrained(arguments.model);
-  const VideoProcessor video_processor(video_settings(arguments, settings.options()));
+  const VideoProcessor video_processor(video_settings(arguments, budget.video_options(settings.options())));
   for (const std::string& file : arguments.videos) {
     Video video =
         open_video(file, {.fps = arguments.source_fps, .limits = arguments.limits.images, .readers = linked_readers()});

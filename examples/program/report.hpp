@@ -39,6 +39,17 @@ inline nlohmann::ordered_json answer_to_json(const Answer& answer) {
   return json;
 }
 
+/// An image, or the frames of a video: the file and the sizes before and after.
+inline nlohmann::ordered_json source_to_json(const ImageSource& image) {
+  nlohmann::ordered_json json;
+  if (!image.name.empty()) json["name"] = image.name;
+  json.update({{"width", image.width},
+               {"height", image.height},
+               {"resized_width", image.resized_width},
+               {"resized_height", image.resized_height}});
+  return json;
+}
+
 /// The best answer's parts, all answers if there are several, and what they cost.
 inline nlohmann::ordered_json result_to_json(const Result& result, double load_seconds) {
   nlohmann::ordered_json json = answer_to_json(result.answers.front());
@@ -47,6 +58,11 @@ inline nlohmann::ordered_json result_to_json(const Result& result, double load_s
   json["prompt_tokens"] = result.prompt_tokens;
   json["image_tokens"] = result.image_tokens;
   json["video_tokens"] = result.video_tokens;
+  for (const ImageSource& image : result.images) json["images"].push_back(source_to_json(image));
+  for (const VideoSource& video : result.videos) {
+    json["videos"].push_back(source_to_json(video));
+    json["videos"].back().update({{"frames", video.frames_indices.size()}, {"frames_indices", video.frames_indices}});
+  }
   const GenerationTimings& t = result.timings;
   json["timings"] = {{"load_seconds", load_seconds},
                      {"processing_seconds", result.processing_seconds},
@@ -82,6 +98,15 @@ inline void print_json(const nlohmann::ordered_json& json) {
 }
 
 inline void print_stats(const Result& result, double load_seconds) {
+  const auto line = [](const char* kind, const ImageSource& image, const std::string& frames) {
+    std::fprintf(stderr, "[%s%s%s: %lld x %lld pixels%s, resized to %lld x %lld]\n", kind,
+                 image.name.empty() ? "" : " ", image.name.c_str(), static_cast<long long>(image.width),
+                 static_cast<long long>(image.height), frames.c_str(), static_cast<long long>(image.resized_width),
+                 static_cast<long long>(image.resized_height));
+  };
+  for (const ImageSource& image : result.images) line("image", image, "");
+  for (const VideoSource& video : result.videos)
+    line("video", video, concat(", ", video.frames_indices.size(), " of ", video.total_num_frames, " frames"));
   const GenerationTimings& t = result.timings;
   std::fprintf(
       stderr,

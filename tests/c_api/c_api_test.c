@@ -117,6 +117,37 @@ static void pixels_and_limits(qwen3vl_model* model) {
   qwen3vl_chat_free(chat);
 }
 
+static void count_warning(void* user, const char* text) {
+  ++*(int*)user;
+  CHECK(strstr(text, "max_pixels is 5000, below min_pixels, 9216") != NULL);
+}
+
+static void pixel_budget(const qwen3vl_model* model, const char* folder) {
+  CHECK(qwen3vl_image_tokens(model, 300, 200) == 24);
+  CHECK(qwen3vl_video_tokens(model, 4, 200, 300) == 48);
+  CHECK_ERROR(qwen3vl_image_tokens(model, 201, 1) == -1, "aspect ratio");
+  CHECK_ERROR(qwen3vl_image_tokens(model, 0, 1) == -1, "1 x 0 pixels");
+  CHECK_ERROR(qwen3vl_video_tokens(model, 1, 200, 300) == -1, "temporal_factor");
+  CHECK_ERROR(qwen3vl_image_tokens(NULL, 1, 1) == -1, "model is NULL");
+  qwen3vl_load_options load = QWEN3VL_LOAD_OPTIONS_INIT;
+  load.max_pixels = 100000;
+  load.max_video_pixels = 1000000;
+  qwen3vl_model* other = qwen3vl_load(folder, &load);
+  CHECK(qwen3vl_image_tokens(other, 300, 200) == 54);
+  CHECK(qwen3vl_video_tokens(other, 4, 200, 300) == 108);
+  qwen3vl_free(other);
+  int warnings = 0;
+  load.max_pixels = 5000;
+  load.warn = count_warning;
+  load.user = &warnings;
+  other = qwen3vl_load(folder, &load);
+  CHECK(other != NULL);
+  CHECK(warnings == 1);
+  qwen3vl_free(other);
+  load.max_pixels = -1;
+  CHECK_ERROR(qwen3vl_load(folder, &load) == NULL, "max_pixels is -1; it must be from 1 to 2147483648");
+}
+
 static void errors(qwen3vl_model* model, const char* image) {
   CHECK_ERROR(qwen3vl_load(NULL, NULL) == NULL, "folder is NULL");
   CHECK_ERROR(qwen3vl_load("/nonexistent", NULL) == NULL, "/nonexistent");
@@ -243,6 +274,7 @@ int main(int argc, char** argv) {
   CHECK(progress.calls > 2 && progress.last == progress.total && progress.total > 1000000);
   answers(model, argv[2]);
   pixels_and_limits(model);
+  pixel_budget(model, argv[1]);
   errors(model, argv[2]);
   cancelling(model, argv[2]);
 

@@ -68,6 +68,33 @@ BOOST_AUTO_TEST_CASE(animated_gif) {
     BOOST_TEST(of_gif.at(figure) == of_folder.at(figure), figure);
 }
 
+BOOST_AUTO_TEST_CASE(pixel_budget) {
+  const json usual = answer_of("--max-new-tokens 1" + describe).at("images").at(0);
+  BOOST_TEST(usual.at("name").get<std::string>().ends_with("02.png"));
+  const json few = answer_of("--max-new-tokens 1 --min-pixels 1 --max-pixels 4096" + describe);
+  BOOST_TEST(few.at("images").at(0).at("resized_width").get<int>() < usual.at("resized_width").get<int>());
+  BOOST_TEST(few.at("images").at(0).at("width") == usual.at("width"));
+  BOOST_TEST(few.at("image_tokens").get<int>() <= 4);
+  const std::string what = "--max-new-tokens 1 --prompt x" + video("01");
+  const json frames = answer_of("--max-video-pixels 40000 " + what).at("videos").at(0);
+  BOOST_TEST(frames.at("resized_width").get<int>() < answer_of(what).at("videos").at(0).at("resized_width").get<int>());
+  BOOST_TEST(frames.at("frames") == 4);
+  BOOST_TEST(frames.at("frames_indices") == json({0, 2, 5, 7}));
+  const qwen3vl::test::Result stats = run("--stats --max-new-tokens 1 --max-pixels 5000" + describe);
+  BOOST_TEST(stats.err.find("02.png: ") != std::string::npos, stats.err);
+  BOOST_TEST(stats.err.find(" pixels, resized to ") != std::string::npos, stats.err);
+  BOOST_TEST(stats.err.find("warning: max_pixels is 5000, below min_pixels, 9216") != std::string::npos, stats.err);
+  check_error(run("--max-pixels 0" + describe), "--max-pixels");
+  check_error(run("--min-pixels 1e99" + describe), "--min-pixels");
+  // The keys of a part go first.
+  const std::string messages = R"([{"role": "user", "content": [{"type": "image", "image": ")" +
+                               (assets / "expected/images/02.png").string() +
+                               R"(", "resized_height": 96, "resized_width": 64}]}])";
+  const json keys = answer_of("--max-new-tokens 1 --max-pixels 4096 --messages -", messages).at("images").at(0);
+  BOOST_TEST(keys.at("resized_height") == 96);
+  BOOST_TEST(keys.at("resized_width") == 64);
+}
+
 BOOST_AUTO_TEST_CASE(chat_with_videos) {
   const std::string file = (assets / "expected" / "clips" / "02").string();
   const std::vector<json> answers = json_lines(

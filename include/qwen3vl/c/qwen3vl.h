@@ -61,9 +61,13 @@ typedef struct qwen3vl_load_options {
   /** Called with the bytes loaded so far and in total; may be NULL. */
   void (*progress)(void* user, uint64_t done, uint64_t total);
   void* user;
+  /** The pixel budget: fewest and most of an image, most of all frames of a video together; 0: the checkpoint's. */
+  int64_t min_pixels, max_pixels, max_video_pixels;
+  /** Called with what is not wrong, but may not be meant, in one line; NULL: written to standard error. */
+  void (*warn)(void* user, const char* text);
 } qwen3vl_load_options;
 #define QWEN3VL_LOAD_OPTIONS_INIT \
-  { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL }
+  { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL, 0, 0, 0, NULL }
 
 /** Initialise with QWEN3VL_GENERATE_OPTIONS_INIT: the checkpoint's generation_config.json unchanged. */
 typedef struct qwen3vl_generate_options {
@@ -93,6 +97,11 @@ QWEN3VL_EXPORT const char* qwen3vl_last_error(void);
 QWEN3VL_EXPORT qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_load_options* options);
 /** Frees the model; its memory is released with its last chat. */
 QWEN3VL_EXPORT void qwen3vl_free(qwen3vl_model* model);
+
+/** Tokens that an image, or a video of which so many frames are taken, becomes in a prompt; the times of a video are not
+ *  counted. Nothing is computed. -1: see qwen3vl_last_error(). */
+QWEN3VL_EXPORT int64_t qwen3vl_image_tokens(const qwen3vl_model* model, int64_t width, int64_t height);
+QWEN3VL_EXPORT int64_t qwen3vl_video_tokens(const qwen3vl_model* model, int64_t frames, int64_t width, int64_t height);
 
 /** A new conversation. `system` is a system message, or NULL. NULL: see qwen3vl_last_error(). */
 QWEN3VL_EXPORT qwen3vl_chat* qwen3vl_chat_new(qwen3vl_model* model, const char* system);

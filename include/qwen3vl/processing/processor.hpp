@@ -286,15 +286,16 @@ class Processor {
         detail::fail_about(about.place, about.name, error.what());
       }
       const VideoPatches& made = patches.back();
-      prompts.video_sources.push_back({{.name = about.name,
-                                        .height = made.source.height,
-                                        .width = made.source.width,
-                                        .resized_height = made.grid.h * common.patch_size,
-                                        .resized_width = made.grid.w * common.patch_size},
-                                       metadata.total_num_frames,
-                                       frames_per_second(metadata),
-                                       made.frames_indices,
-                                       made.timestamps});
+      VideoSource& source = prompts.video_sources.emplace_back();
+      source.name = about.name;
+      source.height = made.source.height;
+      source.width = made.source.width;
+      source.resized_height = made.grid.h * common.patch_size;
+      source.resized_width = made.grid.w * common.patch_size;
+      source.total_num_frames = metadata.total_num_frames;
+      source.fps = frames_per_second(metadata);
+      source.frames_indices = made.frames_indices;
+      source.timestamps = made.timestamps;
     }
     VideoFeatures features = join(std::move(patches));
     media.pixel_values_videos = std::move(features.pixel_values_videos);
