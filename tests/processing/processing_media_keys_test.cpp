@@ -421,6 +421,14 @@ BOOST_AUTO_TEST_CASE(settings_without_an_effect_are_named) {
   videos(R"({"max_pixels": 7, "max_duration": 5})");
   BOOST_REQUIRE(warnings.size() == 2u);
   BOOST_TEST(warnings[1] == "v.json: no effect here, nor in transformers, have: max_duration, max_pixels");
+  images(R"({"processor_class": "Qwen2_5_VLProcessor"})");
+  BOOST_TEST(warnings.back().find("p.json: processor_class is \"Qwen2_5_VLProcessor\"; the settings") == 0u);
+  const test::TemporaryFolder folder;
+  folder.write("processor_config.json",
+               R"({"processor_class": "Qwen3VLProcessor", "video_processor": {}, "other": 1})");
+  PreprocessorFiles(folder.path()).warn_about_others(warn);
+  BOOST_TEST(warnings.back().ends_with("processor_config.json: other is not used"));
+  BOOST_TEST(warnings.size() == 4u);
   CHECK_FAILS(images(R"({"image_processor_type": "CLIPImageProcessor"})"), "p.json: image_processor_type is CLIPImage");
   CHECK_FAILS(videos(R"({"video_processor_type": "Qwen2VLVideoProcessor"})"),
               "v.json: video_processor_type is Qwen2VL");

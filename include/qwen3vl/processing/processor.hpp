@@ -58,6 +58,7 @@ class Processor {
     if (!std::filesystem::exists(folder / "tokenizer.json", ignored)) require_checkpoint_folder(folder);
     const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);
     PreprocessorFiles files(folder);
+    files.warn_about_others(warn);
     Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),
                         ImageProcessor::from_pretrained(files, warn), chat_format,
                         ProcessorConfig::from_pretrained(folder, settings),

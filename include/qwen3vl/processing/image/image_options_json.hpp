@@ -137,7 +137,6 @@ inline void warn_about_fields(const JsonFields& fields, std::span<const std::str
                                            "return_tensors",
                                            "return_metadata",
                                            "disable_grouping",
-                                           "processor_class",
                                            "input_data_format",
                                            "feature_extractor_type"};
   const auto among = [](auto& names, std::string_view name) {
@@ -145,12 +144,16 @@ inline void warn_about_fields(const JsonFields& fields, std::span<const std::str
   };
   std::string unused;
   for (const auto& [name, value] : fields.object().items()) {
+    if (name == "processor_class") continue;  // read below
     if (value.is_null() || among(known, name) || among(harmless, name)) continue;
     // Asked for in vain: transformers cuts and pads no image of this model either.
     const bool off = (name == "do_center_crop" || name == "do_pad") && value.is_boolean() && !value.get<bool>();
     if (!off) unused += concat(unused.empty() ? "" : ", ", shown(name, 60));
   }
   if (!unused.empty()) warn(concat(fields.where(), ": no effect here, nor in transformers, have: ", unused));
+  if (fields.has("processor_class") && *fields.find("processor_class") != "Qwen3VLProcessor")
+    warn(concat(fields.place("processor_class"), " is ", shown(fields.find("processor_class")->dump(-1, ' ', true), 60),
+                "; the settings are read as those of a Qwen3VLProcessor"));
 }
 
 /// Reads the fields that images and videos have in common.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "qwen3vl/base/checkpoint_folder.hpp"
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
@@ -32,6 +33,18 @@ class PreprocessorFiles {
     for (const char* const name : files)
       if (const nlohmann::json* const json = read(name)) return {*json, path_of(name)};
     fail("no settings of the ", part, " in ", folder_.string(), ": there is no ", *files.begin());
+  }
+
+  /// Says which fields of processor_config.json are not read.
+  void warn_about_others(const Warn& warn) {
+    const nlohmann::json* const common = read("processor_config.json");
+    if (common == nullptr || !common->is_object() || !warn) return;
+    for (const auto& [name, value] : common->items()) {
+      const bool known = name == "image_processor" || name == "video_processor" || name == "chat_template";
+      const bool ours = name == "processor_class" && value == "Qwen3VLProcessor";
+      if (!known && !ours && !value.is_null())
+        warn(concat(path_of("processor_config.json"), ": ", detail::shown(name, 60), " is not used"));
+    }
   }
 
  private:
