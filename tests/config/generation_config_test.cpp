@@ -244,7 +244,6 @@ BOOST_AUTO_TEST_CASE(settings_that_are_refused) {
         R"({"assistant_confidence_threshold": 0.4, "target_lookbehind": 10, "assistant_ensemble_weight": 0.5})",
         R"({"speculation_type": "dflash", "continuous_batching_config": {}, "is_assistant": false, "use_mtp": false})"})
     BOOST_CHECK_NO_THROW(parsed(harmless).validate());
-  check_error([] { parsed(R"({"token_healing": true})").validate(); }, {"token_healing"});
 }
 
 BOOST_AUTO_TEST_CASE(fields_that_nobody_knows) {

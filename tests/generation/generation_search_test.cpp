@@ -476,7 +476,7 @@ BOOST_FIXTURE_TEST_CASE(no_option_is_without_effect, Fixture) {
       beams.num_beams = 2;
       BOOST_TEST((answers(beams) != answers(plain_beams)));
     }
-  BOOST_CHECK_THROW(answers({.token_healing = true}), Error);
+  BOOST_CHECK_THROW(answers({.token_healing = true}), Error);  // without a tokenizer
 }
 
 BOOST_FIXTURE_TEST_CASE(lengths_and_penalties, Fixture) {

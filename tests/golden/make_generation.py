@@ -12,12 +12,14 @@ import pathlib
 import random
 import types
 
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedTokenizerFast,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeForConditionalGeneration,
     SynthIDTextWatermarkingConfig,
@@ -339,8 +341,17 @@ RUNS = {
         "output_scores": True,
         "max_new_tokens": 1,
     },
+    "token_healing": {"token_healing": True, "token_names": True, "max_new_tokens": 6},
     "forced_bos": {"one_token": True, "forced_bos_token_id": 33, "begin_suppress_tokens": [44], "max_new_tokens": 6},
 }
+
+
+def named_tokens(vocab, pad):
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"t{i}": i for i in range(vocab)}))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token=f"t{pad + 1}", pad_token=f"t{pad}", padding_side="left"
+    )
 
 
 def runs(model_name, model_class, names):
@@ -376,6 +387,14 @@ def runs(model_name, model_class, names):
                 input_ids=ids, attention_mask=mask, **base, **{k: v for k, v in given.items()}
             )[:, ids.shape[1] :].tolist()
             given["bad_words_ids"] = [[plain[0][1]], plain[0][3:5], plain[1][2:5], [plain[1][6]]]
+        if given.pop("token_names", False):  # token i is "t<i>", so that 12 can become 120 to 129
+            use_ids = ids.clone()[1:].repeat(3, 1)
+            use_ids[:, -1] = torch.tensor([2, 19, 255])
+            use_mask = torch.ones_like(use_ids)
+            tensors = {"in.input_ids": use_ids, "in.attention_mask": use_mask.to(torch.uint8)}
+            extra["token_names"] = "t"
+            call["tokenizer"] = named_tokens(vocab, pad)
+            model.generation_config = GenerationConfig(pad_token_id=pad, do_sample=False)
         options.update(given)
         if "guidance_scale" in given:
             call["use_cache"] = False  # with a cache the reference fails

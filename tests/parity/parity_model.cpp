@@ -306,6 +306,16 @@ std::vector<std::vector<TokenId>> rows_of(const HostMatrix<TokenId>& matrix) {
   return rows;
 }
 
+// Tokens whose text is a prefix and their number.
+struct NamedTokens {
+  explicit NamedTokens(const std::string& prefix) {
+    for (TokenId id = 0; id < text.vocab_size; ++id) names.push_back(concat(prefix, id));
+  }
+  std::string_view bytes_or_nothing(TokenId id) const { return names.at(static_cast<std::size_t>(id)); }
+
+  std::vector<std::string> names;
+};
+
 void run_generate(GoldenCase& golden, Model& model) {
   const ModelInputs inputs = model_inputs(golden);
   json given = golden.options().at("options");
@@ -320,6 +330,8 @@ void run_generate(GoldenCase& golden, Model& model) {
       for (TokenId id = (ids.back() + 1) % modulus; id < text.vocab_size; id += modulus) allowed.push_back(id);
       return allowed;
     };
+  if (golden.options().contains("token_names"))
+    options.tokenizer = NamedTokens(golden.options().at("token_names").get<std::string>());
   if (golden.has("out.logits")) options.output_logits = true;
   const auto result = model.generate(inputs, options);
   if (golden.has("out.sequences")) golden.compare_integers<TokenId>("out.sequences", result.sequences.span());

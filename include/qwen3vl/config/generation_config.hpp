@@ -213,7 +213,7 @@ void for_each_generation_option(F&& f, Options&... o) {
   f(Entry{{"watermarking_config", any,
            "greenlist_ratio, bias, hashing_key, seeding_scheme, context_width: marks answers for WatermarkDetector"}},
     o.watermarking_config...);
-  f(Entry{{"token_healing", any, "true is an error: transformers' own fails with Qwen's tokenizers, too"}},
+  f(Entry{{"token_healing", any, "Text prompts: the last token may become one that begins with it. Needs a tokenizer"}},
     o.token_healing...);
   f(Entry{{"output_logits", any, "Keep the raw logits of every step"}}, o.output_logits...);
   f(Entry{{"output_scores", any, "Keep the processed scores of every step, and those of the chosen tokens"}},
@@ -279,10 +279,6 @@ inline void GenerationConfig::validate(index_t prompt_length) const {
   if (exponential_decay_length_penalty && eos_token_id.empty())
     fail("exponential_decay_length_penalty makes eos tokens likelier, and there are none; set eos_token_id");
   if (watermarking_config) std::visit([](const auto& watermark) { watermark.validate(); }, *watermarking_config);
-  if (token_healing)
-    fail(
-        "token_healing is not supported: it re-reads the prompt without its special tokens, and fails with Qwen's "
-        "tokenizers in transformers, too; leave it out");
   for (const RefusedSetting& setting : refused)
     if (detail::applies(setting.when, *this)) fail(setting.message);
 }

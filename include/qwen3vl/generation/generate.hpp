@@ -11,6 +11,7 @@
 #include "qwen3vl/generation/device_sampling.hpp"
 #include "qwen3vl/generation/out_of_memory.hpp"
 #include "qwen3vl/generation/sampling.hpp"
+#include "qwen3vl/generation/token_healing.hpp"
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/inputs/prompts.hpp"
 
@@ -80,14 +81,15 @@ GenerateOutput generate(Model& model, const Prompts& prompts, const GenerateOpti
                         PromptCache<Model>* cache = nullptr) {
   const detail::GenerationSettings settings(options, model.generation_config(), prompts.rows.longest());
   detail::check_media(prompts, model.config().tokens.image_token_id, model.config().tokens.video_token_id);
-  GenerateOutput output = detail::checked_search(model, prompts, prompts.media, settings, cache);
+  PromptTokens tokens = prompts;
+  if (settings.config.token_healing) detail::heal_tokens(model, tokens, prompts.media, options);
+  GenerateOutput output = detail::checked_search(model, tokens, prompts.media, settings, cache);
   const TokenId pad = settings.config.padding_token();
-  const PromptTokens& tokens = prompts;
   output.sequences = detail::sequences_of(to_padded(tokens, pad, PaddingSide::left).input_ids, output.new_tokens, pad);
   return output;
 }
 
-/// The same from padded prompts; `sequences` begin with them unchanged.
+/// The same from padded prompts; `sequences` begin with them unchanged but for token_healing.
 template <class Model>
 GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateOptions& options = {},
                         PromptCache<Model>* cache = nullptr) {
@@ -95,11 +97,20 @@ GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateO
   if (inputs.length() == 0) fail("the prompt is empty; generation needs at least one token");
   detail::check_mask(inputs.attention_mask, inputs.batch_size(), inputs.length());
   const auto& special = model.config().tokens;
-  const PromptTokens tokens =
+  PromptTokens tokens =
       from_padded(inputs, pack(inputs.batch_size(), inputs.length(), inputs.attention_mask), special.image_token_id,
                   special.video_token_id, Model::VariantType::config.vision.spatial_merge_size);
+  if (settings.config.token_healing) detail::heal_tokens(model, tokens, inputs, options);
   GenerateOutput output = detail::checked_search(model, tokens, inputs, settings, cache);
   output.sequences = detail::sequences_of(inputs.input_ids, output.new_tokens, settings.config.padding_token());
+  if (settings.config.token_healing) {
+    const index_t copies = output.sequences.rows() / tokens.batch_size();
+    for (index_t r = 0; r < output.sequences.rows(); ++r) {
+      index_t last = inputs.length() - 1;
+      while (inputs.attention_mask.allocated() && inputs.attention_mask(r / copies, last) == 0) --last;
+      output.sequences(r, last) = tokens.row(r / copies).back();
+    }
+  }
   return output;
 }
 
