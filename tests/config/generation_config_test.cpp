@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "qwen3vl/config/generation_config_json.hpp"
+#include "qwen3vl/config/write_config.hpp"
 #include "support/option_table.hpp"
 #include "support/test_files.hpp"
 
@@ -178,6 +179,23 @@ BOOST_AUTO_TEST_CASE(fields_of_transformers_5) {
   BOOST_TEST(watermark.context_width == 2);
   BOOST_TEST(std::get<WatermarkingConfig>(*parsed(R"({"watermarking_config": {}})").watermarking_config).bias == 2.0f);
   BOOST_TEST(config.refused.empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_is_written_is_read_again) {
+  const std::string text = R"({"max_time": 2.5, "stop_strings": ["a", "bc"], "top_h": 0.5, "typical_p": 0.7,
+    "sequence_bias": [[[1, 2], -2.5], [[3], 4]], "bad_words_ids": [[5], [6, 7]], "suppress_tokens": [8, 9],
+    "forced_bos_token_id": 11, "forced_eos_token_id": [12, 13], "exponential_decay_length_penalty": [14, 1.1],
+    "remove_invalid_values": true, "guidance_scale": 1.3, "early_stopping": "never", "eos_token_id": [6, 7],
+    "watermarking_config": {"greenlist_ratio": 0.5, "bias": 1.7, "seeding_scheme": "selfhash"},
+    "penalty_alpha": 0.6, "do_sample": true, "temperature": 0.8, "num_beams": 2})";
+  const nlohmann::json written = generation_config_to_json(parsed(text));
+  const nlohmann::json given = parse_json(text, "given");
+  for (const auto& [name, value] : given.items())
+    if (name != "watermarking_config") BOOST_TEST(written.at(name) == value, name << ": " << written.at(name));
+  const auto again = generation_config_from_json(written, "written");
+  BOOST_TEST((again.watermarking_config == parsed(text).watermarking_config));
+  BOOST_TEST(generation_config_to_json(again) == written);
+  BOOST_TEST(generation_config_to_json({}).size() == 1u);  // the version
 }
 
 // Every field that transformers has, from the list that make_generation.py wrote: an option of the list, or a field

@@ -45,6 +45,7 @@ struct RefusedSetting {
   /// Where it has no meaning, transformers runs, too.
   enum class When { always, greedy_top_k, one_beam, beams };
 
+  std::string name, value;  ///< the field, and its value as JSON
   std::string message;
   When when = When::always;
 };

@@ -119,7 +119,8 @@ inline void read_other_field(const JsonFields& fields, const GenerationField& fi
   const nlohmann::json* const found = fields.find(field.name);
   if (found == nullptr || field.changes_nothing(*found)) return;
   const std::string value = found->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  config.refused.push_back({concat(fields.place(field.name), " is ", shown(value, 60), ". ", field.effect,
+  config.refused.push_back({std::string(field.name), value,
+                            concat(fields.place(field.name), " is ", shown(value, 60), ". ", field.effect,
                                    ". Take it out of the file, or give the model another generation_config"),
                             field.refused});
 }

@@ -25,6 +25,8 @@ struct WatermarkingConfig {
   SeedingScheme seeding_scheme = SeedingScheme::lefthash;
   index_t context_width = 1;
 
+  bool operator==(const WatermarkingConfig&) const = default;
+
   /// Throws Error for values that make no sense.
   void validate() const {
     if (!(greenlist_ratio > 0.0 && greenlist_ratio < 1.0))
@@ -45,6 +47,8 @@ struct SynthIDTextWatermarkingConfig {
   index_t sampling_table_size = 65536;
   bool skip_first_ngram_calls = false;
   bool debug_mode = false;  ///< takes all scores to be equal, to test the watermark
+
+  bool operator==(const SynthIDTextWatermarkingConfig&) const = default;
 
   /// Throws Error for values that make no sense.
   void validate() const {

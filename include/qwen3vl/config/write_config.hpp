@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
@@ -36,6 +36,38 @@ inline nlohmann::json token_json(std::int32_t id) { return id < 0 ? nlohmann::js
 inline nlohmann::json tokens_json(const std::vector<std::int32_t>& ids) {
   if (ids.empty()) return {};
   return ids.size() == 1 ? nlohmann::json(ids.front()) : nlohmann::json(ids);
+}
+
+/// A setting of generation as the file has it; detail::read_setting reads it back.
+template <class T>
+nlohmann::json setting_json(const T& value) {
+  return value;
+}
+inline nlohmann::json setting_json(float value) { return shortest(value); }
+inline nlohmann::json setting_json(EarlyStopping value) {
+  return value == EarlyStopping::never ? nlohmann::json("never") : nlohmann::json(value == EarlyStopping::yes);
+}
+inline nlohmann::json setting_json(const std::vector<TokenId>& ids) { return tokens_json(ids); }
+inline nlohmann::json setting_json(const LengthDecay& decay) {
+  return nlohmann::json::array({decay.start_index, shortest(decay.decay_factor)});
+}
+inline nlohmann::json setting_json(const std::vector<SequenceBias>& biases) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const SequenceBias& one : biases) list.push_back(nlohmann::json::array({one.ids, shortest(one.bias)}));
+  return list;
+}
+inline nlohmann::json setting_json(const AnyWatermarkingConfig& any) {
+  const auto* const config = std::get_if<WatermarkingConfig>(&any);
+  if (config == nullptr) fail("watermarking_config: SynthID cannot be written in generation_config.json");
+  return {{"greenlist_ratio", config->greenlist_ratio},
+          {"bias", shortest(config->bias)},
+          {"hashing_key", config->hashing_key},
+          {"seeding_scheme", config->seeding_scheme == SeedingScheme::selfhash ? "selfhash" : "lefthash"},
+          {"context_width", config->context_width}};
+}
+template <class T>
+nlohmann::json setting_json(const std::optional<T>& value) {
+  return value ? setting_json(*value) : nlohmann::json();
 }
 
 /// What a rope type does not use is left out.
@@ -113,20 +145,11 @@ inline nlohmann::json generation_config_to_json(const GenerationConfig& config) 
   for_each_generation_option(
       [&]<class T>(const GenerationOption& option, const T& value, const T& usual) {
         if (value == usual) return;
-        nlohmann::json& field = json[std::string(option.name)];
-        if constexpr (std::is_same_v<T, EarlyStopping>) {
-          field = value == EarlyStopping::never ? nlohmann::json("never") : nlohmann::json(value == EarlyStopping::yes);
-        } else if constexpr (std::is_same_v<T, float>) {
-          field = detail::shortest(value);
-        } else if constexpr (std::is_same_v<T, std::vector<TokenId>>) {
-          field = detail::tokens_json(value);
-        } else if constexpr (requires { value.has_value(); }) {
-          field = value ? nlohmann::json(*value) : nlohmann::json();
-        } else {
-          field = value;
-        }
+        json[std::string(option.name)] = detail::setting_json(value);
       },
       config, defaults);
+  // What generate() cannot follow is kept for who can.
+  for (const RefusedSetting& setting : config.refused) json[setting.name] = nlohmann::json::parse(setting.value);
   json.erase("seed");  // an argument of a call, not of a file
   return json;
 }
