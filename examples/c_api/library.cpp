@@ -169,7 +169,7 @@ struct qwen3vl_chat {
     const auto check = [this] {
       if (cancelled) throw Cancelled();
     };
-    const ChatTemplateOptions chat{.add_generation_prompt = true};
+    const ChatTemplateOptions chat{.add_generation_prompt = true, .sanitize_control_tokens = true};
     ProcessorOptions reading = loaded->reading;
     reading.video_progress = [&](std::int64_t, std::int64_t) { check(); };
     reading.readers = linked_readers();

@@ -81,11 +81,12 @@ class Answerer {
   explicit Answerer(const Arguments& arguments)
       : arguments_(arguments),
         backend_(make_backend<Backend>(arguments)),
-        processor_(load_processor()),
+        processor_(Processor::from_pretrained(arguments.model, std::nullopt, warn)),
         model_(load_model()) {
     if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
     chat_.add_generation_prompt = true;
-    chat_.enable_thinking = arguments_.thinking;
+    chat_.sanitize_control_tokens = true;
+    if (arguments_.thinking) chat_.enable_thinking = true;
     if (!arguments_.tools.empty()) chat_.tools = read_tools(arguments_.tools, arguments_.limits.messages);
     if (changes_video_settings(arguments_))
       videos_ = video_settings(arguments_, processor_.video_processor().options());
@@ -129,6 +130,11 @@ class Answerer {
                                    .max_tokens = arguments_.limits.max_tokens,
                                    .warn = warn};
     const Prompts prompts = processor_.prompts(conversations, chat_, options, images);
+    std::vector<AnswerOptions> reading(conversations.size());
+    for (std::size_t c = 0; c < conversations.size(); ++c)
+      reading[c].starts_in_reasoning = opens_reasoning(processor_.render_chat_template(conversations[c], chat_));
+    if (arguments_.thinking && std::ranges::none_of(reading, &AnswerOptions::starts_in_reasoning))
+      fail("--thinking: the chat template of ", arguments_.model, " has no variable enable_thinking");
     const double processing_seconds = detail::seconds_since(start);
 
     GenerateOptions generate = generate_;
@@ -166,8 +172,6 @@ class Answerer {
       result.processing_seconds = processing_seconds;
       result.timings = output.timings;
       count_tokens(prompts, static_cast<index_t>(c), result);
-      const AnswerOptions reading{.starts_in_reasoning =
-                                      opens_reasoning(processor_.render_chat_template(conversations[c], chat_))};
       for (index_t i = 0; i < answers; ++i) {
         const auto row = c * static_cast<std::size_t>(answers) + static_cast<std::size_t>(i);
         Answer& answer = result.answers.emplace_back();
@@ -175,7 +179,7 @@ class Answerer {
         answer.finish_reason = output.finish_reasons[row];
         if (!output.sequences_scores.empty()) answer.score = output.sequences_scores[row];
         answer.raw = processor_.decode(answer.token_ids, {.skip_special_tokens = true});
-        answer.parsed = parse_answer(answer.raw, reading);
+        answer.parsed = parse_answer(answer.raw, reading[c]);
       }
       // Sampled answers come in the order in which they were drawn.
       std::ranges::stable_sort(result.answers, std::greater<>(), &Answer::score);
@@ -184,20 +188,6 @@ class Answerer {
   }
 
  private:
-  Processor load_processor() const {
-    std::optional<ChatFormat> format;
-    if (arguments_.thinking) {
-      // A checkpoint whose template has a switch keeps its own format; any other gets the Thinking one.
-      try {
-        const ChatFormat own = chat_format_from_pretrained(arguments_.model);
-        if (!own.has_thinking_switch) format = ChatFormat{.kind = ChatFormat::Kind::thinking};
-      } catch (const Error&) {
-        format = ChatFormat{.kind = ChatFormat::Kind::thinking};
-      }
-    }
-    return Processor::from_pretrained(arguments_.model, format, warn);
-  }
-
   Model load_model() {
     const auto start = std::chrono::steady_clock::now();
     Model model = Model::from_pretrained(arguments_.model, backend_,

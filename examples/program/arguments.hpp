@@ -212,7 +212,8 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->group(decoding);
 
   const std::string thinking = "Thinking models";
-  app.add_flag("--thinking", arguments.thinking, "Use the Thinking chat format: the answer opens with <think>")
+  app.add_flag("--thinking", arguments.thinking,
+               "Sets enable_thinking for the chat template: the answer opens with <think>")
       ->group(thinking);
   app.add_option("--thinking-budget", arguments.thinking_budget, "Ends the reasoning after N tokens")
       ->check(in_range<index_t>(within(0, 0x1p31 - 1)))

@@ -142,6 +142,13 @@ seed("chat_template", "tiny", (assets / "chat_template.jinja").read_bytes())
 seed("chat_template", "switch", "{# c #}{%- if add_generation_prompt -%}<|im_start|>assistant\n"
      "{%- if enable_thinking is defined and enable_thinking -%}<think>\n{%- endif %}{%- endif %}"
      "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}{% raw %}{{ x }}{% endraw %}")
+for name in ("tools_macro", "namespace_counts", "thinking_split"):
+    seed("chat_template", name, (golden / "chat_templates" / f"{name}.jinja").read_bytes())
+by_group = {}
+for row in json.loads((golden / "jinja/snippets.json").read_text())["rows"]:
+    by_group.setdefault("".join(c if c.isalpha() else "_" for c in row["group"]).strip("_"), []).append(row["source"])
+for name, sources in by_group.items():
+    seed("chat_template", name, "\n".join(sources[::5])[:3000])
 seed("answer", "thought", b"\x01Let me see.\n</think>\n\nYes <b>.")
 seed("answer", "calls", b"\x0cI ask.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>\n"
      b"<tool_call>\n{\"name\": \"g\", \"arguments\": {},}\n</tool_call> <tool_call>{\"name\"")

@@ -10,7 +10,6 @@
 #include "program/lines.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
-#include "qwen3vl/processing/chat/chat_format.hpp"
 #include "qwen3vl/processing/chat/chat_template.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/chat/tools.hpp"
@@ -54,7 +53,7 @@ void tokenizer_config(Bytes bytes) {
   });
   allow_errors(
       [&] { ProcessorConfig::from_pretrained(folder.path(), TokenizerSettings::from_pretrained(folder.path())); });
-  allow_errors([&] { chat_format_from_pretrained(folder.path()); });
+  allow_errors([&] { ChatTemplate::from_pretrained(folder.path()); });
 }
 
 const Tokenizer& tokenizer() {
@@ -110,8 +109,10 @@ void bpe_decode(Bytes bytes) {
 void chat(Bytes bytes) {
   Input input(bytes);
   const std::uint8_t flags = input.byte();
-  const ChatFormat format{.kind = (flags & 1) != 0 ? ChatFormat::Kind::thinking : ChatFormat::Kind::instruct,
-                          .has_thinking_switch = (flags & 2) != 0};
+  static const ChatTemplate templates[] = {
+      ChatTemplate::instruct(), ChatTemplate::from_pretrained(tiny_shapes),
+      ChatTemplate(read_text_file(std::filesystem::path(QWEN3VL_TEST_DATA) / "assets/chat_templates/thinking.jinja"))};
+  const ChatTemplate& format = templates[(flags & 3) % 3];
   ChatTemplateOptions options{.add_generation_prompt = (flags & 4) != 0,
                               .continue_final_message = (flags & 8) != 0,
                               .add_vision_id = (flags & 16) != 0,
@@ -120,7 +121,7 @@ void chat(Bytes bytes) {
   allow_errors([&] {
     if ((flags & 64) != 0) options.tools = tools_from_json(text, "tools");
     const Conversation messages = (flags & 64) != 0 ? Conversation{user("x")} : messages_from_json(text);
-    const std::string prompt = render_chat(messages, format, options);
+    const std::string prompt = format.render(messages, options).text;
     require(utf8::valid_prefix(prompt) == prompt.size(), "a prompt is UTF-8");
     const auto count = [&](ContentPart::Kind kind) { return find_media(messages, kind).size(); };
     require(prompt.size() >= count(ContentPart::Kind::image) / 2, "pictures take room in a prompt");
@@ -130,7 +131,18 @@ void chat(Bytes bytes) {
 }
 
 void chat_template(Bytes bytes) {
-  allow_errors([&] { chat_format_of_template(as_text(bytes), "chat_template.jinja"); });
+  static const jinja::Limits limits{.max_steps = 200'000, .max_output_bytes = 1'000'000, .max_memory = 10'000'000};
+  static const nlohmann::ordered_json messages = nlohmann::ordered_json::parse(R"([{"role": "system", "content": "s"},
+      {"role": "user", "content": [{"type": "image", "image": "a"}, {"type": "text", "text": " \u00e9 <b> "}]},
+      {"role": "assistant", "content": "a|b", "x": [1, 2.5, null, true], "tool_calls": [{"function": {"name": "f"}}]}])");
+  allow_errors([&] {
+    const jinja::Template compiled(std::string(as_text(bytes)), "chat_template.jinja", limits);
+    const jinja::Rendered rendered =
+        compiled.render({{"messages", messages}, {"add_generation_prompt", true}, {"n", 3}});
+    require(utf8::valid_prefix(rendered.text) == rendered.text.size(), "what a template writes is UTF-8");
+    for (const auto& [begin, end] : rendered.generations) require(begin <= end, "spans are in order");
+    require(compiled.literal_text().size() <= 4 * bytes.size() + 4, "a template's words are its own");
+  });
 }
 
 /// An answer taken apart at once and in pieces: how many bytes each, then the text.
@@ -185,7 +197,7 @@ Processor small_processor() {
   VideoProcessorOptions videos;
   static_cast<ImageProcessorOptions&>(videos) = images;
   videos.max_frames = 8;
-  return {tokenizer(), ImageProcessor(images), ChatFormat{},
+  return {tokenizer(), ImageProcessor(images), ChatTemplate::instruct(),
           ProcessorConfig::from_pretrained(tiny_shapes, TokenizerSettings::from_pretrained(tiny_shapes)),
           VideoProcessor(videos)};
 }

@@ -9,8 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "qwen3vl/json/json_file.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
-#include "qwen3vl/processing/chat/chat_format.hpp"
+#include "qwen3vl/processing/chat/chat_template.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;
@@ -140,20 +141,22 @@ BOOST_AUTO_TEST_CASE(errors_say_why) {
 }
 
 BOOST_AUTO_TEST_CASE(an_answer_goes_back_into_the_prompt_as_it_was) {
-  const auto check_prompt = [](ChatFormat::Kind kind, const std::string& raw, bool with_reasoning) {
-    const ChatFormat format{.kind = kind};
+  const ChatTemplate thinking(read_text_file(QWEN3VL_TEST_DATA "/assets/chat_templates/thinking.jinja"));
+  const auto check_prompt = [](const ChatTemplate& format, const std::string& raw, bool with_reasoning) {
     Conversation messages = {user("q")};
-    const std::string prompt = render_chat(messages, format, {.add_generation_prompt = true});
+    const std::string prompt = format.render(messages, {.add_generation_prompt = true}).text;
     BOOST_TEST(opens_reasoning(prompt) == with_reasoning);
     messages.push_back(parse_answer(raw, {.starts_in_reasoning = opens_reasoning(prompt)}).message());
-    BOOST_CHECK_EQUAL(render_chat(messages, format), prompt + raw + "<|im_end|>\n");
+    BOOST_CHECK_EQUAL(format.render(messages).text, prompt + raw + "<|im_end|>\n");
   };
   const std::string calls = weather_call + "\n" + weather_call;
   for (const std::string& text : {std::string("A cat."), calls, "I look.\n" + calls}) {
-    check_prompt(ChatFormat::Kind::instruct, text, false);
-    check_prompt(ChatFormat::Kind::thinking, "Hm.\n\nWell.\n</think>\n\n" + text, true);
+    check_prompt(ChatTemplate::instruct(), text, false);
+    check_prompt(thinking, "Hm.\n\nWell.\n</think>\n\n" + text, true);
   }
   BOOST_TEST(!opens_reasoning(""));
+  BOOST_TEST(opens_reasoning("User: q\nModel: <think>\n"));
+  BOOST_TEST(!opens_reasoning("User: <think>\nModel: "));
   BOOST_TEST(!opens_reasoning("<|im_start|>user\n<think>"));
   BOOST_TEST(!opens_reasoning("<|im_start|>assistant\n<think>\na\n</think>\n\nb"));
   BOOST_TEST(opens_reasoning("<|im_start|>assistant\n<think>\na<|im_end|>\n<|im_start|>assistant\n<think>\nb"));

@@ -1,193 +1,102 @@
-// Recognising the chat format in a checkpoint's Jinja template.
+// Where chat templates are found, and which of several is taken.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_chat_template
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <fstream>
-#include <random>
 #include <string>
 
 #include "qwen3vl/processing/chat/chat_template.hpp"
 #include "support/check_fails.hpp"
+#include "support/test_files.hpp"
 
 using namespace qwen3vl;
 namespace fs = std::filesystem;
 
 namespace {
 
-constexpr ChatFormat instruct{.kind = ChatFormat::Kind::instruct};
-constexpr ChatFormat thinking{.kind = ChatFormat::Kind::thinking};
-constexpr ChatFormat with_switch{.kind = ChatFormat::Kind::instruct, .has_thinking_switch = true};
-
-ChatFormat format_of(const std::string& source) { return chat_format_of_template(source, "template"); }
-
-// The shortest useful template of a converted checkpoint, on one line.
-const std::string minimal =
-    R"({%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}{%- if m.content is string %}{{- m.content }}{%- else %})"
-    R"({%- for c in m.content %}{%- if c.type == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}{%- else %})"
-    R"({{- c.text }}{%- endif %}{%- endfor %})"
-    R"({%- endif %}{{- '<|im_end|>\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %})";
-
-// A template with messages written as Qwen3-VL's, and `ending`.
-std::string with_ending(const std::string& ending) {
-  return "{# pictures, then text -#}\n"
-         "{%- for m in messages %}\n"
-         "    {%- if m.role == \"user\" %}\n"
-         "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{{ m.content }}{{ '<|im_end|>\\n' }}\n"
-         "    {%- endif %}\n"
-         "{%- endfor %}\n" +
-         ending;
+std::string rendered(const ChatTemplate& chat, const ChatTemplateOptions& options = {}) {
+  return chat.render({user("q")}, options).text;
 }
-
-struct Folder {
-  fs::path path = fs::temp_directory_path() / ("qwen3vl_chat_template_" + std::to_string(std::random_device{}()));
-  Folder() { fs::create_directories(path); }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  void write(const char* name, const std::string& text) const { std::ofstream(path / name, std::ios::binary) << text; }
-};
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(known_templates) {
-  BOOST_CHECK(format_of(minimal) == instruct);
-  BOOST_CHECK(chat_format_from_pretrained(QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes") == with_switch);
-}
-
-BOOST_AUTO_TEST_CASE(generation_prompts) {
-  const std::pair<const char*, ChatFormat> cases[] = {
-      {"{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n{%- endif %}\n", instruct},
-      {"{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n<think>\\n' }}\n{%- endif %}\n", thinking},
-      {"{%- if add_generation_prompt -%}\n<|im_start|>assistant\n{% endif %}", instruct},
-      {"{% if add_generation_prompt %}\n<|im_start|>assistant\n<think>\n{% endif %}", thinking},
-      {"{% if add_generation_prompt %}\n<|im_start|>assistant\n  {# thoughts #}\n<think>\n{% endif %}", thinking},
-      {"{%- if add_generation_prompt %}{{- \"<|im_start|>\" + 'assistant' ~ \"\\n\" }}{% endif %}", instruct},
-      {"{%- if add_generation_prompt is defined and add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif "
-       "%}",
-       instruct},
-      {"{%- if not add_generation_prompt %}{% set x = 1 %}{% else %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-       instruct},
-      {"{%- if (add_generation_prompt == true) and not continue_final_message %}{{ '<|im_start|>assistant\\n' }}{% "
-       "endif %}",
-       instruct},
-      {"{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and "
-       "enable_thinking is true %}{{ '<think>\\n' }}{% endif %}{% endif %}",
-       with_switch},
-      {"{%- if add_generation_prompt %}{% if enable_thinking %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% elif not "
-       "enable_thinking %}{{ '<|im_start|>assistant\\n' }}{% else %}x{% endif %}{% endif %}",
-       with_switch},
-  };
-  for (const auto& [ending, expected] : cases) {
-    BOOST_TEST_CONTEXT(ending) { BOOST_CHECK(format_of(with_ending(ending)) == expected); }
-  }
-}
-
-BOOST_AUTO_TEST_CASE(foreign_templates_are_refused) {
-  const std::string answer = "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
-  BOOST_REQUIRE(format_of(with_ending(answer)) == instruct);
-
-  CHECK_FAILS(format_of(""), "does not write <|im_start|>");
-  CHECK_FAILS(format_of("{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}"),
-              "does not write <|im_start|>");
-  // Markers only in comments or conditions are not written.
-  CHECK_FAILS(format_of("{# <|im_start|> #}{% if x == '<|im_start|>' %}{% endif %}" + answer),
-              "does not write <|im_end|>");
-  CHECK_FAILS(format_of("{{ '<|im_start|>' + m.role }}<|im_end|><image>" + answer),
-              "does not write <|vision_start|><|image_pad|><|vision_end|>");
-  CHECK_FAILS(format_of(with_ending("")), "writes no generation prompt");
-  CHECK_FAILS(format_of(with_ending("{{ '<|im_start|>assistant\\n' }}")), "writes no generation prompt");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>model\\n' }}{% endif %}")),
-              "opens the assistant's message with \"<|im_start|>model\\n\"");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}")),
-              "opens the assistant's message with \"<|im_start|>assistant\\n\\n\"");
-  CHECK_FAILS(
-      format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n' "
-                            "}}{% endif %}")),
-      "neither the Instruct nor the Thinking format");
-  // Thinking unless switched off, as in some other models: not a format of Qwen3-VL.
-  CHECK_FAILS(
-      format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking "
-                            "is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% "
-                            "endif %}")),
-      "neither the Instruct nor the Thinking format");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>' + role }}{% endif %}")),
-              "writes {{ '<|im_start|>' + role }}");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt and messages[-1].role == 'user' %}{% endif %}")),
-              "depends on");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}{% for x in y %}a{% endfor %}{% endif %}")),
-              "uses {% for %}");
-  // Text from a file must not reach a terminal unescaped.
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt or '\x1b[2J\n' %}{% endif %}")), "'?[2J?'");
-  CHECK_FAILS(format_of(with_ending(answer + "{% if add_generation_prompt %}x{% endif %}")), "neither");
-  CHECK_FAILS(format_of(with_ending(answer + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' "
-                                             "}}{% endif %}")),
-              "several different generation prompts");
-  // Qwen2-VL's default system message.
-  CHECK_FAILS(
-      format_of("{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-                "{% endif %}" +
-                with_ending(answer)),
-      "writes a message of its own");
-}
-
-BOOST_AUTO_TEST_CASE(broken_templates_are_refused) {
-  CHECK_FAILS(format_of("{{ 'a"), "does not close");
-  CHECK_FAILS(format_of("{% if x"), "does not close");
-  CHECK_FAILS(format_of("{# x"), "does not close");
-  CHECK_FAILS(format_of("{% raw %}{{ x }}{% endraw %}"), "{% raw %} is not read");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}")),
-              "no {% endif %}");
-  CHECK_FAILS(format_of(with_ending("{% if add_generation_prompt and " + std::string(100000, '(') + "x" +
-                                    std::string(100000, ')') + " %}")),
-              "depends on");
-  CHECK_FAILS(format_of(std::string(std::size_t{2} << 20, ' ')), "at most 1048576 are read");
-  // Nothing that starts like a template may crash the reader.
-  std::mt19937 random(3);
-  const std::string whole = with_ending("{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}");
-  const std::string alphabet = "{}%#-+'\"\\ \n(=~if";
-  for (int i = 0; i < 20000; ++i) {
-    std::string text = whole.substr(0, random() % (whole.size() + 1));
-    for (int edit = 0; edit < 3 && !text.empty(); ++edit)
-      text[random() % text.size()] = alphabet[random() % alphabet.size()];
-    try {
-      format_of(text);
-    } catch (const Error&) {
-    }
-  }
-}
-
 BOOST_AUTO_TEST_CASE(where_templates_are_found) {
-  const std::string think =
-      with_ending("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}");
+  const test::TemporaryFolder folder;
+  const auto write = [&](const char* name, const std::string& text) {
+    std::ofstream(folder / name, std::ios::binary) << text;
+  };
+  const auto found = [&] { return rendered(ChatTemplate::from_pretrained(folder.path())); };
   const auto json = [](const nlohmann::ordered_json& value) { return value.dump(); };
-  const Folder folder;
-  CHECK_FAILS(chat_format_from_pretrained(folder.path), "no chat template in");
-  folder.write("tokenizer_config.json", "{\"pad_token\": \"x\"}");
-  CHECK_FAILS(chat_format_from_pretrained(folder.path), "no chat template in");
-  folder.write("tokenizer_config.json", json({{"chat_template", minimal}}));
-  BOOST_CHECK(chat_format_from_pretrained(folder.path) == instruct);
   using List = nlohmann::ordered_json;
-  folder.write("tokenizer_config.json",
-               json({{"chat_template", List::array({List{{"name", "tool_use"}, {"template", minimal}},
-                                                    List{{"name", "default"}, {"template", think}}})}}));
-  BOOST_CHECK(chat_format_from_pretrained(folder.path) == thinking);
-  folder.write("tokenizer_config.json",
-               json({{"chat_template", List::array({List{{"name", "one"}, {"template", minimal}}})}}));
-  BOOST_CHECK(chat_format_from_pretrained(folder.path) == instruct);
-  folder.write("chat_template.json", json({{"chat_template", think}}));
-  BOOST_CHECK(chat_format_from_pretrained(folder.path) == thinking);
-  folder.write("chat_template.jinja", minimal);
-  BOOST_CHECK(chat_format_from_pretrained(folder.path) == instruct);
+  // None: the Instruct template.
+  BOOST_CHECK_EQUAL(found(), "<|im_start|>user\nq<|im_end|>\n");
+  write("tokenizer_config.json", "{\"pad_token\": \"x\"}");
+  BOOST_CHECK_EQUAL(found(), "<|im_start|>user\nq<|im_end|>\n");
+  write("tokenizer_config.json", json({{"chat_template", "tokenizer"}}));
+  BOOST_CHECK_EQUAL(found(), "tokenizer");
+  const nlohmann::json read = "read before";
+  BOOST_CHECK_EQUAL(rendered(ChatTemplate::from_pretrained(folder.path(), &read)), "read before");
+  write("tokenizer_config.json",
+        json({{"chat_template", List::array({List{{"name", "tool_use"}, {"template", "tools"}},
+                                             List{{"name", "default"}, {"template", "first"}}})}}));
+  BOOST_CHECK_EQUAL(found(), "first");
+  BOOST_CHECK_EQUAL(rendered(ChatTemplate::from_pretrained(folder.path()), {.chat_template = "tool_use"}), "tools");
+  BOOST_CHECK_EQUAL(rendered(ChatTemplate::from_pretrained(folder.path()), {.chat_template = "{{ 1 + 1 }}"}), "2");
+  write("chat_template.jinja", "jinja");
+  BOOST_CHECK_EQUAL(found(), "jinja");
+  fs::create_directory(folder / "additional_chat_templates");
+  write("additional_chat_templates/rag.jinja", "documents");
+  BOOST_CHECK_EQUAL(found(), "jinja");
+  BOOST_CHECK_EQUAL(rendered(ChatTemplate::from_pretrained(folder.path()), {.chat_template = "rag"}), "documents");
+  fs::remove(folder / "chat_template.jinja");
+  CHECK_FAILS(found(), "several chat templates, and none is named \"default\"; choose one of rag");
+  write("chat_template.json", json({{"chat_template", "legacy"}}));
+  BOOST_CHECK_EQUAL(found(), "legacy");
+  write("processor_config.json", json({{"chat_template", "processor"}}));
+  BOOST_CHECK_EQUAL(found(), "processor");
+  write("processor_config.json", "{}");
 
-  fs::remove(folder.path / "chat_template.jinja");
-  folder.write("chat_template.json", "{\"chat_template\": 3}");
-  CHECK_FAILS(chat_format_from_pretrained(folder.path), "chat_template must be a string");
-  folder.write("chat_template.json", "{\"chat_template\": [3]}");
-  CHECK_FAILS(chat_format_from_pretrained(folder.path), "chat_template lists something else");
-  folder.write("chat_template.json", "{\"chat_template\": []}");
-  CHECK_FAILS(chat_format_from_pretrained(folder.path), "no template named");
-  folder.write("chat_template.json", "[");
-  CHECK_FAILS(chat_format_from_pretrained(folder.path), "is not valid JSON");
+  write("chat_template.json", "{\"chat_template\": 3}");
+  CHECK_FAILS(found(), "chat_template must be a string");
+  write("chat_template.json", "{\"chat_template\": [3]}");
+  CHECK_FAILS(found(), "chat_template lists something else");
+  write("chat_template.json", "{\"chat_template\": []}");
+  CHECK_FAILS(found(), "several chat templates, and none is named");
+  write("chat_template.json", "[");
+  CHECK_FAILS(found(), "is not valid JSON");
+  write("chat_template.json", json({{"chat_template", "one\n{% if x"}}));
+  CHECK_FAILS(found(), "chat_template.json, line 2: ");
+}
+
+BOOST_AUTO_TEST_CASE(variables_of_a_template) {
+  ChatTemplate chat("{{ bos_token }}|{{ eos_token }}|{{ x }}|{{ enable_thinking is defined }}|{{ tools }}");
+  BOOST_CHECK_EQUAL(rendered(chat), "|||False|None");
+  chat.set_special_tokens({{"eos_token", "<e>"}});
+  BOOST_CHECK_EQUAL(rendered(chat, {.enable_thinking = false, .tools = nlohmann::ordered_json::array()}),
+                    "|<e>||True|[]");
+  BOOST_CHECK_EQUAL(rendered(chat, {.chat_template_kwargs = {{"x", {1, "a"}}, {"eos_token", 2}}}),
+                    "|2|[1, 'a']|False|None");
+  CHECK_FAILS(rendered(chat, {.chat_template_kwargs = {{"messages", 1}}}),
+              "chat_template_kwargs: messages is an option");
+  CHECK_FAILS(rendered(chat, {.chat_template_kwargs = 3}), "chat_template_kwargs: must be an object, is number");
+  CHECK_FAILS(rendered(chat, {.documents = {{"a", 1}}}), "documents: must be a list");
+}
+
+BOOST_AUTO_TEST_CASE(marks_of_control_tokens) {
+  const std::vector<std::string> tokens = {"<a>", "<a><b>", ""};
+  const ControlTokens marks(tokens);
+  const std::string begin(ControlTokens::begin), end(ControlTokens::end);
+  BOOST_CHECK_EQUAL(marks.marked("x<a><b><a>y"), "x" + begin + "<a><b>" + end + begin + "<a>" + end + "y");
+  BOOST_CHECK_EQUAL(marks.marked(begin + "<" + end + "a>"), begin + "<a>" + end);  // no mark can be forged
+  const auto pieces = [&](const std::string& prompt) {
+    std::string out;
+    for (const PromptPiece& piece : marks.pieces(prompt))
+      out += (piece.as_text ? "(" : "[") + piece.text + (piece.as_text ? ")" : "]");
+    return out;
+  };
+  BOOST_CHECK_EQUAL(pieces("<a>" + begin + "<a>" + end + "z"), "[<a>](<a>)[z]");
+  BOOST_CHECK_EQUAL(pieces(begin + "<a>" + end), "[](<a>)");
+  BOOST_CHECK_EQUAL(pieces("<" + begin + "a>" + end + "z"), "[<][a>][z]");  // separated from its token
+  BOOST_CHECK_EQUAL(pieces(""), "[]");
 }

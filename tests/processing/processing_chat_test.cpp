@@ -1,4 +1,5 @@
-// Conversations: reading them from JSON, and both chat formats against the prompts of the reference.
+// Conversations: reading them from JSON, and the templates of Instruct and Thinking against the prompts of the
+// reference.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_chat
 #include <boost/test/unit_test.hpp>
@@ -8,7 +9,7 @@
 #include <random>
 #include <string>
 
-#include "qwen3vl/processing/chat/chat_format.hpp"
+#include "qwen3vl/processing/chat/chat_template.hpp"
 #include "qwen3vl/processing/chat/message.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
 #include "support/check_fails.hpp"
@@ -24,8 +25,14 @@ std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-constexpr ChatFormat instruct{.kind = ChatFormat::Kind::instruct};
-constexpr ChatFormat thinking{.kind = ChatFormat::Kind::thinking};
+const ChatTemplate instruct = ChatTemplate::instruct();
+const ChatTemplate thinking(read_text_file(QWEN3VL_TEST_DATA "/assets/chat_templates/thinking.jinja"));
+const ChatTemplate with_switch = ChatTemplate::from_pretrained(QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes");
+
+std::string render_chat(const Conversation& messages, const ChatTemplate& format,
+                        const ChatTemplateOptions& options = {}) {
+  return format.render(messages, options).text;
+}
 
 ChatTemplateOptions options_of(const ordered_json& row) {
   ChatTemplateOptions options;
@@ -80,7 +87,6 @@ BOOST_AUTO_TEST_CASE(prompts_equal_those_of_the_reference) {
 BOOST_AUTO_TEST_CASE(prompts_of_the_small_trained_model) {
   const ordered_json table =
       parse_ordered_json(read_file(QWEN3VL_EXAMPLE_ASSETS "/tiny-shapes/expected/cases.json"), "cases.json");
-  const ChatFormat format{.kind = ChatFormat::Kind::instruct, .has_thinking_switch = true};
   BOOST_REQUIRE_GT(table["cases"].size(), 40U);
   int with_thinking = 0;
   for (const ordered_json& row : table["cases"]) {
@@ -88,7 +94,7 @@ BOOST_AUTO_TEST_CASE(prompts_of_the_small_trained_model) {
     const bool think = name.ends_with(" thinking");
     with_thinking += think ? 1 : 0;
     BOOST_TEST_CONTEXT(name) {
-      const std::string prompt = render_chat(messages_from_json(row["messages"]), format,
+      const std::string prompt = render_chat(messages_from_json(row["messages"]), with_switch,
                                              {.add_generation_prompt = true, .enable_thinking = think});
       BOOST_CHECK_EQUAL(prompt, row["prompt"].get<std::string>());
     }
@@ -122,9 +128,31 @@ BOOST_AUTO_TEST_CASE(builders_make_the_same_messages_as_json) {
       BOOST_CHECK_EQUAL(read[i].tool_calls.size(), messages[i].tool_calls.size());
     }
   }
-  for (const ChatFormat& format : {instruct, thinking}) {
+  for (const ChatTemplate& format : {instruct, thinking}) {
     BOOST_CHECK_EQUAL(render_chat(messages, format), render_chat(read, format));
   }
+}
+
+BOOST_AUTO_TEST_CASE(nothing_of_a_message_is_lost) {
+  const ordered_json given = parse_ordered_json(R"([
+    {"x": 1, "role": "user", "name": "Ann", "content": [{"cache": true, "type": "text", "text": "a"}, {"type": "audio", "y": 2}]},
+    {"role": "assistant", "thinking": "t", "content": "b", "tool_calls": [{"id": "7", "name": "f", "arguments": "{}"}]}])",
+                                                "messages");
+  Conversation messages = messages_from_json(given);
+  BOOST_CHECK_EQUAL(messages_to_json(messages).dump(), given.dump());
+  // What a program changes counts; the rest stays.
+  messages[0].content = "changed";
+  messages[1].reasoning_content = "other";
+  messages[1].tool_calls.clear();
+  BOOST_CHECK_EQUAL(messages_to_json(messages).dump(),
+                    R"([{"x":1,"role":"user","name":"Ann","content":"changed"},)"
+                    R"({"role":"assistant","content":"b","tool_calls":[],"reasoning_content":"other"}])");
+  BOOST_CHECK_EQUAL(
+      messages_to_json({user({image("a.png"), text("b")}), assistant(std::vector<ToolCall>{{"f", 1}})}).dump(),
+      R"([{"role":"user","content":[{"type":"image","image":"a.png"},{"type":"text","text":"b"}]},)"
+      R"({"role":"assistant","tool_calls":[{"type":"function","function":{"name":"f","arguments":1}}]}])");
+  CHECK_FAILS(messages_from_json(std::string_view(R"([{"role": "tool", "content": [{"temperature": 22}]}])")),
+              "messages[0].content[0]: a part without a \"type\"");
 }
 
 BOOST_AUTO_TEST_CASE(places_of_media_are_read_in_all_layouts) {
@@ -179,24 +207,24 @@ BOOST_AUTO_TEST_CASE(continuing_the_final_message) {
   BOOST_CHECK_EQUAL(
       instruct_of(R"([{"role": "user", "content": [{"text": "one"}, {"text": "two"}, {"type": "image"}]}])", go_on),
       "<|im_start|>user\nonetwo");
-  CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"type": "image"}]}])", go_on), "no text to continue");
-  CHECK_FAILS(instruct_of(R"([{"role": "user"}])", go_on), "no content to continue");
+  CHECK_FAILS(instruct_of(R"([{"role": "user", "content": [{"type": "image"}]}])", go_on),
+              "could not find any text to continue");
+  CHECK_FAILS(instruct_of(R"([{"role": "user"}])", go_on), "has no \"content\" to continue");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": "q"}, {"role": "system", "content": "s"}])", go_on),
-              "does not write the final message");
+              "does not appear in the chat");
   CHECK_FAILS(thinking_of(R"([{"role": "user", "content": "q"},
                               {"role": "assistant", "content": "<think>x</think>y"}])",
                           go_on),
-              "does not write the final message");
+              "does not appear in the chat");
   CHECK_FAILS(instruct_of(R"([{"role": "user", "content": "q"}])",
                           {.add_generation_prompt = true, .continue_final_message = true}),
               "set only one");
 }
 
-BOOST_AUTO_TEST_CASE(the_thinking_switch_needs_a_format_that_has_it) {
+BOOST_AUTO_TEST_CASE(the_thinking_switch_needs_a_template_that_has_it) {
   const Conversation messages = {user("q")};
   const ChatTemplateOptions think{.add_generation_prompt = true, .enable_thinking = true};
   BOOST_CHECK(render_chat(messages, instruct, think).ends_with("<|im_start|>assistant\n"));
-  const ChatFormat with_switch{.kind = ChatFormat::Kind::instruct, .has_thinking_switch = true};
   BOOST_CHECK(render_chat(messages, with_switch, think).ends_with("<|im_start|>assistant\n<think>\n"));
   BOOST_CHECK(render_chat(messages, with_switch, {.add_generation_prompt = true}).ends_with("<|im_start|>assistant\n"));
 }
@@ -265,7 +293,7 @@ BOOST_AUTO_TEST_CASE(damaged_conversations_never_crash) {
   std::mt19937 random(11);
   const std::string alphabet = "{}[]\",:0e-ntf\\ \xff";
   int refused = 0;
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     std::string damaged = whole;
     for (int edit = 0; edit < 2; ++edit) {
       const std::size_t at = random() % damaged.size();
@@ -283,6 +311,6 @@ BOOST_AUTO_TEST_CASE(damaged_conversations_never_crash) {
       ++refused;
     }
   }
-  BOOST_CHECK_GT(refused, 1000);
-  BOOST_CHECK_LT(refused, 20000);
+  BOOST_CHECK_GT(refused, 100);
+  BOOST_CHECK_LT(refused, 2000);
 }

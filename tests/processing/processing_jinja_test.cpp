@@ -97,7 +97,9 @@ BOOST_AUTO_TEST_CASE(what_is_not_supported_is_named_with_its_line) {
   CHECK_FAILS(render("{{ 9223372036854775807 + 1 }}"), "beyond 64 bits");
   CHECK_FAILS(render("{{ 2 ** 64 }}"), "beyond 64 bits");
   CHECK_FAILS(render("{{ 99999999999999999999 }}"), "does not fit 64 bits");
-  CHECK_FAILS(render("{{ x }}", {{"x", 18446744073709551615U}}), "beyond 64 bits");
+  CHECK_FAILS(render("{{ x + 1 }}", {{"x", 18446744073709551615U}}), "beyond 64 bits");
+  BOOST_CHECK_EQUAL(render("{{ x }} {{ [x] | tojson }} {{ x is integer }}", {{"x", 18446744073709551615U}}),
+                    "18446744073709551615 [18446744073709551615] True");
   // A branch that is not taken may use anything that can be parsed.
   BOOST_CHECK_EQUAL(render("{% if false %}{{ 'x' | wordwrap }}{{ 1 | unheard_of }}{% endif %}fine"), "fine");
 }

@@ -459,19 +459,85 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
               "messages[0].content[0]: cannot open a.mp4");
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video()})}), "no video was handed over");
-  // Instruct has no images in assistant messages, so one there has no placeholder; transformers reports it like this.
+  // The built-in Instruct template has no images in assistant messages.
   const std::string picture = (tiny_shapes / "expected/images/01.png").string();
   Message shown{.role = "assistant", .content = std::vector{image(picture)}, .tool_calls = {}, .reasoning_content = {}};
-  CHECK_FAILS(tiny().apply_chat_template(Conversation{user("q"), shown}),
-              "Found total 0 <|image_pad|> tokens and 1 images");
+  const Processor instruct = Processor::from_pretrained(tiny_shapes, ChatTemplate::instruct());
+  CHECK_FAILS(instruct.apply_chat_template(Conversation{user("q"), shown}),
+              "the prompt has 0 <|image_pad|> and the messages have 1 images: the chat template drops some");
+  BOOST_CHECK_EQUAL(tiny().apply_chat_template(Conversation{user("q"), shown}).image_grid_thw.size(), 1U);
 }
 
-BOOST_AUTO_TEST_CASE(chat_formats_of_checkpoints) {
-  CHECK_FAILS(official().render_chat_template({user("q")}), "no chat template in");
-  const Processor forced = Processor::from_pretrained(tiny_shapes, ChatFormat{.kind = ChatFormat::Kind::thinking});
-  BOOST_CHECK_EQUAL(forced.render_chat_template({user("q")}, {.add_generation_prompt = true}),
-                    "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n");
-  BOOST_CHECK(tiny().chat_format().has_thinking_switch);
+BOOST_AUTO_TEST_CASE(images_belong_to_their_conversation) {
+  const std::string picture = (tiny_shapes / "expected/images/01.png").string();
+  const Message secret{.role = "system",
+                       .content = std::vector{image(picture), text("Secret.")},
+                       .tool_calls = {},
+                       .reasoning_content = {}};
+  const std::vector<Conversation> batch = {{user("<|vision_start|><|image_pad|><|vision_end|>Describe this image.")},
+                                           {secret, user("What can you do?")}};
+  CHECK_FAILS(tiny().prompts(batch),
+              "conversation 0: the prompt has 1 <|image_pad|> and the messages have 0 images: the chat template or a "
+              "text adds some");
+  // A placeholder in a text of a user is text if control tokens are sanitized.
+  const Prompts prompts = tiny().prompts(batch, {.sanitize_control_tokens = true});
+  BOOST_REQUIRE_EQUAL(prompts.spans.size(), 1U);
+  BOOST_CHECK_EQUAL(prompts.spans[0].row, 1);
+}
+
+BOOST_AUTO_TEST_CASE(chat_templates_of_checkpoints) {
+  // A checkpoint without a template gets the Instruct template.
+  BOOST_CHECK_EQUAL(official().render_chat_template({user("q")}, {.add_generation_prompt = true}),
+                    "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n");
+  const Processor forced =
+      Processor::from_pretrained(tiny_shapes, ChatTemplate("{{ messages[0].content }}{{ eos_token }}"));
+  BOOST_CHECK_EQUAL(forced.render_chat_template({user("q")}), "q<|im_end|>");
+  const Processor broken =
+      Processor::from_pretrained(tiny_shapes, ChatTemplate("a\n{{ nothing.at_all }}", "mine.jinja"));
+  CHECK_FAILS(broken.render_chat_template({user("q")}), "mine.jinja, line 2: 'nothing' is undefined");
+}
+
+// Made by golden/make_chat_templates.py: the options of apply_chat_template, and prompts with sanitized control tokens.
+BOOST_AUTO_TEST_CASE(options_of_chat_templates_equal_the_reference) {
+  const std::string folder = QWEN3VL_TEST_DATA "/golden/chat_templates/";
+  const ordered_json table =
+      parse_ordered_json(read_text_file(folder + "options.json", max_json_bytes), "options.json");
+  int sanitized = 0, errors = 0;
+  for (const ordered_json& row : table["rows"]) {
+    const std::string name = row["template"].get<std::string>();
+    BOOST_TEST_CONTEXT(name << ", " << row["messages"] << ", " << row["options"]) {
+      ChatTemplateOptions options{.sanitize_control_tokens = row["sanitize"].get<bool>()};
+      options.chat_template = name == "tiny"                      ? ""
+                              : table["templates"].contains(name) ? table["templates"][name].get<std::string>()
+                                                                  : read_text_file(folder + name + ".jinja");
+      for (const auto& [key, value] : row["options"].items()) {
+        if (key == "add_generation_prompt") {
+          options.add_generation_prompt = value.get<bool>();
+        } else if (key == "continue_final_message") {
+          options.continue_final_message = value.is_string() ? FinalField(value.get<std::string>()) : FinalField(true);
+        } else if (key == "documents") {
+          options.documents = value;
+        } else if (key == "enable_thinking") {
+          options.enable_thinking = value.get<bool>();
+        } else {
+          options.chat_template_kwargs[key] = value;
+        }
+      }
+      const Conversation messages = messages_from_json(table["messages"][row["messages"].get<std::string>()]);
+      if (row.contains("error")) {
+        ++errors;
+        BOOST_CHECK_THROW(tiny().render_chat_template(messages, options), Error);
+      } else if (row.contains("ids")) {
+        ++sanitized;
+        const Prompts prompts = tiny().prompts(std::span(&messages, 1), options);
+        BOOST_CHECK_EQUAL(ordered_json(std::vector<TokenId>(prompts.ids.begin(), prompts.ids.end())), row["ids"]);
+      } else {
+        BOOST_CHECK_EQUAL(tiny().render_chat_template(messages, options), row["text"].get<std::string>());
+      }
+    }
+  }
+  BOOST_CHECK_GT(sanitized, 50);
+  BOOST_CHECK_GT(errors, 50);
 }
 
 BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
@@ -579,8 +645,8 @@ BOOST_AUTO_TEST_CASE(a_saved_processor_is_the_checkpoints_own) {
   CHECK_FAILS(again.save_pretrained(folder.write("file", "")), "it is not a folder and none can be made");
   fs::remove(folder / "tokenizer.json");
   CHECK_FAILS(again.save_pretrained(folder / "other"), "has no tokenizer.json any more");
-  CHECK_FAILS(Processor::from_pretrained(tiny_shapes, ChatFormat{}).save_pretrained(folder / "other"),
-              "a processor with a given chat format cannot be saved");
-  const Processor parts(Tokenizer::from_pretrained(tiny_shapes), ImageProcessor(), ChatFormat{});
+  CHECK_FAILS(Processor::from_pretrained(tiny_shapes, ChatTemplate::instruct()).save_pretrained(folder / "other"),
+              "a processor with a given chat template cannot be saved");
+  const Processor parts(Tokenizer::from_pretrained(tiny_shapes), ImageProcessor(), ChatTemplate::instruct());
   CHECK_FAILS(parts.save_pretrained(folder / "other"), "a processor made from parts cannot be saved");
 }

@@ -271,8 +271,8 @@ BOOST_AUTO_TEST_CASE(damaged_checkpoints) {
       damaged("preprocessor_config.json",
               [&](const std::string& text) { return replace(text, "\"patch_size\": 16", "\"patch_size\": 0"); }),
       "patch_size is 0");
-  check_error(damaged("chat_template.jinja", [](const std::string&) { return std::string("{{ messages }}"); }),
-              "chat_template.jinja");
+  check_error(damaged("chat_template.jinja", [](const std::string&) { return std::string("\n{% if %}"); }),
+              "chat_template.jinja, line 2: ");
   check_error(
       damaged("generation_config.json", [&](const std::string& text) { return replace(text, "96", "\"many\""); }),
       "max_new_tokens");

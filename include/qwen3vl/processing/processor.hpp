@@ -19,7 +19,6 @@
 #include "qwen3vl/inputs/prompts.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
-#include "qwen3vl/processing/chat/chat_format.hpp"
 #include "qwen3vl/processing/chat/chat_template.hpp"
 #include "qwen3vl/processing/chat/message.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
@@ -44,15 +43,16 @@ struct MultimodalTokens {
   std::vector<std::int64_t> num_image_tokens, num_image_patches, num_video_tokens;
 };
 
-/// Tokenizer, image and video processors and chat format of a checkpoint.
+/// Tokenizer, image and video processors and chat template of a checkpoint.
 class Processor {
  public:
   /// Reads the files of a checkpoint folder: the tokenizer's, preprocessor_config.json and
-  /// video_preprocessor_config.json, the chat template, and the token ids in config.json if there is one. `chat_format`
-  /// overrides the template. A missing or unsupported template is an Error only when it is needed, in
-  /// `render_chat_template` and `apply_chat_template`. `warn` is told of settings that have no effect.
+  /// video_preprocessor_config.json, the chat template, and the token ids in config.json if there is one.
+  /// `chat_template` takes the place of the checkpoint's. A faulty template is an Error only when it is needed, in
+  /// `render_chat_template` and `apply_chat_template`; a checkpoint without one gets that of the Instruct models.
+  /// `warn` is told of settings that have no effect.
   static Processor from_pretrained(const std::filesystem::path& folder,
-                                   std::optional<ChatFormat> chat_format = std::nullopt,
+                                   std::optional<ChatTemplate> chat_template = std::nullopt,
                                    const Warn& warn = print_warning) {
     std::error_code ignored;
     if (!std::filesystem::exists(folder / "tokenizer.json", ignored)) require_checkpoint_folder(folder);
@@ -60,27 +60,29 @@ class Processor {
     PreprocessorFiles files(folder);
     files.warn_about_others(warn);
     Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),
-                        ImageProcessor::from_pretrained(files, warn), chat_format,
+                        ImageProcessor::from_pretrained(files, warn), chat_template,
                         ProcessorConfig::from_pretrained(folder, settings),
                         VideoProcessor::from_pretrained(files, warn));
-    processor.source_ = {folder, chat_format.has_value()};
-    if (!chat_format) {
+    processor.source_ = {folder, chat_template.has_value()};
+    if (!chat_template) {
       try {
-        processor.chat_format_ = chat_format_from_pretrained(folder, &settings.chat_template);
+        processor.chat_template_ = ChatTemplate::from_pretrained(folder, &settings.chat_template);
       } catch (const Error& error) {
-        processor.no_chat_format_ = error.what();
+        processor.no_chat_template_ = error.what();
       }
     }
+    if (processor.chat_template_) processor.chat_template_->set_special_tokens(settings.special_tokens);
+    processor.chat_control_tokens_ = settings.chat_control_tokens;
     return processor;
   }
 
   /// From parts. Throws Error if the tokenizer lacks a token that prompts need, or if `config` gives it a different id.
-  Processor(Tokenizer tokenizer, ImageProcessor image_processor, std::optional<ChatFormat> chat_format,
+  Processor(Tokenizer tokenizer, ImageProcessor image_processor, std::optional<ChatTemplate> chat_template,
             const ProcessorConfig& config = {}, VideoProcessor video_processor = VideoProcessor())
       : tokenizer_(std::move(tokenizer)),
         image_processor_(std::move(image_processor)),
         video_processor_(std::move(video_processor)),
-        chat_format_(chat_format),
+        chat_template_(std::move(chat_template)),
         padding_side_(config.padding_side),
         image_token_(token(image_placeholder, config.image_token_id)),
         video_token_(token(video_placeholder, config.video_token_id)),
@@ -88,12 +90,12 @@ class Processor {
 
   /// Copies the files that from_pretrained read (tokenizer, settings of images and videos, chat template) to `folder`,
   /// unchanged; with a model's save_pretrained it becomes a whole checkpoint. Throws Error for a processor from parts
-  /// or with a chat format of the caller's, for which there are no files.
+  /// or with a chat template of the caller's, for which there are no files.
   void save_pretrained(const std::filesystem::path& folder) const {
     if (source_.folder.empty())
       fail("a processor made from parts cannot be saved: only one of from_pretrained has files to copy");
-    if (source_.given_format)
-      fail("a processor with a given chat format cannot be saved: it has no template; load it without");
+    if (source_.given_template)
+      fail("a processor with a given chat template cannot be saved: its template is in no file; load it without");
     copy_processor_files(source_.folder, folder);
   }
 
@@ -102,10 +104,25 @@ class Processor {
   const VideoProcessor& video_processor() const { return video_processor_; }
   TokenId pad_token_id() const { return pad_token_; }
 
-  /// The chat format. Throws Error if the checkpoint's template is missing or unsupported and none was given.
-  const ChatFormat& chat_format() const {
-    if (!chat_format_) fail(no_chat_format_);
-    return *chat_format_;
+  /// The chat template. Throws Error if the checkpoint's has a fault.
+  const ChatTemplate& chat_template() const {
+    if (!chat_template_) fail(no_chat_template_);
+    return *chat_template_;
+  }
+
+  /// The tokens that `sanitize_control_tokens` encodes as text in what users write: special tokens, and the other added
+  /// tokens that tokenizer_config.json lists as `chat_control_tokens`, or else that stand in the template.
+  std::vector<std::string> control_tokens(const ChatTemplateOptions& options = {}) const {
+    const std::string source = jinja::Template(chat_template().source(options)).literal_text();
+    std::vector<std::string> tokens;
+    for (const AddedToken& token : tokenizer_.added_tokens()) {
+      const auto& listed = chat_control_tokens_;
+      const bool is_named =
+          listed ? std::find(listed->begin(), listed->end(), token.content) != listed->end()
+                 : source.find(token.content) != std::string::npos && !jinja::python::strip(token.content).empty();
+      if (token.special || is_named) tokens.push_back(token.content);
+    }
+    return tokens;
   }
 
   // ---- tokens of images and videos
@@ -138,29 +155,41 @@ class Processor {
                   const ProcessorOptions& options = {}, std::span<Video> videos = {}) const {
     std::vector<AboutVideo> about_videos(videos.size());
     for (std::size_t i = 0; i < videos.size(); ++i) about_videos[i].place = concat("video ", i);
-    return process(texts, images, {}, videos, about_videos, options,
+    std::vector<Pieces> pieces;
+    for (const std::string& text : texts) pieces.push_back({{text, false}});
+    return process(pieces, images, {}, videos, about_videos, options,
                    ImageProcessor(options.image_options(image_processor_.options())));
   }
 
   /// Prompts from conversations; images and videos are read from the files that their parts name. Parts without a name
-  /// take theirs from `images` and `videos`, in order. Throws Error naming the part that cannot be read.
+  /// take theirs from `images` and `videos`, in order. Throws Error naming the part that cannot be read, or the
+  /// conversation in whose prompt the placeholders are not as many as its images and videos.
   Prompts prompts(std::span<const Conversation> conversations, const ChatTemplateOptions& options = {},
                   const ProcessorOptions& processor_options = {}, std::span<const Image> images = {},
                   std::span<Video> videos = {}) const {
-    std::vector<std::string> texts;
-    for (const Conversation& messages : conversations) texts.push_back(render_chat_template(messages, options));
+    const auto prefix = [&](std::size_t i) {
+      return conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string();
+    };
+    std::vector<Pieces> prompts;
+    for (std::size_t i = 0; i < conversations.size(); ++i) {
+      try {
+        prompts.push_back(rendered_pieces(conversations[i], options));
+      } catch (const Error& error) {
+        fail(prefix(i), error.what());
+      }
+      check_media(prompts.back(), conversations[i], prefix(i));
+    }
     const ImageProcessor image_processor(processor_options.image_options(image_processor_.options()));
     const VideoProcessorOptions video_options = processor_options.video_options(video_processor_.options());
     LoadedMedia media;
     for (std::size_t i = 0; i < conversations.size(); ++i) {
-      const MediaLoader loader{processor_options, image_processor, video_options,
-                               conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string()};
+      const MediaLoader loader{processor_options, image_processor, video_options, prefix(i)};
       loader.load_images(conversations[i], images, media);
       loader.load_videos(conversations[i], videos, media);
     }
     if (!images.empty()) fail(images.size(), " images were handed over beside the messages for which no part asks");
     if (!videos.empty()) fail(videos.size(), " videos were handed over beside the messages for which no part asks");
-    return process(texts, media.images, media.image_sizes, media.videos, media.about_videos, processor_options,
+    return process(prompts, media.images, media.image_sizes, media.videos, media.about_videos, processor_options,
                    image_processor);
   }
 
@@ -178,9 +207,12 @@ class Processor {
     return (*this)(std::span<const std::string>(texts), images, options, videos);
   }
 
-  /// The prompt of a conversation, placeholders not expanded (`apply_chat_template(..., tokenize=False)`).
+  /// The prompt of a conversation, placeholders not expanded (`apply_chat_template(..., tokenize=False)`). Texts do not
+  /// show which control tokens `sanitize_control_tokens` made plain text.
   std::string render_chat_template(const Conversation& messages, const ChatTemplateOptions& options = {}) const {
-    return render_chat(messages, chat_format(), options);
+    std::string text;
+    for (const PromptPiece& piece : rendered_pieces(messages, options)) text += piece.text;
+    return text;
   }
 
   /// The prompt of a conversation in the form of transformers.
@@ -245,11 +277,62 @@ class Processor {
     return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_));
   }
 
-  Prompts process(std::span<const std::string> texts, std::span<const Image> images,
+  using Pieces = std::vector<PromptPiece>;
+
+  Pieces rendered_pieces(const Conversation& messages, const ChatTemplateOptions& options) const {
+    if (!options.sanitize_control_tokens) return {{chat_template().render(messages, options).text, false}};
+    const std::vector<std::string> tokens = control_tokens(options);
+    return ControlTokens(tokens).pieces(chat_template().render(messages, options, tokens).text);
+  }
+
+  /// Throws Error unless a conversation's prompt has a placeholder for each of its images and videos.
+  static void check_media(const Pieces& prompt, const Conversation& messages, const std::string& prefix) {
+    const auto check = [&](std::string_view placeholder, ContentPart::Kind kind, std::string_view what) {
+      const std::size_t media = find_media(messages, kind).size();
+      std::size_t found = 0;
+      for (const PromptPiece& piece : prompt)
+        if (!piece.as_text) found += detail::count_occurrences(piece.text, placeholder);
+      if (found != media)
+        fail(prefix, "the prompt has ", found, " ", placeholder, " and the messages have ", media, " ", what, ": ",
+             found < media ? "the chat template drops some" : "the chat template or a text adds some");
+    };
+    check(image_placeholder, ContentPart::Kind::image, "images");
+    check(video_placeholder, ContentPart::Kind::video, "videos");
+  }
+
+  /// A prompt's tokens. A piece within it is encoded behind a line break, as transformers does, whose tokens go again.
+  std::vector<TokenId> encode(const Pieces& prompt) const {
+    std::vector<TokenId> ids;
+    const std::vector<TokenId> line_break = tokenizer_.encode("\n");
+    for (const PromptPiece& piece : prompt) {
+      const auto encoded = [&](const std::string& text) {
+        return piece.as_text ? tokenizer_.encode_without_added_tokens(text) : tokenizer_.encode(text);
+      };
+      const bool is_first = &piece == &prompt.front();
+      std::vector<TokenId> found = encoded(is_first ? piece.text : "\n" + piece.text);
+      if (!is_first && found.size() >= line_break.size() &&
+          std::equal(line_break.begin(), line_break.end(), found.begin())) {
+        found.erase(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(line_break.size()));
+      } else if (!is_first) {
+        found = encoded(piece.text);
+      }
+      const auto control = piece.as_text ? tokenizer_.token_to_id(piece.text) : std::nullopt;
+      if (control && std::find(found.begin(), found.end(), *control) != found.end())
+        fail("cannot sanitize ", utf8::quoted(piece.text), ": the tokenizer produces it from plain text");
+      ids.insert(ids.end(), found.begin(), found.end());
+    }
+    return ids;
+  }
+
+  Prompts process(std::vector<Pieces> pieces, std::span<const Image> images,
                   std::span<const std::optional<ImageSize>> image_sizes, std::span<Video> videos,
                   std::span<const AboutVideo> about_videos, const ProcessorOptions& options,
                   const ImageProcessor& image_processor) const {
-    if (texts.empty()) fail("no text was given");
+    if (pieces.empty()) fail("no text was given");
+    std::vector<std::string> texts;  // all that can have placeholders
+    for (const Pieces& prompt : pieces)
+      for (const PromptPiece& piece : prompt)
+        if (!piece.as_text) texts.push_back(piece.text);
     // Checked before the pixels are read; error texts as in transformers.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
     detail::check_placeholders(texts, video_placeholder, videos.size(), "videos");
@@ -305,8 +388,13 @@ class Processor {
     for (const GridThw& grid : media.video_grid_thw)
       grids.temporal_patches.insert(grids.temporal_patches.end(), static_cast<std::size_t>(grid.t),
                                     {1, grid.h, grid.w});
-    for (const std::string& text : write_timestamps(texts, features.timestamps, options.video_prompt))
-      append(tokenizer_.encode(text), grids, texts.size(), options, prompts);
+    std::vector<std::string> with_times = write_timestamps(texts, features.timestamps, options.video_prompt);
+    auto written = with_times.begin();
+    for (Pieces& prompt : pieces) {
+      for (PromptPiece& piece : prompt)
+        if (!piece.as_text) piece.text = std::move(*written++);
+      append(encode(prompt), grids, pieces.size(), options, prompts);
+    }
     place_sources(prompts);
     // Throws if a placeholder produced no token. Content ids are left to the prompt cache: hashing takes as long as
     // producing the pixels.
@@ -374,15 +462,16 @@ class Processor {
   Tokenizer tokenizer_;
   ImageProcessor image_processor_;
   VideoProcessor video_processor_;
-  std::optional<ChatFormat> chat_format_;
-  std::string no_chat_format_ = "this processor was made without a chat format";
+  std::optional<ChatTemplate> chat_template_;
+  std::string no_chat_template_ = "this processor was made without a chat template";
+  std::optional<std::vector<std::string>> chat_control_tokens_;
   PaddingSide padding_side_;
   TokenId image_token_;
   TokenId video_token_;
   TokenId pad_token_;
   struct Source {
     std::filesystem::path folder;  // empty: made from parts
-    bool given_format = false;
+    bool given_template = false;
   } source_{};
 };
 

@@ -25,7 +25,7 @@ struct ContentPart {
     text,
     image,
     video,
-    other,  ///< a part of an unknown kind; the templates write nothing for it, and neither do we
+    other,  ///< a part of an unknown kind, which a chat template may know
   };
 
   Kind kind = Kind::text;
@@ -53,7 +53,7 @@ struct ToolCall {
   nlohmann::ordered_json arguments;
 };
 
-/// One message. Roles: system, user, assistant, tool; others are dropped by the chat formats.
+/// One message. Roles: system, user, assistant, tool; what becomes of others, the chat template decides.
 struct Message {
   /// No content (as when the assistant only calls tools), a text, or parts.
   using Content = std::variant<std::monostate, std::string, std::vector<ContentPart>>;
@@ -63,6 +63,9 @@ struct Message {
   std::vector<ToolCall> tool_calls;
   /// The assistant's reasoning before its answer (Thinking models).
   std::optional<std::string> reasoning_content;
+  /// What the message was read from, with all its keys: chat templates may know more of them. What the fields above say
+  /// takes precedence where they were changed since.
+  nlohmann::ordered_json json = nullptr;
 };
 
 /// Messages in order.

@@ -2,6 +2,7 @@
 /// Every error names its place, as in "messages[2].content[0].text: ...".
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -87,6 +88,8 @@ inline ContentPart read_part(const Json& value, const std::string& place) {
     part.kind = ContentPart::Kind::text;
   } else if (type_name == "text") {
     fail(place, ": a part of type text needs a \"text\"");
+  } else if (type == nullptr) {
+    fail(place, ": a part without a \"type\" must have one of the keys text, image, image_url and video");
   }
   if (part.kind == ContentPart::Kind::image) {
     const char* taken = nullptr;
@@ -139,6 +142,7 @@ inline ToolCall read_tool_call(const Json& value, const std::string& place) {
 inline Message read_message(const Json& value, const std::string& place) {
   if (!value.is_object()) fail(place, ": must be an object with a role and a content, is ", value.type_name());
   Message message;
+  message.json = value;
   const Json* role = find_value(value, "role");
   if (role == nullptr) fail(place, ": has no \"role\"");
   message.role = expect_string(*role, place + ".role");
@@ -149,8 +153,8 @@ inline Message read_message(const Json& value, const std::string& place) {
       message.tool_calls.push_back(read_tool_call((*calls)[i], concat(place, ".tool_calls[", i, "]")));
     }
   }
-  // Servers disagree on the name; transformers accepts all three.
-  for (const char* key : {"reasoning_content", "reasoning", "thinking"}) {
+  // Servers disagree on the name; transformers accepts all three, in this order.
+  for (const char* key : {"reasoning_content", "thinking", "reasoning"}) {
     if (const Json* reasoning = find_value(value, key)) {
       message.reasoning_content = expect_string(*reasoning, place + "." + key);
       break;
@@ -159,7 +163,65 @@ inline Message read_message(const Json& value, const std::string& place) {
   return message;
 }
 
+/// A part that was not read from JSON.
+inline Json part_to_json(const ContentPart& part) {
+  Json json = Json::object();
+  const char* const kind = part.kind == ContentPart::Kind::image   ? "image"
+                           : part.kind == ContentPart::Kind::video ? "video"
+                                                                   : "text";
+  json["type"] = kind;
+  if (part.kind == ContentPart::Kind::image || part.kind == ContentPart::Kind::video) {
+    json[kind] = part.frames.empty() ? Json(part.source) : Json(part.frames);
+  }
+  if (part.text) json["text"] = *part.text;
+  return json;
+}
+
+inline Json content_to_json(const Message::Content& content) {
+  if (const auto* words = std::get_if<std::string>(&content)) return *words;
+  const auto* parts = std::get_if<std::vector<ContentPart>>(&content);
+  if (parts == nullptr) return nullptr;
+  Json list = Json::array();
+  for (const ContentPart& part : *parts) list.push_back(part_to_json(part));
+  return list;
+}
+
+inline Json tool_calls_to_messages_json(const std::vector<ToolCall>& calls) {
+  Json list = Json::array();
+  for (const ToolCall& call : calls)
+    list.push_back({{"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  return list;
+}
+
+inline bool same_calls(const std::vector<ToolCall>& a, const std::vector<ToolCall>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const ToolCall& x, const ToolCall& y) {
+    return x.name == y.name && x.arguments == y.arguments;
+  });
+}
+
+/// What the message was read from; a field that was changed since, or that never was JSON, is written anew.
+inline Json message_to_json(const Message& message) {
+  Json json = message.json.is_object() ? message.json : Json::object();
+  const Message read = json.empty() ? Message{} : read_message(json, "Message::json");
+  if (json.empty() || message.role != read.role) json["role"] = message.role;
+  if (message.content != read.content) json["content"] = content_to_json(message.content);
+  if (message.reasoning_content != read.reasoning_content) {
+    for (const char* key : {"reasoning", "thinking"}) json.erase(key);
+    json["reasoning_content"] = message.reasoning_content ? Json(*message.reasoning_content) : Json();
+  }
+  if (!same_calls(message.tool_calls, read.tool_calls))
+    json["tool_calls"] = tool_calls_to_messages_json(message.tool_calls);
+  return json;
+}
+
 }  // namespace detail::message_json
+
+/// Messages as JSON, in the layout that messages_from_json reads.
+inline nlohmann::ordered_json messages_to_json(const Conversation& messages) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Message& message : messages) list.push_back(detail::message_json::message_to_json(message));
+  return list;
+}
 
 /// Reads a list of messages, or an object with such a list as `messages`. Throws Error naming the place of a fault.
 template <std::same_as<nlohmann::ordered_json> Json>

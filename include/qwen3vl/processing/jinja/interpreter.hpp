@@ -2,10 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,105 +14,18 @@
 
 #include "qwen3vl/processing/jinja/ast.hpp"
 #include "qwen3vl/processing/jinja/filters.hpp"
+#include "qwen3vl/processing/jinja/globals.hpp"
+#include "qwen3vl/processing/jinja/loop.hpp"
 #include "qwen3vl/processing/jinja/tests.hpp"
 
 namespace qwen3vl::jinja {
-
-/// The variables of a scope while it is executed.
-struct Frame : Object {
-  Frame(std::shared_ptr<Frame> around, const Scope& scope)
-      : Object(64 + scope.loads.size() * sizeof(Value)), outer(std::move(around)), slots(scope.loads.size()) {}
-  std::shared_ptr<Frame> outer;
-  Values slots;
-};
-using FramePtr = std::shared_ptr<Frame>;
-
-/// `loop` inside of a loop.
-struct Loop final : Callable {
-  Loop(const Value& over, Next filtered, std::int64_t at_depth, std::function<Value(const Value&)> recursion)
-      : Callable("LoopContext"), next_(std::move(filtered)), depth0(at_depth), recurse(std::move(recursion)) {
-    if (next_) return;
-    next_ = iterate(over);
-    if (!over.is(Type::iterator)) length_ = static_cast<std::int64_t>(jinja::length(over));
-  }
-
-  bool advance(Value& item) {
-    if (!after_.is_missing()) {
-      item = std::exchange(after_, {});
-    } else if (!next_(item)) {
-      return false;
-    }
-    ++index0_;
-    before_ = std::exchange(current_, item);
-    return true;
-  }
-
-  Value call(Args& args) override {
-    if (!recurse) raise("The loop must have the 'recursive' marker to be called recursively.");
-    return recurse(args.bind("loop", {"iterable"}, 1)[0]);
-  }
-
-  std::optional<Value> attribute(std::string_view name) override {
-    if (name == "index") return Value::integer(index0_ + 1);
-    if (name == "index0") return Value::integer(index0_);
-    if (name == "first") return Value::boolean(index0_ == 0);
-    if (name == "last") return Value::boolean(!peek());
-    if (name == "length") return Value::integer(length());
-    if (name == "revindex") return Value::integer(length() - index0_);
-    if (name == "revindex0") return Value::integer(length() - index0_ - 1);
-    if (name == "depth") return Value::integer(depth0 + 1);
-    if (name == "depth0") return Value::integer(depth0);
-    if (name == "previtem") return index0_ == 0 ? Value::undefined("there is no previous item") : before_;
-    if (name == "nextitem") return peek() ? after_ : Value::undefined("there is no next item");
-    if (name == "cycle")
-      return make_function([index = index0_](Args& args) {
-        if (args.positional.empty()) raise("no items for cycling given");
-        return args.positional[static_cast<std::size_t>(index) % args.positional.size()];
-      });
-    if (name == "changed")
-      return make_function([this, keeps = shared_from_this()](Args& args) {
-        Value now = Value::tuple(args.positional);
-        const bool changed = changed_.is_missing() || !equals(changed_, now);
-        if (changed) changed_ = std::move(now);
-        return Value::boolean(changed);
-      });
-    return std::nullopt;
-  }
-
- private:
-  bool peek() {
-    if (after_.is_missing() && !next_(after_)) after_ = {};
-    return !after_.is_missing();
-  }
-
- public:
-  std::int64_t length() {
-    if (length_ < 0) {
-      Values rest;
-      for (Value item; next_(item);) rest.push_back(item);
-      length_ = static_cast<std::int64_t>(rest.size()) + index0_ + 1 + (after_.is_missing() ? 0 : 1);
-      next_ = iterate(Value::list(std::move(rest)));
-    }
-    return length_;
-  }
-  std::string written() override { return concat("<LoopContext ", index0_ + 1, "/", length(), ">"); }
-
- private:
-  Next next_;
-  std::int64_t index0_ = -1, length_ = -1;
-  Value after_, current_, before_, changed_;
-
- public:
-  const std::int64_t depth0;
-  const std::function<Value(const Value&)> recurse;
-};
 
 /// One rendering of a template.
 class Interpreter {
  public:
   Interpreter(const Limits& limits, std::unordered_map<std::string, Value> variables)
       : limits_(limits), variables_(std::move(variables)) {
-    add_globals();
+    add_globals(variables_, namespaces_);
   }
   Interpreter(const Interpreter&) = delete;
   ~Interpreter() {
@@ -216,16 +127,6 @@ class Interpreter {
     if (target.kind == Kind::namespace_attribute) name_space(target, frame);
     if (target.kind == Kind::tuple)
       for (const NodePtr& item : target.items) check_namespaces(*item, frame);
-  }
-
-  static void set_attribute(Namespace& in, const std::string& name, Value value) {
-    if (name.starts_with('_'))
-      raise("Chat templates cannot store underscore-prefixed attributes on a namespace, but got ", python::repr(name),
-            ". Please rename the attribute.");
-    for (auto& [key, old] : in.attributes)
-      if (key == name) return static_cast<void>(old = std::move(value));
-    in.attributes.emplace_back(name, std::move(value));
-    expect_memory(in.attributes.size() * 64);
   }
 
   void assign(const Node& target, Frame& frame, const Value& value) {
@@ -686,118 +587,6 @@ class Interpreter {
     return Value::text(std::move(capture.text));
   }
 
-  // ---- what every template can call
-
-  /// `dict(*args, **kwargs)`.
-  static std::vector<Dict::Item> dict_items(Args& args) {
-    std::vector<Dict::Item> items;
-    if (args.positional.size() > 1) raise("dict expected at most 1 argument, got ", args.positional.size());
-    if (!args.positional.empty()) {
-      const Value& from = args.positional[0];
-      if (from.is_dict()) {
-        items = from.dict().items;
-      } else {
-        const Next next = iterate(from);
-        for (Value pair; next(pair);) {
-          const Values both = is_iterable(pair) ? items_of(pair) : Values();
-          if (both.size() != 2) raise("dictionary update sequence elements must have length 2");
-          items.emplace_back(both[0], both[1]);
-        }
-      }
-    }
-    for (auto& [name, value] : args.named) items.emplace_back(Value::text(name), value);
-    return items;
-  }
-
-  static Value make_range(Args& args) {
-    if (!args.named.empty()) raise("range() takes no keyword arguments");
-    const Values& given = args.positional;
-    if (given.empty() || given.size() > 3) raise("range expected 1 to 3 arguments, got ", given.size());
-    const std::int64_t start = given.size() > 1 ? index(given[0]) : 0, stop = index(given[given.size() > 1 ? 1 : 0]);
-    const std::int64_t by = given.size() > 2 ? index(given[2]) : 1;
-    if (by == 0) raise("range() arg 3 must not be zero");
-    constexpr std::int64_t most = 100'000;  // jinja2's MAX_RANGE
-    Values items;
-    for (std::int64_t i = start; by > 0 ? i < stop : i > stop;) {
-      if (items.size() == most) raise("Range too big. The sandbox blocks ranges larger than MAX_RANGE (", most, ").");
-      items.push_back(Value::integer(i));
-      if (__builtin_add_overflow(i, by, &i)) break;
-    }
-    Value range = make_sequence(Sequence::Kind::range, std::move(items));
-    const std::int64_t bounds[] = {start, stop, by};
-    std::copy(bounds, bounds + 3, range.as<Sequence>()->range);
-    return range;
-  }
-
-  static std::string now(const std::string& format);
-
-  struct Cycler final : Callable {
-    explicit Cycler(Values all) : Callable("Cycler"), items(std::move(all)) {}
-    Value call(Args&) override { raise("'Cycler' object is not callable"); }
-    std::optional<Value> attribute(std::string_view name) override {
-      if (name == "current") return items[position];
-      if (name == "pos") return Value::integer(static_cast<std::int64_t>(position));
-      if (name == "items") return Value::tuple(items);
-      if (name == "next")
-        return make_function([this, keeps = shared_from_this()](Args&) {
-          const Value item = items[position];
-          position = (position + 1) % items.size();
-          return item;
-        });
-      if (name == "reset")
-        return make_function([this, keeps = shared_from_this()](Args&) { return position = 0, Value::none(); });
-      return std::nullopt;
-    }
-    Values items;
-    std::size_t position = 0;
-  };
-
-  void add_globals() {
-    const auto add = [&](const char* name, Function::Body body, std::string_view type = "function") {
-      variables_.emplace(name, make_function(std::move(body), type));
-    };
-    add("range", make_range);
-    add(
-        "dict", [](Args& args) { return make_dict(dict_items(args)); }, "TemplateDict");
-    add(
-        "namespace",
-        [this](Args& args) {
-          const auto created = std::make_shared<Namespace>();
-          namespaces_.push_back(created);
-          for (auto& [key, value] : dict_items(args)) {
-            if (!key.is_text()) raise("a namespace needs names that are strings");
-            set_attribute(*created, key.text().string, value);
-          }
-          return Value(Type::name_space, created);
-        },
-        "type");
-    add(
-        "cycler",
-        [](Args& args) {
-          if (args.positional.empty()) raise("at least one item has to be provided");
-          return Value(Type::callable, std::make_shared<Cycler>(args.positional));
-        },
-        "type");
-    add(
-        "joiner",
-        [](Args& args) {
-          const Values given = args.bind("joiner", {"sep"}, 0);
-          const Value between = given[0].is_missing() ? Value::text(", ") : given[0];
-          return make_function(
-              [between, used = false](Args&) mutable { return std::exchange(used, true) ? between : Value::text(""); },
-              "Joiner");
-        },
-        "type");
-    add("lipsum", [](Args&) -> Value { raise("the function lipsum is not supported in chat templates"); });
-    add("raise_exception",
-        [](Args& args) -> Value { throw Failure(str(args.bind("raise_exception", {"message"}, 1)[0])); });
-    add("strftime_now", [](Args& args) {
-      const Value format = args.bind("strftime_now", {"format"}, 1)[0];
-      if (!format.is_text()) raise("strftime() argument 1 must be str, not ", type_name(format));
-      return Value::text(now(format.text().string));
-    });
-  }
-
   const Limits& limits_;
   std::unordered_map<std::string, Value> variables_;
   std::vector<std::shared_ptr<Namespace>> namespaces_;
@@ -807,24 +596,5 @@ class Interpreter {
   std::vector<std::pair<std::size_t, std::size_t>> generations_;
   int depth_ = 0, line_ = 1;
 };
-
-/// The local time as `strftime` writes it.
-inline std::string Interpreter::now(const std::string& format) {
-  const auto time = std::chrono::system_clock::now();
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-  const auto micro = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count() % 1'000'000;
-  std::tm local{};
-  localtime_r(&seconds, &local);
-  // What Python knows beyond the C library; the time has no zone.
-  std::string text = methods::replace(format, "%%", "%\x01", -1);
-  text = methods::replace(text, "%f", concat(std::string(6 - std::to_string(micro).size(), '0'), micro), -1);
-  text = methods::replace(methods::replace(text, "%z", "", -1), "%Z", "", -1);
-  text = methods::replace(text, "%\x01", "%%", -1) + " ";  // so that the result is not empty
-  if (text.size() > 1000) raise("a format of a time over 1000 bytes is not supported");
-  std::string out(16'000, '\0');
-  out.resize(std::strftime(out.data(), out.size(), text.c_str(), &local));
-  if (!out.empty()) out.pop_back();
-  return out;
-}
 
 }  // namespace qwen3vl::jinja

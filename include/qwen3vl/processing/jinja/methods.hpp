@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "qwen3vl/processing/jinja/operations.hpp"
 #include "qwen3vl/processing/jinja/python_format.hpp"
 
 namespace qwen3vl::jinja {

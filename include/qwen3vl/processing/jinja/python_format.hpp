@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "qwen3vl/processing/jinja/operations.hpp"
+#include "qwen3vl/processing/jinja/arithmetic.hpp"
 
 namespace qwen3vl::jinja {
 

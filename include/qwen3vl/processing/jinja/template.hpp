@@ -15,6 +15,7 @@
 
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/processing/jinja/interpreter.hpp"
+#include "qwen3vl/processing/jinja/json.hpp"
 #include "qwen3vl/processing/jinja/parser.hpp"
 #include "qwen3vl/processing/jinja/scopes.hpp"
 

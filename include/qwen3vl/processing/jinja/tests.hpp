@@ -40,9 +40,9 @@ inline const std::unordered_map<std::string_view, Test>& all_tests() {
       QWEN3VL_TEST("boolean", value.is(Type::boolean)),
       QWEN3VL_TEST("true", value.is(Type::boolean) && value.integer() != 0),
       QWEN3VL_TEST("false", value.is(Type::boolean) && value.integer() == 0),
-      QWEN3VL_TEST("integer", value.is(Type::integer)),
+      QWEN3VL_TEST("integer", value.is(Type::integer) || value.is(Type::big)),
       QWEN3VL_TEST("float", value.is(Type::number)),
-      QWEN3VL_TEST("number", value.is_number()),
+      QWEN3VL_TEST("number", value.is_number() || value.is(Type::big)),
       QWEN3VL_TEST("string", value.is_text()),
       QWEN3VL_TEST("mapping", value.is_dict()),
       QWEN3VL_TEST("sequence", value.is_text() || value.is_dict() || value.is_undefined() ||

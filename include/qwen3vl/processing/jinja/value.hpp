@@ -109,6 +109,7 @@ class Value {
     none,
     boolean,
     integer,
+    big,  ///< an integer from 2^63 to 2^64 - 1, which can be written but not computed with
     number,
     text,
     sequence,
@@ -125,6 +126,7 @@ class Value {
   static Value none() { return Value(Type::none); }
   static Value boolean(bool value) { return Value(Type::boolean, value ? 1 : 0); }
   static Value integer(std::int64_t value) { return Value(Type::integer, value); }
+  static Value big(std::uint64_t value) { return Value(Type::big, static_cast<std::int64_t>(value)); }
   static Value number(double value) {
     Value result(Type::number);
     result.number_ = value;
@@ -147,6 +149,7 @@ class Value {
   bool is_number() const { return is_integer() || type_ == Type::number; }
 
   std::int64_t integer() const { return integer_; }
+  std::uint64_t big() const { return static_cast<std::uint64_t>(integer_); }
   double number() const { return type_ == Type::number ? number_ : static_cast<double>(integer_); }
   const Text& text() const { return *as<Text>(); }
   const Sequence& sequence() const { return *as<Sequence>(); }

@@ -86,6 +86,20 @@ class Tokenizer {
     return ids;
   }
 
+  /// The tokens of `text` as plain text: added tokens, special ones too, are not looked for.
+  std::vector<TokenId> encode_without_added_tokens(std::string_view text) const {
+    const std::string repaired = utf8::lossy(text);
+    const Tables& t = *tables_;
+    std::vector<TokenId> ids;
+    std::string buffer;
+    t.pretokenizer(t.nfc ? nfc(repaired, buffer) : std::string_view(repaired),
+                   [&](std::string_view word) { t.bpe.encode(word, ids); });
+    return ids;
+  }
+
+  /// The added tokens, special ones among them.
+  const std::deque<AddedToken>& added_tokens() const { return tables_->added; }
+
   /// `encode` of each text; rows differ in length.
   std::vector<std::vector<TokenId>> encode_batch(std::span<const std::string> texts) const {
     std::vector<std::vector<TokenId>> rows;

@@ -47,7 +47,12 @@ struct TokenizerSettings {
   std::optional<std::string> pad_token = "<|endoftext|>";
   std::optional<PaddingSide> padding_side;  ///< if the file says
   std::vector<AddedToken> added_tokens;     ///< `added_tokens_decoder`
-  nlohmann::json chat_template;             ///< as it is in the file; null if there is none
+  /// `bos_token`, `eos_token` and so on with their texts, as chat templates see them (special_tokens_map).
+  std::map<std::string, std::string> special_tokens = {
+      {"eos_token", "<|endoftext|>"}, {"pad_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}};
+  /// What counts as a control token beside special ones (sanitize_control_tokens); none: what the chat template has.
+  std::optional<std::vector<std::string>> chat_control_tokens;
+  nlohmann::json chat_template;  ///< as it is in the file; null if there is none
 
   /// The tokenizer_config.json of a checkpoint's folder, or the defaults if there is none. Throws Error.
   static TokenizerSettings from_pretrained(const std::filesystem::path& folder) {
@@ -64,6 +69,18 @@ struct TokenizerSettings {
     const JsonFields fields(file.rest, settings.path);
     settings.explicit_eos = read_token(fields, "eos_token", settings.eos_token);
     settings.explicit_pad = read_token(fields, "pad_token", settings.pad_token);
+    for (const char* name :
+         {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+      std::optional<std::string> token;
+      if (read_token(fields, name, token)) settings.special_tokens.erase(name);
+      if (token) settings.special_tokens[name] = *token;
+    }
+    if (const nlohmann::json* const list = fields.find("chat_control_tokens")) {
+      const auto is_text = [](const nlohmann::json& token) { return token.is_string(); };
+      if (!list->is_array() || !std::all_of(list->begin(), list->end(), is_text))
+        fields.wrong("chat_control_tokens", "a list of strings");
+      settings.chat_control_tokens = list->get<std::vector<std::string>>();
+    }
     if (const nlohmann::json* const side = fields.find("padding_side")) {
       if (*side != "left" && *side != "right") fields.wrong("padding_side", "left or right");
       settings.padding_side = *side == "left" ? PaddingSide::left : PaddingSide::right;
