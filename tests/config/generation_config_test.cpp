@@ -196,6 +196,18 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read_again) {
   BOOST_TEST((again.watermarking_config == parsed(text).watermarking_config));
   BOOST_TEST(generation_config_to_json(again) == written);
   BOOST_TEST(generation_config_to_json({}).size() == 1u);  // the version
+  BOOST_CHECK_THROW(generation_config_to_json({.watermarking_config = SynthIDTextWatermarkingConfig{.keys = {1}}}),
+                    Error);
+}
+
+// transformers wants 2.0, not 2, for some numbers, and a list for some single ids.
+BOOST_AUTO_TEST_CASE(written_with_the_types_of_transformers) {
+  const std::string text = R"({"temperature": 2.0, "encoder_repetition_penalty": 3.0, "sequence_bias": [[[1], -2.0]],
+    "suppress_tokens": [8], "begin_suppress_tokens": [10], "forced_eos_token_id": 12, "eos_token_id": 1,
+    "exponential_decay_length_penalty": [14, 2.0]})";
+  nlohmann::json written = generation_config_to_json(parsed(text));
+  written.erase("transformers_version");
+  BOOST_TEST(written.dump() == parse_json(text, "text").dump());
 }
 
 // Every field that transformers has, from the list that make_generation.py wrote: an option of the list, or a field

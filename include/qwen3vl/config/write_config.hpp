@@ -19,8 +19,9 @@ namespace detail {
 /// The version whose format is written.
 inline constexpr const char* written_version = "5.24.0";
 
-/// The shortest number that is read as this float again: 0.8, not 0.800000011920929.
-inline nlohmann::json shortest(float value) { return nlohmann::json::parse(concat(value)); }
+/// The shortest number that is read as this float again: 0.8, not 0.800000011920929; and 2.0, not 2, since transformers
+/// refuses integers for some.
+inline nlohmann::json shortest(float value) { return nlohmann::json::parse(concat(value)).get<double>(); }
 
 inline nlohmann::json field_json(int value) { return value; }
 inline nlohmann::json field_json(bool value) { return value; }
@@ -145,7 +146,9 @@ inline nlohmann::json generation_config_to_json(const GenerationConfig& config) 
   for_each_generation_option(
       [&]<class T>(const GenerationOption& option, const T& value, const T& usual) {
         if (value == usual) return;
-        json[std::string(option.name)] = detail::setting_json(value);
+        nlohmann::json& field = json[std::string(option.name)] = detail::setting_json(value);
+        // transformers takes one id for a list where tokens end an answer, not where they are suppressed.
+        if (option.name.ends_with("suppress_tokens") && field.is_number()) field = nlohmann::json::array({field});
       },
       config, defaults);
   // What generate() cannot follow is kept for who can.
