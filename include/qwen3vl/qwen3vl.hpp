@@ -1,7 +1,8 @@
 /// Everything: from a checkpoint folder and an image to an answer, and every other header of the library but those
 /// that need more than its own libraries: CUDA (backend/cuda.cuh), video files (io/video/libav_video.hpp), JPEG files
-/// as Pillow reads them (io/image/turbojpeg_image.hpp), or both as linked (io/video/linked_readers.hpp). Programs that
-/// need less include less, which compiles faster: a layer's header brings only that layer.
+/// as Pillow reads them (io/image/turbojpeg_image.hpp), WebP files (io/image/webp_image.hpp), or all of these as linked
+/// (io/video/linked_readers.hpp). Programs that need less include less, which compiles faster: a layer's header brings
+/// only that layer.
 #pragma once
 
 #include "qwen3vl/backend/cpu.hpp"

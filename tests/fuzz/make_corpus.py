@@ -211,6 +211,11 @@ pictures["interlaced.png"] = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(
                               chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 for name, data in pictures.items():
     seed("image", name, data)
+seed("base64", "data_url", "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAAElFTkSuQmCC")
+seed("base64", "escaped", "data:image/png;charset=x;base64,%2B%2f+/aG\r\nkh aGk%3D")
+seed("base64", "image", "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAAElFTkSuQmCCiVBORw0KGgoAAAANSUhEUg==")
+seed("base64", "for_urls", "-_-_AAECAwQFBgcICQ")
+seed("exif", "xmp", '<x tiff:Orientation="a"><tiff:Orientation>6</tiff:Orientation>')
 seed("exif", "turned.jpg", pictures["turned.jpg"][:200])
 seed("exif", "upside.png", pictures["upside.png"][:200])
 seed("exif", "little_endian", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0")

@@ -1,11 +1,15 @@
 /// Targets: images, videos, and the settings of their processors.
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "qwen3vl/base/base64.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/load_media.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
 #include "target.hpp"
 
@@ -45,7 +49,28 @@ void image(Bytes bytes) {
 void exif(Bytes bytes) {
   const int orientation = exif_orientation(bytes);
   require(orientation >= 1 && orientation <= 8, "an orientation is one of eight");
-  require(detail::tiff_orientation(bytes) >= 1, "an orientation is one of eight");
+  const int of_tiff = detail::tiff_orientation(bytes).value_or(1);
+  const int of_xmp = detail::xmp_orientation(as_text(bytes)).value_or(1);
+  require(of_tiff >= 1 && of_tiff <= 8 && of_xmp >= 1 && of_xmp <= 8, "an orientation is one of eight");
+}
+
+/// Text, as base64 and as a data URL; and bytes, which come back from base64.
+void base64(Bytes bytes) {
+  const std::string_view text = as_text(bytes);
+  allow_errors([&] { require(decode_base64(text, "text").size() <= text.size() / 4 * 3 + 2, "base64 only shrinks"); });
+  allow_errors([&] { decode_data_url(text, "text"); });
+  allow_errors([&] { detail::is_base64_image(text); });
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  std::string encoded;
+  std::uint32_t bits = 0;
+  int waiting = 0;
+  for (const char c : text) {
+    bits = bits << 8 | static_cast<unsigned char>(c);
+    for (waiting += 8; waiting >= 6; waiting -= 6) encoded += digits[bits >> (waiting - 6) & 63];
+  }
+  if (waiting > 0) encoded += digits[bits << (6 - waiting) & 63];
+  require(decode_base64(encoded, "text") == text, "bytes come back from base64");
+  require(decode_data_url("data:," + encoded, "text") == text, "bytes come back from a data URL");
 }
 
 void process(Video& video) {
@@ -132,6 +157,7 @@ void preprocessor_config(Bytes bytes) {
 
 constexpr Target targets[] = {{"image", 4096, image},
                               {"exif", 512, exif},
+                              {"base64", 1024, base64},
                               {"gif", 1024, gif},
                               {"clip", 4096, clip},
                               {"frame_folder", 4096, frame_folder},

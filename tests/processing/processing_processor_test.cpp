@@ -436,7 +436,15 @@ BOOST_AUTO_TEST_CASE(images_inside_of_messages) {
   fails(R"("type": "image", "image": "data:image/svg+xml;base64,PHN2Zy8+")", "the image is an SVG file, which is not");
   fails(R"("type": "image", "image": "a.png", "url": "b.png")", R"(has both "image" and "url"; which is the image?)");
   fails(R"("type": "image", "image": ")" + std::string(100'000, 'x') + '"', "(100000 characters)");
-  fails(R"("type": "video", "video": "data:video/mp4;base64,)" + data + '"', "a data URL is read for images only");
+  fails(R"("type": "video", "video": "data:video/mp4;base64,)" + data + '"',
+        "a data URL is read for images and lists of frames only");
+  // The frames of a list, too.
+  const std::string head = R"("type": "video", "sample_fps": 2, "video": ["images/01.png", ")";
+  const ModelInputs paths = tiny().apply_chat_template(with(head + R"(images/01.png"])"), {}, here);
+  const ModelInputs inside =
+      tiny().apply_chat_template(with(head + "data:image/png;base64," + data + R"("])"), {}, here);
+  BOOST_TEST(std::ranges::equal(paths.pixel_values_videos.span(), inside.pixel_values_videos.span()));
+  fails(head + "data:image/png;base64," + base64_of(file.substr(0, 300)) + R"("])", "frame 1: the image is damaged");
   // Without a name, the place stands for it.
   const std::string thin = "BM" + std::string(8, '\0') + '6' + std::string(3, '\0') + '(' + std::string(3, '\0') +
                            "\xc9" + std::string(3, '\0') + '\1' + std::string(3, '\0') + '\1' + '\0' + '\x18' +
@@ -454,7 +462,7 @@ BOOST_AUTO_TEST_CASE(media_that_cannot_be_had) {
   CHECK_FAILS(ask("missing.png"), "missing.png");
   CHECK_FAILS(ask("config.json"), "messages[1].content[1]: ");
   CHECK_FAILS(ask("https://example.org/a.png"), "is not fetched from the network");
-  CHECK_FAILS(ask("data:image/png;base64,AAAA"), "a data URL");
+  CHECK_FAILS(ask("data:image/png;base64,AAAA"), "messages[1].content[1]: the image is not an image of a kind");
   CHECK_FAILS(ask("file://"), "names no file");
   CHECK_FAILS(tiny().apply_chat_template(Conversation{user({video("a.mp4")})}),
               "messages[0].content[0]: cannot open a.mp4");

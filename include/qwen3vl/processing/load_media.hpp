@@ -1,6 +1,8 @@
 /// The images and videos of conversations, from the files that they name or from what was handed over for them.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -59,8 +61,8 @@ inline bool is_base64_image(std::string_view source) {
 }
 }  // namespace detail
 
-/// The image of a part that has one: of its bytes, else of the file that it names, else of base64 in the place of that
-/// name. Throws Error that begins with `place`.
+/// The image of a part that has one: of its bytes, else of a data URL, of the file that it names, or of base64 in the
+/// place of that name. Throws Error that begins with `place`.
 inline Image load_image(const ContentPart& part, const std::filesystem::path& directory, const std::string& place,
                         const ImageLimits& limits = {}, const ImageReaders& readers = {}) {
   const auto decoded = [&](std::string_view bytes) {
@@ -73,6 +75,7 @@ inline Image load_image(const ContentPart& part, const std::filesystem::path& di
     }
   };
   if (!part.bytes.empty()) return decoded(part.bytes);
+  if (is_data_url(part.source)) return decoded(decode_data_url(part.source, place));
   std::error_code ignored;
   if (detail::is_base64_image(part.source) && !std::filesystem::exists(directory / part.source, ignored))
     return decoded(decode_base64(part.source, place + ": the image"));
@@ -83,6 +86,41 @@ inline Image load_image(const ContentPart& part, const std::filesystem::path& di
     detail::fail_about(place, path.string(), error.what());
   }
 }
+
+/// A list of images as a video, each named or given as load_image() has it, and decoded on demand.
+class FrameList {
+ public:
+  /// Throws Error for names that cannot be those of files. Such options as `images` do not matter.
+  FrameList(const std::vector<std::string>& sources, const ProcessorOptions& options, std::optional<double> fps)
+      : directory_(options.media_directory), limits_(options.limits), readers_(options.readers) {
+    if (sources.empty()) fail("a video of no images");
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+      if (!is_data_url(sources[i]) && !detail::is_base64_image(sources[i]))
+        media_path(sources[i], directory_, concat("frame ", i));
+      frames_.push_back(image(sources[i]));
+    }
+    metadata_ = {.total_num_frames = static_cast<std::int64_t>(frames_.size()), .fps = fps, .video_backend = "folder"};
+  }
+
+  const VideoMetadata& metadata() const { return metadata_; }
+  /// Its name: where the list begins.
+  std::string name() const {
+    return "the list of images that begins with " + detail::shortened(frames_[0].source, 200);
+  }
+
+  Image frame(std::int64_t index) const {
+    if (index < 0 || index >= metadata_.total_num_frames)
+      fail("frame ", index, " of a video of ", metadata_.total_num_frames, " frames");
+    return load_image(frames_[static_cast<std::size_t>(index)], directory_, concat("frame ", index), limits_, readers_);
+  }
+
+ private:
+  std::vector<ContentPart> frames_;
+  std::filesystem::path directory_;
+  ImageLimits limits_;
+  ImageReaders readers_;
+  VideoMetadata metadata_;
+};
 
 /// Loads the media of one conversation. Its errors begin with `prefix` and the place of the part. The objects passed to
 /// it must outlive it.
@@ -124,12 +162,9 @@ struct MediaLoader {
                               options.warn);
       try {
         if (list) {
-          std::vector<std::filesystem::path> files;
-          for (const std::string& frame : part->frames)
-            files.push_back(media_path(frame, options.media_directory, "frame"));
-          about.name = concat("the list of images that begins with ", files.front().string());
-          media.videos.emplace_back(
-              FrameFolder(std::move(files), rate_of_list(*part), options.limits, options.readers));
+          FrameList frames(part->frames, options, rate_of_list(*part));
+          about.name = frames.name();
+          media.videos.emplace_back(std::move(frames));
         } else if (!part->source.empty()) {
           const auto path = media_path(part->source, options.media_directory, "video");
           about.name = path.string();

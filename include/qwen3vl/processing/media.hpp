@@ -43,7 +43,8 @@ inline std::filesystem::path media_path(std::string_view source, const std::file
          " is not fetched from the network: this library only reads files and has no network code. Download it and "
          "give the path, or put an image into the message as a data URL or as \"base64\"");
   }
-  if (is_data_url(source)) fail(place, ": a data URL is read for images only; give the path of a file");
+  if (is_data_url(source))
+    fail(place, ": a data URL is read for images and lists of frames only; give the path of a file");
   if (source.starts_with("file://")) source.remove_prefix(std::string_view("file://").size());
   if (source.empty()) fail(place, ": names no file");
   if (source.size() > 4096) fail(place, ": no path is as long as ", detail::shortened(source));

@@ -36,8 +36,8 @@ struct ProcessorOptions {
   /// Called for each frame of a video: frames done, frames in total.
   VideoProgress video_progress = {};
   ImageLimits limits{};  ///< for the images and videos that messages name
-  /// Readers for the images and videos that messages name: without linked_readers(), JPEG files are decoded by
-  /// stb_image, and video files are an Error.
+  /// Readers for the images and videos of messages: without linked_readers(), JPEG files are decoded by stb_image, WebP
+  /// and video files are an Error.
   MediaReaders readers{};
   /// Limit on the tokens of one prompt, images and videos included. Several times what the released models can read: a
   /// longer prompt is a mistake that would otherwise be noticed only when memory runs out.

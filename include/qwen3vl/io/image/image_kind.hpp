@@ -25,7 +25,8 @@ struct ForeignKind {
 };
 
 // Programs in Debian's packages imagemagick, libheif-examples, libavif-bin, libjxl-tools, librsvg2-bin, poppler-utils.
-inline constexpr std::string_view by_magick = "; convert it: magick FILE out.png (ImageMagick; convert FILE out.png)";
+inline constexpr std::string_view by_magick =
+    "; convert it: magick FILE out.png (ImageMagick; before version 7: convert FILE out.png)";
 inline constexpr std::string_view by_heif = "; convert it: heif-convert FILE out.png (libheif)";
 inline constexpr std::string_view by_avif = "; convert it: avifdec FILE out.png (libavif)";
 inline constexpr std::string_view by_jxl = "; convert it: djxl FILE out.png (libjxl)";
@@ -87,19 +88,16 @@ inline ImageKind image_kind(std::span<const std::byte> file) {
 
 /// What a file of another kind is and what to do with it, to follow its name in an error.
 inline std::string foreign_image(std::span<const std::byte> file) {
-  std::string begin;
-  bool blank = true;  // text may begin with white space and a byte order mark
-  for (const char c : detail::as_text(file.first(std::min<std::size_t>(file.size(), 1024)))) {
-    blank = blank && (c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == '\xef' || c == '\xbb' || c == '\xbf');
-    if (!blank) begin += c;
-  }
-  std::string lower = begin;
-  for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  const bool xml = lower.starts_with("<?xml") || lower.starts_with("<!--") || lower.starts_with("<!doctype svg");
-  const std::string_view shown = xml && lower.find("<svg") != std::string::npos ? std::string_view("<svg") : begin;
+  std::string_view begin = detail::as_text(file.first(std::min<std::size_t>(file.size(), 1024)));
+  // Text may begin with a byte order mark and white space.
+  begin.remove_prefix(std::min(begin.find_first_not_of("\xef\xbb\xbf \t\r\n"), begin.size()));
+  std::string markup(begin.starts_with('<') ? begin : std::string_view());
+  for (char& c : markup) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  // An SVG may begin with what XML files do.
+  const bool xml = markup.starts_with("<?xml") || markup.starts_with("<!--") || markup.starts_with("<!doctype svg");
+  if (xml && markup.find("<svg") != std::string::npos) markup = "<svg";
   for (const detail::ForeignKind& kind : detail::foreign_kinds) {
-    const bool is_text = kind.magic.starts_with('<');
-    const std::string_view text = is_text && shown.data() == begin.data() ? std::string_view(lower) : shown;
+    const std::string_view text = markup.empty() ? begin : std::string_view(markup);
     if (text.size() < kind.at || !text.substr(kind.at).starts_with(kind.magic)) continue;
     const bool image = kind.what != "a video" && kind.what != "a web page" && kind.what != "a pointer of Git LFS";
     return std::string(" is ").append(kind.what).append(image ? " file, which is not read" : "").append(kind.advice);

@@ -47,14 +47,6 @@ class FrameFolder {
                  .video_backend = "folder"};
   }
 
-  /// Frames from these files, in this order.
-  explicit FrameFolder(std::vector<std::filesystem::path> files, std::optional<double> fps = std::nullopt,
-                       const ImageLimits& limits = {}, const ImageReaders& readers = {})
-      : files_(std::move(files)), limits_(limits), readers_(readers) {
-    if (files_.empty()) fail("a video of no images");
-    metadata_ = {.total_num_frames = static_cast<std::int64_t>(files_.size()), .fps = fps, .video_backend = "folder"};
-  }
-
   const VideoMetadata& metadata() const { return metadata_; }
 
   const Image& frame(std::int64_t index) {
