@@ -149,8 +149,8 @@ BOOST_AUTO_TEST_CASE(penalties_and_ends) {
   BOOST_TEST((std::adjacent_find(ids.begin(), ids.end()) == ids.end()));
   // The model is too confident for the penalties on the answer alone, whose range is limited.
   BOOST_TEST(answer_of("--presence-penalty 0.5 --frequency-penalty 0.5" + describe).at("text") == whole);
-  check_error(run("--presence-penalty 3" + describe), "presence_penalty is 3");
-  check_error(run("--frequency-penalty=-3" + describe), "frequency_penalty is -3");
+  check_error(run("--presence-penalty 3" + describe), "--presence-penalty: 3 is not from -2 to 2");
+  check_error(run("--frequency-penalty=-3" + describe), "--frequency-penalty: -3 is not from -2 to 2");
 }
 
 BOOST_AUTO_TEST_CASE(reasoning) {
