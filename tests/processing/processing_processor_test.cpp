@@ -617,12 +617,17 @@ BOOST_AUTO_TEST_CASE(decoding_options) {
   const auto ids = tiny().tokenizer().encode("Yes , it is n't .<|im_end|>");
   BOOST_CHECK_EQUAL(tiny().decode(ids), "Yes , it is n't .<|im_end|>");
   BOOST_CHECK_EQUAL(tiny().decode(ids, {.skip_special_tokens = true}), "Yes , it is n't .");
-  BOOST_CHECK_EQUAL(tiny().decode(ids, {.skip_special_tokens = true, .clean_up_tokenization_spaces = true}),
-                    "Yes, it isn't.");
+  DecodeOptions clean{.skip_special_tokens = true, .clean_up_tokenization_spaces = true};
+  BOOST_CHECK_EQUAL(tiny().decode(ids, clean), "Yes , it is n't .");  // as transformers 5.24 does
+  clean.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = true;
+  BOOST_CHECK_EQUAL(tiny().decode(ids, clean), "Yes, it isn't.");
   HostMatrix<TokenId> matrix(2, 1);
   matrix(0, 0) = matrix(1, 0) = ids.back();
   BOOST_CHECK_EQUAL(tiny().batch_decode(matrix)[1], "<|im_end|>");
   BOOST_CHECK_EQUAL(tiny().post_process_image_text_to_text(matrix)[1], "");
+  // Another option does not bring special tokens back.
+  BOOST_CHECK_EQUAL(tiny().post_process_image_text_to_text(matrix, {.clean_up_tokenization_spaces = true})[1], "");
+  BOOST_CHECK_EQUAL(tiny().post_process_image_text_to_text(matrix, {.skip_special_tokens = false})[1], "<|im_end|>");
   BOOST_CHECK_EQUAL(clean_up_tokenization("a ? b ! ' c 've . d 's 're 'm"), "a? b!'c've. d's're'm");
 }
 

@@ -16,6 +16,8 @@
 
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer.hpp"
+#include "support/check_fails.hpp"
+#include "support/test_files.hpp"
 
 using qwen3vl::PaddingSide;
 using qwen3vl::TokenId;
@@ -103,6 +105,94 @@ BOOST_AUTO_TEST_CASE(golden_padding) {
     BOOST_TEST(Ids(got.data(), got.data() + got.size()) == ids, c.dump());
     BOOST_TEST(std::vector<int>(got_mask.data(), got_mask.data() + got_mask.size()) == mask, c.dump());
   }
+}
+
+// Truncation, overflow, padding, offsets, pairs; make_tokenizer_calls.py.
+BOOST_AUTO_TEST_CASE(golden_calls) {
+  using namespace qwen3vl;
+  const auto json = golden("call.json");
+  const test::TemporaryFolder folder;
+  folder.write("tokenizer_config.json", json["settings"].dump());
+  const Tokenizer tokenizer(TokenizerFile::read(data / "assets/qwen3-tokenizer/tokenizer.json"),
+                            TokenizerSettings::from_pretrained(folder.path()));
+  BOOST_REQUIRE_GE(json["cases"].size(), 150u);
+  for (const auto& c : json["cases"]) {
+    TokenizerOptions options{.return_offsets_mapping = true};
+    for (const auto& [name, value] : c["options"].items()) {
+      if (name == "padding") {
+        options.padding = value == false          ? Padding::do_not_pad
+                          : value == "max_length" ? Padding::max_length
+                                                  : Padding::longest;
+      } else if (name == "truncation") {
+        options.truncation = value == false           ? Truncation::do_not_truncate
+                             : value == "only_first"  ? Truncation::only_first
+                             : value == "only_second" ? Truncation::only_second
+                                                      : Truncation::longest_first;
+      } else if (name == "max_length") {
+        options.max_length = value.get<index_t>();
+      } else if (name == "stride") {
+        options.stride = value.get<index_t>();
+      } else if (name == "pad_to_multiple_of") {
+        options.pad_to_multiple_of = value.get<index_t>();
+      } else if (name == "padding_side") {
+        options.padding_side = value == "left" ? PaddingSide::left : PaddingSide::right;
+      } else if (name == "truncation_side") {
+        options.truncation_side = value == "left" ? TruncationSide::left : TruncationSide::right;
+      } else if (name == "split_special_tokens") {
+        options.split_special_tokens = value.get<bool>();
+      } else {
+        BOOST_REQUIRE(name == "return_overflowing_tokens");
+        options.return_overflowing_tokens = value.get<bool>();
+      }
+    }
+    const auto texts = c["texts"].get<std::vector<std::string>>();
+    const auto pairs = c.value("text_pairs", std::vector<std::string>());
+    const auto told = c.dump(-1, ' ', true);
+    BatchEncoding found;
+    try {
+      found = tokenizer(texts, options, pairs);
+    } catch (const Error& error) {
+      // transformers only warns of a max_length without effect.
+      const bool stricter = std::string(error.what()).starts_with("max_length has no effect");
+      BOOST_CHECK_MESSAGE(c.contains("error") || stricter, error.what() << ": " << told);
+      continue;
+    }
+    BOOST_CHECK_MESSAGE(!c.contains("error"), told);
+    if (c.contains("error")) continue;
+    BOOST_REQUIRE_MESSAGE(found.rows.size() == c["rows"].size(), found.rows.size() << ": " << told);
+    for (std::size_t i = 0; i < found.rows.size(); ++i) {
+      const BatchEncoding::Row& row = found.rows[i];
+      const auto& wanted = c["rows"][i];
+      BOOST_CHECK_MESSAGE(row.input_ids == wanted["ids"].get<Ids>(), "ids " << i << ": " << told);
+      std::string mask, special, sequences;
+      for (const auto value : row.attention_mask) mask += static_cast<char>('0' + value);
+      for (const auto value : row.special_tokens_mask) special += static_cast<char>('0' + value);
+      for (const int value : row.sequence_ids) sequences += value < 0 ? '-' : static_cast<char>('0' + value);
+      std::vector<std::int64_t> offsets;
+      for (const auto& [first, last] : row.offset_mapping) offsets.insert(offsets.end(), {first, last});
+      BOOST_CHECK_MESSAGE(mask == wanted["mask"], "mask " << i << ": " << told);
+      BOOST_CHECK_MESSAGE(special == wanted["special"], "special " << i << ": " << told);
+      BOOST_CHECK_MESSAGE(sequences == wanted["sequences"], "sequences " << sequences << ": " << told);
+      BOOST_CHECK_MESSAGE(offsets == wanted["offsets"].get<std::vector<std::int64_t>>(),
+                          "offsets " << nlohmann::json(offsets).dump() << ": " << told);
+      BOOST_CHECK_MESSAGE(row.sample == wanted["sample"].get<index_t>(), "sample " << i << ": " << told);
+    }
+  }
+
+  const auto fails = [&](const TokenizerOptions& options, const std::string& what) {
+    CHECK_FAILS(tokenizer("a b c d e f", options), what);
+  };
+  fails({.max_length = -1}, "max_length is -1");
+  fails({.max_length = 3, .stride = 3}, "stride is 3, not below the 3 tokens");
+  fails({.stride = -1}, "stride is -1");
+  fails({.padding = Padding::longest, .pad_to_multiple_of = 0}, "pad_to_multiple_of is 0");
+  fails({.padding = Padding::max_length, .max_length = index_t{1} << 40}, "more than the 16777216 tokens");
+  using Texts = std::vector<std::string>;
+  CHECK_FAILS(tokenizer(Texts{"a"}, {}, Texts{"b", "c"}), "1 texts and 2 text_pairs");
+  const ModelInputs inputs = tokenizer(Texts{"a b", "c"}, {.padding = Padding::longest}).model_inputs();
+  BOOST_TEST(inputs.input_ids(1, 1) == *tokenizer.pad_token_id());
+  BOOST_TEST(inputs.attention_mask(1, 1) == 0);
+  CHECK_FAILS(tokenizer(Texts{"a b", "c"}).model_inputs(), "row 1 has 1 tokens, the first 2");
 }
 
 BOOST_AUTO_TEST_CASE(golden_streaming) {

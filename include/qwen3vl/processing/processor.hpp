@@ -233,8 +233,12 @@ class Processor {
 
   /// One row of tokens as text.
   std::string decode(std::span<const TokenId> ids, const DecodeOptions& options = {}) const {
-    std::string text = tokenizer_.decode(ids, options.skip_special_tokens);
-    return options.clean_up_tokenization_spaces ? clean_up_tokenization(std::move(text)) : text;
+    std::string text = tokenizer_.decode(ids, options.skip_special_tokens.value_or(false));
+    if (!options.clean_up_tokenization_spaces) return text;
+    if (options.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output)
+      return clean_up_tokenization(std::move(text));
+    warn_about_clean_up();
+    return text;
   }
 
   /// Each row as text.
@@ -254,11 +258,10 @@ class Processor {
     return texts;
   }
 
-  /// The answers in generated tokens: `batch_decode` without special tokens.
+  /// The answers in generated tokens: `batch_decode`, without special tokens unless `options` keeps them.
   template <class Rows>
-  std::vector<std::string> post_process_image_text_to_text(const Rows& generated,
-                                                           const DecodeOptions& options = {
-                                                               .skip_special_tokens = true}) const {
+  std::vector<std::string> post_process_image_text_to_text(const Rows& generated, DecodeOptions options = {}) const {
+    options.skip_special_tokens = options.skip_special_tokens.value_or(true);
     return batch_decode(generated, options);
   }
 

@@ -72,8 +72,13 @@ struct ProcessorOptions {
 
 /// How tokens become text.
 struct DecodeOptions {
-  bool skip_special_tokens = false;
+  /// Not set: false for decode and batch_decode, true for post_process_image_text_to_text.
+  std::optional<bool> skip_special_tokens{};
+  /// Ignored with a warning, as in transformers: it is meant for other tokenizers, and takes spaces out that belong
+  /// there.
   bool clean_up_tokenization_spaces = false;
+  /// Does it all the same.
+  bool clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = false;
 };
 
 }  // namespace qwen3vl

@@ -79,10 +79,11 @@ class AddedTokenMatcher {
     nodes_[node].token = &token;
   }
 
-  /// Calls `use(piece, nullptr)` for text between tokens and `use({}, &token)` for each token, in order. Source of the
-  /// details: AddedVocabulary::find_matches of Hugging Face tokenizers.
+  /// Calls `use(piece, nullptr)` for text between tokens and `use(piece, &token)` for each token, in order; together
+  /// the pieces are the text. With `split_special_tokens`, special ones are text. Source of the details:
+  /// AddedVocabulary::find_matches of Hugging Face tokenizers.
   template <class Use>
-  void operator()(std::string_view text, Use&& use) const {
+  void operator()(std::string_view text, Use&& use, bool split_special_tokens = false) const {
     std::size_t done = 0;
     for (std::size_t from = 0; from < text.size();) {
       const std::size_t begin = candidate(text, from);
@@ -94,11 +95,12 @@ class AddedTokenMatcher {
       }
       from = begin + length;
       std::size_t first = begin, last = from;
+      if (split_special_tokens && token->special) continue;
       if (token->single_word && (word_before(text, begin) || word_after(text, from))) continue;
       if (token->lstrip) first = std::max(done, space_before(text, begin));
       if (token->rstrip) last = space_after(text, from);
       if (done < first) use(text.substr(done, first - done), nullptr);
-      use(std::string_view(), token);
+      use(text.substr(first, last - first), token);
       done = last;
     }
     if (done < text.size()) use(text.substr(done), nullptr);

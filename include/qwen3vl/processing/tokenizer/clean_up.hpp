@@ -1,9 +1,12 @@
 /// Removes the spaces that word-piece tokenizers left before punctuation.
 #pragma once
 
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "qwen3vl/base/warning.hpp"
 
 namespace qwen3vl {
 
@@ -25,6 +28,16 @@ inline std::string clean_up_tokenization(std::string text) {
     text = std::move(out);
   }
   return text;
+}
+
+/// Says once per process that it was not done.
+inline void warn_about_clean_up() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    print_warning(
+        "clean_up_tokenization_spaces is ignored, as in transformers: it strips spaces that byte-level text needs; set "
+        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output, too, to have it all the same");
+  });
 }
 
 }  // namespace qwen3vl

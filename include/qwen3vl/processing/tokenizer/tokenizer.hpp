@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <deque>
 #include <filesystem>
@@ -22,6 +23,7 @@
 #include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/tokenizer/added_tokens.hpp"
+#include "qwen3vl/processing/tokenizer/batch_encoding.hpp"
 #include "qwen3vl/processing/tokenizer/bpe.hpp"
 #include "qwen3vl/processing/tokenizer/nfc.hpp"
 #include "qwen3vl/processing/tokenizer/pretokenizer.hpp"
@@ -43,6 +45,9 @@ class Tokenizer {
     std::size_t size = 0;
     std::optional<TokenId> eos, pad;
     PaddingSide padding_side = PaddingSide::right;
+    TruncationSide truncation_side = TruncationSide::right;
+    std::optional<std::int64_t> model_max_length;
+    bool split_special_tokens = false;
 
     Tables(const TokenizerFile& file, const nlohmann::json& pretokenizer_json)
         : bpe(file), pretokenizer(pretokenizer_json, file.path) {}
@@ -67,22 +72,9 @@ class Tokenizer {
   /// The tokens of `text`, as `tokenizer(text, add_special_tokens=False)` (Qwen adds none). Added tokens in the text,
   /// special ones too, become their ids. Bytes that are not UTF-8 count as U+FFFD, one per maximal invalid subsequence.
   std::vector<TokenId> encode(std::string_view text) const {
-    std::string repaired;
-    if (utf8::valid_prefix(text) != text.size()) {
-      repaired = utf8::lossy(text);
-      text = repaired;
-    }
-    const Tables& t = *tables_;
     std::vector<TokenId> ids;
     ids.reserve(std::min<std::size_t>(text.size() / 3 + 4, 1 << 16));
-    std::string buffer;
-    t.raw(text, [&](std::string_view piece, const AddedToken* token) {
-      if (token) return ids.push_back(token->id);
-      t.normalized(t.nfc ? nfc(piece, buffer) : piece, [&](std::string_view part, const AddedToken* found) {
-        if (found) return ids.push_back(found->id);
-        t.pretokenizer(part, [&](std::string_view word) { t.bpe.encode(word, ids); });
-      });
-    });
+    encode(text, tables_->split_special_tokens, ids, nullptr);
     return ids;
   }
 
@@ -99,6 +91,39 @@ class Tokenizer {
 
   /// The added tokens, special ones among them.
   const std::deque<AddedToken>& added_tokens() const { return tables_->added; }
+
+  /// `tokenizer(texts, text_pairs, ...)`: one row for each text, or more with return_overflowing_tokens. No pairs, or
+  /// one for each text. Throws Error for options that do not go together, and where a text cannot be cut as asked.
+  BatchEncoding operator()(std::span<const std::string> texts, const TokenizerOptions& options = {},
+                           std::span<const std::string> text_pairs = {}) const {
+    if (!text_pairs.empty() && text_pairs.size() != texts.size())
+      fail("there are ", texts.size(), " texts and ", text_pairs.size(), " text_pairs; give one for each");
+    const TokenizerPlan plan(options,
+                             {pad_token_id(), padding_side(), tables_->truncation_side, tables_->model_max_length});
+    const auto row = [&](const std::string& text, int sequence) {
+      BatchEncoding::Row one;
+      encode(text, options.split_special_tokens.value_or(tables_->split_special_tokens), one.input_ids,
+             options.return_offsets_mapping ? &one.offset_mapping : nullptr);
+      one.sequence_ids.assign(one.input_ids.size(), sequence);
+      return one;
+    };
+    BatchEncoding batch;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      std::vector<BatchEncoding::Row> rows =
+          text_pairs.empty() ? plan.rows(row(texts[i], 0)) : plan.rows(row(texts[i], 0), row(text_pairs[i], 1));
+      for (BatchEncoding::Row& one : rows) {
+        one.sample = static_cast<index_t>(i);
+        batch.rows.push_back(std::move(one));
+      }
+    }
+    plan.pad(batch.rows);
+    return batch;
+  }
+  template <std::convertible_to<std::string_view> Text>
+  BatchEncoding operator()(const Text& text, const TokenizerOptions& options = {}) const {
+    const std::string texts[] = {std::string(std::string_view(text))};
+    return (*this)(std::span<const std::string>(texts), options);
+  }
 
   /// `encode` of each text; rows differ in length.
   std::vector<std::vector<TokenId>> encode_batch(std::span<const std::string> texts) const {
@@ -188,6 +213,48 @@ class Tokenizer {
   const Pretokenizer& pretokenizer() const { return tables_->pretokenizer; }
 
  private:
+  /// Appends the tokens of `text`, and where each stands if `offsets` are wanted: a range of its characters.
+  void encode(std::string_view text, bool split_special_tokens, std::vector<TokenId>& ids,
+              std::vector<CharacterRange>* offsets) const {
+    std::string repaired;
+    if (utf8::valid_prefix(text) != text.size()) {
+      repaired = utf8::lossy(text);
+      text = repaired;
+    }
+    const Tables& t = *tables_;
+    std::string buffer;
+    std::vector<CharacterRange> aligned;  // of the bytes of a piece
+    std::size_t at = 0;                   // in it
+    std::int64_t character = 0;           // its first
+    const auto place = [&](std::size_t bytes) {
+      if (offsets == nullptr || bytes == 0) return;
+      offsets->push_back({aligned[at].first, aligned[at + bytes - 1].second});
+      at += bytes;
+    };
+    const auto in_part = [&](std::string_view part, const AddedToken* token) {
+      if (token) {
+        ids.push_back(token->id);
+        return place(part.size());
+      }
+      t.pretokenizer(part, [&](std::string_view word) {
+        const std::size_t before = ids.size();
+        t.bpe.encode(word, ids);
+        if (offsets == nullptr) return;
+        for (std::size_t i = before; i < ids.size(); ++i) place(t.bpe.bytes(ids[i]).size());
+      });
+    };
+    const auto in_piece = [&](std::string_view piece, const AddedToken* token) {
+      if (offsets != nullptr) {
+        at = 0;
+        aligned = nfc_alignment(piece, t.nfc && token == nullptr, character);
+        character += std::ranges::count_if(piece, [](char c) { return (c & 0xC0) != 0x80; });
+      }
+      if (token) return in_part(piece, token);
+      t.normalized(t.nfc ? nfc(piece, buffer) : piece, in_part, split_special_tokens);
+    };
+    t.raw(text, in_piece, split_special_tokens);
+  }
+
   const AddedToken* added(TokenId id) const {
     const auto at = tables_->added_by_id.find(id);
     return at == tables_->added_by_id.end() ? nullptr : at->second;
@@ -232,6 +299,9 @@ class Tokenizer {
       tables->normalized.add(tables->nfc ? nfc(token.content, buffer) : token.content, token);
     }
     tables->padding_side = settings.padding_side.value_or(PaddingSide::right);  // as in transformers
+    tables->truncation_side = settings.truncation_side;
+    tables->model_max_length = settings.model_max_length;
+    tables->split_special_tokens = settings.split_special_tokens;
     tables->eos = named(*tables, settings.eos_token, settings.explicit_eos, "eos_token", settings.path);
     tables->pad = named(*tables, settings.pad_token, settings.explicit_pad, "pad_token", settings.path);
     return tables;

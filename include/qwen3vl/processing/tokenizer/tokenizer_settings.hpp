@@ -39,6 +39,9 @@ TokenId added_token_id(Number id, const std::string& where) {
   return static_cast<TokenId>(id);
 }
 
+/// The end at which a text that is too long is cut.
+enum class TruncationSide { left, right };
+
 /// Special tokens, padding and the chat template. The defaults are those of Qwen2Tokenizer.
 struct TokenizerSettings {
   std::string path = "the defaults of Qwen2Tokenizer";  ///< for messages
@@ -46,7 +49,10 @@ struct TokenizerSettings {
   std::optional<std::string> eos_token = "<|endoftext|>";
   std::optional<std::string> pad_token = "<|endoftext|>";
   std::optional<PaddingSide> padding_side;  ///< if the file says
-  std::vector<AddedToken> added_tokens;     ///< `added_tokens_decoder`
+  TruncationSide truncation_side = TruncationSide::right;
+  std::optional<std::int64_t> model_max_length;  ///< none where the file has one too large to mean anything
+  bool split_special_tokens = false;
+  std::vector<AddedToken> added_tokens;  ///< `added_tokens_decoder`
   /// `bos_token`, `eos_token` and so on with their texts, as chat templates see them (special_tokens_map).
   std::map<std::string, std::string> special_tokens = {
       {"eos_token", "<|endoftext|>"}, {"pad_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}};
@@ -86,7 +92,14 @@ struct TokenizerSettings {
       settings.padding_side = *side == "left" ? PaddingSide::left : PaddingSide::right;
     }
     if (const nlohmann::json* const source = fields.find("chat_template")) settings.chat_template = *source;
-    if (fields.boolean("split_special_tokens", false)) fields.wrong("split_special_tokens", "false");
+    if (const nlohmann::json* const side = fields.find("truncation_side")) {
+      if (*side != "left" && *side != "right") fields.wrong("truncation_side", "left or right");
+      settings.truncation_side = *side == "left" ? TruncationSide::left : TruncationSide::right;
+    }
+    double longest = 1e30;  // "none" in transformers
+    fields.read("model_max_length", longest, at_least(1));
+    if (longest < 1e15) settings.model_max_length = static_cast<std::int64_t>(longest);
+    fields.read("split_special_tokens", settings.split_special_tokens);
     if (const nlohmann::json* const list = fields.find("added_tokens_decoder")) {
       if (!list->is_object()) fields.wrong("added_tokens_decoder", "an object");
       for (const auto& [key, entry] : list->items()) {
