@@ -9,6 +9,7 @@
 #include <map>
 #include <span>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -46,17 +47,12 @@ class SequenceBiasLogitsProcessor {
       : SequenceBiasLogitsProcessor(sequence_bias, "sequence_bias") {}
 
   void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
-    std::vector<std::pair<std::size_t, float>> sums;  // of the biased tokens
+    std::unordered_map<std::size_t, float> sums;  // of the biased tokens
     for (const auto& [run, bias] : biases_) {
       const std::size_t last = detail::score_index(run.back(), scores, name_);
       const auto before = std::span(run).first(run.size() - 1);
       if (before.size() > ids.size() || !std::ranges::equal(before, ids.last(before.size()))) continue;
-      const auto found = std::ranges::find(sums, last, &std::pair<std::size_t, float>::first);
-      if (found == sums.end()) {
-        sums.emplace_back(last, bias);
-      } else {
-        found->second += bias;
-      }
+      sums[last] += bias;
     }
     for (const auto& [i, bias] : sums) scores[i] += bias;
   }
