@@ -203,8 +203,7 @@ BOOST_AUTO_TEST_CASE(parts_of_messages) {
   CHECK_FAILS(grid(R"(, "min_pixels": 1e15, "max_pixels": 1e15)"), "no size of whole tokens");
   CHECK_FAILS(grid(R"(, "min_pixels": 3e8, "max_pixels": 1e9)"), "(ImageLimits::max_pixels)");
   options.max_tokens = 50;
-  CHECK_FAILS(grid(R"(, "min_pixels": 4096)"),
-              "messages[0].content[0]: would have 54 tokens, over the limit of 50 (P");
+  CHECK_FAILS(grid(R"(, "min_pixels": 4096)"), "messages[0].content[0]: would have 54 tokens, over the limit of 50 (P");
   options.max_tokens = 1000;
   // The pixels are Pillow's.
   const Prompts prompts =
