@@ -48,7 +48,6 @@ inline nlohmann::json setting_json(float value) { return shortest(value); }
 inline nlohmann::json setting_json(EarlyStopping value) {
   return value == EarlyStopping::never ? nlohmann::json("never") : nlohmann::json(value == EarlyStopping::yes);
 }
-inline nlohmann::json setting_json(const std::vector<TokenId>& ids) { return tokens_json(ids); }
 inline nlohmann::json setting_json(const LengthDecay& decay) {
   return nlohmann::json::array({decay.start_index, shortest(decay.decay_factor)});
 }
@@ -147,8 +146,9 @@ inline nlohmann::json generation_config_to_json(const GenerationConfig& config) 
       [&]<class T>(const GenerationOption& option, const T& value, const T& usual) {
         if (value == usual) return;
         nlohmann::json& field = json[std::string(option.name)] = detail::setting_json(value);
-        // transformers takes one id for a list where tokens end an answer, not where they are suppressed.
-        if (option.name.ends_with("suppress_tokens") && field.is_number()) field = nlohmann::json::array({field});
+        // transformers takes one id without a list where tokens end an answer, not where they are suppressed.
+        if (option.name.ends_with("eos_token_id") && field.is_array() && field.size() == 1)
+          field = nlohmann::json(field[0]);
       },
       config, defaults);
   // What generate() cannot follow is kept for who can.

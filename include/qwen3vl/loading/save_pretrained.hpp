@@ -118,6 +118,7 @@ inline void remove_old_weights(const std::filesystem::path& folder, const std::m
 template <Variant V, Backend B, class P>
 template <std::same_as<SaveOptions> Options>
 void ForConditionalGeneration<V, B, P>::save_pretrained(const std::filesystem::path& folder, const Options& options) {
+  const nlohmann::json generation_config = generation_config_to_json(generation_config_);  // may be an error
   if (options.max_shard_size == 0) fail("max_shard_size is 0; give the bytes that a file may have");
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -199,7 +200,7 @@ void ForConditionalGeneration<V, B, P>::save_pretrained(const std::filesystem::p
   CheckpointConfig config{V::config, config_};
   config.model.tie_word_embeddings = !has_own_head_;
   write_json_file(folder / "config.json", config_to_json(config, detail::torch_name(dtype)));
-  write_json_file(folder / "generation_config.json", generation_config_to_json(generation_config_));
+  write_json_file(folder / "generation_config.json", generation_config);
 }
 
 }  // namespace qwen3vl
