@@ -129,7 +129,9 @@ class ChatTemplate {
           "add_generation_prompt starts a new message and continue_final_message continues the last one; set only one");
     check_list(options.tools, "tools", "functions");
     check_list(options.documents, "documents", "documents");
-    const jinja::Template compiled = chosen(options);
+    std::optional<jinja::Template> other;
+    if (!compiled_ || !options.chat_template.empty()) other = chosen(options);
+    const jinja::Template& compiled = other ? *other : *compiled_;
     Json variables = Json::object();
     Json chat = template_messages(messages);
     variables["tools"] = options.tools;
@@ -164,10 +166,12 @@ class ChatTemplate {
   static nlohmann::ordered_json template_messages(const Conversation& messages) {
     nlohmann::ordered_json chat = messages_to_json(messages);
     for (auto& message : chat) {
-      nlohmann::ordered_json given = nlohmann::ordered_json::object();
-      for (auto& [key, value] : message.items())
-        if (!value.is_null()) given.push_back({key, std::move(value)});
-      message = std::move(given);
+      if (std::any_of(message.begin(), message.end(), [](const auto& value) { return value.is_null(); })) {
+        nlohmann::ordered_json given = nlohmann::ordered_json::object();
+        for (auto& [key, value] : message.items())
+          if (!value.is_null()) given.push_back({key, std::move(value)});
+        message = std::move(given);
+      }
       const auto content = message.find("content");
       if (content == message.end() || !content->is_array()) continue;
       for (auto& part : *content) {

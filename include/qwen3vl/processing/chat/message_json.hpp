@@ -202,6 +202,14 @@ inline bool same_calls(const std::vector<ToolCall>& a, const std::vector<ToolCal
 /// What the message was read from; a field that was changed since, or that never was JSON, is written anew.
 inline Json message_to_json(const Message& message) {
   Json json = message.json.is_object() ? message.json : Json::object();
+  const Json* const content = find_value(json, "content");
+  const auto* const words = std::get_if<std::string>(&message.content);
+  const bool same_words = content != nullptr && words != nullptr && content->is_string() && *content == *words;
+  // Most messages have a text and nothing else that would have to be read again.
+  const bool is_plain = same_words && !message.reasoning_content && message.tool_calls.empty() &&
+                        !json.contains("tool_calls") && !json.contains("reasoning_content") &&
+                        !json.contains("thinking") && !json.contains("reasoning");
+  if (is_plain && find_value(json, "role") != nullptr && json["role"] == message.role) return json;
   const Message read = json.empty() ? Message{} : read_message(json, "Message::json");
   if (json.empty() || message.role != read.role) json["role"] = message.role;
   if (message.content != read.content) json["content"] = content_to_json(message.content);

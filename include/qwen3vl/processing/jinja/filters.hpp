@@ -338,7 +338,7 @@ inline Value attribute(const Value& value, Args& args) {
   if (!options[0].is_text()) raise("attribute name must be string, not '", type_name(options[0]), "'");
   const std::string& name = options[0].text().string;
   const Value found = detail::attribute(value, name);
-  return found.is_missing() ? Value::undefined(detail::no_attribute(value, options[0])) : get_attribute(value, name);
+  return found.is_missing() ? detail::no_attribute(value, options[0]) : get_attribute(value, name);
 }
 
 using Filter = Value (*)(const Value&, Args&);
@@ -454,11 +454,15 @@ inline const std::unordered_map<std::string_view, Filter>& all() {
 
 inline bool is_filter(std::string_view name) { return filters::all().count(name) != 0; }
 
-inline Value call_filter(const Value& name, const Value& value, Args& args) {
-  const auto found = name.is_text() ? filters::all().find(name.text().string) : filters::all().end();
-  if (found == filters::all().end()) raise("No filter named ", repr(name), ".");
+inline Value call_filter(std::string_view name, const Value& value, Args& args) {
+  const auto found = filters::all().find(name);
+  if (found == filters::all().end()) raise("No filter named ", python::repr(name), ".");
   step();
   return found->second(value, args);
+}
+inline Value call_filter(const Value& name, const Value& value, Args& args) {
+  if (!name.is_text()) raise("No filter named ", repr(name), ".");
+  return call_filter(name.text().string, value, args);
 }
 
 }  // namespace qwen3vl::jinja

@@ -333,7 +333,7 @@ class Interpreter {
         return node.value;
       case Kind::name: {
         const Value& value = slot(*frame, node.hops, node.slot);
-        return value.is_missing() ? Value::undefined(concat(python::repr(node.name), " is undefined")) : value;
+        return value.is_missing() ? Value::undefined_name(node.name) : value;
       }
       case Kind::tuple:
         return Value::tuple(all());
@@ -367,7 +367,7 @@ class Interpreter {
         const Value value = operand(0);
         Args args = arguments(node, frame);
         line_ = node.line;
-        return Value::boolean(call_test(Value::text(node.name), value, args));
+        return Value::boolean(call_test(node.name, value, args));
       }
       case Kind::condition:
         if (truthy(operand(0))) return operand(1);
@@ -471,7 +471,7 @@ class Interpreter {
   Value filtered(const Node& node, const FramePtr& frame, const Value& value) {
     Args args = arguments(node, frame);
     line_ = node.line;
-    return call_filter(Value::text(node.name), value, args);
+    return call_filter(node.name, value, args);
   }
 
   /// A chain of filters that begins with the text of a block.

@@ -43,7 +43,8 @@ inline Value from_json(const nlohmann::ordered_json& json) {
     case Kind::object: {
       std::vector<Dict::Item> items;
       items.reserve(json.size());
-      for (const auto& [key, item] : json.items()) items.emplace_back(Value::text(key), from_json(item));
+      for (const auto& [key, item] : json.get_ref<const nlohmann::ordered_json::object_t&>())
+        items.emplace_back(Value::text(key), from_json(item));
       return make_dict(std::move(items));
     }
     default:

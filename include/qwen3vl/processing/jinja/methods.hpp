@@ -384,13 +384,10 @@ inline bool is_one_of(std::string_view name, std::initializer_list<std::string_v
 
 namespace detail {
 
-inline std::string no_attribute(const Value& object, const Value& name) {
-  const std::string what =
-      object.is_none() ? "None"
-                       : concat(object.is(Type::name_space) ? "jinja2.utils." : "", type_name(object), " object");
-  if (!name.is_text()) return concat(what, " has no element ", shown(name));
-  return concat(object.is_none() ? "'None'" : python::repr(what), " has no attribute ",
-                python::repr(name.text().string));
+inline Value no_attribute(const Value& object, const Value& name) {
+  if (name.is_text()) return Value::undefined_name(name.text().string, type_name(object));
+  return Value::undefined(
+      concat(object.is_none() ? "None" : concat(type_name(object), " object"), " has no element ", shown(name)));
 }
 
 inline Value unsafe(const Value& object, std::string_view name) {
@@ -412,7 +409,8 @@ inline Value attribute(const Value& object, const std::string& name) {
       "__class__", "__dict__",    "__doc__",          "__init__",     "__globals__", "__module__",
       "__len__",   "__getitem__", "__iter__",         "__eq__",       "__hash__",    "__str__",
       "__repr__",  "__reduce__",  "__subclasshook__", "__contains__", "__add__",     "__call__"};
-  if (std::find(std::begin(dunders), std::end(dunders), name) != std::end(dunders)) return unsafe(object, name);
+  if (name.starts_with("__") && std::find(std::begin(dunders), std::end(dunders), name) != std::end(dunders))
+    return unsafe(object, name);
   if (object.is(Type::callable)) return object.as<Callable>()->attribute(name).value_or(Value());
   if (object.is_text()) {
     const auto found = methods::of_text().find(name);
@@ -425,6 +423,8 @@ inline Value attribute(const Value& object, const std::string& name) {
     return {};
   }
   if (object.is_dict()) {
+    // Most names are keys: the first letters of the methods tell.
+    if (name.empty() || std::string_view("cpsugikvf").find(name.front()) == std::string_view::npos) return {};
     if (is_one_of(name, {"clear", "pop", "popitem", "setdefault", "update"})) return unsafe(object, name);
     if (is_one_of(name, {"get", "items", "keys", "values", "copy"}))
       return make_function([object, name](Args& args) { return methods::dict_method(object, name, args); });
@@ -471,7 +471,7 @@ inline Value get_attribute(const Value& object, const std::string& name) {
   }
   const Value* item = object.is_dict() ? object.dict().find(name) : nullptr;
   if (item != nullptr) return *item;
-  return Value::undefined(detail::no_attribute(object, Value::text(name)));
+  return Value::undefined_name(name, type_name(object));
 }
 
 /// `object[key]`: an item, else an attribute, else undefined.
@@ -483,7 +483,7 @@ inline Value get_item(const Value& object, const Value& key) {
     found = detail::attribute(object, key.text().string);
     if (!found.is_missing()) return found;
   }
-  return Value::undefined(detail::no_attribute(object, key));
+  return detail::no_attribute(object, key);
 }
 
 }  // namespace qwen3vl::jinja

@@ -49,9 +49,17 @@ inline std::string_view type_name(const Value& value) {
   return names[static_cast<int>(value.sequence().kind)];
 }
 
+inline std::string Undefined::message() const {
+  if (!is_name) return name;
+  if (type.empty()) return concat(python::repr(name), " is undefined");
+  const std::string what =
+      type == "NoneType" ? "None" : concat(type == "Namespace" ? "jinja2.utils." : "", type, " object");
+  return concat("'", what, "' has no attribute ", python::repr(name));
+}
+
 /// Using an undefined value is an error with its own message.
 inline void require_defined(const Value& value) {
-  if (value.is_undefined()) throw Failure(value.as<Undefined>()->message);
+  if (value.is_undefined()) throw Failure(value.as<Undefined>()->message());
 }
 
 inline bool truthy(const Value& value) {

@@ -257,6 +257,10 @@ inline std::string repr(std::string_view text) {
     for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) out += "0123456789abcdef"[(c >> shift) & 15];
   };
   for (std::size_t i = 0; i < text.size();) {
+    if (text[i] >= ' ' && text[i] < 0x7F && text[i] != quote && text[i] != '\\') {
+      out += text[i++];
+      continue;
+    }
     const utf8::Step next = utf8::decode(text.substr(i));
     const char32_t c = next.code_point;
     const auto kind = category(c);

@@ -71,11 +71,15 @@ inline const std::unordered_map<std::string_view, Test>& all_tests() {
   return all;
 }
 
-inline bool call_test(const Value& name, const Value& value, Args& args) {
-  const auto found = name.is_text() ? all_tests().find(name.text().string) : all_tests().end();
-  if (found == all_tests().end()) raise("No test named ", repr(name), ".");
+inline bool call_test(std::string_view name, const Value& value, Args& args) {
+  const auto found = all_tests().find(name);
+  if (found == all_tests().end()) raise("No test named ", python::repr(name), ".");
   step();
   return found->second(value, args);
+}
+inline bool call_test(const Value& name, const Value& value, Args& args) {
+  if (!name.is_text()) raise("No test named ", repr(name), ".");
+  return call_test(name.text().string, value, args);
 }
 
 }  // namespace qwen3vl::jinja

@@ -136,6 +136,7 @@ class Value {
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);
   static Value undefined(std::string message, bool is_security = false);
+  static Value undefined_name(std::string_view name, std::string_view type = {});
 
   Type type() const { return type_; }
   bool is(Type type) const { return type_ == type; }
@@ -233,12 +234,19 @@ struct Dict : Object {
   std::unordered_map<std::string_view, std::size_t> texts_;  // of dicts with more than a few keys
 };
 
-/// What a missing variable or attribute is: prints as nothing, is false; everything else is an error with this message.
+/// What a missing variable or attribute is: prints as nothing, is false; everything else is an error with a message. It
+/// is written only then: templates look for keys that are not there all the time.
 struct Undefined : Object {
-  Undefined(std::string text, bool security)
-      : Object(64 + text.size()), message(std::move(text)), is_security(security) {}
-  const std::string message;
-  const bool is_security;
+  explicit Undefined(std::string text, bool security = false)
+      : Object(96), name(std::move(text)), is_security(security) {}
+  /// A variable, or an attribute of an object of type `of`.
+  Undefined(std::string_view missing_name, std::string_view of)
+      : Object(96), type(of), name(missing_name), is_name(true) {}
+  std::string message() const;
+
+  const std::string_view type{};
+  const std::string name;  ///< or the whole message
+  const bool is_name = false, is_security = false;
 };
 
 /// The only thing that a template can change. Rendering empties all of them in the end, so that cycles are freed.
@@ -314,6 +322,9 @@ inline Value Value::list(Values items) { return make_sequence(Sequence::Kind::li
 inline Value Value::tuple(Values items) { return make_sequence(Sequence::Kind::tuple, std::move(items)); }
 inline Value Value::undefined(std::string message, bool is_security) {
   return {Type::undefined, std::make_shared<Undefined>(std::move(message), is_security)};
+}
+inline Value Value::undefined_name(std::string_view name, std::string_view type) {
+  return {Type::undefined, std::make_shared<Undefined>(name, type)};
 }
 inline Value make_iterator(Next next, std::string_view type = "generator") {
   return {Value::Type::iterator, std::make_shared<Iterator>(std::move(next), type)};
