@@ -17,14 +17,15 @@
 #include "program/batch.hpp"
 #include "program/chat.hpp"
 #include "program/commit.hpp"
+#include "program/inputs.hpp"
 #include "program/lines.hpp"
 #include "program/memory.hpp"
+#include "program/question.hpp"
 #include "program/report.hpp"
 #include "program/signals.hpp"
 #include "program/trace_file.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
-#include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/grounding/draw_grounding.hpp"
 #include QWEN3VL_VARIANT_HEADER
 
@@ -45,6 +46,49 @@ void complain(const std::exception& error) {
   std::fprintf(stderr, "%s: error: %s\n", program_name, error.what());
 }
 
+/// The question of --prompt or --messages, and where its media are.
+struct Asked {
+  Question question;
+  std::filesystem::path folder;
+  std::vector<Image> images;
+};
+
+Asked only_question(const Arguments& arguments, const Settings& settings) {
+  if (!arguments.prompt) {
+    const std::size_t max_bytes = arguments.limits.messages.max_bytes;
+    const bool piped = arguments.messages == "-";
+    const std::string json = piped ? read_all(std::cin, max_bytes) : read_text_file(arguments.messages, max_bytes);
+    return {read_question(arguments, settings, json), media_folder(arguments.messages), {}};
+  }
+  Asked asked{{.messages = with_system(arguments, {}), .settings = settings, .id = {}, .label = {}}, {}, {}};
+  asked.images = load_images(arguments.images, arguments.limits.images);
+  asked.question.messages.push_back(question(*arguments.prompt, asked.images.size(), arguments.videos, arguments));
+  return asked;
+}
+
+/// --inputs: the exit code.
+int print_inputs(const Arguments& arguments) {
+  const Preparation prepare(arguments);
+  const Settings settings = settings_of(arguments);
+  if (arguments.batch.empty()) {
+    const Asked asked = only_question(arguments, settings);
+    print_json(inputs_to_json(prepare, asked.question, asked.folder, asked.images));
+    return 0;
+  }
+  for_each_line(arguments, [&](std::size_t number, std::string_view text, const std::string& error) {
+    nlohmann::ordered_json json;
+    json["line"] = number;
+    try {
+      if (!error.empty()) fail(error);
+      json.update(inputs_to_json(prepare, read_question(arguments, settings, text), media_folder(arguments.batch)));
+    } catch (const std::exception& wrong) {
+      json["error"] = wrong.what();
+    }
+    print_json(json);
+  });
+  return 0;
+}
+
 class Program {
  public:
   explicit Program(const Arguments& arguments) : arguments_(arguments), answerer_(arguments) {
@@ -54,17 +98,13 @@ class Program {
   /// The exit code.
   int run() {
     int code = 0;
-    Conversation opening = with_system(arguments_, {});
     if (!arguments_.batch.empty()) {
       Batch<Model>(answerer_, arguments_).run();
-    } else if (!arguments_.messages.empty()) {
-      answer_messages();
-    } else if (arguments_.prompt) {
-      const std::vector<Image> images = load_images(arguments_.images, arguments_.limits.images);
-      opening.push_back(question(*arguments_.prompt, images.size(), arguments_.videos, arguments_));
-      answer(opening, {}, images);
+    } else if (!arguments_.is_chat()) {
+      const Asked asked = only_question(arguments_, answerer_.settings());
+      answer(asked.question, asked.folder, asked.images);
     } else {
-      const std::size_t failed = Chat<Model>(answerer_, arguments_, std::move(opening))
+      const std::size_t failed = Chat<Model>(answerer_, arguments_, with_system(arguments_, {}))
                                      .run([&] { return watcher(); }, [&](const Result& result) { finish(result); },
                                           [&](const Error& error, bool of_command) {
                                             // In place of the answer, so that a reader of --json sees one object for
@@ -80,28 +120,20 @@ class Program {
   }
 
  private:
-  void answer_messages() {
-    const MessageLimits& limits = arguments_.limits.messages;
-    std::string json;
-    std::filesystem::path folder;
-    if (arguments_.messages == "-") {
-      json = read_all(std::cin, limits.max_bytes);
-    } else {
-      json = read_text_file(arguments_.messages, limits.max_bytes);
-      folder = std::filesystem::path(arguments_.messages).parent_path();
-    }
-    answer(with_system(arguments_, messages_from_json(std::string_view(json), limits)), folder, {});
-  }
-
-  void answer(const Conversation& messages, const std::filesystem::path& folder, std::span<const Image> images) {
+  void answer(const Question& question, const std::filesystem::path& folder, std::span<const Image> images) {
     // Checked before anything is computed.
     std::optional<Image> canvas;
-    if (!arguments_.draw.empty()) canvas = only_image(messages, folder, images);
-    const Result result = std::move(answerer_(std::span(&messages, 1), folder, images, watcher()).front());
-    if (!canvas) return finish(result);
+    if (!arguments_.draw.empty()) canvas = only_image(question.messages, folder, images);
+    const Result result =
+        std::move(answerer_(std::span(&question.messages, 1), question.settings, folder, images, watcher()).front());
+    nlohmann::ordered_json more = nlohmann::ordered_json::object();
+    if (!question.id.is_null()) more["id"] = question.id;
+    if (question.label) more["label"] = *question.label;
+    if (!canvas) return finish(result, more);
     // The answer first: it must not be lost if the image cannot be written.
     const auto objects = parse_grounding(result.answers.front().parsed.text, canvas->height, canvas->width);
-    finish(result, {{"grounding", grounding_to_json(objects)}});
+    more["grounding"] = grounding_to_json(objects);
+    finish(result, more);
     write_image(arguments_.draw, draw_grounding(*canvas, objects));
     if (!arguments_.json)
       std::fprintf(stderr, "%s: %zu boxes and points drawn\n", arguments_.draw.c_str(), objects.size());
@@ -183,6 +215,7 @@ int main(int argc, char** argv) {
       flush_output();
       return 0;
     }
+    if (arguments.inputs) return print_inputs(arguments);
     if (!arguments.memory_plan) return Program(arguments).run();
     print_memory_plan<Model>(program_name, arguments);
     return 0;

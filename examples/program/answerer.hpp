@@ -13,16 +13,15 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "preparation.hpp"
 #include "progress.hpp"
+#include "question.hpp"
 #include "qwen3vl/generation/generate.hpp"
-#include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
-#include "qwen3vl/processing/chat/tools.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include "signals.hpp"
-#include "video_settings.hpp"
 
 namespace program {
 
@@ -61,16 +60,6 @@ B make_backend(const Arguments& arguments) {
   }
 }
 
-/// A conversation with the message of --system before it. Throws Error if it has a system message of its own: which of
-/// the two counts cannot be known.
-inline Conversation with_system(const Arguments& arguments, Conversation messages) {
-  if (arguments.system.empty()) return messages;
-  for (const Message& message : messages)
-    if (message.role == "system") fail("the conversation has a system message of its own; leave out --system, or that");
-  messages.insert(messages.begin(), system_prompt(arguments.system));
-  return messages;
-}
-
 template <class Model>
 class Answerer {
  public:
@@ -81,25 +70,22 @@ class Answerer {
   explicit Answerer(const Arguments& arguments)
       : arguments_(arguments),
         backend_(make_backend<Backend>(arguments)),
-        processor_(Processor::from_pretrained(arguments.model, std::nullopt, warn)),
+        prepare_(arguments),
+        settings_(settings_of(arguments)),
         model_(load_model()) {
     if (arguments_.threads > 0) omp_set_num_threads(arguments_.threads);  // resizing has no backend handle
-    chat_.add_generation_prompt = true;
-    chat_.sanitize_control_tokens = true;
-    if (arguments_.thinking) chat_.enable_thinking = true;
-    if (!arguments_.tools.empty()) chat_.tools = read_tools(arguments_.tools, arguments_.limits.messages);
-    if (changes_video_settings(arguments_))
-      videos_ = video_settings(arguments_, processor_.video_processor().options());
   }
 
+  /// Those of the command line.
+  const Settings& settings() const { return settings_; }
   double load_seconds() const { return load_seconds_; }
   Context<Backend>& context() { return model_.context(); }
 
   /// Whether the answer depends only on its conversation, and so is the same in any batch. With a seed, the rows of a
   /// batch draw from different streams; limits of the total length count padding; and two rope types depend on the
   /// longest row.
-  bool independent_of_company() const {
-    const GenerationConfig config = generate_.applied_to(model_.generation_config());
+  bool independent_of_company(const Settings& settings) const {
+    const GenerationConfig config = settings.generate.applied_to(model_.generation_config());
     const bool padding_counts = (config.min_length > 0 && !config.min_new_tokens) ||
                                 (config.max_length && !config.max_new_tokens) || config.forced_bos_token_id ||
                                 config.encoder_repetition_penalty != 1.0f || config.encoder_no_repeat_ngram_size == 1;
@@ -109,44 +95,30 @@ class Answerer {
 
   /// Answers conversations together. Ctrl-C ends the answers early, or throws Cancelled if there are none yet. Media
   /// paths are relative to `folder`; `images` are those of parts without a path.
-  std::vector<Result> operator()(std::span<const Conversation> conversations, const std::filesystem::path& folder,
-                                 std::span<const Image> images = {}, const Watcher& watcher = {},
-                                 PromptCache<Model>* cache = nullptr) {
+  std::vector<Result> operator()(std::span<const Conversation> conversations, const Settings& settings,
+                                 const std::filesystem::path& folder, std::span<const Image> images = {},
+                                 const Watcher& watcher = {}, PromptCache<Model>* cache = nullptr) {
     const auto start = std::chrono::steady_clock::now();
     const Interruptible interruptible;
-    const ProcessorOptions options{.media_directory = folder,
-                                   .videos = videos_,
-                                   .min_pixels = arguments_.min_pixels,
-                                   .max_pixels = arguments_.max_pixels,
-                                   .max_video_pixels = arguments_.max_video_pixels,
-                                   .video_prompt = arguments_.video_prompt,
-                                   .video_progress =
-                                       [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
-                                         Interruptible::check();
-                                         bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
-                                       },
-                                   .limits = arguments_.limits.images,
-                                   .readers = linked_readers(),
-                                   .max_tokens = arguments_.limits.max_tokens,
-                                   .warn = warn};
-    const Prompts prompts = processor_.prompts(conversations, chat_, options, images);
+    const Processor& processor = prepare_.processor();
+    const Prompts prompts = prepare_(conversations, settings.chat, folder, images);
     std::vector<AnswerOptions> reading(conversations.size());
     for (std::size_t c = 0; c < conversations.size(); ++c)
-      reading[c].starts_in_reasoning = opens_reasoning(processor_.render_chat_template(conversations[c], chat_));
+      reading[c].starts_in_reasoning = opens_reasoning(processor.render_chat_template(conversations[c], settings.chat));
     if (arguments_.thinking && std::ranges::none_of(reading, &AnswerOptions::starts_in_reasoning))
       fail("--thinking: the chat template of ", arguments_.model, " has no variable enable_thinking");
     const double processing_seconds = detail::seconds_since(start);
 
-    GenerateOptions generate = generate_;
-    const GenerationConfig config = generate_.applied_to(model_.generation_config());
+    GenerateOptions generate = settings.generate;
+    const GenerationConfig config = generate.applied_to(model_.generation_config());
     const index_t rows = prompts.batch_size() * config.num_return_sequences;
-    generate.tokenizer = processor_.tokenizer();
-    if (!arguments_.stop.empty())
-      generate.stopping_criteria.emplace_back(StopStrings(processor_.tokenizer(), arguments_.stop));
+    generate.tokenizer = processor.tokenizer();
+    if (!settings.stop.empty())
+      generate.stopping_criteria.emplace_back(StopStrings(processor.tokenizer(), settings.stop));
     if (arguments_.thinking_budget)
-      generate.thinking_budget = thinking_budget(processor_.tokenizer(), *arguments_.thinking_budget);
+      generate.thinking_budget = thinking_budget(processor.tokenizer(), *arguments_.thinking_budget);
     generate.output_transition_scores = rows > prompts.batch_size();  // they distinguish several answers
-    TokenStream stream(processor_.tokenizer(), /*skip_special_tokens=*/true);
+    TokenStream stream(processor.tokenizer(), /*skip_special_tokens=*/true);
     const bool watched = watcher && config.num_beams == 1 && rows == 1;
     if (config.num_beams == 1) {
       generate.streamer = [&](index_t, TokenId token) {
@@ -178,7 +150,7 @@ class Answerer {
         answer.token_ids = output.new_tokens[row];
         answer.finish_reason = output.finish_reasons[row];
         if (!output.sequences_scores.empty()) answer.score = output.sequences_scores[row];
-        answer.raw = processor_.decode(answer.token_ids, {.skip_special_tokens = true});
+        answer.raw = processor.decode(answer.token_ids, {.skip_special_tokens = true});
         answer.parsed = parse_answer(answer.raw, reading[c]);
       }
       // Sampled answers come in the order in which they were drawn.
@@ -196,19 +168,13 @@ class Answerer {
                                           .limits = arguments_.limits.checkpoint,
                                           .warn = warn});
     load_seconds_ = detail::seconds_since(start);
-    generate_ = arguments_.generate;
-    const GenerationConfig config = generate_.applied_to(model.generation_config());
-    if (!config.max_new_tokens && !config.max_length) generate_.max_new_tokens = default_max_new_tokens;
+    GenerateOptions& generate = settings_.generate;
+    const GenerationConfig config = generate.applied_to(model.generation_config());
+    if (!config.max_new_tokens && !config.max_length) generate.max_new_tokens = default_max_new_tokens;
     // A chat continues with one answer, whatever the checkpoint's config says.
-    if (arguments_.is_chat()) generate_.num_return_sequences = 1;
-    generate_.applied_to(config).validate();  // before anything is computed, and once for a whole batch
+    if (arguments_.is_chat()) generate.num_return_sequences = 1;
+    generate.applied_to(config).validate();  // before anything is computed, and once for a whole batch
     return model;
-  }
-
-  /// A line on stderr, which may hold a progress bar.
-  static void warn(const std::string& text) {
-    ProgressBar::clear();
-    print_warning(text);
   }
 
   static void count_tokens(const Prompts& prompts, index_t row, Result& result) {
@@ -224,11 +190,9 @@ class Answerer {
   const Arguments& arguments_;
   Backend backend_;
   double load_seconds_ = 0.0;
-  Processor processor_;
-  GenerateOptions generate_;
+  Preparation prepare_;
+  Settings settings_;
   Model model_;
-  ChatTemplateOptions chat_;
-  std::optional<VideoProcessorOptions> videos_;
 };
 
 }  // namespace program

@@ -34,6 +34,8 @@ struct Arguments {
   std::string messages;  // a file, "-" for standard input
   std::string batch;     // likewise
   index_t batch_size = 4;
+  bool ignore_unknown = false;
+  bool inputs = false;
   std::string system;
   std::string tools;
   std::string draw;
@@ -81,6 +83,28 @@ CLI::Validator in_range(Range range) {
         return std::string();
       },
       range.text());
+}
+
+/// Whether to sample, where only other options say so: who sets an option of sampling wants it, and a temperature of 0
+/// is greedy.
+inline void choose_sampling(GenerateOptions& generate) {
+  bool sampling = false;
+  for_each_generation_option(
+      [&](const GenerationOption& option, const auto& value) {
+        sampling |= option.use == OptionUse::sampling && value.has_value();
+      },
+      generate);
+  if (generate.temperature && *generate.temperature == 0.0f) {
+    generate.do_sample = false;
+    generate.temperature.reset();
+  } else if (generate.do_sample) {
+    return;
+  } else if (sampling) {
+    generate.do_sample = true;
+  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens.value_or(0) > 0) {
+    // Both are searches for the likeliest; a checkpoint's sampling defaults are not asked for.
+    generate.do_sample = false;
+  }
 }
 
 /// The options of generation but those that the checkpoint or another option says better.
@@ -144,13 +168,13 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
                            ->group(input);
   auto* const messages =
       app.add_option("--messages", arguments.messages,
-                     "Conversation in the layout of transformers; media paths are relative to the file; "
-                     "- is standard input")
+                     "Conversation in the layout of transformers, or a request of OpenAI's clients, or a row of a "
+                     "training set; media paths are relative to the file; - is standard input")
           ->type_name("FILE.json")
           ->group(input);
   auto* const batch =
       app.add_option("--batch", arguments.batch,
-                     "One conversation per line; writes one JSON object per line, in order. A bad line "
+                     "One conversation or request per line; writes one JSON object per line, in order. A bad line "
                      "gives an object with \"error\", and the next ones are still answered. Of lines that "
                      "are computed together, the first has the timings of all")
           ->type_name("FILE.jsonl")
@@ -160,6 +184,9 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
           ->check(in_range<index_t>(within(1, 1024)))
           ->capture_default_str()
           ->group(input);
+  app.add_flag("--ignore-unknown", arguments.ignore_unknown,
+               "Pass over keys and parts of --messages and --batch that mean nothing here (else they are errors)")
+      ->group(input);
   messages->excludes(prompt)->excludes(image)->excludes(video);
   batch->excludes(prompt)->excludes(image)->excludes(video)->excludes(messages);
   app.add_option("--system", arguments.system, "System message")->type_name("TEXT")->group(input);
@@ -227,6 +254,10 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->type_name("OUT.png")
       ->group(output);
   app.add_flag("--json", arguments.json, "Print one JSON object instead of the text")->group(output);
+  app.add_flag(
+         "--inputs", arguments.inputs,
+         "Print what would go into the model, as one JSON object (with --batch, one per line), and compute nothing")
+      ->group(output);
   app.add_flag("--stats", arguments.stats, "Print token counts, speed and memory to standard error")->group(output);
   app.add_option("--trace", arguments.trace,
                  "At the end, write every operation with its sizes, time and share of what this machine can do into "
@@ -278,6 +309,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       if (file.empty()) fail("--image and --video need the name of a file");
   if (arguments.several_answers() && arguments.is_chat())
     fail("--num-return-sequences is not for a chat, which goes on with one answer; see --help");
+  if (arguments.inputs && arguments.is_chat()) fail("--inputs is for --prompt, --messages and --batch; see --help");
   if (!arguments.draw.empty()) {
     if (!arguments.prompt && arguments.messages.empty())
       fail("--draw is for the answer to --prompt or --messages; see --help");
@@ -289,21 +321,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
     if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
       fail(option, ": there is no folder ", folder.string());
   }
-  bool sampling = false;
-  for_each_generation_option(
-      [&](const GenerationOption& option, const auto& value) {
-        sampling |= option.use == OptionUse::sampling && value.has_value();
-      },
-      generate);
-  if (generate.temperature && *generate.temperature == 0.0f) {
-    generate.do_sample = false;
-    generate.temperature.reset();
-  } else if (sampling) {
-    generate.do_sample = true;  // who sets a sampling option wants to sample
-  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens.value_or(0) > 0) {
-    generate.do_sample =
-        false;  // both are searches for the likeliest; a checkpoint's sampling defaults are not asked for
-  }
+  choose_sampling(generate);
   return true;
 }
 

@@ -8,83 +8,112 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "answerer.hpp"
 #include "lines.hpp"
-#include "qwen3vl/json/json_file.hpp"
-#include "qwen3vl/json/json_text.hpp"
-#include "qwen3vl/processing/chat/message_json.hpp"
+#include "question.hpp"
 #include "report.hpp"
 
 namespace program {
+
+/// Calls each(number, text) for every line of the file of --batch that is not blank, and each(number, {}, error) for
+/// one that is too long.
+inline void for_each_line(const Arguments& arguments,
+                          const std::function<void(std::size_t, std::string_view, const std::string&)>& each) {
+  std::ifstream file;
+  if (arguments.batch != "-") {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(arguments.batch, ignored))
+      fail("cannot open ", arguments.batch, ": it is a folder");
+    errno = 0;
+    file.open(arguments.batch);
+    if (!file) detail::fail_on_file("open", arguments.batch);
+  }
+  const std::size_t max_bytes = arguments.limits.messages.max_bytes;
+  LineReader reader(file.is_open() ? file : std::cin, max_bytes);
+  std::string text;
+  bool too_long = false;
+  for (std::size_t number = 1; reader.next(text, too_long); ++number) {
+    if (too_long) {
+      each(number, {}, concat("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)"));
+    } else if (text.find_first_not_of(" \t") != std::string::npos) {
+      each(number, text, {});
+    }
+  }
+}
+
+/// Where the media of a file's conversations are.
+inline std::filesystem::path media_folder(const std::string& file) {
+  return file == "-" ? std::filesystem::path() : std::filesystem::path(file).parent_path();
+}
 
 /// Answers the lines of a file in order, several at a time. A line that fails does not affect the others.
 template <class Model>
 class Batch {
  public:
-  Batch(Answerer<Model>& answerer, const Arguments& arguments) : answerer_(answerer), arguments_(arguments) {
-    size_ = answerer.independent_of_company() ? static_cast<std::size_t>(arguments.batch_size) : 1;
-  }
+  Batch(Answerer<Model>& answerer, const Arguments& arguments)
+      : answerer_(answerer), arguments_(arguments), folder_(media_folder(arguments.batch)) {}
 
   /// After a Ctrl-C, throws Cancelled once the earlier lines are answered.
   void run() {
-    if (arguments_.batch == "-") return run(std::cin);
-    std::error_code ignored;
-    if (std::filesystem::is_directory(arguments_.batch, ignored))
-      fail("cannot open ", arguments_.batch, ": it is a folder");
-    errno = 0;
-    std::ifstream file(arguments_.batch);
-    if (!file) detail::fail_on_file("open", arguments_.batch);
-    folder_ = std::filesystem::path(arguments_.batch).parent_path();
-    run(file);
+    for_each_line(arguments_, [&](std::size_t number, std::string_view text, const std::string& error) {
+      Line line{number, std::nullopt, error};
+      try {
+        if (error.empty()) line.question = read_question(arguments_, answerer_.settings(), text);
+      } catch (const std::exception& wrong) {
+        line.error = wrong.what();
+      }
+      add(std::move(line));
+    });
+    answer();
+    if (arguments_.stats || failed_ > 0) std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
   }
 
  private:
   struct Line {
     std::size_t number;
-    std::optional<Conversation> messages;
+    std::optional<Question> question;
     std::string error;
   };
 
-  void run(std::istream& stream) {
-    const std::size_t max_bytes = arguments_.limits.messages.max_bytes;
-    LineReader reader(stream, max_bytes);
-    std::string text;
-    bool too_long = false;
-    for (std::size_t number = 1; reader.next(text, too_long); ++number) {
-      if (!too_long && text.find_first_not_of(" \t") == std::string::npos) continue;  // skip empty lines
-      lines_.push_back({number, std::nullopt, ""});
-      try {
-        if (too_long) fail("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)");
-        lines_.back().messages = with_system(arguments_, messages_from_json(text, arguments_.limits.messages));
-        ++waiting_;
-      } catch (const std::exception& error) {
-        lines_.back().error = error.what();
-      }
-      // Errors are reported at once if no earlier line waits, and never accumulate.
-      if (waiting_ == size_ || waiting_ == 0 || lines_.size() >= 1024) answer();
+  void add(Line line) {
+    if (line.question) {
+      const Settings& settings = line.question->settings;
+      if (waiting_ > 0 && settings.own != own_) answer();
+      own_ = settings.own;
+      const bool alone = !answerer_.independent_of_company(settings);
+      if (waiting_ > 0 && alone) answer();
+      size_ = alone ? 1 : static_cast<std::size_t>(arguments_.batch_size);
+      ++waiting_;
     }
-    answer();
-    if (arguments_.stats || failed_ > 0) std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
+    lines_.push_back(std::move(line));
+    // Errors are reported at once if no earlier line waits, and never accumulate.
+    if (waiting_ == size_ || waiting_ == 0 || lines_.size() >= 1024) answer();
   }
 
   /// Answers the lines read so far, in order.
   void answer() {
     std::vector<Conversation> conversations;
-    for (const Line& line : lines_)
-      if (line.messages) conversations.push_back(*line.messages);
+    const Settings* settings = nullptr;  // alike in all of them
+    for (const Line& line : lines_) {
+      if (!line.question) continue;
+      conversations.push_back(line.question->messages);
+      settings = &line.question->settings;
+    }
     std::vector<Result> results;
     bool together = conversations.size() > 1;
     if (together) {
       try {
-        results = answerer_(conversations, folder_);
+        results = answerer_(conversations, *settings, folder_);
       } catch (const Cancelled&) {
         return stop();
       } catch (const std::exception&) {
@@ -96,12 +125,16 @@ class Batch {
       nlohmann::ordered_json json;
       json["line"] = line.number;
       try {
-        if (!line.messages) fail(line.error);
-        const Result result = together ? std::move(results[next++])
-                                       : std::move(answerer_(std::span(&*line.messages, 1), folder_).front());
+        if (!line.question) fail(line.error);
+        const Question& question = *line.question;
+        if (!question.id.is_null()) json["id"] = question.id;
+        const Result result = together
+                                  ? std::move(results[next++])
+                                  : std::move(answerer_(std::span(&question.messages, 1), *settings, folder_).front());
         // An incomplete answer is not written: the line can be asked again.
         if (Interruptible::pressed()) throw Cancelled();
         json.update(result_to_json(result, answerer_.load_seconds()));
+        if (question.label) json["label"] = *question.label;
         if (together && next > 1) json.erase("timings");  // the first of them has those of all
         if (together && next == 1) json["timings"]["conversations"] = results.size();
         ++answered_;
@@ -126,6 +159,7 @@ class Batch {
   const Arguments& arguments_;
   std::filesystem::path folder_;
   std::vector<Line> lines_;
+  std::string own_;  // what the requests of the waiting lines say beside their conversations
   std::size_t size_ = 1, waiting_ = 0, answered_ = 0, failed_ = 0;
 };
 

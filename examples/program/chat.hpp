@@ -160,7 +160,7 @@ class Chat {
     const std::size_t images = std::exchange(waiting_, 0);
     try {
       Result result =
-          std::move(answerer_(std::span(&messages_, 1), std::filesystem::path(), images_, watcher, &cache_).front());
+          std::move(answerer_(std::span(&messages_, 1), answerer_.settings(), {}, images_, watcher, &cache_).front());
       messages_.push_back(result.answers.front().parsed.message());
       return result;
     } catch (const std::exception&) {

@@ -50,6 +50,16 @@ inline nlohmann::ordered_json source_to_json(const ImageSource& image) {
   return json;
 }
 
+/// The same with the frames that were taken.
+inline nlohmann::ordered_json source_to_json(const VideoSource& video) {
+  nlohmann::ordered_json json = source_to_json(static_cast<const ImageSource&>(video));
+  json.update({{"total_num_frames", video.total_num_frames},
+               {"fps", video.fps},
+               {"frames", video.frames_indices.size()},
+               {"frames_indices", video.frames_indices}});
+  return json;
+}
+
 /// The best answer's parts, all answers if there are several, and what they cost.
 inline nlohmann::ordered_json result_to_json(const Result& result, double load_seconds) {
   nlohmann::ordered_json json = answer_to_json(result.answers.front());
@@ -59,10 +69,7 @@ inline nlohmann::ordered_json result_to_json(const Result& result, double load_s
   json["image_tokens"] = result.image_tokens;
   json["video_tokens"] = result.video_tokens;
   for (const ImageSource& image : result.images) json["images"].push_back(source_to_json(image));
-  for (const VideoSource& video : result.videos) {
-    json["videos"].push_back(source_to_json(video));
-    json["videos"].back().update({{"frames", video.frames_indices.size()}, {"frames_indices", video.frames_indices}});
-  }
+  for (const VideoSource& video : result.videos) json["videos"].push_back(source_to_json(video));
   const GenerationTimings& t = result.timings;
   json["timings"] = {{"load_seconds", load_seconds},
                      {"processing_seconds", result.processing_seconds},

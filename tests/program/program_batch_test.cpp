@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(bad_lines_give_errors_in_their_place) {
   BOOST_TEST(answers[3].at("token_ids") == answers[0].at("token_ids"));
   BOOST_TEST(!answers[7].contains("error"));
   const auto error = [&](std::size_t i) { return answers[i].at("error").get<std::string>(); };
-  BOOST_TEST(error(1).find("messages is not valid JSON") == 0, error(1));
+  BOOST_TEST(error(1).find("request is not valid JSON") == 0, error(1));
   BOOST_TEST(error(2).find("messages[0].content[0]: ") == 0, error(2));
   BOOST_TEST(error(2).find("absent.png") != std::string::npos, error(2));
   BOOST_TEST(error(4).find("conversation is empty") != std::string::npos, error(4));

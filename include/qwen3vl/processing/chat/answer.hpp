@@ -40,7 +40,9 @@ struct AnswerOptions {
 /// Whether a rendered prompt leaves a `<think>` open for the answer (`AnswerOptions::starts_in_reasoning`).
 inline bool opens_reasoning(std::string_view prompt) {
   const auto turn = prompt.rfind("<|im_start|>assistant");
-  if (turn == std::string_view::npos) {  // a template with other marks
+  if (turn == std::string_view::npos) {
+    if (prompt.find("<|im_start|>") != std::string_view::npos) return false;
+    // A template with other marks.
     const std::size_t last = prompt.find_last_not_of(" \n\r\t");
     return last != std::string_view::npos && prompt.substr(0, last + 1).ends_with("<think>");
   }

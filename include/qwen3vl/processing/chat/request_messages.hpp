@@ -17,6 +17,7 @@
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_text.hpp"
 #include "qwen3vl/json/python_json.hpp"
+#include "qwen3vl/processing/chat/media_keys.hpp"
 
 namespace qwen3vl {
 
@@ -91,15 +92,21 @@ inline Json part(const Json& value, const std::string& place, const RequestOptio
                            : value.contains("image")     ? "image"
                            : value.contains("image_url") ? "image_url"
                                                          : "";
-  constexpr std::array common{"min_pixels", "max_pixels", "resized_height", "resized_width"};
-  constexpr std::array of_videos{"fps",          "num_frames", "nframes", "min_frames",  "max_frames",
-                                 "total_pixels", "sample_fps", "raw_fps", "video_start", "video_end"};
+  const auto find_media_keys = [&](bool video) {
+    MediaKeys none;
+    for_each_media_key(
+        [&](MediaKeyUse use, const Option& key, const auto&) {
+          if (video || use == MediaKeyUse::every) keys.find(key.name);
+        },
+        none);
+    if (video) keys.find("num_frames");
+  };
   Json out = value;
   if (name == "text") {
     keys.find("text");
   } else if (name == "image" || name == "image_url") {
     for (const char* key : {"image", "image_url", "url", "path", "base64", "text"}) keys.find(key);
-    for (const char* key : common) keys.find(key);
+    find_media_keys(false);
     if (const Json* const url = find_value(value, "image_url"); url != nullptr && url->is_object()) {
       Keys inner(*url, keys.place("image_url"));
       inner.find("url");
@@ -107,9 +114,8 @@ inline Json part(const Json& value, const std::string& place, const RequestOptio
       inner.done(options);
     }
   } else if (name == "video" || name == "video_url") {
-    for (const char* key : {"video", "url", "path", "base64"}) keys.find(key);
-    for (const char* key : common) keys.find(key);
-    for (const char* key : of_videos) keys.find(key);
+    for (const char* key : {"video", "url", "path"}) keys.find(key);
+    find_media_keys(true);
     if (const Json* const url = keys.find("video_url")) {
       out.erase("video_url");
       out["type"] = "video";

@@ -53,7 +53,7 @@ inline constexpr std::u32string_view special_title =
 inline utf8proc_int32_t code(char32_t c) { return static_cast<utf8proc_int32_t>(c); }
 inline utf8proc_category_t category(char32_t c) { return utf8proc_category(code(c)); }
 
-/// `str.isspace` of a character; also what `strip()` takes away and \s means in a regular expression.
+/// `str.isspace` of a character; also what `strip()` takes away and what white space is in a regular expression.
 inline bool is_space(char32_t c) {
   return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;

@@ -1,0 +1,64 @@
+/// From conversations to prompts, as the command line says.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "arguments.hpp"
+#include "progress.hpp"
+#include "qwen3vl/base/warning.hpp"
+#include "qwen3vl/io/video/linked_readers.hpp"
+#include "qwen3vl/processing/processor.hpp"
+#include "signals.hpp"
+#include "video_settings.hpp"
+
+namespace program {
+
+/// A warning on standard error, which may hold a progress bar.
+inline void warn(const std::string& text) {
+  ProgressBar::clear();
+  print_warning(text);
+}
+
+/// The processor of the checkpoint with the options of the command line.
+class Preparation {
+ public:
+  explicit Preparation(const Arguments& arguments)
+      : arguments_(arguments), processor_(Processor::from_pretrained(arguments.model, std::nullopt, warn)) {
+    if (changes_video_settings(arguments_))
+      videos_ = video_settings(arguments_, processor_.video_processor().options());
+  }
+
+  const Processor& processor() const { return processor_; }
+
+  /// Media paths are relative to `folder`; `images` are those of parts without a path.
+  Prompts operator()(std::span<const Conversation> conversations, const ChatTemplateOptions& chat,
+                     const std::filesystem::path& folder, std::span<const Image> images = {}) const {
+    const ProcessorOptions options{.media_directory = folder,
+                                   .videos = videos_,
+                                   .min_pixels = arguments_.min_pixels,
+                                   .max_pixels = arguments_.max_pixels,
+                                   .max_video_pixels = arguments_.max_video_pixels,
+                                   .video_prompt = arguments_.video_prompt,
+                                   .video_progress =
+                                       [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
+                                         Interruptible::check();
+                                         bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+                                       },
+                                   .limits = arguments_.limits.images,
+                                   .readers = linked_readers(),
+                                   .max_tokens = arguments_.limits.max_tokens,
+                                   .warn = warn};
+    return processor_.prompts(conversations, chat, options, images);
+  }
+
+ private:
+  const Arguments& arguments_;
+  Processor processor_;
+  std::optional<VideoProcessorOptions> videos_;
+};
+
+}  // namespace program
