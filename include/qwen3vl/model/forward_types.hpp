@@ -45,7 +45,7 @@ struct SaveOptions {
   LoadProgress progress{};                        ///< of the bytes that are written
 };
 
-/// `past_key_values` with the `rope_deltas` that transformers keeps in the model object.
+/// `cache` (`past_key_values` before 5.24) with the `rope_deltas` that transformers keeps in the model object.
 template <Variant V, Backend B, class P>
 struct PastKeyValues {
   KvCache<V, B, P> cache;
