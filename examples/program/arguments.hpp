@@ -185,7 +185,8 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
           ->capture_default_str()
           ->group(input);
   app.add_flag("--ignore-unknown", arguments.ignore_unknown,
-               "Pass over keys and parts of --messages and --batch that mean nothing here (else they are errors)")
+               "Pass over keys and parts of --messages and --batch that mean nothing here, and messages and tools that "
+               "the chat template drops (else they are errors)")
       ->group(input);
   messages->excludes(prompt)->excludes(image)->excludes(video);
   batch->excludes(prompt)->excludes(image)->excludes(video)->excludes(messages);

@@ -31,7 +31,7 @@ Image decode(const std::string& file, const ImageLimits& limits = {}) {
 
 std::string little_endian(std::uint32_t number, int bytes) {
   std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>(number >> 8 * i & 255);
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(std::uint64_t{number} >> 8 * i & 255);
   return text;
 }
 

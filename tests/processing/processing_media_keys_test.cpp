@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(files_as_qwen_vl_utils_samples_and_resizes_them) {
 }
 
 BOOST_AUTO_TEST_CASE(pixels_as_qwen_vl_utils_makes_them) {
-  for (const json& row : table("qwen_vl_utils").at("pixels")) {
+  for (const json rows = table("qwen_vl_utils").at("pixels"); const json& row : rows) {
     const MediaKeys keys = keys_of(row[4]);
     const int width = row[1], height = row[2], count = row[3];
     std::vector<std::uint8_t> bytes;
@@ -151,22 +151,22 @@ BOOST_AUTO_TEST_CASE(pixels_as_qwen_vl_utils_makes_them) {
 }
 
 BOOST_AUTO_TEST_CASE(reported_cases) {
-  for (const json& row : table("reports/image_pixels").at("rows")) {
+  for (const json rows = table("reports/image_pixels").at("rows"); const json& row : rows) {
     const ImageSize size = qwen_vl_utils::image_size(keys_of(row["part"]), row["height"], row["width"], factor);
     BOOST_TEST((json{1, size.height / 16, size.width / 16}) == row["grid_thw"], row.dump());
   }
-  for (const json& row : table("reports/video_pixels").at("rows")) {
+  for (const json rows = table("reports/video_pixels").at("rows"); const json& row : rows) {
     const MediaKeys keys = keys_of(row["part"]);
     const std::int64_t frames = (row["frames"].get<std::int64_t>() + 1) / 2 * 2;
     const ImageSize first = first_size(keys, {row["height"], row["width"]});
     const ImageSize size = qwen_vl_utils::frame_size(keys, frames, first.height, first.width, factor);
     BOOST_TEST((json{frames / 2, size.height / 16, size.width / 16}) == row["grid_thw"], row.dump());
   }
-  for (const json& row : table("reports/video_frames").at("rows"))
+  for (const json rows = table("reports/video_frames").at("rows"); const json& row : rows)
     BOOST_TEST(qwen_vl_utils::smart_nframes(keys_of(row["part"]), row["total_frames"], row["video_fps"]) ==
                    row["nframes"].get<std::int64_t>(),
                row.dump());
-  for (const json& row : table("reports/video_range").at("rows")) {
+  for (const json rows = table("reports/video_range").at("rows"); const json& row : rows) {
     const auto range = qwen_vl_utils::frame_range(keys_of(row["part"]), row["total_frames"], row["video_fps"]);
     BOOST_TEST((json{range.first, range.last, range.count()}) == row["start_end_count"], row.dump());
   }

@@ -174,8 +174,15 @@ BOOST_AUTO_TEST_CASE(tools) {
   const TemporaryFolder folder;
   write(folder / "tools.json",
         R"([{"name": "zoom", "description": "Looks closer.", "parameters": {"type": "object"}}])");
-  const std::string tools = "--tools '" + (folder / "tools.json").string() + "' --max-new-tokens 2 --prompt Hello!";
-  const json with = answer_of(tools), without = answer_of("--max-new-tokens 2 --prompt Hello!");
+  const std::string hello = " --json --max-new-tokens 2 --prompt Hello!";
+  const std::string tools = "--tools '" + (folder / "tools.json").string() + "'" + hello;
+  // The checkpoint's own template has no tools; without one, it is that of the Instruct models.
+  check_error(run(tools), "tools[0] is not in the prompt: the checkpoint's chat template drops it");
+  const TemporaryFolder model;
+  copy_checkpoint(model.path());
+  fs::remove(model / "chat_template.jinja");
+  const json with = json_lines(run(tools, "", model.path())).front();
+  const json without = json_lines(run(hello, "", model.path())).front();
   BOOST_TEST(with.at("prompt_tokens").get<int>() > without.at("prompt_tokens").get<int>() + 50);
   write(folder / "tools.json", R"({"a": 1})");
   check_error(run(tools), "is not a function with a \"name\"");

@@ -49,11 +49,8 @@ BOOST_AUTO_TEST_CASE(a_row_is_answered_as_the_same_conversation_in_parts) {
 }
 
 BOOST_AUTO_TEST_CASE(settings_of_a_request_are_used) {
-  const json request = {{"model", "x"},
-                        {"messages", json::array({user("What can you do?")})},
-                        {"tools", {{{"type", "function"}, {"function", {{"name", "get_weather"}}}}}},
-                        {"max_tokens", 3},
-                        {"temperature", 0}};
+  const json request = {
+      {"model", "x"}, {"messages", json::array({user("What can you do?")})}, {"max_tokens", 3}, {"temperature", 0}};
   const json short_answer = answer(request);
   BOOST_TEST(short_answer.at("token_ids").size() == 3u);
   BOOST_TEST(short_answer.at("finish_reason") == "length");
@@ -64,6 +61,13 @@ BOOST_AUTO_TEST_CASE(settings_of_a_request_are_used) {
   json stopped = {{"messages", json::array({user("What can you do?")})}, {"stop", word}};
   BOOST_TEST(answer(stopped).at("finish_reason") == "stop_criterion");
   check_error(run("--messages - --tools /nowhere.json", request.dump()), "/nowhere.json");
+  // The template of this checkpoint knows neither tools nor their results.
+  json with_tools = request;
+  with_tools["tools"] = {{{"type", "function"}, {"function", {{"name", "get_weather"}}}}};
+  check_error(run("--messages -", with_tools.dump()), "tools[0] is not in the prompt: the checkpoint's chat template");
+  BOOST_TEST(answer(with_tools, "--ignore-unknown").at("token_ids") == short_answer.at("token_ids"));
+  const json result = json::array({user("Hi"), {{"role", "tool"}, {"content", {{{"temperature", 22}}}}}});
+  check_error(run("--messages -", result.dump()), "messages[1] (tool) is not in the prompt");
   // Random choices are those of the same options on the command line.
   const json sampled = {
       {"messages", json::array({user("What can you do?")})}, {"temperature", 3.0}, {"seed", 5}, {"max_tokens", 12}};

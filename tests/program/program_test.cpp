@@ -226,7 +226,7 @@ BOOST_AUTO_TEST_CASE(empty_prompt_works_as_in_transformers) {
   // The chat format still has its own tokens.
   BOOST_TEST(run("--prompt '' --max-new-tokens 2").code == 0);
   check_error(run("--messages -", "[]"), "conversation is empty");
-  check_error(run("--messages -", "not json"), "messages");
+  check_error(run("--messages -", "not json"), "request is not valid JSON");
   check_error(run("--messages -", R"([{"role": "user", "content": [{"type": "video", "video": "absent.mp4"}]}])"),
               "messages[0].content[0]: cannot open absent.mp4");
 }

@@ -109,11 +109,11 @@ class JsonFields {
     for (const nlohmann::json& item : *found) add(item);
   }
 
-  /// A list of `least` to `most` numbers; a number is a list of one, if that is enough.
+  /// A list of `least` to `most` numbers; a number is a list of one, where that is the least.
   void read(std::string_view name, std::vector<double>& values, std::size_t least, std::size_t most) const {
     const nlohmann::json* const found = find(name);
     if (found == nullptr) return;
-    if (found->is_number() && least <= 1) {
+    if (found->is_number() && least == 1) {
       values = {found->get<double>()};
       return;
     }
