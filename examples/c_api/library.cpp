@@ -9,16 +9,19 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "program/commit.hpp"
+#include "program/settings.hpp"
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/c/qwen3vl.h"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
+#include "qwen3vl/processing/chat/message_json.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include QWEN3VL_VARIANT_HEADER
@@ -122,8 +125,12 @@ struct qwen3vl_chat {
   std::size_t waiting = 0;         // images among them
   PromptCache<Model> cache;
   std::atomic<bool> cancelled{false};
+  program::Settings settings{
+      .chat = {.add_generation_prompt = true, .sanitize_control_tokens = true}, .generate = {}, .stop = {}, .own = {}};
+  std::filesystem::path folder;  // of media that messages name
   ParsedAnswer answer;
-  std::string reasoning;
+  std::string reasoning, json;
+  index_t prompt_tokens = 0;
   std::vector<TokenId> token_ids;
   qwen3vl_finish_reason finish_reason = QWEN3VL_FINISH_NONE;
 
@@ -134,46 +141,87 @@ struct qwen3vl_chat {
   }
 
   qwen3vl_status ask(const std::string& question, GenerateOptions options, const qwen3vl_on_text on_text, void* user) {
-    cancelled = false;
-    answer = {};
-    reasoning.clear();
-    token_ids.clear();
-    finish_reason = QWEN3VL_FINISH_NONE;
+    begin();
     std::vector<ContentPart> content = std::exchange(parts, {});
     const std::size_t count = std::exchange(waiting, 0);
     content.push_back(text(question));
     messages.push_back(qwen3vl::user(std::move(content)));
+    program::Settings now = settings;
+    now.generate = std::move(options);
+    return run(now, on_text, user, [&] {
+      messages.pop_back();
+      images.resize(images.size() - count);
+    });
+  }
+
+  qwen3vl_status ask_json(const std::string& text, const std::filesystem::path& media, const qwen3vl_on_text on_text,
+                          void* user) {
+    begin();
+    ChatRequest request = request_from_json(text, {.generation_fields = program::generation_names()});
+    Conversation asked = messages_from_json(request.messages);
+    program::refuse_placeholders(asked);
+    program::Settings now{.chat = {.add_generation_prompt = true, .sanitize_control_tokens = true},
+                          .generate = generate_options(nullptr),
+                          .stop = {},
+                          .own = {}};
+    program::apply(std::move(request), now);
+    if (*now.generate.num_return_sequences != 1) fail("num_return_sequences (n): a chat goes on with one answer");
+    // A chat that fails is as it was.
+    auto before = std::tuple(std::exchange(messages, std::move(asked)), std::exchange(images, {}),
+                             std::exchange(parts, {}), std::exchange(waiting, 0), std::exchange(folder, media));
+    const qwen3vl_status status =
+        run(now, on_text, user, [&] { std::tie(messages, images, parts, waiting, folder) = std::move(before); });
+    if (finish_reason != QWEN3VL_FINISH_NONE && !messages.empty() && messages.back().role == "assistant") {
+      settings = now;
+      settings.chat.add_generation_prompt = true;  // for the next question
+      settings.chat.continue_final_message = false;
+    }
+    return status;
+  }
+
+ private:
+  void begin() {
+    cancelled = false;
+    answer = {};
+    reasoning.clear();
+    json.clear();
+    token_ids.clear();
+    finish_reason = QWEN3VL_FINISH_NONE;
+  }
+
+  /// Answers the messages and adds the answer to them; `take_back` undoes what was asked.
+  template <class TakeBack>
+  qwen3vl_status run(const program::Settings& now, const qwen3vl_on_text on_text, void* user,
+                     const TakeBack& take_back) {
     try {
-      run(std::move(options), on_text, user);
+      generate(now, on_text, user);
       messages.push_back(answer.message());
     } catch (const Cancelled&) {
-      take_back(count);
+      take_back();
       finish_reason = QWEN3VL_FINISH_CANCELLED;
       return QWEN3VL_CANCELLED;
     } catch (...) {
-      take_back(count);
+      take_back();
       throw;
     }
     return finish_reason == QWEN3VL_FINISH_CANCELLED ? QWEN3VL_CANCELLED : QWEN3VL_OK;
   }
 
- private:
-  void take_back(std::size_t count) {
-    messages.pop_back();
-    images.resize(images.size() - count);
-  }
-
-  void run(GenerateOptions options, const qwen3vl_on_text on_text, void* user) {
+  void generate(const program::Settings& now, const qwen3vl_on_text on_text, void* user) {
+    GenerateOptions options = now.generate;
     Processor& processor = loaded->processor;
     Model& model = loaded->model;
     const auto check = [this] {
       if (cancelled) throw Cancelled();
     };
-    const ChatTemplateOptions chat{.add_generation_prompt = true, .sanitize_control_tokens = true};
     ProcessorOptions reading = loaded->reading;
+    reading.media_directory = folder;
     reading.video_progress = [&](std::int64_t, std::int64_t) { check(); };
     reading.readers = linked_readers();
-    const Prompts prompts = processor.prompts(std::span(&messages, 1), chat, reading, images);
+    const Prompts prompts = processor.prompts(std::span(&messages, 1), now.chat, reading, images);
+    prompt_tokens = prompts.tokens();
+    const std::string rendered = processor.render_chat_template(messages, now.chat);
+    program::require_in_prompt(messages, now.chat, rendered);
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
     options.tokenizer = processor.tokenizer();
@@ -181,14 +229,22 @@ struct qwen3vl_chat {
     const auto give = [&](const std::string& piece) {
       if (on_text != nullptr && !piece.empty() && on_text(user, piece.data(), piece.size()) != 0) cancelled = true;
     };
-    options.streamer = [&](index_t, TokenId token) {
-      give(stream.push(token));
-      return !cancelled;
-    };
+    if (!now.stop.empty()) options.stopping_criteria.emplace_back(StopStrings(processor.tokenizer(), now.stop));
+    const bool streamed = config.num_beams == 1;
+    if (streamed) {
+      options.streamer = [&](index_t, TokenId token) {
+        give(stream.push(token));
+        return !cancelled;
+      };
+    } else {
+      options.stopping_criteria.emplace_back([&](index_t, auto) { return cancelled.load(); });
+    }
     options.prefill_progress = [&](index_t, index_t) { check(); };
     GenerateOutput output = model.generate(prompts, options, &cache);
-    give(stream.flush());
     token_ids = std::move(output.new_tokens.front());
+    if (!streamed)
+      for (const TokenId token : token_ids) give(stream.push(token));
+    give(stream.flush());
     switch (output.finish_reasons.front()) {
       case FinishReason::length:
       case FinishReason::time:
@@ -201,8 +257,21 @@ struct qwen3vl_chat {
         finish_reason = QWEN3VL_FINISH_STOP;
     }
     answer = parse_answer(processor.decode(token_ids, {.skip_special_tokens = true}),
-                          {.starts_in_reasoning = opens_reasoning(processor.render_chat_template(messages, chat))});
+                          {.starts_in_reasoning = opens_reasoning(rendered)});
     reasoning = answer.reasoning.value_or("");
+    json = answer_json(name_of(cancelled ? FinishReason::cancelled : output.finish_reasons.front()));
+  }
+
+  std::string answer_json(const char* reason) const {
+    nlohmann::ordered_json object;
+    object["text"] = answer.text;
+    if (answer.reasoning) object["reasoning"] = *answer.reasoning;
+    if (!answer.tool_calls.empty()) object["tool_calls"] = tool_calls_to_json(answer.tool_calls);
+    if (!answer.errors.empty()) object["tool_call_errors"] = answer.errors;
+    object["token_ids"] = token_ids;
+    object["prompt_tokens"] = prompt_tokens;
+    object["finish_reason"] = reason;
+    return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
 };
 
@@ -309,12 +378,21 @@ qwen3vl_status qwen3vl_chat_ask(qwen3vl_chat* chat, const char* question, const 
     return needed(chat, "chat").ask(text_of(question, "question"), generate_options(options), on_text, user);
   });
 }
+qwen3vl_status qwen3vl_chat_ask_json(qwen3vl_chat* chat, const char* request, const char* folder,
+                                     qwen3vl_on_text on_text, void* user) {
+  return guarded(QWEN3VL_ERROR, [&] {
+    return needed(chat, "chat").ask_json(text_of(request, "request"), folder == nullptr ? "" : folder, on_text, user);
+  });
+}
 void qwen3vl_chat_cancel(qwen3vl_chat* chat) {
   if (chat != nullptr) chat->cancelled = true;
 }
 
 const char* qwen3vl_chat_answer(const qwen3vl_chat* chat) { return chat == nullptr ? "" : chat->answer.text.c_str(); }
 const char* qwen3vl_chat_reasoning(const qwen3vl_chat* chat) { return chat == nullptr ? "" : chat->reasoning.c_str(); }
+const char* qwen3vl_chat_answer_json(const qwen3vl_chat* chat) {
+  return chat == nullptr || chat->json.empty() ? "{}" : chat->json.c_str();
+}
 const int32_t* qwen3vl_chat_token_ids(const qwen3vl_chat* chat, size_t* count) {
   if (count != nullptr) *count = chat == nullptr ? 0 : chat->token_ids.size();
   return chat == nullptr ? nullptr : chat->token_ids.data();

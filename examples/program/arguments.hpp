@@ -20,6 +20,7 @@
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
+#include "settings.hpp"
 
 namespace program {
 
@@ -83,28 +84,6 @@ CLI::Validator in_range(Range range) {
         return std::string();
       },
       range.text());
-}
-
-/// Whether to sample, where only other options say so: who sets an option of sampling wants it, and a temperature of 0
-/// is greedy.
-inline void choose_sampling(GenerateOptions& generate) {
-  bool sampling = false;
-  for_each_generation_option(
-      [&](const GenerationOption& option, const auto& value) {
-        sampling |= option.use == OptionUse::sampling && value.has_value();
-      },
-      generate);
-  if (generate.temperature && *generate.temperature == 0.0f) {
-    generate.do_sample = false;
-    generate.temperature.reset();
-  } else if (generate.do_sample) {
-    return;
-  } else if (sampling) {
-    generate.do_sample = true;
-  } else if (generate.num_beams.value_or(1) > 1 || generate.prompt_lookup_num_tokens.value_or(0) > 0) {
-    // Both are searches for the likeliest; a checkpoint's sampling defaults are not asked for.
-    generate.do_sample = false;
-  }
 }
 
 /// The options of generation but those that the checkpoint or another option says better.

@@ -6,16 +6,13 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
-#include <variant>
-#include <vector>
 
 #include "arguments.hpp"
 #include "progress.hpp"
-#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/processor.hpp"
+#include "settings.hpp"
 #include "signals.hpp"
 #include "video_settings.hpp"
 
@@ -25,43 +22,6 @@ namespace program {
 inline void warn(const std::string& text) {
   ProgressBar::clear();
   print_warning(text);
-}
-
-/// The longest word of a text: what a template that writes the text leaves in it, however it trims and quotes.
-inline std::string_view longest_word(std::string_view text) {
-  const auto in_word = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80) != 0;
-  };
-  std::string_view longest;
-  for (std::size_t i = 0; i < text.size();) {
-    std::size_t end = i;
-    while (end < text.size() && in_word(text[end])) ++end;
-    if (end - i > longest.size()) longest = text.substr(i, end - i);
-    i = end + 1;
-  }
-  return longest;
-}
-
-/// Throws Error if the chat template dropped the tools, or a message of somebody else than the assistant (whose
-/// reasoning templates leave out on purpose): the answer would be to another question.
-inline void require_in_prompt(const Conversation& messages, const ChatTemplateOptions& chat,
-                              const std::string& prompt) {
-  const auto require = [&](std::string_view text, const std::string& what) {
-    if (prompt.find(longest_word(text)) == std::string::npos)
-      fail(what, " not in the prompt: the checkpoint's chat template drops it (--inputs shows the prompt)");
-  };
-  if (chat.tools.is_array())
-    for (std::size_t i = 0; i < chat.tools.size(); ++i)
-      require(chat.tools[i]["function"]["name"].get<std::string>(), concat("tools[", i, "] is"));
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
-    const std::string what = concat("messages[", i, "] (", detail::shown(message.role, 20), ") is");
-    if (message.role == "assistant") continue;
-    if (const auto* const text = std::get_if<std::string>(&message.content)) require(*text, what);
-    if (const auto* const parts = std::get_if<std::vector<ContentPart>>(&message.content))
-      for (const ContentPart& part : *parts)
-        if (part.kind == ContentPart::Kind::text && part.text) require(*part.text, what);
-  }
 }
 
 /// The processor of the checkpoint with the options of the command line.

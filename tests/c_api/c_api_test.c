@@ -101,6 +101,48 @@ static void image_in_memory(qwen3vl_model* model, const char* image) {
   qwen3vl_chat_free(chat);
 }
 
+/* Requests as JSON: a conversation of its own, with its settings; what follows goes on from there. */
+static void requests(qwen3vl_model* model, const char* image) {
+  const char* const slash = strrchr(image, '/');
+  char folder[4096], request[8192];
+  snprintf(folder, sizeof folder, "%.*s", (int)(slash - image), image);
+  snprintf(request, sizeof request,
+           "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\", \"image\": \"%s\"}, "
+           "{\"type\": \"text\", \"text\": \"Describe this image.\"}]}], \"temperature\": 0}",
+           slash + 1);
+  qwen3vl_chat* chat = qwen3vl_chat_new(model, NULL);
+  struct heard heard = {.length = 0};
+  CHECK(qwen3vl_chat_ask_json(chat, request, folder, hear, &heard) == QWEN3VL_OK);
+  CHECK(strcmp(qwen3vl_chat_answer(chat), star) == 0);
+  CHECK(strcmp(heard.text, star) == 0);
+  CHECK(strstr(qwen3vl_chat_answer_json(chat), "\"finish_reason\":\"stop\"") != NULL);
+  CHECK(strstr(qwen3vl_chat_answer_json(chat), star) != NULL);
+  /* The conversation goes on, and what fails leaves it as it was. */
+  CHECK_ERROR(qwen3vl_chat_ask_json(chat, "{\"messages\": [], \"n\": 2, \"temperature\": 1}", NULL, NULL, NULL) ==
+                  QWEN3VL_ERROR,
+              "a chat goes on with one answer");
+  CHECK_ERROR(qwen3vl_chat_ask_json(chat, "{\"messages\": [], \"foo\": 2}", NULL, NULL, NULL) == QWEN3VL_ERROR,
+              "means nothing here: foo");
+  CHECK_ERROR(qwen3vl_chat_ask_json(chat, request, "/nowhere", NULL, NULL) == QWEN3VL_ERROR, "/nowhere");
+  CHECK(strcmp(qwen3vl_chat_answer_json(chat), "{}") == 0);
+  const qwen3vl_generate_options options = greedy();
+  CHECK(qwen3vl_chat_ask(chat, "How many shapes are there?", &options, NULL, NULL) == QWEN3VL_OK);
+  CHECK(strstr(qwen3vl_chat_answer(chat), "two") != NULL);
+  /* Beams are given whole; a limit; a text that ends the answer; variables of the template. */
+  heard.length = 0;
+  CHECK(qwen3vl_chat_ask_json(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}], \"num_beams\": 2, "
+                              "\"max_tokens\": 2}", NULL, hear, &heard) == QWEN3VL_OK);
+  CHECK(heard.length > 0 && qwen3vl_chat_finish_reason(chat) == QWEN3VL_FINISH_LENGTH);
+  CHECK(qwen3vl_chat_ask_json(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"What can you do?\"}], "
+                              "\"chat_template_kwargs\": {\"enable_thinking\": true}}", NULL, NULL, NULL) == QWEN3VL_OK);
+  CHECK(strstr(qwen3vl_chat_answer_json(chat), "\"reasoning\":") != NULL);
+  CHECK_ERROR(qwen3vl_chat_ask_json(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"tools\": "
+                                    "[{\"name\": \"zoom\"}]}", NULL, NULL, NULL) == QWEN3VL_ERROR, "tools[0] is not in the prompt");
+  CHECK_ERROR(qwen3vl_chat_ask_json(chat, NULL, NULL, NULL, NULL) == QWEN3VL_ERROR, "request is NULL");
+  CHECK_ERROR(qwen3vl_chat_ask_json(NULL, "[]", NULL, NULL, NULL) == QWEN3VL_ERROR, "chat is NULL");
+  qwen3vl_chat_free(chat);
+}
+
 static void pixels_and_limits(qwen3vl_model* model) {
   qwen3vl_generate_options options = greedy();
   options.max_new_tokens = 3;
@@ -189,6 +231,7 @@ static void errors(qwen3vl_model* model, const char* image) {
   size_t count = 1;
   CHECK(qwen3vl_chat_token_ids(NULL, &count) == NULL && count == 0);
   CHECK(strcmp(qwen3vl_chat_answer(NULL), "") == 0);
+  CHECK(strcmp(qwen3vl_chat_answer_json(NULL), "{}") == 0);
 }
 
 static int cancel_other(void* user, const char* text, size_t length) {
@@ -273,6 +316,7 @@ int main(int argc, char** argv) {
   if (model == NULL) return 1;
   CHECK(progress.calls > 2 && progress.last == progress.total && progress.total > 1000000);
   answers(model, argv[2]);
+  requests(model, argv[2]);
   pixels_and_limits(model);
   pixel_budget(model, argv[1]);
   errors(model, argv[2]);

@@ -98,8 +98,8 @@ QWEN3VL_EXPORT qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_loa
 /** Frees the model; its memory is released with its last chat. */
 QWEN3VL_EXPORT void qwen3vl_free(qwen3vl_model* model);
 
-/** Tokens that an image, or a video of which so many frames are taken, becomes in a prompt; the times of a video are not
- *  counted. Nothing is computed. -1: see qwen3vl_last_error(). */
+/** Tokens that an image, or a video of which so many frames are taken, becomes in a prompt; the times of a video are
+ * not counted. Nothing is computed. -1: see qwen3vl_last_error(). */
 QWEN3VL_EXPORT int64_t qwen3vl_image_tokens(const qwen3vl_model* model, int64_t width, int64_t height);
 QWEN3VL_EXPORT int64_t qwen3vl_video_tokens(const qwen3vl_model* model, int64_t frames, int64_t width, int64_t height);
 
@@ -123,6 +123,14 @@ QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_add_video_file(qwen3vl_chat* chat, co
 QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_ask(qwen3vl_chat* chat, const char* question,
                                                const qwen3vl_generate_options* options, qwen3vl_on_text on_text,
                                                void* user);
+/** Answers `request`, JSON as `--messages` of the program reads it (docs/binary.md): a list of messages, or an object
+ * with `messages`, `tools`, every option of generation by its name in transformers or OpenAI's, `stop`,
+ *  `chat_template_kwargs`, and so on. Images and videos are named by paths, which are relative to `folder` (NULL: the
+ *  current one), or given as data URLs or base64. The messages take the place of the conversation so far, and
+ *  qwen3vl_chat_ask() goes on from there with the same tools. What means nothing here is an error that names it. If the
+ *  call fails, the chat is as it was. */
+QWEN3VL_EXPORT qwen3vl_status qwen3vl_chat_ask_json(qwen3vl_chat* chat, const char* request, const char* folder,
+                                                    qwen3vl_on_text on_text, void* user);
 /** Stops qwen3vl_chat_ask() of this chat soon, if one is running. */
 QWEN3VL_EXPORT void qwen3vl_chat_cancel(qwen3vl_chat* chat);
 
@@ -130,6 +138,10 @@ QWEN3VL_EXPORT void qwen3vl_chat_cancel(qwen3vl_chat* chat);
 QWEN3VL_EXPORT const char* qwen3vl_chat_answer(const qwen3vl_chat* chat);
 /** Its reasoning, if the checkpoint is a Thinking one; else empty. */
 QWEN3VL_EXPORT const char* qwen3vl_chat_reasoning(const qwen3vl_chat* chat);
+/** The answer as a JSON object: `text`, `reasoning`, `tool_calls` (a list of `name` and `arguments`),
+ * `tool_call_errors`, `token_ids`, `prompt_tokens`, `finish_reason`; what there is not is left out. Valid as long as
+ * the answer. */
+QWEN3VL_EXPORT const char* qwen3vl_chat_answer_json(const qwen3vl_chat* chat);
 /** Its token ids as generated; their number is stored in `count`. Valid as long as the answer. */
 QWEN3VL_EXPORT const int32_t* qwen3vl_chat_token_ids(const qwen3vl_chat* chat, size_t* count);
 QWEN3VL_EXPORT qwen3vl_finish_reason qwen3vl_chat_finish_reason(const qwen3vl_chat* chat);
