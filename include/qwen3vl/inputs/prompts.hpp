@@ -91,8 +91,8 @@ struct VideoSource : ImageSource {
 struct Prompts : PromptTokens {
   Media media;
   /// For reports, in the order of the media's grids; generate() does not need them.
-  std::vector<ImageSource> image_sources;
-  std::vector<VideoSource> video_sources;
+  std::vector<ImageSource> image_sources{};
+  std::vector<VideoSource> video_sources{};
 };
 
 /// What generate() accepts.
