@@ -22,6 +22,15 @@ struct FloatAxis {
   std::vector<std::vector<float>> weights;
 };
 
+/// The bicubic filter (a = -0.5) is fused as torch's is built.
+inline float float_filter(Resample resample, float x) {
+  if (resample != Resample::bicubic) return filter_value(resample, x);
+  x = std::abs(x);
+  if (x < 1.0f) return std::fma(std::fma(1.5f, x, -2.5f) * x, x, 1.0f);
+  if (x < 2.0f) return std::fma(std::fma(std::fma(-0.5f, x, 2.5f), x, -4.0f), x, 2.0f);
+  return 0.0f;
+}
+
 /// torch's weights of an antialiased filter, in its mix of float and double, fused as it is built.
 inline FloatAxis float_axis(std::int64_t from, std::int64_t to, Resample resample) {
   const float scale = static_cast<float>(from) / static_cast<float>(to);
@@ -37,7 +46,7 @@ inline FloatAxis float_axis(std::int64_t from, std::int64_t to, Resample resampl
     float total = 0.0f;
     for (std::int64_t j = first; j < end; ++j) {
       const double distance = static_cast<double>(static_cast<float>(j) - center) + 0.5;
-      weights.push_back(filter_value(resample, static_cast<float>(distance * static_cast<double>(inverse))));
+      weights.push_back(float_filter(resample, static_cast<float>(distance * static_cast<double>(inverse))));
       total += weights.back();
     }
     for (float& weight : weights) weight /= total;

@@ -84,7 +84,22 @@ class Template {
   }
 
  private:
-  [[noreturn]] void failed(int line, std::string_view what) const { fail(where_, ", line ", line, ": ", what); }
+  /// What a template says may have any characters; an error is one line that does nothing to a terminal.
+  [[noreturn]] void failed(int line, std::string_view what) const {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text;
+    for (const char c : what) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte >= ' ' && byte != 0x7F) {
+        text += c;
+      } else if (c == '\n') {
+        text += "\\n";
+      } else {
+        text += concat("\\x", digits[byte >> 4], digits[byte & 15]);
+      }
+    }
+    fail(where_, ", line ", line, ": ", text);
+  }
 
   static void collect(const Node& node, std::string& text) {
     if (node.value.is_text()) (text += node.value.text().string) += '\0';
