@@ -125,8 +125,7 @@ struct qwen3vl_chat {
   std::size_t waiting = 0;         // images among them
   PromptCache<Model> cache;
   std::atomic<bool> cancelled{false};
-  program::Settings settings{
-      .chat = {.add_generation_prompt = true, .sanitize_control_tokens = true}, .generate = {}, .stop = {}, .own = {}};
+  program::Settings settings;
   std::filesystem::path folder;  // of media that messages name
   ParsedAnswer answer;
   std::string reasoning, json;
@@ -160,10 +159,7 @@ struct qwen3vl_chat {
     ChatRequest request = request_from_json(text, {.generation_fields = program::generation_names()});
     Conversation asked = messages_from_json(request.messages);
     program::refuse_placeholders(asked);
-    program::Settings now{.chat = {.add_generation_prompt = true, .sanitize_control_tokens = true},
-                          .generate = generate_options(nullptr),
-                          .stop = {},
-                          .own = {}};
+    program::Settings now{.generate = generate_options(nullptr)};
     program::apply(std::move(request), now);
     if (*now.generate.num_return_sequences != 1) fail("num_return_sequences (n): a chat goes on with one answer");
     // A chat that fails is as it was.

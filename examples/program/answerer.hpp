@@ -101,10 +101,11 @@ class Answerer {
     const auto start = std::chrono::steady_clock::now();
     const Interruptible interruptible;
     const Processor& processor = prepare_.processor();
-    const Prompts prompts = prepare_(conversations, settings.chat, folder, images);
+    const Prepared prepared = prepare_(conversations, settings.chat, folder, images);
+    const Prompts& prompts = prepared.prompts;
     std::vector<AnswerOptions> reading(conversations.size());
     for (std::size_t c = 0; c < conversations.size(); ++c)
-      reading[c].starts_in_reasoning = opens_reasoning(processor.render_chat_template(conversations[c], settings.chat));
+      reading[c].starts_in_reasoning = opens_reasoning(prepared.texts[c]);
     if (arguments_.thinking && std::ranges::none_of(reading, &AnswerOptions::starts_in_reasoning))
       fail("--thinking: the chat template of ", arguments_.model, " has no variable enable_thinking");
     const double processing_seconds = detail::seconds_since(start);

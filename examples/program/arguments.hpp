@@ -177,7 +177,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   const std::string about_pixels = "How large images and videos are resized (keys of a message's part go first)";
   const auto add_pixels = [&](const char* flag, std::optional<std::int64_t>& value, const char* help) {
     app.add_option(flag, value, help)
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+        ->check(in_range<std::int64_t>(within(1, 0x1p31)))
         ->type_name("N")
         ->group(about_pixels);
   };

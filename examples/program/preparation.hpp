@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arguments.hpp"
 #include "progress.hpp"
@@ -24,6 +26,12 @@ inline void warn(const std::string& text) {
   print_warning(text);
 }
 
+/// Conversations as the model reads them, and the text of each prompt.
+struct Prepared {
+  Prompts prompts;
+  std::vector<std::string> texts;
+};
+
 /// The processor of the checkpoint with the options of the command line.
 class Preparation {
  public:
@@ -36,8 +44,8 @@ class Preparation {
   const Processor& processor() const { return processor_; }
 
   /// Media paths are relative to `folder`; `images` are those of parts without a path.
-  Prompts operator()(std::span<const Conversation> conversations, const ChatTemplateOptions& chat,
-                     const std::filesystem::path& folder, std::span<const Image> images = {}) const {
+  Prepared operator()(std::span<const Conversation> conversations, const ChatTemplateOptions& chat,
+                      const std::filesystem::path& folder, std::span<const Image> images = {}) const {
     const ProcessorOptions options{.media_directory = folder,
                                    .videos = videos_,
                                    .min_pixels = arguments_.min_pixels,
@@ -53,11 +61,12 @@ class Preparation {
                                    .readers = linked_readers(),
                                    .max_tokens = arguments_.limits.max_tokens,
                                    .warn = warn};
-    Prompts prompts = processor_.prompts(conversations, chat, options, images);
-    if (!arguments_.ignore_unknown)
-      for (const Conversation& messages : conversations)
-        require_in_prompt(messages, chat, processor_.render_chat_template(messages, chat));
-    return prompts;
+    Prepared prepared{processor_.prompts(conversations, chat, options, images), {}};
+    for (const Conversation& messages : conversations) {
+      prepared.texts.push_back(processor_.render_chat_template(messages, chat));
+      if (!arguments_.ignore_unknown) require_in_prompt(messages, chat, prepared.texts.back());
+    }
+    return prepared;
   }
 
  private:

@@ -26,10 +26,7 @@ struct Question {
 
 /// What the command line says.
 inline Settings settings_of(const Arguments& arguments) {
-  Settings settings{.chat = {.add_generation_prompt = true, .sanitize_control_tokens = true},
-                    .generate = arguments.generate,
-                    .stop = arguments.stop,
-                    .own = {}};
+  Settings settings{.generate = arguments.generate, .stop = arguments.stop};
   if (arguments.thinking) settings.chat.enable_thinking = true;
   if (!arguments.tools.empty()) settings.chat.tools = read_tools(arguments.tools, arguments.limits.messages);
   return settings;

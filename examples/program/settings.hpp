@@ -23,10 +23,10 @@ using namespace qwen3vl;
 
 /// How a conversation becomes a prompt, and how it is answered.
 struct Settings {
-  ChatTemplateOptions chat;
-  GenerateOptions generate;
-  std::vector<std::string> stop;  // texts that end the answer
-  std::string own;                // what a request says of this, as JSON: equal ones can be answered together
+  ChatTemplateOptions chat{.add_generation_prompt = true, .sanitize_control_tokens = true};
+  GenerateOptions generate{};
+  std::vector<std::string> stop{};  // texts that end the answer
+  std::string own{};                // what a request says of this, as JSON: equal ones can be answered together
 };
 
 /// Whether to sample, where only other options say so: who sets an option of sampling wants it, and a temperature of 0

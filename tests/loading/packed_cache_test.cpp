@@ -13,9 +13,11 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/variants/golden-shape-moe_small.hpp"
+#include "support/model_memory.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;
+using qwen3vl::test::memory;
 using qwen3vl::test::read_file;
 using qwen3vl::test::TemporaryFolder;
 namespace fs = std::filesystem;
@@ -24,17 +26,6 @@ namespace {
 
 template <class P>
 using Model = ForConditionalGeneration<variants::golden_shape, Cpu, P>;
-
-/// All weights, as they lie in memory.
-template <class M>
-std::vector<std::byte> memory(M& model) {
-  std::vector<std::byte> all;
-  model.parameters([&](auto& parameter, const Parts&) {
-    detail::visit_memory(parameter,
-                         [&](std::span<std::byte> piece) { all.insert(all.end(), piece.begin(), piece.end()); });
-  });
-  return all;
-}
 
 /// A copy of the checkpoint and an empty folder for packed weights.
 struct Folders {

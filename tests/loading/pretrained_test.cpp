@@ -13,9 +13,11 @@
 #include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "qwen3vl/variants/golden-dense_small_model.hpp"
 #include "support/check_fails.hpp"
+#include "support/model_memory.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;
+using qwen3vl::test::memory;
 using qwen3vl::test::TemporaryFolder;
 namespace fs = std::filesystem;
 
@@ -25,16 +27,6 @@ using Model = ForConditionalGeneration<variants::golden_dense_small, Cpu, F32>;
 constexpr const char *head = "lm_head.weight", *embed_tokens = "model.language_model.embed_tokens.weight";
 
 const fs::path original = fs::path(QWEN3VL_TEST_DATA) / "golden" / "models" / "dense_small";
-
-/// All weights, as they lie in memory.
-std::vector<std::byte> memory(Model& model) {
-  std::vector<std::byte> all;
-  model.parameters([&](auto& parameter, const Parts&) {
-    detail::visit_memory(parameter,
-                         [&](std::span<std::byte> piece) { all.insert(all.end(), piece.begin(), piece.end()); });
-  });
-  return all;
-}
 
 /// A copy of the checkpoint, changed by `change` before it is written, and what loading it says.
 struct Changed {

@@ -14,9 +14,11 @@
 #include "qwen3vl/variants/golden-dense_wide_model.hpp"
 #include "qwen3vl/variants/golden-moe_small_model.hpp"
 #include "support/check_fails.hpp"
+#include "support/model_memory.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;
+using qwen3vl::test::memory;
 using qwen3vl::test::TemporaryFolder;
 namespace fs = std::filesystem;
 
@@ -35,17 +37,6 @@ void no_warning(const std::string& text) { BOOST_ERROR("warning: " << text); }
 template <class M>
 M load(const fs::path& folder, Cpu& cpu) {
   return M::from_pretrained(folder, cpu, {.warn = no_warning});
-}
-
-/// All weights, as they lie in memory.
-template <class M>
-std::vector<std::byte> memory(M& model) {
-  std::vector<std::byte> all;
-  model.parameters([&](auto& parameter, const Parts&) {
-    detail::visit_memory(parameter,
-                         [&](std::span<std::byte> piece) { all.insert(all.end(), piece.begin(), piece.end()); });
-  });
-  return all;
 }
 
 /// Saves, loads and compares; returns the names of the weight files.
