@@ -46,7 +46,7 @@ inline std::filesystem::path in_hub_cache(const std::filesystem::path& folder) {
       return found.lexically_normal();
   for (const std::filesystem::path& all : {folder, folder / "hub"})
     if (const auto repository = subfolder_with(all, "models--", "snapshots"); !repository.empty())
-      if (const auto found = subfolder_with(repository / "snapshots", "", "config.json"); !found.empty()) return found;
+      if (auto found = subfolder_with(repository / "snapshots", "", "config.json"); !found.empty()) return found;
   return {};
 }
 

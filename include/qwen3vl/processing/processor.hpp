@@ -59,12 +59,13 @@ class Processor {
     const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);
     PreprocessorFiles files(folder);
     files.warn_about_others(warn);
+    const bool given_template = chat_template.has_value();
     Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),
-                        ImageProcessor::from_pretrained(files, warn), chat_template,
+                        ImageProcessor::from_pretrained(files, warn), std::move(chat_template),
                         ProcessorConfig::from_pretrained(folder, settings),
                         VideoProcessor::from_pretrained(files, warn));
-    processor.source_ = {folder, chat_template.has_value()};
-    if (!chat_template) {
+    processor.source_ = {folder, given_template};
+    if (!given_template) {
       try {
         processor.chat_template_ = ChatTemplate::from_pretrained(folder, &settings.chat_template);
       } catch (const Error& error) {

@@ -48,6 +48,7 @@ class TopHLogitsWarper {
     if (detail::softmax_maximum(scores) == removed_score) return;
     const std::vector<std::size_t> best = detail::best_scores(scores, 100);
     std::vector<float> own;
+    own.reserve(best.size());
     for (const std::size_t i : best) own.push_back(scores[i]);
     const double log_sum = detail::log_sum_exp(own, own.front());
     const double limit = top_h_ * detail::entropy(own, log_sum);

@@ -278,7 +278,7 @@ class ChatTemplate {
     if (final_value.is_array()) {
       for (auto part = given->rbegin(); part != given->rend(); ++part) {
         if (!part->is_object() || !part->contains("text") || !(*part)["text"].is_string()) continue;
-        const std::string begun = (*part)["text"].get<std::string>();
+        std::string begun = (*part)["text"].get<std::string>();
         (*part)["text"] = begun + std::string(mark);
         return begun;
       }
@@ -286,7 +286,7 @@ class ChatTemplate {
     }
     if (!final_value.is_string())
       fail("continue_final_message is set, but \"", name, "\" of the final message is ", final_value.type_name());
-    const std::string begun = final_value.get<std::string>();
+    std::string begun = final_value.get<std::string>();
     for (const std::string& each : names) last[each] = begun + std::string(mark);
     return begun;
   }

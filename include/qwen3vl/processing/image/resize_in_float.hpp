@@ -39,7 +39,10 @@ inline FloatAxis float_axis(std::int64_t from, std::int64_t to, Resample resampl
   FloatAxis axis;
   for (std::int64_t i = 0; i < to; ++i) {
     const auto center = static_cast<float>(static_cast<double>(scale) * (static_cast<double>(i) + 0.5));
-    const auto cut = [](float place) { return static_cast<std::int64_t>(static_cast<double>(place) + 0.5); };
+    const auto cut = [](float place) {
+      const double shifted = static_cast<double>(place) + 0.5;
+      return static_cast<std::int64_t>(shifted);
+    };
     const std::int64_t first = std::max<std::int64_t>(0, cut(center - support));
     const std::int64_t end = std::min(from, cut(center + support));
     std::vector<float> weights;

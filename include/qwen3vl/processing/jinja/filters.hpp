@@ -45,7 +45,7 @@ inline Values attribute_parts(const Value& attribute) {
   return parts;
 }
 
-inline Getter attribute_getter(const Value& attribute, bool ignores_case = false, Value fallback = {}) {
+inline Getter attribute_getter(const Value& attribute, bool ignores_case = false, const Value& fallback = {}) {
   return [parts = attribute_parts(attribute), ignores_case, fallback](Value item) {
     for (const Value& part : parts) {
       item = get_item(item, part);

@@ -78,7 +78,7 @@ struct Cycler final : Callable {
     if (name == "items") return Value::tuple(items);
     if (name == "next")
       return make_function([this, keeps = shared_from_this()](Args&) {
-        const Value item = items[position];
+        Value item = items[position];
         position = (position + 1) % items.size();
         return item;
       });

@@ -368,14 +368,15 @@ inline Dict::Dict(std::vector<Item> entries) : Object(64 + entries.size() * 2 * 
   items.reserve(entries.size());
   for (Item& entry : entries) {
     require_hashable(entry.first);
+    inner = std::max(inner, detail::depth_of(entry.second));
     // The first key stays in its place, the last value counts.
     if (const Value* earlier = find(entry.first)) {
       const_cast<Value&>(*earlier) = entry.second;
     } else {
-      items.push_back(entry);
-      if (indexed && entry.first.is_text()) texts_.emplace(entry.first.text().string, items.size() - 1);
+      items.push_back(std::move(entry));
+      const Value& key = items.back().first;
+      if (indexed && key.is_text()) texts_.emplace(key.text().string, items.size() - 1);
     }
-    inner = std::max(inner, detail::depth_of(entry.second));
   }
   depth = detail::checked_depth(inner);
 }

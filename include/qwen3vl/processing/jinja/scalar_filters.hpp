@@ -78,7 +78,7 @@ inline std::int64_t truncated(double value) {
 inline Value to_integer(const Value& value, Args& args) {
   const Values options = args.bind("int", {"default", "base"}, 0);
   require_defined(value);
-  const Value fallback = options[0].is_missing() ? Value::integer(0) : options[0];
+  Value fallback = options[0].is_missing() ? Value::integer(0) : options[0];
   if (value.is_integer()) return Value::integer(value.integer());
   if (value.is(Type::number)) return std::isnan(value.number()) ? fallback : Value::integer(truncated(value.number()));
   if (!value.is_text()) return fallback;
