@@ -130,7 +130,9 @@ void check_lists(const std::string& path, std::size_t least) {
   const auto prompt_length = description.value("prompt_length", sequences.width);
   const TokenId pad = description.value("pad_token_id", -1);
   BOOST_TEST(description.at("lists").size() >= least);
-  for (const auto& [name, list] : description.at("lists").items()) {
+  for (const auto& item : description.at("lists").items()) {
+    const auto& name = item.key();
+    const auto& list = item.value();
     BOOST_TEST_CONTEXT("list " << name) {
       GenerationConfig config = config_of(list.at("options"));
       config.pad_token_id = pad;
