@@ -114,7 +114,7 @@ class Processor {
   /// The tokens that `sanitize_control_tokens` encodes as text in what users write: special tokens, and the other added
   /// tokens that tokenizer_config.json lists as `chat_control_tokens`, or else that stand in the template.
   std::vector<std::string> control_tokens(const ChatTemplateOptions& options = {}) const {
-    const std::string source = jinja::Template(chat_template().source(options)).literal_text();
+    const std::string source = chat_template().literal_text(options);
     std::vector<std::string> tokens;
     for (const AddedToken& token : tokenizer_.added_tokens()) {
       const auto& listed = chat_control_tokens_;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -20,7 +21,7 @@
 #include "qwen3vl/processing/chat/control_tokens.hpp"
 #include "qwen3vl/processing/chat/instruct_template.hpp"
 #include "qwen3vl/processing/chat/message.hpp"
-#include "qwen3vl/processing/chat/message_json.hpp"
+#include "qwen3vl/processing/chat/template_message.hpp"
 #include "qwen3vl/processing/jinja/template.hpp"
 
 namespace qwen3vl {
@@ -70,7 +71,7 @@ class ChatTemplate {
   /// Throws Error, which begins with `where`, for a template with a fault in its syntax.
   explicit ChatTemplate(std::string source, std::string where = "the chat template") : where_(std::move(where)) {
     sources_.emplace("default", source);
-    compiled_.emplace(std::move(source), where_);
+    compiled_ = std::make_shared<jinja::Template>(std::move(source), where_);
   }
 
   /// The template of the released Instruct models.
@@ -115,81 +116,80 @@ class ChatTemplate {
   void set_special_tokens(nlohmann::ordered_json tokens) { special_tokens_ = std::move(tokens); }
 
   /// The source that `options` choose. Throws Error if there are several and none is the default.
-  std::string source(const ChatTemplateOptions& options = {}) const { return chosen(options).source(); }
+  std::string source(const ChatTemplateOptions& options = {}) const { return chosen(options)->source(); }
+
+  /// The template's own words, as jinja::Template has them.
+  std::string literal_text(const ChatTemplateOptions& options = {}) const { return chosen(options)->literal_text(); }
+
+  /// Those of the variables `enable_thinking`, `add_vision_id` and `chat_template_kwargs` that are set in `options` and
+  /// that the template does not read.
+  std::vector<std::string> unread(const ChatTemplateOptions& options) const {
+    std::vector<std::string> names;
+    if (options.enable_thinking) names.emplace_back("enable_thinking");
+    if (options.add_vision_id) names.emplace_back("add_vision_id");
+    for (const auto& [name, value] : options.chat_template_kwargs.items())
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    if (names.empty()) return names;
+    const auto compiled = chosen(options);
+    std::erase_if(names, [&](const std::string& name) { return compiled->reads(name); });
+    return names;
+  }
 
   /// The prompt for `messages`. Where control tokens of users are marked (`control_tokens`, of
   /// sanitize_control_tokens), see control_tokens.hpp. Throws Error: an empty conversation, faults of the template with
   /// their line, and where `continue_final_message` finds nothing to continue.
   jinja::Rendered render(const Conversation& messages, const ChatTemplateOptions& options = {},
                          std::span<const std::string> control_tokens = {}) const {
-    using Json = nlohmann::ordered_json;
     if (messages.empty()) fail("messages: the conversation is empty");
     if (options.continue_final_message && options.add_generation_prompt)
       fail(
           "add_generation_prompt starts a new message and continue_final_message continues the last one; set only one");
     check_list(options.tools, "tools", "functions");
     check_list(options.documents, "documents", "documents");
-    std::optional<jinja::Template> other;
-    if (!compiled_ || !options.chat_template.empty()) other = chosen(options);
-    const jinja::Template& compiled = other ? *other : *compiled_;
-    Json variables = Json::object();
-    Json chat = template_messages(messages);
-    variables["tools"] = options.tools;
-    variables["documents"] = options.documents;
-    Json named = Json::object();
-    if (options.add_vision_id) named["add_vision_id"] = true;
-    if (options.enable_thinking) named["enable_thinking"] = *options.enable_thinking;
     if (!options.chat_template_kwargs.is_null() && !options.chat_template_kwargs.is_object())
       fail("chat_template_kwargs: must be an object, is ", options.chat_template_kwargs.type_name());
-    for (const auto& [name, value] : options.chat_template_kwargs.items()) named[name] = value;
     for (const char* taken : {"messages", "tools", "documents", "add_generation_prompt"})
-      if (named.contains(taken)) fail("chat_template_kwargs: ", taken, " is an option of its own");
-    if (!control_tokens.empty()) {
-      const ControlTokens marks(control_tokens);
-      for (Json* json : {&chat, &variables, &named}) marks.mark(*json);
-    }
-    alias_reasoning(chat);
-    std::string begun;
+      if (options.chat_template_kwargs.contains(taken)) fail("chat_template_kwargs: ", taken, " is an option of its own");
+    const auto compiled = chosen(options);
+
+    std::optional<ControlTokens> marks;
+    if (!control_tokens.empty()) marks.emplace(control_tokens);
+    const jinja::JsonValues::Change mark = [&](const std::string& text) { return marks->marked(text); };
+    const auto* const change = marks ? &mark : nullptr;
+    std::optional<ContinuedMessage> continued;
     if (options.continue_final_message)
-      begun = open_final_message(chat, options.continue_final_message, compiled.source());
-    variables["messages"] = std::move(chat);
-    variables["add_generation_prompt"] = options.add_generation_prompt;
-    for (const auto& [name, value] : special_tokens_.items()) variables[name] = value;
-    for (const auto& [name, value] : named.items()) variables[name] = value;
-    jinja::Rendered rendered = compiled.render(variables);
-    if (options.continue_final_message) cut_final_message(rendered.text, begun);
+      continued.emplace(messages.back(), options.continue_final_message.name(), compiled->source(),
+                        marks ? &*marks : nullptr);
+
+    jinja::Rendered rendered = compiled->render([&](std::string_view name, jinja::JsonValues& from_json) {
+      using jinja::Value;
+      const auto given = [&](const nlohmann::ordered_json& json) { return from_json(json, change); };
+      if (const auto named = options.chat_template_kwargs.find(name); named != options.chat_template_kwargs.end())
+        return given(*named);
+      if (name == "add_vision_id" && options.add_vision_id) return Value::boolean(true);
+      if (name == "enable_thinking" && options.enable_thinking) return Value::boolean(*options.enable_thinking);
+      if (const auto token = special_tokens_.find(name); token != special_tokens_.end()) return from_json(*token);
+      if (name == "add_generation_prompt") return Value::boolean(options.add_generation_prompt);
+      if (name == "tools") return given(options.tools);
+      if (name == "documents") return given(options.documents);
+      if (name != "messages") return Value();
+      jinja::Values all;
+      all.reserve(messages.size());
+      for (const Message& message : messages) {
+        nlohmann::ordered_json own;
+        if (continued && &message == &messages.back()) {
+          all.push_back(from_json(continued->json()));
+        } else {
+          all.push_back(given(template_message(message, own)));
+        }
+      }
+      return Value::list(std::move(all));
+    });
+    if (continued) continued->cut(rendered.text);
     return rendered;
   }
 
-  /// The messages as the template sees them: as they were given, without keys that are null; a part {"type":
-  /// "image_url", "image_url": {"url": ...}} is {"type": "image", "url": ...}.
-  static nlohmann::ordered_json template_messages(const Conversation& messages) {
-    nlohmann::ordered_json chat = messages_to_json(messages);
-    for (auto& message : chat) {
-      if (std::any_of(message.begin(), message.end(), [](const auto& value) { return value.is_null(); })) {
-        nlohmann::ordered_json given = nlohmann::ordered_json::object();
-        for (auto& [key, value] : message.items())
-          if (!value.is_null()) given.push_back({key, std::move(value)});
-        message = std::move(given);
-      }
-      const auto content = message.find("content");
-      if (content == message.end() || !content->is_array()) continue;
-      for (auto& part : *content) {
-        if (!part.is_object() || !part.contains("image_url") ||
-            part.value("type", nlohmann::ordered_json()) != "image_url")
-          continue;
-        nlohmann::ordered_json url = part["image_url"];
-        if (url.is_object()) url = url.value("url", "");
-        part = {{"type", "image"}, {"url", std::move(url)}};
-      }
-    }
-    return chat;
-  }
-
  private:
-  static constexpr const char* reasoning_names[] = {"reasoning_content", "thinking", "reasoning"};
-  static constexpr std::string_view mark = "CONTINUE_FINAL_MESSAGE_TAG ";
-
   ChatTemplate() = default;
 
   /// `chat_template` of a JSON file: a string, or a list of {"name", "template"}. False if there is none.
@@ -218,16 +218,17 @@ class ChatTemplate {
   void compile(const std::string& where) {
     where_ = where;
     const auto found = sources_.find("default");
-    if (found != sources_.end()) compiled_.emplace(found->second, where_);
+    if (found != sources_.end()) compiled_ = std::make_shared<jinja::Template>(found->second, where_);
   }
 
-  jinja::Template chosen(const ChatTemplateOptions& options) const {
+  std::shared_ptr<const jinja::Template> chosen(const ChatTemplateOptions& options) const {
     if (!options.chat_template.empty()) {
       const auto named = sources_.find(options.chat_template);
-      if (named == sources_.end()) return jinja::Template(options.chat_template, "chat_template");
-      if (named->first != "default") return jinja::Template(named->second, concat(where_, " (", named->first, ")"));
+      if (named == sources_.end()) return std::make_shared<jinja::Template>(options.chat_template, "chat_template");
+      if (named->first != "default")
+        return std::make_shared<jinja::Template>(named->second, concat(where_, " (", named->first, ")"));
     }
-    if (compiled_) return *compiled_;
+    if (compiled_ != nullptr) return compiled_;
     std::string names;
     for (const auto& [name, source] : sources_) names += (names.empty() ? "" : ", ") + name;
     fail(where_, ": several chat templates, and none is named \"default\"; choose one of ",
@@ -241,72 +242,9 @@ class ChatTemplate {
       if (!list[i].is_object()) fail(name, "[", i, "]: must be an object, is ", list[i].type_name());
   }
 
-  /// Servers disagree on the name of the reasoning. A template sees what was given, and the two names that templates
-  /// read.
-  static void alias_reasoning(nlohmann::ordered_json& chat) {
-    for (auto& message : chat) {
-      const auto given = std::find_if(std::begin(reasoning_names), std::end(reasoning_names),
-                                      [&](const char* name) { return message.contains(name); });
-      if (given == std::end(reasoning_names)) continue;
-      const nlohmann::ordered_json reasoning = message[*given];
-      nlohmann::ordered_json named = {{"thinking", reasoning}};
-      for (const auto& [key, value] : message.items()) named[key] = value;
-      named["reasoning_content"] = reasoning;
-      message = std::move(named);
-    }
-  }
-
-  /// Marks the end of the text to continue, because the template decides where that goes and may move or drop it.
-  /// Returns the text.
-  static std::string open_final_message(nlohmann::ordered_json& chat, const FinalField& field,
-                                        const std::string& source) {
-    const std::string& name = field.name();
-    nlohmann::ordered_json& last = chat.back();
-    const auto given = last.find(name);
-    if (given == last.end())
-      fail("continue_final_message is set but the final message has no \"", name, "\" to continue!");
-    const nlohmann::ordered_json final_value = *given;
-    std::vector<std::string> names = {name};
-    if (std::find(std::begin(reasoning_names), std::end(reasoning_names), name) != std::end(reasoning_names)) {
-      names.clear();
-      for (const char* alias : reasoning_names)
-        if (last.contains(alias) && last[alias] == final_value) names.emplace_back(alias);
-    }
-    if (std::none_of(names.begin(), names.end(),
-                     [&](const auto& each) { return source.find(each) != std::string::npos; }))
-      fail("continue_final_message is set to \"", name, "\" but this is not an accepted field in the chat_template");
-    if (final_value.is_array()) {
-      for (auto part = given->rbegin(); part != given->rend(); ++part) {
-        if (!part->is_object() || !part->contains("text") || !(*part)["text"].is_string()) continue;
-        std::string begun = (*part)["text"].get<std::string>();
-        (*part)["text"] = begun + std::string(mark);
-        return begun;
-      }
-      fail("continue_final_message is set but we could not find any text to continue in the final message!");
-    }
-    if (!final_value.is_string())
-      fail("continue_final_message is set, but \"", name, "\" of the final message is ", final_value.type_name());
-    std::string begun = final_value.get<std::string>();
-    for (const std::string& each : names) last[each] = begun + std::string(mark);
-    return begun;
-  }
-
-  static void cut_final_message(std::string& text, const std::string& begun) {
-    namespace python = jinja::python;
-    const std::string_view stripped = python::strip(mark);
-    const std::size_t at = text.rfind(stripped);
-    if (at == std::string::npos || text.find(python::strip(begun)) == std::string::npos)
-      fail(
-          "continue_final_message is set but the final message does not appear in the chat after applying the chat "
-          "template: it deletes or changes portions of the final message");
-    const bool spacing_kept = std::string_view(text).substr(at).starts_with(mark);
-    text.resize(at);
-    if (!spacing_kept) text.resize(python::strip(text, false, true).size());
-  }
-
   std::string where_;
   std::map<std::string, std::string> sources_;
-  std::optional<jinja::Template> compiled_;
+  std::shared_ptr<const jinja::Template> compiled_;
   nlohmann::ordered_json special_tokens_ = nlohmann::ordered_json::object();
 };
 

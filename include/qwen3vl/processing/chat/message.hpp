@@ -66,6 +66,8 @@ struct Message {
   /// What the message was read from, with all its keys: chat templates may know more of them. What the fields above say
   /// takes precedence where they were changed since.
   nlohmann::ordered_json json = nullptr;
+  /// Of the fields above when `json` was read: whether they were changed since.
+  std::uint64_t json_hash = 0;
 };
 
 /// Messages in order.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -139,6 +141,36 @@ inline ToolCall read_tool_call(const Json& value, const std::string& place) {
   return {expect_string(*name, call_place + ".name"), *arguments};
 }
 
+/// Tells whether a message's fields were changed since it was read. Not of numbers beside images and videos, which no
+/// message in JSON is written with.
+inline std::uint64_t fields_hash(const Message& message) {
+  std::uint64_t hash = 1;  // 0: was not read
+  const auto add = [&](std::string_view text) {
+    hash = (hash ^ std::hash<std::string_view>{}(text)) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 32;
+  };
+  add(message.role);
+  add(message.reasoning_content ? "r" : "");
+  add(message.reasoning_content.value_or(""));
+  add(std::string_view("nwp").substr(message.content.index(), 1));
+  if (const auto* const words = std::get_if<std::string>(&message.content)) add(*words);
+  if (const auto* const parts = std::get_if<std::vector<ContentPart>>(&message.content)) {
+    for (const ContentPart& part : *parts) {
+      add(std::string_view("tivo").substr(static_cast<std::size_t>(part.kind), 1));
+      add(part.text ? "t" : "");
+      for (const std::string_view text : {std::string_view(part.text ? *part.text : ""), std::string_view(part.source),
+                                          std::string_view(part.bytes)})
+        add(text);
+      for (const std::string& frame : part.frames) add(frame);
+    }
+  }
+  for (const ToolCall& call : message.tool_calls) {
+    add(call.name);
+    add(call.arguments.dump());
+  }
+  return hash;
+}
+
 inline Message read_message(const Json& value, const std::string& place) {
   if (!value.is_object()) fail(place, ": must be an object with a role and a content, is ", value.type_name());
   Message message;
@@ -160,6 +192,7 @@ inline Message read_message(const Json& value, const std::string& place) {
       break;
     }
   }
+  message.json_hash = fields_hash(message);
   return message;
 }
 
@@ -199,27 +232,20 @@ inline bool same_calls(const std::vector<ToolCall>& a, const std::vector<ToolCal
   });
 }
 
-/// What the message was read from; a field that was changed since, or that never was JSON, is written anew.
-inline Json message_to_json(const Message& message) {
-  Json json = message.json.is_object() ? message.json : Json::object();
-  const Json* const content = find_value(json, "content");
-  const auto* const words = std::get_if<std::string>(&message.content);
-  const bool same_words = content != nullptr && words != nullptr && content->is_string() && *content == *words;
-  // Most messages have a text and nothing else that would have to be read again.
-  const bool is_plain = same_words && !message.reasoning_content && message.tool_calls.empty() &&
-                        !json.contains("tool_calls") && !json.contains("reasoning_content") &&
-                        !json.contains("thinking") && !json.contains("reasoning");
-  if (is_plain && find_value(json, "role") != nullptr && json["role"] == message.role) return json;
-  const Message read = json.empty() ? Message{} : read_message(json, "Message::json");
-  if (json.empty() || message.role != read.role) json["role"] = message.role;
-  if (message.content != read.content) json["content"] = content_to_json(message.content);
+/// What the message was read from; a field that was changed since, or that never was JSON, is written anew, in `own`.
+inline const Json& message_to_json(const Message& message, Json& own) {
+  if (message.json.is_object() && message.json_hash == fields_hash(message)) return message.json;
+  own = message.json.is_object() ? message.json : Json::object();
+  const Message read = own.empty() ? Message{} : read_message(own, "Message::json");
+  if (own.empty() || message.role != read.role) own["role"] = message.role;
+  if (message.content != read.content) own["content"] = content_to_json(message.content);
   if (message.reasoning_content != read.reasoning_content) {
-    for (const char* key : {"reasoning", "thinking"}) json.erase(key);
-    json["reasoning_content"] = message.reasoning_content ? Json(*message.reasoning_content) : Json();
+    for (const char* key : {"reasoning", "thinking"}) own.erase(key);
+    own["reasoning_content"] = message.reasoning_content ? Json(*message.reasoning_content) : Json();
   }
   if (!same_calls(message.tool_calls, read.tool_calls))
-    json["tool_calls"] = tool_calls_to_messages_json(message.tool_calls);
-  return json;
+    own["tool_calls"] = tool_calls_to_messages_json(message.tool_calls);
+  return own;
 }
 
 }  // namespace detail::message_json
@@ -227,7 +253,10 @@ inline Json message_to_json(const Message& message) {
 /// Messages as JSON, in the layout that messages_from_json reads.
 inline nlohmann::ordered_json messages_to_json(const Conversation& messages) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const Message& message : messages) list.push_back(detail::message_json::message_to_json(message));
+  for (const Message& message : messages) {
+    nlohmann::ordered_json own;
+    list.push_back(detail::message_json::message_to_json(message, own));
+  }
   return list;
 }
 

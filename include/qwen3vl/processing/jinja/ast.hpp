@@ -20,7 +20,7 @@ struct Load {
   enum class Action { resolve, alias, undefined, parameter };
   std::string name;
   Action action = Action::undefined;
-  int hops = 0, slot = 0;  ///< of an alias: the variable outside
+  int hops = 0, slot = 0;  ///< of an alias: the variable outside; of resolve, slot: see Resolver::names()
 };
 
 /// The variables of a loop's body, a macro and so on; one for each slot.
@@ -84,8 +84,10 @@ struct Node {
   std::vector<std::pair<std::string, NodePtr>> named{};
   NodePtr more_positional{}, more_named{};  ///< *args and **kwargs
 
-  // set by resolve()
+  // set by Resolver
   int hops = 0, slot = 0;
+  Filter filter = nullptr;  ///< null if there is none of this name: an error only where it is reached
+  Test test = nullptr;      ///< the same
   std::vector<Scope> scopes{};
   bool recursive = false;                                     ///< a loop
   std::vector<int> parameter_slots{};                         ///< of a macro

@@ -18,6 +18,8 @@
 
 namespace qwen3vl::jinja {
 
+/// Null for an unknown name.
+Filter find_filter(std::string_view name);
 Value call_filter(const Value& name, const Value& value, Args& args);
 
 namespace filters {
@@ -341,8 +343,6 @@ inline Value attribute(const Value& value, Args& args) {
   return found.is_missing() ? detail::no_attribute(value, options[0]) : get_attribute(value, name);
 }
 
-using Filter = Value (*)(const Value&, Args&);
-
 inline const std::unordered_map<std::string_view, Filter>& all() {
 #define QWEN3VL_METHOD(name)                                                            \
   {                                                                                     \
@@ -452,17 +452,16 @@ inline const std::unordered_map<std::string_view, Filter>& all() {
 
 }  // namespace filters
 
-inline bool is_filter(std::string_view name) { return filters::all().count(name) != 0; }
-
-inline Value call_filter(std::string_view name, const Value& value, Args& args) {
+inline Filter find_filter(std::string_view name) {
   const auto found = filters::all().find(name);
-  if (found == filters::all().end()) raise("No filter named ", python::repr(name), ".");
-  step();
-  return found->second(value, args);
+  return found == filters::all().end() ? nullptr : found->second;
 }
+
 inline Value call_filter(const Value& name, const Value& value, Args& args) {
-  if (!name.is_text()) raise("No filter named ", repr(name), ".");
-  return call_filter(name.text().string, value, args);
+  const Filter filter = name.is_text() ? find_filter(name.text().string) : nullptr;
+  if (filter == nullptr) raise("No filter named ", repr(name), ".");
+  step();
+  return filter(value, args);
 }
 
 }  // namespace qwen3vl::jinja

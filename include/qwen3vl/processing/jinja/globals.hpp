@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -109,52 +108,54 @@ inline std::string local_time(const std::string& format) {
   return out;
 }
 
-/// Adds them to the variables of a rendering; namespaces that are made go to `namespaces`.
-inline void add_globals(std::unordered_map<std::string, Value>& variables,
-                        std::vector<std::shared_ptr<Namespace>>& namespaces) {
-  const auto add = [&](const char* name, Function::Body body, std::string_view type = "function") {
-    variables.emplace(name, make_function(std::move(body), type));
-  };
-  add("range", make_range);
-  add(
-      "dict", [](Args& args) { return make_dict(dict_items(args)); }, "TemplateDict");
-  add(
-      "namespace",
-      [&namespaces](Args& args) {
-        const auto created = std::make_shared<Namespace>();
-        namespaces.push_back(created);
-        for (auto& [key, value] : dict_items(args)) {
-          if (!key.is_text()) raise("a namespace needs names that are strings");
-          set_attribute(*created, key.text().string, value);
-        }
-        return Value(Type::name_space, created);
-      },
-      "type");
-  add(
-      "cycler",
-      [](Args& args) {
-        if (args.positional.empty()) raise("at least one item has to be provided");
-        return Value(Type::callable, std::make_shared<Cycler>(args.positional));
-      },
-      "type");
-  add(
-      "joiner",
-      [](Args& args) {
-        const Values given = args.bind("joiner", {"sep"}, 0);
-        const Value between = given[0].is_missing() ? Value::text(", ") : given[0];
-        return make_function(
-            [between, used = false](Args&) mutable { return std::exchange(used, true) ? between : Value::text(""); },
-            "Joiner");
-      },
-      "type");
-  add("lipsum", [](Args&) -> Value { raise("the function lipsum is not supported in chat templates"); });
-  add("raise_exception",
-      [](Args& args) -> Value { throw Failure(str(args.bind("raise_exception", {"message"}, 1)[0])); });
-  add("strftime_now", [](Args& args) {
-    const Value format = args.bind("strftime_now", {"format"}, 1)[0];
-    if (!format.is_text()) raise("strftime() argument 1 must be str, not ", type_name(format));
-    return Value::text(local_time(format.text().string));
-  });
+/// A function of this name; missing if there is none. Namespaces that it makes go to `namespaces`.
+inline Value global(std::string_view name, std::vector<std::shared_ptr<Namespace>>& namespaces) {
+  if (name == "range") return make_function(make_range, "function");
+  if (name == "dict") return make_function([](Args& args) { return make_dict(dict_items(args)); }, "TemplateDict");
+  if (name == "namespace")
+    return make_function(
+        [&namespaces](Args& args) {
+          const auto created = std::make_shared<Namespace>();
+          namespaces.push_back(created);
+          for (auto& [key, value] : dict_items(args)) {
+            if (!key.is_text()) raise("a namespace needs names that are strings");
+            set_attribute(*created, key.text().string, value);
+          }
+          return Value(Type::name_space, created);
+        },
+        "type");
+  if (name == "cycler")
+    return make_function(
+        [](Args& args) {
+          if (args.positional.empty()) raise("at least one item has to be provided");
+          return Value(Type::callable, std::make_shared<Cycler>(args.positional));
+        },
+        "type");
+  if (name == "joiner")
+    return make_function(
+        [](Args& args) {
+          const Values given = args.bind("joiner", {"sep"}, 0);
+          const Value between = given[0].is_missing() ? Value::text(", ") : given[0];
+          return make_function(
+              [between, used = false](Args&) mutable { return std::exchange(used, true) ? between : Value::text(""); },
+              "Joiner");
+        },
+        "type");
+  if (name == "lipsum")
+    return make_function([](Args&) -> Value { raise("the function lipsum is not supported in chat templates"); },
+                         "function");
+  if (name == "raise_exception")
+    return make_function(
+        [](Args& args) -> Value { throw Failure(str(args.bind("raise_exception", {"message"}, 1)[0])); }, "function");
+  if (name == "strftime_now")
+    return make_function(
+        [](Args& args) {
+          const Value format = args.bind("strftime_now", {"format"}, 1)[0];
+          if (!format.is_text()) raise("strftime() argument 1 must be str, not ", type_name(format));
+          return Value::text(local_time(format.text().string));
+        },
+        "function");
+  return {};
 }
 
 }  // namespace qwen3vl::jinja

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -20,13 +20,16 @@
 
 namespace qwen3vl::jinja {
 
+/// Gives a variable of a rendering by its name, missing if there is none. Called once for each name that the template
+/// comes to read.
+using Variables = std::function<Value(std::string_view name, JsonValues& from_json)>;
+
 /// One rendering of a template.
 class Interpreter {
  public:
-  Interpreter(const Limits& limits, std::unordered_map<std::string, Value> variables)
-      : limits_(limits), variables_(std::move(variables)) {
-    add_globals(variables_, namespaces_);
-  }
+  /// `names`: the variables that the template reads, of Resolver.
+  Interpreter(const Limits& limits, const Variables& variables, const std::vector<std::string>& names)
+      : limits_(limits), variables_(variables), names_(names), values_(names.size()) {}
   Interpreter(const Interpreter&) = delete;
   ~Interpreter() {
     // Frames, namespaces and macros may refer to each other.
@@ -93,12 +96,20 @@ class Interpreter {
     return at->slots[static_cast<std::size_t>(index)];
   }
 
+  const Value& variable(std::size_t which) {
+    std::optional<Value>& value = values_[which];
+    if (!value) {
+      value = variables_(names_[which], from_json_);
+      if (value->is_missing()) value = global(names_[which], namespaces_);
+    }
+    return *value;
+  }
+
   void enter(const Scope& scope, Frame& frame) {
     for (std::size_t i = 0; i < scope.loads.size(); ++i) {
       const Load& load = scope.loads[i];
       if (load.action == Load::Action::resolve) {
-        const auto found = variables_.find(load.name);
-        frame.slots[i] = found == variables_.end() ? Value() : found->second;
+        frame.slots[i] = variable(static_cast<std::size_t>(load.slot));
       } else if (load.action == Load::Action::alias) {
         frame.slots[i] = slot(frame, load.hops, load.slot);
       } else if (load.action == Load::Action::undefined) {
@@ -367,7 +378,9 @@ class Interpreter {
         const Value value = operand(0);
         Args args = arguments(node, frame);
         line_ = node.line;
-        return Value::boolean(call_test(node.name, value, args));
+        if (node.test == nullptr) raise("No test named ", python::repr(node.name), ".");
+        step();
+        return Value::boolean(node.test(value, args));
       }
       case Kind::condition:
         if (truthy(operand(0))) return operand(1);
@@ -471,7 +484,9 @@ class Interpreter {
   Value filtered(const Node& node, const FramePtr& frame, const Value& value) {
     Args args = arguments(node, frame);
     line_ = node.line;
-    return call_filter(node.name, value, args);
+    if (node.filter == nullptr) raise("No filter named ", python::repr(node.name), ".");
+    step();
+    return node.filter(value, args);
   }
 
   /// A chain of filters that begins with the text of a block.
@@ -588,7 +603,10 @@ class Interpreter {
   }
 
   const Limits& limits_;
-  std::unordered_map<std::string, Value> variables_;
+  const Variables& variables_;
+  const std::vector<std::string>& names_;
+  JsonValues from_json_;
+  std::vector<std::optional<Value>> values_;  // of the names that were read
   std::vector<std::shared_ptr<Namespace>> namespaces_;
   std::vector<FramePtr> captured_;
   std::string output_;

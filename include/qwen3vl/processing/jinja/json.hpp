@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -15,42 +16,62 @@
 
 namespace qwen3vl::jinja {
 
-inline Value from_json(const nlohmann::ordered_json& json) {
-  using Kind = nlohmann::ordered_json::value_t;
-  switch (json.type()) {
-    case Kind::null:
-      return Value::none();
-    case Kind::boolean:
-      return Value::boolean(json.get<bool>());
-    case Kind::number_integer:
-      return Value::integer(json.get<std::int64_t>());
-    case Kind::number_unsigned:
-      if (json.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-        return Value::big(json.get<std::uint64_t>());
-      return Value::integer(json.get<std::int64_t>());
-    case Kind::number_float:
-      return Value::number(json.get<double>());
-    case Kind::string: {
-      const auto& text = json.get_ref<const std::string&>();
-      return Value::text(utf8::valid_prefix(text) == text.size() ? text : utf8::lossy(text));
+/// Makes values of JSON, of one rendering.
+class JsonValues {
+ public:
+  using Change = std::function<std::string(const std::string& text)>;
+
+  /// `change`, if given, is applied to each string that is not a key.
+  Value operator()(const nlohmann::ordered_json& json, const Change* change = nullptr) {
+    using Kind = nlohmann::ordered_json::value_t;
+    switch (json.type()) {
+      case Kind::null:
+        return Value::none();
+      case Kind::boolean:
+        return Value::boolean(json.get<bool>());
+      case Kind::number_integer:
+        return Value::integer(json.get<std::int64_t>());
+      case Kind::number_unsigned:
+        if (json.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+          return Value::big(json.get<std::uint64_t>());
+        return Value::integer(json.get<std::int64_t>());
+      case Kind::number_float:
+        return Value::number(json.get<double>());
+      case Kind::string: {
+        const auto& given = json.get_ref<const std::string&>();
+        std::string text = utf8::valid_prefix(given) == given.size() ? given : utf8::lossy(given);
+        return Value::text(change != nullptr ? (*change)(text) : std::move(text));
+      }
+      case Kind::array: {
+        Values items;
+        items.reserve(json.size());
+        for (const auto& item : json) items.push_back((*this)(item, change));
+        return Value::list(std::move(items));
+      }
+      case Kind::object: {
+        std::vector<Dict::Item> items;
+        items.reserve(json.size());
+        for (const auto& [name, item] : json.get_ref<const nlohmann::ordered_json::object_t&>())
+          items.emplace_back(key(name), (*this)(item, change));
+        return make_dict(std::move(items));
+      }
+      default:
+        raise("a value of type ", json.type_name(), " has no place in a template");
     }
-    case Kind::array: {
-      Values items;
-      items.reserve(json.size());
-      for (const auto& item : json) items.push_back(from_json(item));
-      return Value::list(std::move(items));
-    }
-    case Kind::object: {
-      std::vector<Dict::Item> items;
-      items.reserve(json.size());
-      for (const auto& [key, item] : json.get_ref<const nlohmann::ordered_json::object_t&>())
-        items.emplace_back(Value::text(key), from_json(item));
-      return make_dict(std::move(items));
-    }
-    default:
-      raise("a value of type ", json.type_name(), " has no place in a template");
   }
-}
+
+ private:
+  /// Most objects have the same few keys (role, content, ...): their texts are made once.
+  Value key(const std::string& name) {
+    for (const Value& known : keys_)
+      if (known.text().string == name) return known;
+    Value made = Value::text(name);
+    if (keys_.size() < 16) keys_.push_back(made);
+    return made;
+  }
+
+  Values keys_;
+};
 
 /// `json.dumps(value, ensure_ascii=..., indent=..., separators=..., sort_keys=...)`.
 struct JsonWriter {

@@ -15,11 +15,13 @@
 
 namespace qwen3vl::jinja {
 
-/// Fills hops, slots and scopes of a tree. Throws SyntaxError for unknown filters and tests, and misplaced tags.
+/// Fills hops, slots and scopes of a tree, and its filters and tests. Throws SyntaxError for unknown filters and tests,
+/// and misplaced tags.
 class Resolver {
  public:
-  using Known = bool (*)(std::string_view name, bool is_filter);
-  explicit Resolver(Known known) : known_(known) {}
+  /// The functions give null for unknown names.
+  Resolver(Filter (*find_filter)(std::string_view name), Test (*find_test)(std::string_view name))
+      : find_filter_(find_filter), find_test_(find_test) {}
 
   /// Returns the scope of the whole template.
   Scope resolve(Node& root) {
@@ -29,6 +31,9 @@ class Resolver {
     visit(root, symbols, {});
     return scope;
   }
+
+  /// The variables that the template reads and does not set, by the slot of their Load.
+  std::vector<std::string> names() { return std::move(names_); }
 
  private:
   using Kind = Node::Kind;
@@ -81,10 +86,15 @@ class Resolver {
   };
 
   /// Numbers the variables. Those of the scopes around are numbered already: aliases refer to them.
-  static Scope finish(Symbols& symbols) {
+  Scope finish(Symbols& symbols) {
     Scope scope;
     for (auto& [name, load] : symbols.loads) {
       const int slot = static_cast<int>(scope.loads.size());
+      if (load.action == Load::Action::resolve) {
+        const auto known = std::find(names_.begin(), names_.end(), name);
+        load.slot = static_cast<int>(known - names_.begin());
+        if (known == names_.end()) names_.push_back(name);
+      }
       scope.loads.push_back(load);
       load.slot = slot;
     }
@@ -184,7 +194,9 @@ class Resolver {
         return place(node, symbols);
       case Kind::filter:
       case Kind::test:
-        if (!context.soft && !known_(node.name, node.kind == Kind::filter))
+        if (node.kind == Kind::filter) node.filter = find_filter_(node.name);
+        if (node.kind == Kind::test) node.test = find_test_(node.name);
+        if (!context.soft && node.filter == nullptr && node.test == nullptr)
           syntax_error(node.line, "No ", node.kind == Kind::filter ? "filter" : "test", " named '", node.name, "'.");
         return visit_children(node, symbols, context);
       case Kind::condition:
@@ -313,7 +325,9 @@ class Resolver {
     }
   }
 
-  Known known_;
+  Filter (*find_filter_)(std::string_view name);
+  Test (*find_test_)(std::string_view name);
+  std::vector<std::string> names_;
 };
 
 }  // namespace qwen3vl::jinja

@@ -1,10 +1,10 @@
 /// Chat templates in Jinja: a compiled template, and rendering it. Made after jinja2 3.1 as transformers 5.24 sets it
-/// up
-/// (`_compile_jinja_template`): blocks trimmed, an immutable sandbox, `{% generation %}`, `break` and `continue`,
+/// up (`_compile_jinja_template`): blocks trimmed, an immutable sandbox, `{% generation %}`, `break` and `continue`,
 /// transformers' `tojson`, `raise_exception` and `strftime_now`. What is not supported is an Error that names it: tags
 /// that load other templates, integers beyond 64 bits, and filters for web pages.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -39,10 +39,9 @@ class Template {
            " are read (jinja::Limits::max_template_bytes)");
     try {
       root_ = Parser(Lexer(source_).tokens(), limits_).parse();
-      const auto known = [](std::string_view name, bool filter) {
-        return filter ? is_filter(name) : all_tests().count(name) != 0;
-      };
-      scope_ = Resolver(known).resolve(*root_);
+      Resolver resolver(find_filter, find_test);
+      scope_ = resolver.resolve(*root_);
+      names_ = resolver.names();
     } catch (const SyntaxError& error) {
       failed(error.line, error.what());
     }
@@ -51,9 +50,12 @@ class Template {
   const std::string& source() const { return source_; }
   const std::string& where() const { return where_; }
 
-  /// The text for these variables, an object. Throws Error with the line on which something went wrong: what jinja2
-  /// would raise, the text of `raise_exception`, or the limit that was reached.
-  Rendered render(const nlohmann::ordered_json& variables) const {
+  /// Whether the template reads a variable of this name anywhere.
+  bool reads(std::string_view name) const { return std::find(names_.begin(), names_.end(), name) != names_.end(); }
+
+  /// The text for these variables. Throws Error with the line on which something went wrong: what jinja2 would raise,
+  /// the text of `raise_exception`, or the limit that was reached.
+  Rendered render(const Variables& variables) const {
     Budget budget{limits_};
     const struct Current {
       Budget* before;
@@ -61,9 +63,7 @@ class Template {
     } current{std::exchange(current_budget, &budget)};
     int line = 1;
     try {
-      std::unordered_map<std::string, Value> values;
-      for (const auto& [name, value] : variables.items()) values.emplace(name, from_json(value));
-      Interpreter interpreter(limits_, std::move(values));
+      Interpreter interpreter(limits_, variables, names_);
       try {
         interpreter.run(*root_, scope_);
       } catch (const Failure&) {
@@ -74,6 +74,14 @@ class Template {
     } catch (const Failure& error) {
       failed(line, error.what());
     }
+  }
+
+  /// The same for an object of variables.
+  Rendered render(const nlohmann::ordered_json& variables) const {
+    return render([&](std::string_view name, JsonValues& from_json) {
+      const auto found = variables.find(name);
+      return found == variables.end() ? Value() : from_json(*found);
+    });
   }
 
   /// The template's own words: its text and the strings in its expressions, with zero bytes between them.
@@ -116,6 +124,7 @@ class Template {
   std::string source_;
   std::shared_ptr<Node> root_;
   Scope scope_;
+  std::vector<std::string> names_;  // of variables
 };
 
 }  // namespace qwen3vl::jinja

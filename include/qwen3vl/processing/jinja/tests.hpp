@@ -9,9 +9,7 @@
 
 namespace qwen3vl::jinja {
 
-using Test = bool (*)(const Value& value, Args& args);
-
-bool is_filter(std::string_view name);
+Filter find_filter(std::string_view name);
 
 inline const std::unordered_map<std::string_view, Test>& all_tests() {
   static constexpr auto remainder = [](const Value& value, const Value& by) { return binary(value, by, "%"); };
@@ -52,7 +50,7 @@ inline const std::unordered_map<std::string_view, Test>& all_tests() {
       QWEN3VL_TEST("escaped", value.is_text() && value.text().markup),
       QWEN3VL_TEST("lower", cased(value, "islower")),
       QWEN3VL_TEST("upper", cased(value, "isupper")),
-      QWEN3VL_TEST("filter", value.is_text() && is_filter(value.text().string)),
+      QWEN3VL_TEST("filter", value.is_text() && find_filter(value.text().string) != nullptr),
       QWEN3VL_TEST("test", value.is_text() && all_tests().count(value.text().string) != 0),
       {"divisibleby",
        [](const Value& value, Args& args) {
@@ -71,15 +69,17 @@ inline const std::unordered_map<std::string_view, Test>& all_tests() {
   return all;
 }
 
-inline bool call_test(std::string_view name, const Value& value, Args& args) {
+/// Null for an unknown name.
+inline Test find_test(std::string_view name) {
   const auto found = all_tests().find(name);
-  if (found == all_tests().end()) raise("No test named ", python::repr(name), ".");
-  step();
-  return found->second(value, args);
+  return found == all_tests().end() ? nullptr : found->second;
 }
+
 inline bool call_test(const Value& name, const Value& value, Args& args) {
-  if (!name.is_text()) raise("No test named ", repr(name), ".");
-  return call_test(name.text().string, value, args);
+  const Test test = name.is_text() ? find_test(name.text().string) : nullptr;
+  if (test == nullptr) raise("No test named ", repr(name), ".");
+  step();
+  return test(value, args);
 }
 
 }  // namespace qwen3vl::jinja

@@ -293,6 +293,10 @@ struct Args {
   }
 };
 
+/// What `value | filter(args)` and `value is test(args)` call.
+using Filter = Value (*)(const Value& value, Args& args);
+using Test = bool (*)(const Value& value, Args& args);
+
 /// A function, a method bound to its object, a macro, a loop, ...
 struct Callable : Object, std::enable_shared_from_this<Callable> {
   explicit Callable(std::string_view type) : Object(128), type_name(type) {}
