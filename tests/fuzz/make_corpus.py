@@ -138,6 +138,20 @@ seed("chat", "continued", bytes([9]) + dump({"messages": conversation[:3]}).enco
 seed("chat", "tools", bytes([68]) + dump([{"type": "function", "function": {
     "name": "f", "description": "\u00e9", "parameters": {"type": "object", "properties": {"x": {"type": "number"}}}}},
     {"name": "g"}]).encode())
+messages = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "video_url", "video_url": {"url": "a.gif"}},
+                                         {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]}]
+for name, flags, request in [
+        ("openai", 1, {"model": "x", "messages": messages, "max_tokens": 3, "temperature": 0, "seed": 7, "stop": ["a", "b"],
+                       "logit_bias": {"12": -100}, "tools": [{"type": "function", "function": {"name": "f"}}],
+                       "tool_choice": "auto", "response_format": {"type": "text"}, "chat_template_kwargs": {"x": 1}}),
+        ("batch_line", 3, {"custom_id": "1", "method": "POST", "url": "/v1", "body": {"messages": messages, "user": "u"}}),
+        ("sharegpt", 0, {"system": "s", "tools": "[{\"name\": \"f\"}]", "images": ["a.png", {"bytes": "aGk="}],
+                         "conversations": [{"from": "human", "value": "<image>a<image>"}, {"from": "gpt", "value": "b"}]}),
+        ("swift", 2, {"messages": [{"role": "user", "content": "<video><image>q"}, {"role": "assistant", "content": "b"}],
+                      "videos": [["1.png", "2.png"]], "images": [{"path": "b.png"}], "x": 1}),
+        ("calls", 0, {"conversations": [{"from": "human", "value": "a"}, {"from": "observation", "value": "1"},
+                                        {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}]})]:
+    seed("request", name, bytes([flags]) + dump(request).encode())
 seed("chat_template", "tiny", (assets / "chat_template.jinja").read_bytes())
 seed("chat_template", "switch", "{# c #}{%- if add_generation_prompt -%}<|im_start|>assistant\n"
      "{%- if enable_thinking is defined and enable_thinking -%}<think>\n{%- endif %}{%- endif %}"

@@ -12,6 +12,7 @@
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/chat/chat_template.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
+#include "qwen3vl/processing/chat/request_json.hpp"
 #include "qwen3vl/processing/chat/tools.hpp"
 #include "qwen3vl/processing/grounding/grounding.hpp"
 #include "qwen3vl/processing/processor.hpp"
@@ -124,9 +125,30 @@ void chat(Bytes bytes) {
     const std::string prompt = format.render(messages, options).text;
     require(utf8::valid_prefix(prompt) == prompt.size(), "a prompt is UTF-8");
     const auto count = [&](ContentPart::Kind kind) { return find_media(messages, kind).size(); };
-    require(prompt.size() >= count(ContentPart::Kind::image) / 2, "pictures take room in a prompt");
+    require(prompt.size() >= count(ContentPart::Kind::image) / 2, "images take room in a prompt");
     for (const auto& [part, place] : find_media(messages, ContentPart::Kind::image))
       allow_errors([&, part = part, place = place] { media_path(part->source, "folder", place); });
+  });
+}
+
+/// Flags, then a request of another tool as JSON. What is made of it are messages, which may still say too little.
+void request(Bytes bytes) {
+  static constexpr std::string_view fields[] = {"max_new_tokens", "temperature", "seed", "sequence_bias"};
+  Input input(bytes);
+  const std::uint8_t flags = input.byte();
+  const RequestOptions options{.generation_fields = std::span(fields).first((flags & 1) != 0 ? 4 : 0),
+                               .ignore_unknown = (flags & 2) != 0};
+  const std::string_view text = as_text(input.rest());
+  allow_errors([&] {
+    const ChatRequest read = request_from_json(text, options);
+    require(read.messages.is_array() && read.generation.is_object(), "a request has messages and settings");
+    require(read.tools.is_null() || read.tools.is_array(), "tools are a list");
+    require(read.chat_template_kwargs.is_null() || read.chat_template_kwargs.is_object(), "variables are an object");
+    for (const auto& [name, value] : read.generation.items())
+      require(std::ranges::find(fields, name) != std::end(fields), "settings are those that the caller knows");
+    const Conversation messages = messages_from_json(read.messages);
+    require(messages.size() == read.messages.size(), "each message is read");
+    require(request_from_json(read.messages.dump(), options).messages == read.messages, "what is made stays");
   });
 }
 
@@ -247,6 +269,7 @@ constexpr Target targets[] = {{"tokenizer_json", 16384, tokenizer_json},
                               {"bpe_decode", 512, bpe_decode},
                               {"chat", 2048, chat},
                               {"chat_template", 4096, chat_template},
+                              {"request", 2048, request},
                               {"answer", 1024, answer},
                               {"grounding", 1024, grounding},
                               {"batch", 1024, batch}};

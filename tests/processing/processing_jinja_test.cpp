@@ -81,7 +81,8 @@ BOOST_AUTO_TEST_CASE(chat_templates_of_fine_tunes) {
 
 BOOST_AUTO_TEST_CASE(spans_of_the_assistant) {
   const jinja::Rendered rendered =
-      jinja::Template("{% for m in ['a', 'é'] %}[{% generation %}{{ m }}!{% endgeneration %}]{% endfor %}").render(ordered_json::object());
+      jinja::Template("{% for m in ['a', 'é'] %}[{% generation %}{{ m }}!{% endgeneration %}]{% endfor %}")
+          .render(ordered_json::object());
   BOOST_CHECK_EQUAL(rendered.text, "[a!][é!]");
   using Spans = std::vector<std::pair<std::size_t, std::size_t>>;
   BOOST_CHECK((rendered.generations == Spans{{1, 3}, {5, 8}}));

@@ -548,6 +548,90 @@ BOOST_AUTO_TEST_CASE(options_of_chat_templates_equal_the_reference) {
   BOOST_CHECK_GT(errors, 50);
 }
 
+// From the same table: which tokens are an assistant's, also behind and around images and videos.
+BOOST_AUTO_TEST_CASE(tokens_of_assistants_equal_the_reference) {
+  const std::string file = QWEN3VL_TEST_DATA "/golden/chat_templates/options.json";
+  const ordered_json table = parse_ordered_json(read_text_file(file, max_json_bytes), file);
+  const ChatTemplateOptions options{.chat_template = table["marked_template"].get<std::string>(),
+                                    .return_assistant_tokens_mask = true};
+  ProcessorOptions quiet{.padding_side = PaddingSide::right, .warn = {}};
+  quiet.videos = tiny().video_processor().options();
+  quiet.videos->do_sample_frames = false;
+  for (const ordered_json& row : table["marked"]) {
+    std::vector<Conversation> conversations;
+    for (const ordered_json& messages : row["messages"]) conversations.push_back(messages_from_json(messages));
+    std::vector<Image> images;
+    std::vector<Video> videos;
+    for (const Conversation& messages : conversations)
+      for (const Message& message : messages)
+        if (const auto* const parts = std::get_if<std::vector<ContentPart>>(&message.content))
+          for (const ContentPart& part : *parts) {
+            if (part.kind == ContentPart::Kind::image) images.push_back(plain_image(96, 64));
+            if (part.kind == ContentPart::Kind::video)
+              videos.emplace_back(MemoryFrames(std::vector<Image>(4, plain_image(64, 64)), {.total_num_frames = 4}));
+          }
+    const ModelInputs inputs = tiny().apply_chat_template(conversations, options, quiet, images, videos);
+    BOOST_CHECK_EQUAL(to_json(inputs.input_ids), row["input_ids"]);
+    BOOST_CHECK_EQUAL(to_json(inputs.assistant_masks), row["assistant_masks"]);
+  }
+  const Conversation plain = {user("q"), assistant("a")};
+  ChatTemplateOptions both = options;
+  both.sanitize_control_tokens = true;
+  CHECK_FAILS(tiny().apply_chat_template(plain, both), "return_assistant_tokens_mask is not compatible with");
+  std::string warning;
+  const ProcessorOptions listening{.warn = [&](const std::string& text) { warning += text; }};
+  BOOST_CHECK_EQUAL(
+      tiny().apply_chat_template(plain, {.return_assistant_tokens_mask = true}, listening).assistant_masks(0, 0), 0);
+  BOOST_CHECK_MESSAGE(warning.find("has no {% generation %} blocks") != std::string::npos, warning);
+}
+
+BOOST_AUTO_TEST_CASE(lengths_of_prompts_equal_the_reference) {
+  const std::string file = QWEN3VL_TEST_DATA "/golden/chat_templates/options.json";
+  const ordered_json table = parse_ordered_json(read_text_file(file, max_json_bytes), file);
+  int errors = 0;
+  for (const ordered_json& row : table["lengths"]) {
+    BOOST_TEST_CONTEXT(row["options"]) {
+      const auto texts = row["texts"].get<std::vector<std::string>>();
+      const ordered_json& given = row["options"];
+      ProcessorOptions options{.padding_side = PaddingSide::right};
+      if (given.value("padding", ordered_json()) == "max_length") options.padding = Padding::max_length;
+      if (given.contains("max_length")) options.max_length = given["max_length"].get<index_t>();
+      if (given.contains("pad_to_multiple_of")) options.pad_to_multiple_of = given["pad_to_multiple_of"].get<index_t>();
+      if (given.contains("truncation")) options.truncation = given["truncation"].get<bool>();
+      if (given.contains("truncation_side")) options.truncation_side = TruncationSide::left;
+      std::vector<Image> images;
+      for (const std::string& text : texts)
+        if (text.find(image_placeholder) != std::string::npos) images.push_back(plain_image(96, 64));
+      if (row.contains("error")) {
+        ++errors;
+        CHECK_FAILS(tiny()(texts, images, options), "would cut an image");
+        continue;
+      }
+      const ModelInputs inputs = tiny()(texts, images, options);
+      BOOST_CHECK_EQUAL(to_json(inputs.input_ids), row["input_ids"]);
+      BOOST_CHECK_EQUAL(to_json(inputs.attention_mask), row["attention_mask"]);
+    }
+  }
+  BOOST_CHECK_EQUAL(errors, 2);
+  const std::vector<std::string> two = {"a", "a b"};
+  CHECK_FAILS(tiny()(two, {}, {.padding = Padding::do_not_pad}), "they need padding to be one batch");
+  CHECK_FAILS(tiny()(two, {}, {.padding = Padding::max_length, .max_length = 1}), "more than max_length 1");
+  CHECK_FAILS(tiny()(two, {}, {.truncation = false, .max_length = 1}), "max_length has no effect");
+  CHECK_FAILS(tiny()(two, {}, {.max_length = 0}), "max_length is 0");
+  CHECK_FAILS(tiny()(two, {}, {.pad_to_multiple_of = 0}), "pad_to_multiple_of is 0");
+}
+
+BOOST_AUTO_TEST_CASE(variables_that_a_template_does_not_read) {
+  std::vector<std::string> warnings;
+  const ProcessorOptions listening{.warn = [&](const std::string& text) { warnings.push_back(text); }};
+  ChatTemplateOptions options{.enable_thinking = true, .chat_template_kwargs = {{"tone", "kind"}, {"read", 1}}};
+  options.chat_template = "{{ messages[0].content }}{% if read %}!{% endif %}";
+  tiny().apply_chat_template({user("q")}, options, listening);
+  BOOST_CHECK_EQUAL(ordered_json(warnings),
+                    ordered_json({"the chat template does not read enable_thinking, which has no effect",
+                                  "the chat template does not read tone, which has no effect"}));
+}
+
 BOOST_AUTO_TEST_CASE(settings_of_checkpoints) {
   const test::TemporaryFolder folder;
   for (const char* name : {"tokenizer.json", "preprocessor_config.json"}) {

@@ -29,6 +29,7 @@ struct ModelInputs : Media {
   HostMatrix<TokenId> input_ids;               ///< [B, S]
   HostMatrix<std::uint8_t> attention_mask;     ///< [B, S], 0 where padded; empty means all 1
   HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty: derived from the image and video token ids
+  HostMatrix<std::uint8_t> assistant_masks{};  ///< [B, S], of return_assistant_tokens_mask; models do not read it
 
   index_t batch_size() const { return input_ids.empty() ? 0 : input_ids.rows(); }
   index_t length() const { return input_ids.empty() ? 0 : input_ids.extent(1); }

@@ -17,10 +17,10 @@ namespace qwen3vl {
 /// Where short rows are padded. Generation needs prompts that end together: left.
 enum class PaddingSide { left, right };
 
-/// Ids, mask and token types [B, S] of prompts, S the longest of them; without pixels and grids.
-inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, PaddingSide side) {
-  const index_t batch = prompts.batch_size(), length = prompts.rows.longest();
-  if (length == 0) fail("every text of the batch is empty: there is nothing a model could read");
+/// Ids, mask and token types [B, S] of prompts, S the longest of them, or `at_least`; without pixels and grids.
+inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, PaddingSide side, index_t at_least = 0) {
+  const index_t batch = prompts.batch_size(), length = std::max(prompts.rows.longest(), at_least);
+  if (prompts.rows.longest() == 0) fail("every text of the batch is empty: there is nothing a model could read");
   if (prompts.tokens() != prompts.rows.total())
     fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, there are ", prompts.tokens());
   for (const MediaSpan& span : prompts.spans)
@@ -46,8 +46,14 @@ inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, Pad
 }
 
 /// The complete output of transformers' processor.
-inline ModelInputs to_padded(Prompts prompts, TokenId pad_token, PaddingSide side) {
-  ModelInputs inputs = to_padded(static_cast<const PromptTokens&>(prompts), pad_token, side);
+inline ModelInputs to_padded(Prompts prompts, TokenId pad_token, PaddingSide side, index_t at_least = 0) {
+  ModelInputs inputs = to_padded(static_cast<const PromptTokens&>(prompts), pad_token, side, at_least);
+  if (!prompts.assistant_masks.empty()) {
+    inputs.assistant_masks = HostMatrix<std::uint8_t>(inputs.batch_size(), inputs.length());
+    auto of_row = prompts.assistant_masks.begin();
+    for (index_t i = 0; i < inputs.input_ids.size(); ++i)
+      if (inputs.attention_mask.data()[i] != 0) inputs.assistant_masks.data()[i] = *of_row++;
+  }
   static_cast<Media&>(inputs) = std::move(prompts.media);
   return inputs;
 }

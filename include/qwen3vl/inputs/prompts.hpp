@@ -93,6 +93,8 @@ struct Prompts : PromptTokens {
   /// For reports, in the order of the media's grids; generate() does not need them.
   std::vector<ImageSource> image_sources{};
   std::vector<VideoSource> video_sources{};
+  /// [tokens] 1: of an assistant; empty unless return_assistant_tokens_mask asks for it. No input of a model.
+  std::vector<std::uint8_t> assistant_masks{};
 };
 
 /// What generate() accepts.

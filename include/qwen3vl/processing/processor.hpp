@@ -27,6 +27,7 @@
 #include "qwen3vl/processing/processor_config.hpp"
 #include "qwen3vl/processing/processor_files.hpp"
 #include "qwen3vl/processing/processor_options.hpp"
+#include "qwen3vl/processing/prompt_writer.hpp"
 #include "qwen3vl/processing/tokenizer/clean_up.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
@@ -157,7 +158,7 @@ class Processor {
     std::vector<AboutVideo> about_videos(videos.size());
     for (std::size_t i = 0; i < videos.size(); ++i) about_videos[i].place = concat("video ", i);
     std::vector<Pieces> pieces;
-    for (const std::string& text : texts) pieces.push_back({{text, false}});
+    for (const std::string& text : texts) pieces.push_back({PromptPiece{text}});
     return process(pieces, images, {}, videos, about_videos, options,
                    ImageProcessor(options.image_options(image_processor_.options())));
   }
@@ -171,6 +172,14 @@ class Processor {
     const auto prefix = [&](std::size_t i) {
       return conversations.size() > 1 ? concat("conversation ", i, ": ") : std::string();
     };
+    if (processor_options.warn) {
+      for (const std::string& name : chat_template().unread(options))
+        processor_options.warn(concat("the chat template does not read ", name, ", which has no effect"));
+      if (options.return_assistant_tokens_mask && !chat_template().marks_generations(options))
+        processor_options.warn(
+            "return_assistant_tokens_mask is set, but the chat template has no {% generation %} blocks: no token is "
+            "marked");
+    }
     std::vector<Pieces> prompts;
     for (std::size_t i = 0; i < conversations.size(); ++i) {
       try {
@@ -278,13 +287,49 @@ class Processor {
   }
 
   ModelInputs padded(Prompts prompts, const ProcessorOptions& options) const {
-    return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_));
+    index_t length = prompts.rows.longest();
+    const bool differ = prompts.rows.total() != length * prompts.batch_size();
+    if (options.padding == Padding::do_not_pad && differ)
+      fail("the prompts have up to ", length, " tokens, but not all as many; they need padding to be one batch");
+    if (options.padding == Padding::max_length) {
+      const index_t wanted = max_length(options).value_or(length);
+      if (length > wanted && differ)
+        fail("a prompt has ", length, " tokens, more than max_length ", wanted, "; give truncation or a larger one");
+      if (constexpr index_t most = index_t{1} << 24; wanted > most)
+        fail("max_length is ", wanted, ", more than the ", most, " tokens that a prompt is padded to");
+      length = std::max(length, wanted);
+    }
+    const index_t multiple = options.pad_to_multiple_of.value_or(1);
+    if (multiple < 1 || multiple > index_t{1} << 24)
+      fail("pad_to_multiple_of is ", multiple, "; it must be from 1 to 2^24");
+    length = (length + multiple - 1) / multiple * multiple;
+    return to_padded(std::move(prompts), pad_token_, options.padding_side.value_or(padding_side_), length);
+  }
+
+  std::optional<index_t> max_length(const ProcessorOptions& options) const {
+    if (!options.max_length) return tokenizer_.model_max_length();
+    if (*options.max_length < 1) fail("max_length is ", *options.max_length, "; it must be at least 1");
+    if (options.truncation == false && options.padding != Padding::max_length)
+      fail("max_length has no effect without truncation or Padding::max_length");
+    return options.max_length;
+  }
+
+  /// The length that prompts are cut to.
+  std::optional<index_t> truncated_length(const ProcessorOptions& options) const {
+    const std::optional<index_t> longest = max_length(options);
+    const bool by_default = options.max_length && options.padding != Padding::max_length;
+    return options.truncation.value_or(by_default) ? longest : std::nullopt;
   }
 
   using Pieces = std::vector<PromptPiece>;
 
   Pieces rendered_pieces(const Conversation& messages, const ChatTemplateOptions& options) const {
-    if (!options.sanitize_control_tokens) return {{chat_template().render(messages, options).text, false}};
+    if (!options.sanitize_control_tokens) {
+      jinja::Rendered rendered = chat_template().render(messages, options);
+      PromptPiece whole{std::move(rendered.text)};
+      if (options.return_assistant_tokens_mask) whole.of_assistant = std::move(rendered.generations);
+      return {std::move(whole)};
+    }
     const std::vector<std::string> tokens = control_tokens(options);
     return ControlTokens(tokens).pieces(chat_template().render(messages, options, tokens).text);
   }
@@ -336,7 +381,7 @@ class Processor {
     std::vector<std::string> texts;  // all that can have placeholders
     for (const Pieces& prompt : pieces)
       for (const PromptPiece& piece : prompt)
-        if (!piece.as_text) texts.push_back(piece.text);
+        if (!piece.as_text) detail::append_parts(piece, texts);
     // Checked before the pixels are read; error texts as in transformers.
     detail::check_placeholders(texts, image_placeholder, images.size(), "images");
     detail::check_placeholders(texts, video_placeholder, videos.size(), "videos");
@@ -388,16 +433,27 @@ class Processor {
     VideoFeatures features = join(std::move(patches));
     media.pixel_values_videos = std::move(features.pixel_values_videos);
     media.video_grid_thw = std::move(features.video_grid_thw);
-    Grids grids{.images = media.image_grid_thw, .temporal_patches = {}};
-    for (const GridThw& grid : media.video_grid_thw)
-      grids.temporal_patches.insert(grids.temporal_patches.end(), static_cast<std::size_t>(grid.t),
-                                    {1, grid.h, grid.w});
-    std::vector<std::string> with_times = write_timestamps(texts, features.timestamps, options.video_prompt);
+    detail::PromptWriter writer({.image_token = image_token_,
+                                 .video_token = video_token_,
+                                 .image_merge_size = image_processor_.merge_size(),
+                                 .video_merge_size = video_processor_.options().merge_size,
+                                 .batch_size = pieces.size(),
+                                 .max_tokens = options.max_tokens,
+                                 .truncated_length = truncated_length(options),
+                                 .truncation_side = options.truncation_side.value_or(tokenizer_.truncation_side())},
+                                prompts);
+    const std::vector<std::string> with_times = write_timestamps(texts, features.timestamps, options.video_prompt);
     auto written = with_times.begin();
     for (Pieces& prompt : pieces) {
       for (PromptPiece& piece : prompt)
-        if (!piece.as_text) piece.text = std::move(*written++);
-      append(encode(prompt), grids, pieces.size(), options, prompts);
+        if (!piece.as_text) written = detail::join_parts(written, piece);
+      if (const auto& of_assistant = prompt.front().of_assistant) {
+        const std::string& text = prompt.front().text;
+        const auto row = tokenizer_(text, {.return_offsets_mapping = true}).rows.front();
+        writer.append(row.input_ids, detail::overlapping(text, row.offset_mapping, *of_assistant));
+      } else {
+        writer.append(encode(prompt));
+      }
     }
     place_sources(prompts);
     // Throws if a placeholder produced no token. Content ids are left to the prompt cache: hashing takes as long as
@@ -418,49 +474,6 @@ class Processor {
         if (++patches == prompts.media.video_grid_thw.at(video).t) ++video, patches = 0;
       }
     }
-  }
-
-  /// Grids in the order of their tokens.
-  struct Grids {
-    std::vector<GridThw> images, temporal_patches;
-    std::size_t next_image = 0, next_patch = 0;
-  };
-
-  /// Appends a prompt of tokens `words`, in which each placeholder is one token, repeated as often as its grid
-  /// requires.
-  void append(std::span<const TokenId> words, Grids& grids, std::size_t batch_size, const ProcessorOptions& options,
-              Prompts& prompts) const {
-    const index_t row = prompts.batch_size(), first_token = prompts.tokens();
-    const std::size_t first_span = prompts.spans.size();
-    index_t end = first_token;
-    for (const TokenId word : words) {
-      const bool image = word == image_token_;
-      if (!image && word != video_token_) {
-        ++end;
-        continue;
-      }
-      const GridThw& grid = image ? grids.images.at(grids.next_image++) : grids.temporal_patches.at(grids.next_patch++);
-      const index_t count =
-          detail::tokens_of(grid, image ? image_processor_.merge_size() : video_processor_.options().merge_size);
-      prompts.spans.push_back(
-          {.row = row, .begin = end, .count = count, .grid = grid, .kind = image ? image_token : video_token});
-      end += count;
-    }
-    // Before the tokens are written out.
-    if (const auto length = static_cast<std::size_t>(end - first_token); length > options.max_tokens)
-      too_long(static_cast<std::size_t>(row), batch_size, length, options);
-    auto span = prompts.spans.begin() + static_cast<std::ptrdiff_t>(first_span);
-    for (const TokenId word : words) {
-      const bool repeated = word == image_token_ || word == video_token_;
-      prompts.ids.insert(prompts.ids.end(), repeated ? static_cast<std::size_t>((span++)->count) : 1, word);
-    }
-    prompts.rows.append(end - first_token);
-  }
-
-  [[noreturn]] static void too_long(std::size_t i, std::size_t prompts, std::size_t tokens,
-                                    const ProcessorOptions& options) {
-    fail(prompts > 1 ? concat("prompt ", i, " has ") : std::string("the prompt has "), tokens,
-         " tokens, over the limit of ", options.max_tokens, " (ProcessorOptions::max_tokens)");
   }
 
   Tokenizer tokenizer_;

@@ -15,6 +15,7 @@
 #include "qwen3vl/io/video/media_readers.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
+#include "qwen3vl/processing/tokenizer/batch_encoding.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
 
 namespace qwen3vl {
@@ -25,6 +26,14 @@ struct ProcessorOptions {
   std::filesystem::path media_directory = {};
   /// Default: the `padding_side` of tokenizer_config.json, else left, because generation needs it.
   std::optional<PaddingSide> padding_side = std::nullopt;
+  /// Padding::max_length: ModelInputs have max_length columns at least. do_not_pad: an Error if rows differ in length.
+  Padding padding = Padding::longest;
+  std::optional<index_t> pad_to_multiple_of = std::nullopt;
+  /// Prompts of more than max_length tokens are cut; an Error if that would cut an image or a video. Not set: as in
+  /// transformers, if max_length is given and is not what rows are padded to.
+  std::optional<bool> truncation = std::nullopt;
+  std::optional<TruncationSide> truncation_side = std::nullopt;  ///< default: the tokenizer's
+  std::optional<index_t> max_length = std::nullopt;              ///< default: model_max_length of the tokenizer
   /// Replaces the checkpoint's settings; start from a copy of image_processor().options().
   std::optional<ImageProcessorOptions> images = std::nullopt;
   /// The same for videos, with video_processor().options(). To set the number of frames, set num_frames and reset fps.

@@ -60,6 +60,9 @@ struct ChatTemplateOptions {
   std::string chat_template{};
   /// Control tokens in messages, tools, documents and variables become plain text; only the template can write them.
   bool sanitize_control_tokens = false;
+  /// Tell which tokens of the prompt are of an assistant: those that the template writes in `{% generation %}` blocks.
+  /// Excludes `continue_final_message` and `sanitize_control_tokens`.
+  bool return_assistant_tokens_mask = false;
 };
 
 /// A chat template, or several with names, and the special tokens that it may use. Copies are cheap.
@@ -121,6 +124,9 @@ class ChatTemplate {
   /// The template's own words, as jinja::Template has them.
   std::string literal_text(const ChatTemplateOptions& options = {}) const { return chosen(options)->literal_text(); }
 
+  /// Whether the template has a `{% generation %}` block.
+  bool marks_generations(const ChatTemplateOptions& options = {}) const { return chosen(options)->has_generations(); }
+
   /// Those of the variables `enable_thinking`, `add_vision_id` and `chat_template_kwargs` that are set in `options` and
   /// that the template does not read.
   std::vector<std::string> unread(const ChatTemplateOptions& options) const {
@@ -144,12 +150,15 @@ class ChatTemplate {
     if (options.continue_final_message && options.add_generation_prompt)
       fail(
           "add_generation_prompt starts a new message and continue_final_message continues the last one; set only one");
+    if (options.return_assistant_tokens_mask && (options.continue_final_message || options.sanitize_control_tokens))
+      fail("return_assistant_tokens_mask is not compatible with continue_final_message and sanitize_control_tokens");
     check_list(options.tools, "tools", "functions");
     check_list(options.documents, "documents", "documents");
     if (!options.chat_template_kwargs.is_null() && !options.chat_template_kwargs.is_object())
       fail("chat_template_kwargs: must be an object, is ", options.chat_template_kwargs.type_name());
     for (const char* taken : {"messages", "tools", "documents", "add_generation_prompt"})
-      if (options.chat_template_kwargs.contains(taken)) fail("chat_template_kwargs: ", taken, " is an option of its own");
+      if (options.chat_template_kwargs.contains(taken))
+        fail("chat_template_kwargs: ", taken, " is an option of its own");
     const auto compiled = chosen(options);
 
     std::optional<ControlTokens> marks;

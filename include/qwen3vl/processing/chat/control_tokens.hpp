@@ -4,18 +4,23 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace qwen3vl {
 
-/// A part of a prompt; `as_text`: a control token that a user wrote, to be encoded as plain text.
+/// A part of a prompt.
 struct PromptPiece {
   std::string text;
-  bool as_text = false;
+  bool as_text = false;  ///< a control token that a user wrote, to be encoded as plain text
+  /// First byte and end of each part that an assistant says, if return_assistant_tokens_mask asks for them.
+  std::optional<std::vector<std::pair<std::size_t, std::size_t>>> of_assistant{};
 };
 
 /// Marks control tokens, and finds them again in the prompt (transformers' mark_control_tokens, encode_marked_chat).

@@ -98,6 +98,8 @@ inline ChatRequest read(const Json& value, const RequestOptions& options) {
     return request;
   }
   Keys keys(value, "");
+  request.add_generation_prompt = keys.boolean("add_generation_prompt");
+  request.continue_final_message = keys.boolean("continue_final_message");
   if (const Json* const body = keys.find("body")) {  // a line of OpenAI's batch files
     request = read(*body, options);
     for (const char* key : {"method", "url"}) keys.find(key);
@@ -134,14 +136,12 @@ inline ChatRequest read(const Json& value, const RequestOptions& options) {
   }
   // What a training set wants to be answered is not part of the question.
   if (is_row && request.messages.size() > 1 && request.messages.back()["role"] == "assistant" &&
-      request.messages.back()["content"].is_string() && !value.value("continue_final_message", false)) {
+      request.messages.back()["content"].is_string() && !request.continue_final_message.value_or(false)) {
     request.label = request.messages.back()["content"].get<std::string>();
     request.messages.erase(request.messages.size() - 1);
   }
   read_tools(keys, options, request);
   read_generation(keys, options, request);
-  request.add_generation_prompt = keys.boolean("add_generation_prompt");
-  request.continue_final_message = keys.boolean("continue_final_message");
   if (const Json* const kwargs = keys.find("chat_template_kwargs")) {
     if (!kwargs->is_object()) wrong_value("chat_template_kwargs", *kwargs, "an object");
     request.chat_template_kwargs = *kwargs;

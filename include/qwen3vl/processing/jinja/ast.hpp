@@ -96,4 +96,17 @@ struct Node {
   Node(Kind what, int at) : kind(what), line(at) {}
 };
 
+/// Calls f with each child of a Node or const Node.
+template <class N, class F>
+void for_children(N& node, const F& f) {
+  const auto visit = [&](const NodePtr& child) {
+    if (child) f(static_cast<N&>(*child));
+  };
+  for (const NodePtr& item : node.items) visit(item);
+  for (const NodePtr& item : node.positional) visit(item);
+  for (const auto& [name, item] : node.named) visit(item);
+  visit(node.more_positional);
+  visit(node.more_named);
+}
+
 }  // namespace qwen3vl::jinja

@@ -103,16 +103,6 @@ class Resolver {
 
   // ---- what a scope sees of its statements; scopes inside are left out
 
-  template <class Visit>
-  static void for_children(Node& node, Visit visit) {
-    for (const NodePtr& item : node.items)
-      if (item) visit(*item);
-    for (const NodePtr& item : node.positional) visit(*item);
-    for (const auto& [name, item] : node.named) visit(*item);
-    if (node.more_positional) visit(*node.more_positional);
-    if (node.more_named) visit(*node.more_named);
-  }
-
   void analyse(Node& node, Symbols& symbols) {
     switch (node.kind) {
       case Kind::name:
@@ -271,7 +261,7 @@ class Resolver {
     if (node.kind == Kind::macro || node.kind == Kind::call_block)
       for (const std::string& name : node.names) names.erase(name);
     const bool stores = node.kind == Kind::for_block || node.kind == Kind::set || node.kind == Kind::set_block;
-    for_children(const_cast<Node&>(node), [&](Node& child) {
+    for_children(node, [&](const Node& child) {
       find_undeclared(child, names, found, is_target || (stores && &child == node.items[0].get()));
     });
   }

@@ -53,6 +53,13 @@ class Template {
   /// Whether the template reads a variable of this name anywhere.
   bool reads(std::string_view name) const { return std::find(names_.begin(), names_.end(), name) != names_.end(); }
 
+  /// Whether there is a `{% generation %}` block.
+  bool has_generations() const {
+    bool found = false;
+    visit(*root_, [&](const Node& node) { found |= node.kind == Node::Kind::generation; });
+    return found;
+  }
+
   /// The text for these variables. Throws Error with the line on which something went wrong: what jinja2 would raise,
   /// the text of `raise_exception`, or the limit that was reached.
   Rendered render(const Variables& variables) const {
@@ -87,7 +94,9 @@ class Template {
   /// The template's own words: its text and the strings in its expressions, with zero bytes between them.
   std::string literal_text() const {
     std::string text;
-    collect(*root_, text);
+    visit(*root_, [&](const Node& node) {
+      if (node.value.is_text()) (text += node.value.text().string) += '\0';
+    });
     return text;
   }
 
@@ -109,14 +118,10 @@ class Template {
     fail(where_, ", line ", line, ": ", text);
   }
 
-  static void collect(const Node& node, std::string& text) {
-    if (node.value.is_text()) (text += node.value.text().string) += '\0';
-    for (const NodePtr& item : node.items)
-      if (item) collect(*item, text);
-    for (const NodePtr& item : node.positional) collect(*item, text);
-    for (const auto& [name, item] : node.named) collect(*item, text);
-    if (node.more_positional) collect(*node.more_positional, text);
-    if (node.more_named) collect(*node.more_named, text);
+  template <class F>
+  static void visit(const Node& node, const F& f) {
+    f(node);
+    for_children(node, [&](const Node& child) { visit(child, f); });
   }
 
   std::string where_;

@@ -208,6 +208,8 @@ class Tokenizer {
   std::optional<TokenId> eos_token_id() const { return tables_->eos; }
   std::optional<TokenId> pad_token_id() const { return tables_->pad; }
   PaddingSide padding_side() const { return tables_->padding_side; }
+  TruncationSide truncation_side() const { return tables_->truncation_side; }
+  std::optional<std::int64_t> model_max_length() const { return tables_->model_max_length; }
 
   /// The word splitting, for tests and tools.
   const Pretokenizer& pretokenizer() const { return tables_->pretokenizer; }
