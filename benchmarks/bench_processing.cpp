@@ -1,4 +1,5 @@
-// bench-processing: the tokenizer on a text and the image processor on an image, one thread each.
+// bench-processing: the tokenizer on a text, chat templates on conversations cut from it, and the image processor on an
+// image, one thread each.
 //   bench-processing --tokenizer tokenizer.json --image image.jpg [--text FILE] [--json]
 #include <omp.h>
 
@@ -8,6 +9,7 @@
 #include <exception>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/processing/chat/chat_template.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 
@@ -35,6 +38,43 @@ double best_of(int runs, F&& call) {
     best = std::min(best, now() - start);
   }
   return best;
+}
+
+/// `count` messages of `words` words each, in turn of the user and the assistant; the text is taken from the start
+/// again where it ends.
+Conversation conversation(const std::string& text, std::size_t count, std::size_t words) {
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  std::istringstream source(text);
+  while (messages.size() < count) {
+    std::string content, word;
+    for (std::size_t i = 0; i < words; ++i) {
+      if (!(source >> word)) {
+        source.clear();
+        source.seekg(0);
+        source >> word;
+      }
+      content += (i == 0 ? "" : " ") + word;
+    }
+    messages.push_back({{"role", messages.size() % 2 == 0 ? "user" : "assistant"}, {"content", content}});
+  }
+  return messages_from_json(messages);
+}
+
+/// Microseconds of rendering a conversation, and of the tokens of what was rendered: the first time and later, when the
+/// tokenizer remembers the words.
+void time_conversations(const std::string& text, const std::string& tokenizer_file, int runs,
+                        nlohmann::ordered_json& figures) {
+  const ChatTemplate chat_template = ChatTemplate::instruct();
+  const Tokenizer tokenizer = Tokenizer::from_file(tokenizer_file);
+  for (const std::size_t words : {8, 20, 60}) {
+    const Conversation messages = conversation(text, 200, words);
+    std::string prompt;
+    const double render = best_of(runs * 10, [&] { prompt = chat_template.render(messages).text; });
+    const double first = best_of(1, [&] { tokenizer.encode(prompt); });
+    const double later = best_of(runs * 10, [&] { tokenizer.encode(prompt); });
+    figures[concat("chat_200_x_", words, "_words_microseconds")] = {
+        {"render", render * 1e6}, {"encode_first", first * 1e6}, {"encode_again", later * 1e6}};
+  }
 }
 
 void run(int argc, char** argv) {
@@ -60,7 +100,7 @@ void run(int argc, char** argv) {
     std::string text = text_file.empty()
                            ? "The quick brown fox, 42 years old, didn't jump over the lazy dog. It slept.\n"
                            : read_text_file(text_file);
-    if (text.empty()) fail(text_file, " is empty");
+    if (text.find_first_not_of(" \t\r\n") == std::string::npos) fail(text_file, " has no words");
     const std::string once = text;
     while (text.size() < bytes) text += once;
     text.resize(bytes);
@@ -81,6 +121,7 @@ void run(int argc, char** argv) {
     figures["tokens"] = tokens;
     figures["tokenizer_mbytes_per_second"] = size / whole;
     figures["tokenizer_short_mbytes_per_second"] = size / short_texts;
+    time_conversations(once, tokenizer_file, runs, figures);
   }
   if (!image_file.empty()) {
     Image image;
