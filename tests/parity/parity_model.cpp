@@ -144,21 +144,27 @@ void run_vision(GoldenCase& golden, Model& model) {
     golden.compare(concat("out.deepstack_features.", j), download_floats(ctx, output.deepstack_features[j].view()));
 }
 
-TextInputs text_inputs(const GoldenCase& golden) {
-  TextInputs inputs;
-  inputs.input_ids = golden.matrix<TokenId>("in.input_ids");
-  inputs.attention_mask = golden.matrix<std::uint8_t>("in.attention_mask");
-  if (golden.has("in.inputs_embeds")) {
-    const auto& shape = golden.tensor("in.inputs_embeds").shape;
+// Ids or embeddings, mask and positions of TextInputs or ModelInputs.
+template <class Inputs>
+void read_tokens(const GoldenCase& golden, Inputs& inputs, const std::string& suffix = "") {
+  inputs.input_ids = golden.matrix<TokenId>("in.input_ids" + suffix);
+  inputs.attention_mask = golden.matrix<std::uint8_t>("in.attention_mask" + suffix);
+  if (golden.has("in.inputs_embeds" + suffix)) {
+    const auto& shape = golden.tensor("in.inputs_embeds" + suffix).shape;
     inputs.inputs_embeds = HostCube<float>(shape[0], shape[1], shape[2]);
-    read_floats(golden.tensor("in.inputs_embeds"), inputs.inputs_embeds.span());
+    read_floats(golden.tensor("in.inputs_embeds" + suffix), inputs.inputs_embeds.span());
   }
-  if (golden.has("in.position_ids")) {
-    const auto& shape = golden.tensor("in.position_ids").shape;
+  if (golden.has("in.position_ids" + suffix)) {
+    const auto& shape = golden.tensor("in.position_ids" + suffix).shape;
     inputs.position_ids = shape.size() == 2 ? HostCube<std::int32_t>(1, shape[0], shape[1])
                                             : HostCube<std::int32_t>(shape[0], shape[1], shape[2]);
-    golden.convert("in.position_ids", inputs.position_ids.span());
+    golden.convert("in.position_ids" + suffix, inputs.position_ids.span());
   }
+}
+
+TextInputs text_inputs(const GoldenCase& golden) {
+  TextInputs inputs;
+  read_tokens(golden, inputs);
   inputs.visual_pos_masks = golden.matrix<std::uint8_t>("in.visual_pos_masks");
   for (int j = 0; golden.has(concat("in.deepstack_visual_embeds.", j)); ++j)
     inputs.deepstack_visual_embeds.push_back(golden.float_matrix(concat("in.deepstack_visual_embeds.", j)));
@@ -206,6 +212,16 @@ void run_text_chunks(GoldenCase& golden, Model& model) {
                  keep_rows(whole.attention_mask, text.hidden_size));
 }
 
+// Positions of real tokens.
+void compare_positions(GoldenCase& golden, const std::string& name, const HostCube<std::int32_t>& positions,
+                       const HostMatrix<std::uint8_t>& mask) {
+  std::vector<std::int64_t> given(positions.span().begin(), positions.span().end()), expected = golden.integers(name);
+  const auto keep = keep_rows(mask, 1, 3);
+  for (std::size_t i = 0; i < given.size(); ++i)
+    if (!keep.empty() && !keep[i]) given[i] = expected.at(i);
+  golden.compare_integers<std::int64_t>(name, given);
+}
+
 void compare_rope_index(GoldenCase& golden, const HostCube<std::int32_t>& positions,
                         const std::vector<std::int64_t>& deltas) {
   if (golden.has("out.position_ids")) golden.compare_integers<std::int32_t>("out.position_ids", positions.span());
@@ -220,15 +236,14 @@ void run_rope_index(GoldenCase& golden) {
   compare_rope_index(golden, index.position_ids, index.rope_deltas);
 }
 
-ModelInputs model_inputs(const GoldenCase& golden) {
+ModelInputs model_inputs(const GoldenCase& golden, const std::string& suffix = "") {
   ModelInputs inputs;
-  inputs.input_ids = golden.matrix<TokenId>("in.input_ids");
-  inputs.attention_mask = golden.matrix<std::uint8_t>("in.attention_mask");
-  inputs.mm_token_type_ids = golden.matrix<std::uint8_t>("in.mm_token_type_ids");
-  inputs.pixel_values = golden.float_matrix("in.pixel_values");
-  inputs.image_grid_thw = golden.grids("in.image_grid_thw");
-  inputs.pixel_values_videos = golden.float_matrix("in.pixel_values_videos");
-  inputs.video_grid_thw = golden.grids("in.video_grid_thw");
+  read_tokens(golden, inputs, suffix);
+  inputs.mm_token_type_ids = golden.matrix<std::uint8_t>("in.mm_token_type_ids" + suffix);
+  inputs.pixel_values = golden.float_matrix("in.pixel_values" + suffix);
+  inputs.image_grid_thw = golden.grids("in.image_grid_thw" + suffix);
+  inputs.pixel_values_videos = golden.float_matrix("in.pixel_values_videos" + suffix);
+  inputs.video_grid_thw = golden.grids("in.video_grid_thw" + suffix);
   return inputs;
 }
 
@@ -241,14 +256,21 @@ void run_model(GoldenCase& golden, Model& model) {
   options.labels = golden.matrix<std::int32_t>("in.labels");
   options.logits_to_keep = golden.options().value("logits_to_keep", index_t{0});
   if (golden.has("in.logits_to_keep")) options.logits_positions = golden.integers("in.logits_to_keep");
+  options.use_cache = golden.options().value("use_cache", true);
   Model::Past past(inputs.batch_size());
-  const ModelOutput output = model.forward(inputs, options, &past);
-  const bool all = golden.extent("out.logits", 1) == inputs.length();
-  golden.compare("out.logits", output.logits.span(),
-                 all ? keep_rows(inputs.attention_mask, text.vocab_size) : std::vector<bool>{});
+  const ModelOutput output = model.forward(inputs, options, options.use_cache ? &past : nullptr);
+  if (golden.has("out.logits")) {
+    const bool all = golden.extent("out.logits", 1) == inputs.length();
+    golden.compare("out.logits", output.logits.span(),
+                   all ? keep_rows(inputs.attention_mask, text.vocab_size) : std::vector<bool>{});
+  }
   compare_states(golden, output.last_hidden_state, output.hidden_states, output.attentions, inputs.attention_mask);
   compare_cache(golden, past.cache, inputs.attention_mask);
-  compare_rope_index(golden, output.position_ids, output.rope_deltas);
+  if (golden.has("out.rope_deltas")) {
+    compare_rope_index(golden, output.position_ids, output.rope_deltas);
+  } else if (golden.has("out.position_ids")) {
+    compare_positions(golden, "out.position_ids", output.position_ids, inputs.attention_mask);
+  }
   for (std::size_t i = 0; i < static_cast<std::size_t>(text.num_hidden_layers); ++i)
     if (const std::string name = concat("out.router_logits.", i); golden.has(name))
       golden.compare(name, output.router_logits.at(i).span(), keep_rows(inputs.attention_mask, text.moe.num_experts));
@@ -285,6 +307,23 @@ void run_model_steps(GoldenCase& golden, Model& model) {
   }
   golden.compare_integers<std::int64_t>("out.rope_deltas", past.rope_deltas);
   compare_cache(golden, past.cache, {});
+}
+
+// Calls of forward() over one cache.
+void run_model_calls(GoldenCase& golden, Model& model) {
+  const int calls = golden.options().at("calls");
+  std::optional<Model::Past> past;
+  for (int j = 0; j < calls; ++j) {
+    const std::string suffix = concat(".", j);
+    const ModelInputs inputs = model_inputs(golden, suffix);
+    const index_t length = inputs.length();
+    if (!past) past.emplace(inputs.batch_size());
+    const ModelOutput output = model.forward(inputs, {}, &*past);
+    const auto& mask = inputs.attention_mask;
+    const auto own = last_columns(mask, mask.allocated() ? mask.extent(1) - length : 0, length);
+    compare_positions(golden, "out.position_ids" + suffix, output.position_ids, own);
+    golden.compare("out.logits" + suffix, output.logits.span(), keep_rows(own, text.vocab_size));
+  }
 }
 
 // Scores with removed tokens, which the case has apart.
@@ -373,6 +412,8 @@ Exit run(const std::filesystem::path& file, B& backend) {
     run_model(golden, model);
   } else if (kind == "model_steps") {
     run_model_steps(golden, model);
+  } else if (kind == "model_calls") {
+    run_model_calls(golden, model);
   } else if (kind == "generate") {
     run_generate(golden, model);
   } else {

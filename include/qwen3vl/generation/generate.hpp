@@ -95,6 +95,8 @@ GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateO
                         PromptCache<Model>* cache = nullptr) {
   const detail::GenerationSettings settings(options, model.generation_config(), inputs.length());
   if (inputs.length() == 0) fail("the prompt is empty; generation needs at least one token");
+  if (inputs.inputs_embeds.allocated() || inputs.position_ids.allocated())
+    fail("inputs_embeds and position_ids are for forward(); generate() takes input_ids and computes positions itself");
   detail::check_mask(inputs.attention_mask, inputs.batch_size(), inputs.length());
   const auto& special = model.config().tokens;
   PromptTokens tokens =

@@ -24,15 +24,27 @@ struct Media {
   bool no_media() const { return image_grid_thw.empty() && video_grid_thw.empty(); }
 };
 
-/// The inputs of `ForConditionalGeneration`. B rows (prompts) of S tokens, left- or right-padded.
+/// The inputs of `ForConditionalGeneration`. B rows (prompts) of S tokens, left- or right-padded. Give input_ids or
+/// inputs_embeds.
 struct ModelInputs : Media {
-  HostMatrix<TokenId> input_ids;               ///< [B, S]
-  HostMatrix<std::uint8_t> attention_mask;     ///< [B, S], 0 where padded; empty means all 1
-  HostMatrix<std::uint8_t> mm_token_type_ids;  ///< [B, S], TokenType; empty: derived from the image and video token ids
+  HostMatrix<TokenId> input_ids;  ///< [B, S]
+  /// [B, S], 0 where padded; empty means all 1. Of forward() over a cache: [B, past + S].
+  HostMatrix<std::uint8_t> attention_mask;
+  /// [B, S], TokenType; empty: derived from the ids of image and video tokens, or from their embeddings
+  HostMatrix<std::uint8_t> mm_token_type_ids;
+  /// [B, S, hidden_size]: what embed_tokens gives, or what stands in its place. Rows of images and videos are replaced
+  /// by their features.
+  HostCube<float> inputs_embeds;
+  /// Of forward(): [axes, B, S] with 1, 3 (t, h, w) or 4 (text, t, h, w) axes; empty: computed (get_rope_index)
+  HostCube<std::int32_t> position_ids;
   HostMatrix<std::uint8_t> assistant_masks{};  ///< [B, S], of return_assistant_tokens_mask; models do not read it
 
-  index_t batch_size() const { return input_ids.empty() ? 0 : input_ids.rows(); }
-  index_t length() const { return input_ids.empty() ? 0 : input_ids.extent(1); }
+  index_t batch_size() const {
+    return inputs_embeds.allocated() ? inputs_embeds.rows() : input_ids.empty() ? 0 : input_ids.rows();
+  }
+  index_t length() const {
+    return inputs_embeds.allocated() ? inputs_embeds.extent(1) : input_ids.empty() ? 0 : input_ids.extent(1);
+  }
 };
 
 }  // namespace qwen3vl

@@ -71,6 +71,16 @@ std::vector<T> gather(const PackedTokens& packed, std::span<const T> padded) {
   return values;
 }
 
+/// Rows [tokens, columns] of the packed tokens from a padded [B, S, columns].
+inline HostMatrix<float> gather(const PackedTokens& packed, const HostCube<float>& padded) {
+  const index_t columns = padded.extent(2);
+  HostMatrix<float> rows(packed.tokens(), columns);
+  for (index_t i = 0; i < packed.tokens(); ++i)
+    std::copy_n(padded.data() + packed.source[static_cast<std::size_t>(i)] * columns, columns,
+                rows.data() + i * columns);
+  return rows;
+}
+
 /// Packed positions [3, tokens] in padded form [3, B, S]; 0 where padded.
 inline HostCube<std::int32_t> unpack_positions(const PackedTokens& packed, std::span<const std::int32_t> positions) {
   HostCube<std::int32_t> padded(3, packed.batch, packed.length);

@@ -148,9 +148,9 @@ inline HostMatrix<std::uint8_t> types_if_absent(const ModelInputs& inputs, Token
   const HostMatrix<TokenId>& ids = inputs.input_ids;
   const HostMatrix<std::uint8_t>& given = inputs.mm_token_type_ids;
   if (given.allocated()) {
-    if (given.rows() != ids.rows() || given.extent(1) != ids.extent(1))
-      fail("mm_token_type_ids is [", given.rows(), ", ", given.extent(1), "], input_ids [", ids.rows(), ", ",
-           ids.extent(1), "]");
+    if (given.rows() != inputs.batch_size() || given.extent(1) != inputs.length())
+      fail("mm_token_type_ids is [", given.rows(), ", ", given.extent(1), "], the tokens are [", inputs.batch_size(),
+           ", ", inputs.length(), "]");
     return {};
   }
   HostMatrix<std::uint8_t> types(ids.rows(), ids.extent(1));
@@ -169,12 +169,11 @@ inline void check_mask(const HostMatrix<std::uint8_t>& attention_mask, index_t b
 
 }  // namespace detail
 
-/// The tokens of `inputs` and the spans of their images and videos; `packed` lists its real tokens. `image` and `video`
-/// are the placeholders' ids, `merge` is spatial_merge_size. Throws Error if tokens and grids do not match.
-inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& packed, TokenId image, TokenId video,
-                                index_t merge) {
-  const HostMatrix<std::uint8_t> own_types = detail::types_if_absent(inputs, image, video);
-  const auto types = own_types.allocated() ? own_types.span() : inputs.mm_token_type_ids.span();
+/// The tokens of `inputs` and the spans of their images and videos; `packed` lists its real tokens, `types` [B, S] is
+/// the kind of each (TokenType), `merge` is spatial_merge_size. Inputs with inputs_embeds make tokens without ids.
+/// Throws Error if tokens and grids do not match.
+inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& packed,
+                                std::span<const std::uint8_t> types, index_t merge) {
   const auto check = [&](TokenType kind, std::span<const GridThw> grids, const char* what, const char* media) {
     index_t wanted = 0;
     for (const GridThw& grid : grids) wanted += grid.tokens(merge);
@@ -186,9 +185,17 @@ inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& p
   };
   check(image_token, inputs.image_grid_thw, "image", "images");
   check(video_token, inputs.video_grid_thw, "video", "videos");
-  return {.ids = gather<TokenId>(packed, inputs.input_ids.span()),
-          .rows = packed.sequences,
-          .spans = detail::find_spans(packed, types, inputs.image_grid_thw, inputs.video_grid_thw, merge)};
+  return {
+      .ids = inputs.input_ids.allocated() ? gather<TokenId>(packed, inputs.input_ids.span()) : std::vector<TokenId>{},
+      .rows = packed.sequences,
+      .spans = detail::find_spans(packed, types, inputs.image_grid_thw, inputs.video_grid_thw, merge)};
+}
+
+/// The same; without mm_token_type_ids, `image` and `video`, the ids of the placeholders, say the kinds.
+inline PromptTokens from_padded(const ModelInputs& inputs, const PackedTokens& packed, TokenId image, TokenId video,
+                                index_t merge) {
+  const HostMatrix<std::uint8_t> own_types = detail::types_if_absent(inputs, image, video);
+  return from_padded(inputs, packed, own_types.allocated() ? own_types.span() : inputs.mm_token_type_ids.span(), merge);
 }
 
 }  // namespace qwen3vl

@@ -7,7 +7,6 @@
 ///   auto ids = model.generate(inputs, {.max_new_tokens = 128});                 // generation/generate.hpp
 #pragma once
 
-#include <algorithm>
 #include <concepts>
 #include <filesystem>
 #include <memory>
@@ -20,7 +19,6 @@
 #include "qwen3vl/model/forward_types.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/model/qwen3vl_model.hpp"
-#include "qwen3vl/model/rope_index.hpp"
 
 namespace qwen3vl {
 
@@ -110,9 +108,12 @@ class ForConditionalGeneration {
 
   /// One pass over a padded batch, with the outputs selected by `options`. With `past`, these tokens follow those of
   /// `past` and are appended to it. `features`, if given, are those of the images and videos of `inputs`, computed
-  /// before by get_visual_features; `inputs` then needs only their grids, no pixels.
+  /// before by get_visual_features; `inputs` then needs only their grids, no pixels. Defined in model/forward.hpp.
   ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr,
                       const Features* features = nullptr);
+
+  /// Embeddings of ids [B, S] as forward() takes them, [B, S, hidden_size]: get_input_embeddings()(input_ids).
+  HostCube<float> get_input_embeddings(const HostMatrix<TokenId>& input_ids) const;
 
   /// Features of images and videos (get_image_features, get_video_features), images first. Empty if there are none.
   std::optional<Features> get_visual_features(const Media& media) { return model_.get_visual_features(*ctx_, media); }
@@ -162,105 +163,13 @@ class ForConditionalGeneration {
   }
 
  private:
+  /// The tokens of `inputs`, with the spans of their images and videos.
+  PromptTokens prompts_of(const ModelInputs& inputs, const PackedTokens& packed) const;
   const auto& head_weight() const {
     return has_own_head_ ? lm_head_.weight() : model_.language_model().embed_tokens().weight();
   }
 };
 
-template <Variant V, Backend B, class P>
-ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs, const ForwardOptions& options,
-                                                       Past* past, const Features* features) {
-  const index_t batch_size = inputs.batch_size(), length = inputs.length();
-  if (batch_size == 0 || length == 0) fail("the input has no tokens");
-  constexpr index_t merge = V::config.vision.spatial_merge_size;
-  const PackedTokens packed = pack(batch_size, length, inputs.attention_mask);
-  const PromptTokens prompts =
-      from_padded(inputs, packed, config_.tokens.image_token_id, config_.tokens.video_token_id, merge);
-
-  detail::check_ids(prompts.ids, vocab);  // before `past` is touched
-  std::optional<Past> own_past;
-  if (past == nullptr) past = &own_past.emplace(batch_size);
-  if (past->cache.sequences() != batch_size)
-    fail("past_key_values holds ", past->cache.sequences(), " sequences, the batch ", batch_size);
-  ModelOutput output;
-  output.position_ids = detail::forward_positions(inputs, packed, prompts, merge, *past);
-  output.rope_deltas = past->rope_deltas;
-  TokenBatch batch = token_batch(prompts, detail::pack_positions(packed, output.position_ids, 0), vocab);
-  batch.longest_position = detail::longest_position(output.position_ids);
-
-  std::vector<index_t> cached;
-  for (index_t s = 0; s < batch_size; ++s) cached.push_back(past->cache.length(s));
-  const index_t past_length = *std::ranges::max_element(cached);
-  std::optional<Features> own_features;
-  if (features == nullptr && (own_features = model_.get_visual_features(*ctx_, inputs))) features = &*own_features;
-  detail::check_features(batch.feature_rows, features == nullptr ? 0 : features->pooler_output.rows());
-  TextRecord<V, B, P> record;
-  record.want_hidden_states = options.output_hidden_states;
-  record.want_attentions = options.output_attentions;
-  record.want_router_logits = options.output_router_logits.value_or(config_.output_router_logits);
-  auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
-  model_.forward(*ctx_, batch, features, past->cache, x, &record);
-
-  {
-    auto normed = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
-    model_.language_model().norm(*ctx_, x, normed);
-    output.last_hidden_state = unpack(packed, download_floats(*ctx_, normed), hidden);
-    for (const auto& states : record.hidden_states)
-      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, states.view()), hidden));
-    if (options.output_hidden_states)
-      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, normed), hidden));
-  }
-  const auto columns = detail::key_columns(packed, inputs.attention_mask, cached);
-  for (const auto& of_layer : record.attentions)
-    output.attentions.push_back(detail::unpack_attentions(packed, columns, detail::to_host(*ctx_, of_layer),
-                                                          text.num_attention_heads, past_length + length));
-
-  std::vector<std::vector<float>> router_logits;
-  for (const auto& logits : record.router_logits) {
-    constexpr index_t experts = text.moe.num_experts;
-    router_logits.push_back(download_floats(*ctx_, logits.view()));
-    auto& padded = output.router_logits.emplace_back(batch_size * length, experts);
-    for (std::size_t i = 0; i < packed.source.size(); ++i)
-      std::copy_n(router_logits.back().data() + static_cast<index_t>(i) * experts, experts,
-                  padded.data() + packed.source[i] * experts);
-  }
-  if (!router_logits.empty())
-    output.aux_loss = detail::load_balancing_loss(router_logits, text.moe.num_experts, text.moe.num_experts_per_tok);
-
-  // Logits of the wanted positions, a few rows at a time: all of them together can be larger than the model.
-  const std::vector<index_t> kept = detail::kept_positions(options, length);
-  const auto kept_count = static_cast<index_t>(kept.size());
-  output.logits = HostCube<float>(batch_size, kept_count, vocab);
-  std::vector<std::int32_t> packed_row(static_cast<std::size_t>(batch_size * length), -1);
-  for (std::size_t i = 0; i < packed.source.size(); ++i)
-    packed_row[static_cast<std::size_t>(packed.source[i])] = static_cast<std::int32_t>(i);
-  constexpr index_t rows_at_once = 64;
-  std::vector<std::int32_t> rows;
-  std::vector<index_t> targets;
-  const auto flush = [&] {
-    auto logits = ctx_->template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));  // [rows, vocab]
-    head(x, rows, logits);
-    const std::vector<float> host = download_floats(*ctx_, logits);
-    for (std::size_t i = 0; i < targets.size(); ++i)
-      std::copy_n(host.data() + static_cast<index_t>(i) * vocab, vocab, output.logits.data() + targets[i] * vocab);
-    rows.clear();
-    targets.clear();
-  };
-  for (index_t b = 0; b < batch_size; ++b) {
-    for (index_t k = 0; k < kept_count; ++k) {
-      const std::int32_t row = packed_row[static_cast<std::size_t>(b * length + kept[static_cast<std::size_t>(k)])];
-      if (row < 0) continue;
-      rows.push_back(row);
-      targets.push_back(b * kept_count + k);
-      if (static_cast<index_t>(rows.size()) == rows_at_once) flush();
-    }
-  }
-  if (!rows.empty()) flush();
-  if (options.labels.allocated()) {
-    output.loss = detail::shifted_loss(output.logits, options.labels, inputs.attention_mask);
-    if (output.aux_loss) *output.loss += static_cast<float>(config_.router_aux_loss_coef) * *output.aux_loss;
-  }
-  return output;
-}
-
 }  // namespace qwen3vl
+
+#include "qwen3vl/model/forward.hpp"

@@ -25,8 +25,10 @@ struct TokenBatch {
   Segments sequences;  ///< how many of them belong to each sequence of the cache; may be 0
   /// [tokens] row of the visual features that replaces the token's embedding, or -1; empty: no images
   std::vector<std::int32_t> feature_rows;
+  HostMatrix<float>
+      inputs_embeds{};  ///< [tokens, hidden_size]; if not empty, used instead of `ids`, which are not read
 
-  index_t tokens() const { return static_cast<index_t>(ids.size()); }
+  index_t tokens() const { return inputs_embeds.allocated() ? inputs_embeds.rows() : static_cast<index_t>(ids.size()); }
 };
 
 /// Vision tower and text model together (Qwen3VLModel), without the head:
@@ -91,7 +93,7 @@ class Qwen3VLModel {
     const TraceScope scope(ctx.trace(), "text_model", {"tokens", batch.tokens()});
     const auto ids = upload<TokenId>(ctx, batch.ids);
     const auto positions = upload<std::int32_t>(ctx, batch.positions);
-    language_model_.embed_tokens()(ctx, ids, hidden_states);
+    language_model_.embed(ctx, ids, batch.inputs_embeds, hidden_states);
 
     std::vector<std::int32_t> rows, from;
     for (std::size_t i = 0; i < batch.feature_rows.size(); ++i) {
@@ -124,17 +126,21 @@ class Qwen3VLModel {
 };
 
 /// Prompts with positions [3, tokens], ready to be computed. Features of images come first, then those of videos.
-/// Throws Error for ids that are outside the vocabulary.
-inline TokenBatch token_batch(const PromptTokens& prompts, std::vector<std::int32_t> positions, index_t vocab_size) {
-  if (prompts.tokens() != prompts.rows.total())
-    fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, but there are ", prompts.tokens());
+/// `inputs_embeds` [tokens, hidden_size], if not empty, stand for the ids. Throws Error for ids that are outside the
+/// vocabulary.
+inline TokenBatch token_batch(const PromptTokens& prompts, std::vector<std::int32_t> positions, index_t vocab_size,
+                              HostMatrix<float> inputs_embeds = {}) {
+  const index_t tokens = inputs_embeds.allocated() ? inputs_embeds.rows() : prompts.tokens();
+  if (tokens != prompts.rows.total())
+    fail("the rows of the prompts are of ", prompts.rows.total(), " tokens, but there are ", tokens);
   detail::check_ids(prompts.ids, vocab_size);
   TokenBatch batch;
   batch.ids = prompts.ids;
+  batch.inputs_embeds = std::move(inputs_embeds);
   batch.positions = std::move(positions);
   batch.sequences = prompts.rows;
   if (!batch.positions.empty()) batch.longest_position = *std::ranges::max_element(batch.positions);
-  batch.feature_rows.assign(prompts.ids.size(), -1);
+  batch.feature_rows.assign(static_cast<std::size_t>(tokens), -1);
   std::int32_t row = 0;
   for (const TokenType kind : {image_token, video_token})
     for (const MediaSpan& span : prompts.spans)

@@ -23,13 +23,16 @@ struct RopeIndex {
   std::vector<std::int64_t> rope_deltas;  ///< [B]
 };
 
-/// Positions of `prompts`. `merge`: spatial_merge_size. Throws Error if spans do not match the tokens.
-inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge) {
+/// Positions of `prompts`. `merge`: spatial_merge_size. `first`: the position of each row's first token, if it is not
+/// 0; rope_deltas are then counted from there, too. Throws Error if spans do not match the tokens.
+inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge,
+                                      std::span<const std::int64_t> first = {}) {
   const auto tokens = static_cast<std::size_t>(prompts.rows.total());
   PromptPositions result{.position_ids = std::vector<std::int32_t>(3 * tokens), .rope_deltas = {}};
   auto span = prompts.spans.begin();
   for (index_t b = 0; b < prompts.batch_size(); ++b) {
-    std::int64_t position = 0, largest = -1;
+    const std::int64_t start = first.empty() ? 0 : first[static_cast<std::size_t>(b)];
+    std::int64_t position = start, largest = start - 1;
     const auto put = [&](index_t i, std::int64_t t, std::int64_t h, std::int64_t w) {
       std::int32_t* to = result.position_ids.data() + i;
       for (const std::int64_t of_axis : {t, h, w}) {
@@ -57,7 +60,7 @@ inline PromptPositions get_rope_index(const PromptTokens& prompts, index_t merge
       i += span->count;
       ++span;
     }
-    result.rope_deltas.push_back(largest + 1 - prompts.rows.length(b));
+    result.rope_deltas.push_back(largest + 1 - start - prompts.rows.length(b));
   }
   if (span != prompts.spans.end()) fail("the spans of images and videos are not in the order of their tokens");
   return result;

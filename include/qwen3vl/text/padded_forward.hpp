@@ -106,6 +106,16 @@ inline std::vector<std::int32_t> pack_positions(const PackedTokens& packed, cons
   return positions;
 }
 
+/// Positions of 1, 3 or 4 axes as those that are used for rotation, [3, B, S].
+inline HostCube<std::int32_t> three_axes(const HostCube<std::int32_t>& position_ids) {
+  HostCube<std::int32_t> used(3, position_ids.extent(1), position_ids.extent(2));
+  for (index_t axis = 0; axis < 3; ++axis) {
+    const index_t from = position_ids.rows() == 1 ? 0 : position_ids.rows() == 3 ? axis : axis + 1;
+    std::ranges::copy(position_ids[from].span(), used[axis].data());
+  }
+  return used;
+}
+
 /// The largest position used for rotation, padded tokens included, as the reference counts for some rope types.
 inline std::int32_t longest_position(const HostCube<std::int32_t>& position_ids) {
   std::span<const std::int32_t> used = position_ids.span();
@@ -121,6 +131,37 @@ inline void check_positions(const HostCube<std::int32_t>& position_ids, index_t 
          "]; wanted [1, 3 or 4, ", batch, ", ", length, "]");
   for (const std::int32_t position : position_ids.span())
     if (position < 0) fail("position_ids holds ", position, "; positions are not negative");
+}
+
+/// Throws Error unless `inputs` (TextInputs, ModelInputs) have either ids or embeddings, and these the model's size.
+template <class Inputs>
+void check_embeds(const Inputs& inputs, index_t hidden_size) {
+  if (inputs.input_ids.allocated() == inputs.inputs_embeds.allocated()) fail("give either input_ids or inputs_embeds");
+  if (inputs.inputs_embeds.allocated() && inputs.inputs_embeds.extent(2) != hidden_size)
+    fail("inputs_embeds has ", inputs.inputs_embeds.extent(2), " columns, hidden_size is ", hidden_size);
+}
+
+/// Without a mask, positions with a text axis tell apart the sequences that are packed into one row.
+template <class Inputs>
+void split_by_positions(PackedTokens& packed, const Inputs& inputs) {
+  if (inputs.position_ids.allocated() && inputs.position_ids.rows() != 3 && !inputs.attention_mask.allocated())
+    split_packed_sequences(packed, inputs.position_ids.span().first(packed.source.size()));
+}
+
+/// Throws Error unless the mask, if there is one, marks as many cached tokens of each sequence as there are: keys of
+/// padding are never cached, and others cannot be left out later.
+inline void check_cached(const PackedTokens& packed, const HostMatrix<std::uint8_t>& attention_mask,
+                         std::span<const index_t> cached) {
+  if (!attention_mask.allocated()) return;
+  const index_t past = attention_mask.extent(1) - packed.length;
+  for (index_t b = 0; b < packed.batch; ++b) {
+    index_t marked = 0;
+    for (index_t column = 0; column < past; ++column) marked += attention_mask(b, column) != 0;
+    if (marked != cached[static_cast<std::size_t>(b)])
+      fail("attention_mask marks ", marked, " tokens of row ", b, " before the ", packed.length,
+           " new ones, the cache holds ", cached[static_cast<std::size_t>(b)],
+           "; the mask needs a column for each cached and each new token");
+  }
 }
 
 inline void check_ids(std::span<const TokenId> ids, index_t vocab_size) {
@@ -139,19 +180,15 @@ TextOutput padded_forward(Context<B>& ctx, const TextModel<V, B, P>& model, cons
   using A = activation_t<B, P>;
   constexpr index_t hidden = V::config.text.hidden_size;
   const bool by_ids = inputs.input_ids.allocated();
-  if (by_ids == inputs.inputs_embeds.allocated()) fail("give either input_ids or inputs_embeds");
   const index_t batch = by_ids ? inputs.input_ids.rows() : inputs.inputs_embeds.rows();
   const index_t length = by_ids ? inputs.input_ids.extent(1) : inputs.inputs_embeds.extent(1);
-  if (!by_ids && inputs.inputs_embeds.extent(2) != hidden)
-    fail("inputs_embeds has ", inputs.inputs_embeds.extent(2), " columns, hidden_size is ", hidden);
+  detail::check_embeds(inputs, hidden);
   detail::check_positions(inputs.position_ids, batch, length);
   if (cache != nullptr && cache->sequences() != batch)
     fail("the cache holds ", cache->sequences(), " sequences, the batch ", batch);
 
   PackedTokens packed = pack(batch, length, inputs.attention_mask);
-  const bool has_text_axis = inputs.position_ids.allocated() && inputs.position_ids.rows() != 3;
-  if (has_text_axis && !inputs.use_cache && cache == nullptr && !inputs.attention_mask.allocated())
-    split_packed_sequences(packed, {inputs.position_ids.data(), static_cast<std::size_t>(batch * length)});
+  if (!inputs.use_cache && cache == nullptr) detail::split_by_positions(packed, inputs);
   index_t past = inputs.attention_mask.allocated() ? inputs.attention_mask.extent(1) - length : 0;
   if (cache != nullptr && !inputs.attention_mask.allocated() && batch > 0) past = cache->length(0);
   const auto positions = upload<std::int32_t>(ctx, detail::pack_positions(packed, inputs.position_ids, past));
@@ -161,13 +198,9 @@ TextOutput padded_forward(Context<B>& ctx, const TextModel<V, B, P>& model, cons
   if (by_ids) {
     const auto ids = gather<TokenId>(packed, inputs.input_ids.span());
     detail::check_ids(ids, V::config.text.vocab_size);
-    model.embed_tokens()(ctx, upload<TokenId>(ctx, ids), x);
+    model.embed(ctx, upload<TokenId>(ctx, ids), {}, x);
   } else {
-    HostMatrix<float> rows(tokens, hidden);
-    for (index_t i = 0; i < tokens; ++i)
-      std::copy_n(inputs.inputs_embeds.data() + packed.source[static_cast<std::size_t>(i)] * hidden, hidden,
-                  rows.data() + i * hidden);
-    copy_from_host(ctx, rows.view(), x);
+    model.embed(ctx, {}, gather(packed, inputs.inputs_embeds), x);
   }
 
   std::vector<std::int32_t> visual_rows;
@@ -195,6 +228,7 @@ TextOutput padded_forward(Context<B>& ctx, const TextModel<V, B, P>& model, cons
   if (cache == nullptr) cache = &own_cache.emplace(packed.sequences.count());
   std::vector<index_t> cached;
   for (index_t s = 0; s < cache->sequences(); ++s) cached.push_back(cache->length(s));
+  detail::check_cached(packed, inputs.attention_mask, cached);
   const index_t longest =
       inputs.position_ids.allocated() ? detail::longest_position(inputs.position_ids) : past + length - 1;
   model.forward(ctx, x, positions.view().template reshape<3, dynamic>(tokens), longest, packed.sequences, *cache,

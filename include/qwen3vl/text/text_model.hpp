@@ -9,6 +9,7 @@
 
 #include "qwen3vl/backend/contract/transfer.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
+#include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/layers/embedding.hpp"
 #include "qwen3vl/text/decoder_layers.hpp"
 #include "qwen3vl/text/rotary_embedding.hpp"
@@ -92,6 +93,16 @@ class TextModel {
   }
 
   const Embedding<V, B, P>& embed_tokens() const { return embed_tokens_; }
+
+  /// x [tokens, hidden]: the embeddings of `ids` [tokens] or, if they are not empty, `inputs_embeds` [tokens, hidden].
+  void embed(Context<B>& ctx, View<const TokenId, B, dynamic> ids, const HostMatrix<float>& inputs_embeds,
+             View<A, B, dynamic, hidden> x) const {
+    if (inputs_embeds.allocated()) {
+      copy_from_host(ctx, inputs_embeds.view(), x);
+    } else {
+      embed_tokens_(ctx, ids, x);
+    }
+  }
 
   /// Runs all layers over hidden_states [tokens, hidden], in place, without the final norm. position_ids [3, tokens]:
   /// temporal, height and width position of each token. `longest_position`: the largest of them, on the host because

@@ -1,0 +1,148 @@
+/// ForConditionalGeneration::forward: one pass over a padded batch, with transformers' options and outputs.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/model/for_conditional_generation.hpp"
+#include "qwen3vl/model/forward_inputs.hpp"
+#include "qwen3vl/model/loss.hpp"
+
+namespace qwen3vl {
+
+template <Variant V, Backend B, class P>
+HostCube<float> ForConditionalGeneration<V, B, P>::get_input_embeddings(const HostMatrix<TokenId>& input_ids) const {
+  detail::check_ids(input_ids.span(), vocab);
+  Tensor<A, B, dynamic, hidden> x(input_ids.size());  // [B * S, hidden]
+  model_.language_model().embed(*ctx_, upload<TokenId>(*ctx_, input_ids.span()), {}, x);
+  HostCube<float> embeds(input_ids.rows(), input_ids.extent(1), hidden);
+  std::ranges::copy(download_floats(*ctx_, x.view()), embeds.data());
+  return embeds;
+}
+
+template <Variant V, Backend B, class P>
+PromptTokens ForConditionalGeneration<V, B, P>::prompts_of(const ModelInputs& inputs,
+                                                           const PackedTokens& packed) const {
+  constexpr index_t merge = V::config.vision.spatial_merge_size;
+  const TokenId image = config_.tokens.image_token_id, video = config_.tokens.video_token_id;
+  if (inputs.input_ids.allocated() || inputs.mm_token_type_ids.allocated())
+    return from_padded(inputs, packed, image, video, merge);
+  HostMatrix<std::uint8_t> types(inputs.batch_size(), inputs.length());  // of text
+  if (!inputs.no_media()) {
+    HostMatrix<TokenId> placeholders(1, 2);
+    placeholders(0, 0) = image;
+    placeholders(0, 1) = video;
+    const HostCube<float> embeds = get_input_embeddings(placeholders);
+    types = detail::types_of(inputs.inputs_embeds, embeds[0][0].span(), embeds[0][1].span());
+  }
+  return from_padded(inputs, packed, types.span(), merge);
+}
+
+template <Variant V, Backend B, class P>
+ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs, const ForwardOptions& options,
+                                                       Past* past, const Features* features) {
+  const index_t batch_size = inputs.batch_size(), length = inputs.length();
+  if (batch_size == 0 || length == 0) fail("the input has no tokens");
+  detail::check_embeds(inputs, hidden);
+  detail::check_positions(inputs.position_ids, batch_size, length);
+  constexpr index_t merge = V::config.vision.spatial_merge_size;
+  PackedTokens packed = pack(batch_size, length, inputs.attention_mask);
+  if (!options.use_cache && past == nullptr) detail::split_by_positions(packed, inputs);
+  const PromptTokens prompts = prompts_of(inputs, packed);
+
+  std::optional<Past> own_past;
+  if (past == nullptr) past = &own_past.emplace(packed.sequences.count());
+  if (past->cache.sequences() != packed.sequences.count())
+    fail("past_key_values holds ", past->cache.sequences(), " sequences, the batch ", batch_size);
+  std::vector<index_t> cached;
+  for (index_t s = 0; s < past->cache.sequences(); ++s) cached.push_back(past->cache.length(s));
+  detail::check_cached(packed, inputs.attention_mask, cached);
+  const index_t past_length =
+      inputs.attention_mask.allocated() ? inputs.attention_mask.extent(1) - length : *std::ranges::max_element(cached);
+  detail::ForwardPositions positions = detail::forward_positions(inputs, packed, prompts, merge, *past, cached);
+  ModelOutput output;
+  output.position_ids = std::move(positions.position_ids);
+  output.rope_deltas = std::move(positions.rope_deltas);
+  TokenBatch batch =
+      token_batch(prompts, detail::pack_positions(packed, output.position_ids, 0), vocab,
+                  inputs.inputs_embeds.allocated() ? gather(packed, inputs.inputs_embeds) : HostMatrix<float>{});
+  batch.longest_position = detail::longest_position(output.position_ids);
+
+  std::optional<Features> own_features;
+  if (features == nullptr && (own_features = model_.get_visual_features(*ctx_, inputs))) features = &*own_features;
+  detail::check_features(batch.feature_rows, features == nullptr ? 0 : features->pooler_output.rows());
+  TextRecord<V, B, P> record;
+  record.want_hidden_states = options.output_hidden_states;
+  record.want_attentions = options.output_attentions;
+  record.want_router_logits = options.output_router_logits.value_or(config_.output_router_logits);
+  auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
+  model_.forward(*ctx_, batch, features, past->cache, x, &record);
+  past->rope_deltas = output.rope_deltas;
+  past->has_media = positions.has_media;
+
+  {
+    auto normed = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
+    model_.language_model().norm(*ctx_, x, normed);
+    output.last_hidden_state = unpack(packed, download_floats(*ctx_, normed), hidden);
+    for (const auto& states : record.hidden_states)
+      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, states.view()), hidden));
+    if (options.output_hidden_states)
+      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, normed), hidden));
+  }
+  const auto columns = detail::key_columns(packed, inputs.attention_mask, cached);
+  for (const auto& of_layer : record.attentions)
+    output.attentions.push_back(detail::unpack_attentions(packed, columns, detail::to_host(*ctx_, of_layer),
+                                                          text.num_attention_heads, past_length + length));
+
+  std::vector<std::vector<float>> router_logits;
+  for (const auto& logits : record.router_logits) {
+    constexpr index_t experts = text.moe.num_experts;
+    router_logits.push_back(download_floats(*ctx_, logits.view()));
+    auto& padded = output.router_logits.emplace_back(batch_size * length, experts);
+    for (std::size_t i = 0; i < packed.source.size(); ++i)
+      std::copy_n(router_logits.back().data() + static_cast<index_t>(i) * experts, experts,
+                  padded.data() + packed.source[i] * experts);
+  }
+  if (!router_logits.empty())
+    output.aux_loss = detail::load_balancing_loss(router_logits, text.moe.num_experts, text.moe.num_experts_per_tok);
+
+  // Logits of the wanted positions, a few rows at a time: all of them together can be larger than the model.
+  const std::vector<index_t> kept = detail::kept_positions(options, length);
+  const auto kept_count = static_cast<index_t>(kept.size());
+  output.logits = HostCube<float>(batch_size, kept_count, vocab);
+  std::vector<std::int32_t> packed_row(static_cast<std::size_t>(batch_size * length), -1);
+  for (std::size_t i = 0; i < packed.source.size(); ++i)
+    packed_row[static_cast<std::size_t>(packed.source[i])] = static_cast<std::int32_t>(i);
+  constexpr index_t rows_at_once = 64;
+  std::vector<std::int32_t> rows;
+  std::vector<index_t> targets;
+  const auto flush = [&] {
+    auto logits = ctx_->template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));  // [rows, vocab]
+    head(x, rows, logits);
+    const std::vector<float> host = download_floats(*ctx_, logits);
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      std::copy_n(host.data() + static_cast<index_t>(i) * vocab, vocab, output.logits.data() + targets[i] * vocab);
+    rows.clear();
+    targets.clear();
+  };
+  for (index_t b = 0; b < batch_size; ++b) {
+    for (index_t k = 0; k < kept_count; ++k) {
+      const std::int32_t row = packed_row[static_cast<std::size_t>(b * length + kept[static_cast<std::size_t>(k)])];
+      if (row < 0) continue;
+      rows.push_back(row);
+      targets.push_back(b * kept_count + k);
+      if (static_cast<index_t>(rows.size()) == rows_at_once) flush();
+    }
+  }
+  if (!rows.empty()) flush();
+  if (options.labels.allocated()) {
+    output.loss = detail::shifted_loss(output.logits, options.labels, inputs.attention_mask);
+    if (output.aux_loss) *output.loss += static_cast<float>(config_.router_aux_loss_coef) * *output.aux_loss;
+  }
+  return output;
+}
+
+}  // namespace qwen3vl
