@@ -16,6 +16,7 @@
 #include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
+#include "qwen3vl/text/padded_forward.hpp"
 #include QWEN3VL_VARIANT_HEADER
 
 #ifndef QWEN3VL_PRECISION
@@ -89,6 +90,12 @@ void compare_cache(GoldenCase& golden, const Model::Cache& cache, const HostMatr
       golden.compare(name, padded.span(), keep_rows(mask, text.head_dim, text.num_key_value_heads));
     }
   }
+}
+
+// What the option `name` of a case selects: true, false or a list.
+LayerSelection layers(const GoldenCase& golden, const char* name) {
+  const auto& value = golden.options().value(name, json(false));
+  return value.is_boolean() ? LayerSelection(value.get<bool>()) : LayerSelection(value.get<std::vector<index_t>>());
 }
 
 void compare_states(GoldenCase& golden, const HostCube<float>& last, const std::vector<HostCube<float>>& hidden_states,
@@ -169,8 +176,8 @@ TextInputs text_inputs(const GoldenCase& golden) {
   for (int j = 0; golden.has(concat("in.deepstack_visual_embeds.", j)); ++j)
     inputs.deepstack_visual_embeds.push_back(golden.float_matrix(concat("in.deepstack_visual_embeds.", j)));
   inputs.use_cache = golden.options().value("use_cache", true);
-  inputs.output_hidden_states = golden.options().value("hidden_states", false);
-  inputs.output_attentions = golden.options().value("attentions", false);
+  inputs.output_hidden_states = layers(golden, "hidden_states");
+  inputs.output_attentions = layers(golden, "attentions");
   return inputs;
 }
 
@@ -247,13 +254,35 @@ ModelInputs model_inputs(const GoldenCase& golden, const std::string& suffix = "
   return inputs;
 }
 
+void compare_vision(GoldenCase& golden, const std::string& prefix, const VisionOutputs& outputs) {
+  golden.compare(prefix + "last_hidden_state", outputs.last_hidden_state.span());
+  for (std::size_t i = 0; i < outputs.pooler_output.size(); ++i) {
+    golden.compare(concat(prefix, "pooler_output.", i), outputs.pooler_output[i].span());
+    for (std::size_t j = 0; j < outputs.deepstack_features.size(); ++j)
+      golden.compare(concat(prefix, "deepstack_features.", j, ".", i), outputs.deepstack_features[j].at(i).span());
+  }
+  for (std::size_t i = 0; i < outputs.hidden_states.size(); ++i) {
+    const std::string name = concat(prefix, "hidden_states.", i);
+    if (golden.has(name)) {
+      golden.compare(name, outputs.hidden_states[i].span());
+    } else if (outputs.hidden_states[i].allocated()) {
+      golden.report(name, "was not requested");
+    }
+  }
+}
+
 void run_model(GoldenCase& golden, Model& model) {
   const ModelInputs inputs = model_inputs(golden);
   ForwardOptions options;
-  options.output_hidden_states = golden.options().value("hidden_states", false);
-  options.output_attentions = golden.options().value("attentions", false);
-  options.output_router_logits = golden.has("out.router_logits.0");
+  options.output_hidden_states = layers(golden, "hidden_states");
+  options.output_attentions = layers(golden, "attentions");
+  options.output_router_logits = golden.has("out.router_logits.0") || golden.has("out.aux_loss");
+  options.output_vision = golden.has("out.image_outputs.last_hidden_state");
   options.labels = golden.matrix<std::int32_t>("in.labels");
+  options.shift_labels = golden.matrix<std::int32_t>("in.shift_labels");
+  options.ignore_index = golden.options().value("ignore_index", options.ignore_index);
+  if (golden.options().contains("num_items_in_batch"))
+    options.num_items_in_batch = golden.options().at("num_items_in_batch").get<std::int64_t>();
   options.logits_to_keep = golden.options().value("logits_to_keep", index_t{0});
   if (golden.has("in.logits_to_keep")) options.logits_positions = golden.integers("in.logits_to_keep");
   options.use_cache = golden.options().value("use_cache", true);
@@ -276,6 +305,14 @@ void run_model(GoldenCase& golden, Model& model) {
       golden.compare(name, output.router_logits.at(i).span(), keep_rows(inputs.attention_mask, text.moe.num_experts));
   if (golden.has("out.aux_loss")) golden.compare("out.aux_loss", std::vector<float>{output.aux_loss.value_or(0.0f)});
   if (golden.has("out.loss")) golden.compare("out.loss", std::vector<float>{output.loss.value_or(0.0f)});
+  if (options.output_vision) {
+    compare_vision(golden, "out.image_outputs.", output.image_outputs.value());
+    compare_vision(golden, "out.video_outputs.", output.video_outputs.value());
+  }
+  for (std::size_t i = 0; i < output.hidden_states.size(); ++i)
+    if (output.hidden_states[i].allocated() !=
+        options.output_hidden_states.contains(static_cast<index_t>(i), text.num_hidden_layers + 1))
+      golden.report(concat("hidden_states.", i), "is not what was requested");
   // Features of images and videos computed before, and no pixels: the same to the last bit.
   if (const auto features = model.get_visual_features(inputs)) {
     ModelInputs without_pixels = model_inputs(golden);

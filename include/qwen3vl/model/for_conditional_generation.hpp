@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "qwen3vl/config/generation_config.hpp"
 #include "qwen3vl/model/forward_types.hpp"
 #include "qwen3vl/model/load.hpp"
+#include "qwen3vl/model/loss.hpp"
 #include "qwen3vl/model/qwen3vl_model.hpp"
 
 namespace qwen3vl {
@@ -116,7 +118,11 @@ class ForConditionalGeneration {
   HostCube<float> get_input_embeddings(const HostMatrix<TokenId>& input_ids) const;
 
   /// Features of images and videos (get_image_features, get_video_features), images first. Empty if there are none.
-  std::optional<Features> get_visual_features(const Media& media) { return model_.get_visual_features(*ctx_, media); }
+  /// Hidden states and attentions of the tower on request, [all patches, hidden_size] and of each frame.
+  std::optional<Features> get_visual_features(const Media& media, const LayerSelection& output_hidden_states = {},
+                                              const LayerSelection& output_attentions = {}) {
+    return model_.get_visual_features(*ctx_, media, output_hidden_states, output_attentions);
+  }
 
   /// Generates from prompts, packed as a Processor returns them (Prompts) or padded (ModelInputs), with the model's
   /// generation_config, modified by `options`. With a `cache`, only tokens, images and videos that it does not hold are
@@ -165,6 +171,13 @@ class ForConditionalGeneration {
  private:
   /// The tokens of `inputs`, with the spans of their images and videos.
   PromptTokens prompts_of(const ModelInputs& inputs, const PackedTokens& packed) const;
+  /// take(i, logits [vocab_size]) receives those of row rows[i] of the last layer's hidden states x, a few rows at a
+  /// time: all together can be larger than the model.
+  template <class Take>
+  void each_logits(View<const A, B, dynamic, hidden> x, std::span<const std::int32_t> rows, Take&& take);
+  /// The sum of cross entropies over `targets`, whose logits are those of padding that may attend to nothing.
+  double loss_of_padding(const ModelInputs& inputs, std::span<const detail::LossTarget> targets,
+                         std::span<const index_t> kept);
   const auto& head_weight() const {
     return has_own_head_ ? lm_head_.weight() : model_.language_model().embed_tokens().weight();
   }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "qwen3vl/model/for_conditional_generation.hpp"
 #include "qwen3vl/model/forward_inputs.hpp"
 #include "qwen3vl/model/loss.hpp"
+#include "qwen3vl/text/padded_outputs.hpp"
 
 namespace qwen3vl {
 
@@ -42,6 +45,53 @@ PromptTokens ForConditionalGeneration<V, B, P>::prompts_of(const ModelInputs& in
 }
 
 template <Variant V, Backend B, class P>
+template <class Take>
+void ForConditionalGeneration<V, B, P>::each_logits(View<const A, B, dynamic, hidden> x,
+                                                    std::span<const std::int32_t> rows, Take&& take) {
+  constexpr std::size_t rows_at_once = 64;
+  for (std::size_t first = 0; first < rows.size(); first += rows_at_once) {
+    const auto part = rows.subspan(first, std::min(rows_at_once, rows.size() - first));
+    auto logits = ctx_->template scratch<float, dynamic, vocab>(static_cast<index_t>(part.size()));  // [rows, vocab]
+    head(x, {part.begin(), part.end()}, logits);
+    const std::vector<float> host = download_floats(*ctx_, logits);
+    for (std::size_t i = 0; i < part.size(); ++i)
+      take(first + i, std::span(host).subspan(i * std::size_t{vocab}, std::size_t{vocab}));
+  }
+}
+
+template <Variant V, Backend B, class P>
+double ForConditionalGeneration<V, B, P>::loss_of_padding(const ModelInputs& inputs,
+                                                          std::span<const detail::LossTarget> targets,
+                                                          std::span<const index_t> kept) {
+  if (targets.empty()) return 0.0;
+  const auto count = static_cast<index_t>(targets.size());
+  std::vector<TokenId> ids;
+  HostMatrix<float> embeds;
+  if (inputs.inputs_embeds.allocated()) embeds = HostMatrix<float>(count, hidden);
+  std::vector<std::int32_t> rows(targets.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  for (index_t i = 0; i < count; ++i) {
+    const auto& target = targets[static_cast<std::size_t>(i)];
+    const index_t column = kept[static_cast<std::size_t>(target.column)];
+    if (embeds.allocated()) {
+      std::ranges::copy(inputs.inputs_embeds[target.row][column].span(), embeds[i].data());
+    } else {
+      ids.push_back(inputs.input_ids(target.row, column));
+    }
+  }
+  detail::check_ids(ids, vocab);
+  auto x = ctx_->template scratch<A, dynamic, hidden>(count);  // [padded tokens, hidden]
+  const auto device_ids = upload<TokenId>(*ctx_, ids);
+  model_.language_model().embed(*ctx_, device_ids, embeds, x);
+  model_.language_model().forward_unattended(*ctx_, x);
+  double sum = 0.0;
+  each_logits(x, rows, [&](std::size_t i, std::span<const float> logits) {
+    sum += detail::cross_entropy(logits, targets[i].label);
+  });
+  return sum;
+}
+
+template <Variant V, Backend B, class P>
 ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs, const ForwardOptions& options,
                                                        Past* past, const Features* features) {
   const index_t batch_size = inputs.batch_size(), length = inputs.length();
@@ -49,6 +99,9 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   detail::check_embeds(inputs, hidden);
   detail::check_positions(inputs.position_ids, batch_size, length);
   constexpr index_t merge = V::config.vision.spatial_merge_size;
+  const std::vector<index_t> kept = detail::kept_positions(options, length);
+  const auto kept_count = static_cast<index_t>(kept.size());
+  std::vector<detail::LossTarget> labelled = detail::loss_targets(options, batch_size, kept_count, vocab);
   PackedTokens packed = pack(batch_size, length, inputs.attention_mask);
   if (!options.use_cache && past == nullptr) detail::split_by_positions(packed, inputs);
   const PromptTokens prompts = prompts_of(inputs, packed);
@@ -71,13 +124,21 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
                   inputs.inputs_embeds.allocated() ? gather(packed, inputs.inputs_embeds) : HostMatrix<float>{});
   batch.longest_position = detail::longest_position(output.position_ids);
 
-  std::optional<Features> own_features;
-  if (features == nullptr && (own_features = model_.get_visual_features(*ctx_, inputs))) features = &*own_features;
-  detail::check_features(batch.feature_rows, features == nullptr ? 0 : features->pooler_output.rows());
-  TextRecord<V, B, P> record;
-  record.want_hidden_states = options.output_hidden_states;
-  record.want_attentions = options.output_attentions;
+  std::vector<std::int32_t> packed_row(static_cast<std::size_t>(batch_size * length), -1);
+  for (std::size_t i = 0; i < packed.source.size(); ++i)
+    packed_row[static_cast<std::size_t>(packed.source[i])] = static_cast<std::int32_t>(i);
+  const std::size_t of_padding = detail::padding_last(labelled, packed_row, length, kept, cached);
+
+  auto record = detail::text_record<V, B, P>(options.output_hidden_states, options.output_attentions);
   record.want_router_logits = options.output_router_logits.value_or(config_.output_router_logits);
+  std::optional<Features> own_features;
+  if (features == nullptr) {
+    own_features = options.output_vision
+                       ? get_visual_features(inputs, options.output_hidden_states.and_last(), options.output_attentions)
+                       : get_visual_features(inputs);
+    if (own_features) features = &*own_features;
+  }
+  detail::check_features(batch.feature_rows, features == nullptr ? 0 : features->pooler_output.rows());
   auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
   model_.forward(*ctx_, batch, features, past->cache, x, &record);
   past->rope_deltas = output.rope_deltas;
@@ -87,15 +148,17 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
     auto normed = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
     model_.language_model().norm(*ctx_, x, normed);
     output.last_hidden_state = unpack(packed, download_floats(*ctx_, normed), hidden);
-    for (const auto& states : record.hidden_states)
-      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, states.view()), hidden));
-    if (options.output_hidden_states)
-      output.hidden_states.push_back(unpack(packed, download_floats(*ctx_, normed), hidden));
   }
-  const auto columns = detail::key_columns(packed, inputs.attention_mask, cached);
-  for (const auto& of_layer : record.attentions)
-    output.attentions.push_back(detail::unpack_attentions(packed, columns, detail::to_host(*ctx_, of_layer),
-                                                          text.num_attention_heads, past_length + length));
+  output.hidden_states = detail::hidden_states_of(*ctx_, packed, record, output.last_hidden_state);
+  output.attentions = detail::attentions_of(
+      *ctx_, packed, record, detail::key_columns(packed, inputs.attention_mask, cached), past_length + length);
+  if (options.output_vision && features != nullptr) {
+    const auto of = [&](const std::vector<GridThw>& grids, std::span<const GridThw> before) {
+      return detail::vision_outputs(*ctx_, *features, grids, before, options.output_hidden_states);
+    };
+    if (!inputs.image_grid_thw.empty()) output.image_outputs = of(inputs.image_grid_thw, {});
+    if (!inputs.video_grid_thw.empty()) output.video_outputs = of(inputs.video_grid_thw, inputs.image_grid_thw);
+  }
 
   std::vector<std::vector<float>> router_logits;
   for (const auto& logits : record.router_logits) {
@@ -109,37 +172,28 @@ ModelOutput ForConditionalGeneration<V, B, P>::forward(const ModelInputs& inputs
   if (!router_logits.empty())
     output.aux_loss = detail::load_balancing_loss(router_logits, text.moe.num_experts, text.moe.num_experts_per_tok);
 
-  // Logits of the wanted positions, a few rows at a time: all of them together can be larger than the model.
-  const std::vector<index_t> kept = detail::kept_positions(options, length);
-  const auto kept_count = static_cast<index_t>(kept.size());
   output.logits = HostCube<float>(batch_size, kept_count, vocab);
-  std::vector<std::int32_t> packed_row(static_cast<std::size_t>(batch_size * length), -1);
-  for (std::size_t i = 0; i < packed.source.size(); ++i)
-    packed_row[static_cast<std::size_t>(packed.source[i])] = static_cast<std::int32_t>(i);
-  constexpr index_t rows_at_once = 64;
   std::vector<std::int32_t> rows;
-  std::vector<index_t> targets;
-  const auto flush = [&] {
-    auto logits = ctx_->template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));  // [rows, vocab]
-    head(x, rows, logits);
-    const std::vector<float> host = download_floats(*ctx_, logits);
-    for (std::size_t i = 0; i < targets.size(); ++i)
-      std::copy_n(host.data() + static_cast<index_t>(i) * vocab, vocab, output.logits.data() + targets[i] * vocab);
-    rows.clear();
-    targets.clear();
-  };
+  std::vector<index_t> places;  // of the rows among the kept positions
   for (index_t b = 0; b < batch_size; ++b) {
     for (index_t k = 0; k < kept_count; ++k) {
       const std::int32_t row = packed_row[static_cast<std::size_t>(b * length + kept[static_cast<std::size_t>(k)])];
       if (row < 0) continue;
       rows.push_back(row);
-      targets.push_back(b * kept_count + k);
-      if (static_cast<index_t>(rows.size()) == rows_at_once) flush();
+      places.push_back(b * kept_count + k);
     }
   }
-  if (!rows.empty()) flush();
-  if (options.labels.allocated()) {
-    output.loss = detail::shifted_loss(output.logits, options.labels, inputs.attention_mask);
+  each_logits(x, rows, [&](std::size_t i, std::span<const float> logits) {
+    std::ranges::copy(logits, output.logits.data() + places[i] * vocab);
+  });
+  if (options.labels.allocated() || options.shift_labels.allocated()) {
+    double sum = 0.0;
+    for (const auto& target : std::span(labelled).first(of_padding))
+      sum += detail::cross_entropy(output.logits[target.row][target.column].span(), target.label);
+    sum += loss_of_padding(inputs, std::span(labelled).subspan(of_padding), kept);
+    // NaN without labels, as in the reference.
+    output.loss = static_cast<float>(
+        sum / static_cast<double>(options.num_items_in_batch.value_or(static_cast<std::int64_t>(labelled.size()))));
     if (output.aux_loss) *output.loss += static_cast<float>(config_.router_aux_loss_coef) * *output.aux_loss;
   }
   return output;

@@ -12,7 +12,7 @@
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/model/forward_types.hpp"
 #include "qwen3vl/model/rope_index.hpp"
-#include "qwen3vl/text/padded_forward.hpp"
+#include "qwen3vl/text/padded_inputs.hpp"
 
 namespace qwen3vl::detail {
 
@@ -63,6 +63,7 @@ ForwardPositions forward_positions(const ModelInputs& inputs, const PackedTokens
       next[static_cast<std::size_t>(s)] = std::int64_t{largest} + 1;
     }
     result.position_ids = three_axes(inputs.position_ids);
+    result.has_media = past.has_media || !prompts.spans.empty();
   } else if (!inputs.inputs_embeds.allocated() && (!prompts.spans.empty() || past.has_media)) {
     const PromptPositions positions = get_rope_index(prompts, merge, next);
     result.position_ids = unpack_positions(packed, positions.position_ids);

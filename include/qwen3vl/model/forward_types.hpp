@@ -12,7 +12,9 @@
 #include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
+#include "qwen3vl/layers/layer_selection.hpp"
 #include "qwen3vl/model/load.hpp"
+#include "qwen3vl/model/vision_outputs.hpp"
 #include "qwen3vl/text/decoder_layer.hpp"
 
 namespace qwen3vl {
@@ -60,9 +62,18 @@ struct ForwardOptions {
   index_t logits_to_keep = 0;
   /// These positions instead, if not empty.
   std::vector<index_t> logits_positions{};
-  HostMatrix<std::int32_t> labels{};  ///< [B, S]; -100 is ignored; enables the loss
-  bool output_hidden_states = false;
-  bool output_attentions = false;
+  /// [B, kept] for the positions whose logits are kept, each compared with the logits before it; enables the loss.
+  HostMatrix<std::int32_t> labels{};
+  /// Instead of `labels`: [B, kept], each compared with the logits of its own position.
+  HostMatrix<std::int32_t> shift_labels{};
+  std::int32_t ignore_index = -100;  ///< the label that does not count
+  /// The loss is the labels' sum divided by this number (of all batches of a step), not their mean.
+  std::optional<std::int64_t> num_items_in_batch{};
+  LayerSelection output_hidden_states{};  ///< of the embedding and the layers: layers + 1
+  LayerSelection output_attentions{};
+  /// image_outputs and video_outputs, which the reference always gives. Which hidden states and attentions they have,
+  /// the two selections above say.
+  bool output_vision = false;
   /// For variants with experts; the loss then includes the weighted aux_loss, as in the reference. Not set: what
   /// config.json says.
   std::optional<bool> output_router_logits{};
@@ -70,11 +81,18 @@ struct ForwardOptions {
 
 /// Results in padded form; padded positions are 0.
 struct ModelOutput {
-  HostCube<float> logits;             ///< [B, kept, vocab_size]
-  std::optional<float> loss;          ///< mean cross entropy of the labelled next tokens
+  HostCube<float> logits;  ///< [B, kept, vocab_size]
+  /// Mean cross entropy of the labels. A label behind padding counts (the first token of a prompt that is padded on the
+  /// left), with the logits of a token that attends to nothing: those of the reference with `sdpa`, its default.
+  std::optional<float> loss;
   HostCube<float> last_hidden_state;  ///< [B, S, hidden_size], after the final norm
+  /// On request, [B, S, hidden_size]: the embedding, the outputs of the layers, last_hidden_state; empty where not
+  /// wanted
   std::vector<HostCube<float>> hidden_states;
+  /// On request, of each layer [B, heads, S, past + S]; empty where not wanted
   std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>> attentions;
+  std::optional<VisionOutputs> image_outputs;    ///< on request, if there are images
+  std::optional<VisionOutputs> video_outputs;    ///< the same of videos
   std::vector<HostMatrix<float>> router_logits;  ///< [B * S, num_experts] per layer with experts, before the softmax
   std::optional<float> aux_loss;                 ///< load balancing loss of the experts; with router_logits
   HostCube<std::int32_t> position_ids;           ///< [3, B, S]

@@ -37,29 +37,66 @@ float load_balancing_loss(const std::vector<Matrix>& router_logits, index_t expe
   return static_cast<float>(loss * static_cast<double>(experts));
 }
 
-/// Mean of -log softmax(logits[s])[labels[s + 1]] over all labels that are not -100 and follow a real token.
-inline float shifted_loss(const HostCube<float>& logits, const HostMatrix<std::int32_t>& labels,
-                          const HostMatrix<std::uint8_t>& attention_mask) {
-  const index_t batch = logits.rows(), length = logits.extent(1), vocab = logits.extent(2);
-  if (labels.rows() != batch || labels.extent(1) != length)
-    fail("labels is [", labels.rows(), ", ", labels.extent(1), "], the logits are of [", batch, ", ", length,
-         "] tokens; the loss needs the logits of all positions");
-  double sum = 0.0;
-  index_t count = 0;
+/// A label that counts, and the place of the logits that it is compared with.
+struct LossTarget {
+  index_t row = 0;     ///< of the batch
+  index_t column = 0;  ///< among the kept positions
+  std::int32_t label = 0;
+};
+
+/// The labels that count, as in ForCausalLMLoss: shift_labels, or labels moved by one, less ignore_index. `kept`: the
+/// number of positions with logits. Throws Error for labels of another shape or outside of the vocabulary.
+inline std::vector<LossTarget> loss_targets(const ForwardOptions& options, index_t batch, index_t kept,
+                                            index_t vocab_size) {
+  const bool shifted = options.shift_labels.allocated();
+  const HostMatrix<std::int32_t>& labels = shifted ? options.shift_labels : options.labels;
+  const char* const name = shifted ? "shift_labels" : "labels";
+  if (const auto items = options.num_items_in_batch; items && (*items < 1 || !labels.allocated()))
+    fail("num_items_in_batch is ", *items, "; give a positive number, and labels");
+  std::vector<LossTarget> targets;
+  if (!labels.allocated()) return targets;
+  if (labels.rows() != batch || labels.extent(1) != kept)
+    fail(name, " is [", labels.rows(), ", ", labels.extent(1), "], the logits are of [", batch, ", ", kept,
+         "] tokens; give a label for each position whose logits are kept");
   for (index_t b = 0; b < batch; ++b) {
-    for (index_t s = 0; s + 1 < length; ++s) {
-      const std::int32_t label = labels(b, s + 1);
-      if (label == -100 || (attention_mask.allocated() && attention_mask(b, s) == 0)) continue;
-      if (label < 0 || label >= vocab) fail("labels holds ", label, "; wanted -100 or a token id below ", vocab);
-      const float* const row = &logits(b, s, 0);
-      const float largest = *std::max_element(row, row + vocab);
-      double exponentials = 0.0;
-      for (index_t v = 0; v < vocab; ++v) exponentials += std::exp(static_cast<double>(row[v] - largest));
-      sum += std::log(exponentials) + static_cast<double>(largest) - static_cast<double>(row[label]);
-      ++count;
+    for (index_t s = shifted ? 0 : 1; s < kept; ++s) {
+      const std::int32_t label = labels(b, s);
+      if (label == options.ignore_index) continue;
+      if (label < 0 || label >= vocab_size)
+        fail(name, " holds ", label, "; wanted ", options.ignore_index, " or a token id below ", vocab_size);
+      targets.push_back({.row = b, .column = shifted ? s : s - 1, .label = label});
     }
   }
-  return static_cast<float>(sum / static_cast<double>(count));  // NaN without labels, as in the reference
+  return targets;
+}
+
+/// Moves the targets whose logits are those of padding behind the others and returns where they begin. `packed_row`
+/// [B * length]: -1 where padded; `positions`: the kept ones. Throws Error for padding that could attend to something,
+/// which is not computed.
+inline std::size_t padding_last(std::vector<LossTarget>& targets, std::span<const std::int32_t> packed_row,
+                                index_t length, std::span<const index_t> positions, std::span<const index_t> cached) {
+  const auto place = [&](const LossTarget& target) {
+    return target.row * length + positions[static_cast<std::size_t>(target.column)];
+  };
+  const auto padding = std::ranges::stable_partition(
+      targets, [&](const LossTarget& target) { return packed_row[static_cast<std::size_t>(place(target))] >= 0; });
+  for (const LossTarget& target : padding) {
+    const auto before = packed_row.subspan(static_cast<std::size_t>(target.row * length),
+                                           static_cast<std::size_t>(place(target) - target.row * length));
+    if (cached[static_cast<std::size_t>(target.row)] > 0 || std::ranges::any_of(before, [](auto i) { return i >= 0; }))
+      fail("the label ", target.label, " of row ", target.row, " stands behind padding at ",
+           positions[static_cast<std::size_t>(target.column)],
+           " that follows tokens; set the labels of padding to ignore_index");
+  }
+  return targets.size() - padding.size();
+}
+
+/// -log softmax(logits)[label], in double precision.
+inline double cross_entropy(std::span<const float> logits, std::int32_t label) {
+  const float largest = *std::ranges::max_element(logits);
+  double sum = 0.0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit - largest));
+  return std::log(sum) + static_cast<double>(largest) - static_cast<double>(logits[static_cast<std::size_t>(label)]);
 }
 
 }  // namespace qwen3vl::detail

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "qwen3vl/inputs/prompts.hpp"
-#include "qwen3vl/text/padded_forward.hpp"
+#include "qwen3vl/text/padded_inputs.hpp"
 #include "qwen3vl/text/text_model.hpp"
 #include "qwen3vl/vision/vision_model.hpp"
 
@@ -70,11 +70,17 @@ class Qwen3VLModel {
   const VisionModel<V, B, P>& visual() const { return visual_; }
   const TextModel<V, B, P>& language_model() const { return language_model_; }
 
-  /// All images and videos in one pass: images first, then videos. Empty if there are none.
-  std::optional<Features> get_visual_features(Context<B>& ctx, const Media& media) const {
+  /// All images and videos in one pass: images first, then videos. Empty if there are none. The selections: see
+  /// VisionModel::forward.
+  std::optional<Features> get_visual_features(Context<B>& ctx, const Media& media,
+                                              const LayerSelection& output_hidden_states = {},
+                                              const LayerSelection& output_attentions = {}) const {
+    const auto compute = [&](const HostMatrix<float>& pixels, const std::vector<GridThw>& grids) {
+      return visual_.forward(ctx, pixels, grids, output_hidden_states, output_attentions);
+    };
     if (media.no_media()) return std::nullopt;
-    if (media.video_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values, media.image_grid_thw);
-    if (media.image_grid_thw.empty()) return visual_.forward(ctx, media.pixel_values_videos, media.video_grid_thw);
+    if (media.video_grid_thw.empty()) return compute(media.pixel_values, media.image_grid_thw);
+    if (media.image_grid_thw.empty()) return compute(media.pixel_values_videos, media.video_grid_thw);
     const auto &images = media.pixel_values, &videos = media.pixel_values_videos;
     if (images.extent(1) != videos.extent(1))
       fail("pixel_values has ", images.extent(1), " values per patch, pixel_values_videos ", videos.extent(1));
@@ -83,7 +89,7 @@ class Qwen3VLModel {
     std::ranges::copy(videos.span(), both.data() + images.size());
     std::vector<GridThw> grids = media.image_grid_thw;
     grids.insert(grids.end(), media.video_grid_thw.begin(), media.video_grid_thw.end());
-    return visual_.forward(ctx, both, grids);
+    return compute(both, grids);
   }
 
   /// Runs `batch` through all layers and appends it to `cache`; hidden_states [tokens, hidden] receives the output of

@@ -78,6 +78,14 @@ class TextAttention {
     policy.template causal<heads, kv_heads, head_dim>(ctx, qkv, positions.sequences, cache, attended);
     o_proj_(ctx, attended, hidden_states, epilogue::Add{});
   }
+
+  /// The same for tokens that may attend to nothing, whose attended values are 0: only the bias is added.
+  void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states) const {
+    if constexpr (text.attention_bias) {
+      const Tensor<A, B, dynamic, heads * head_dim> zeros(hidden_states.rows());
+      o_proj_(ctx, zeros, hidden_states, epilogue::Add{});
+    }
+  }
 };
 
 /// A layer of the text model, with a dense feed-forward or, if `sparse`, a mixture of experts: h +=
@@ -109,6 +117,22 @@ class DecoderLayer {
     auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [tokens, hidden]
     input_layernorm_(ctx, hidden_states, eps, normed);
     self_attn_(ctx, normed, positions, eps, cache, hidden_states, observer, policy);
+    feed_forward(ctx, hidden_states, normed, eps, observer);
+  }
+
+  /// The same for tokens that may attend to nothing.
+  template <class Observer>
+  void operator()(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states, float eps,
+                  const Observer& observer) const {
+    auto normed = ctx.template scratch<A, dynamic, hidden>(hidden_states.rows());  // [tokens, hidden]
+    self_attn_(ctx, hidden_states);
+    feed_forward(ctx, hidden_states, normed, eps, observer);
+  }
+
+ private:
+  template <class Observer>
+  void feed_forward(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states, View<A, B, dynamic, hidden> normed,
+                    float eps, const Observer& observer) const {
     post_attention_layernorm_(ctx, hidden_states, eps, normed);
     if constexpr (sparse) {
       mlp_(ctx, normed, hidden_states, [&](const auto& logits) { observer.router(logits); });

@@ -11,6 +11,7 @@
 #include "qwen3vl/config/runtime_config.hpp"
 #include "qwen3vl/inputs/token_id.hpp"
 #include "qwen3vl/layers/embedding.hpp"
+#include "qwen3vl/layers/layer_selection.hpp"
 #include "qwen3vl/text/decoder_layers.hpp"
 #include "qwen3vl/text/rotary_embedding.hpp"
 
@@ -28,8 +29,8 @@ struct DeepStackInput {
 template <Variant V, Backend B, class P>
 struct TextRecord {
   using A = activation_t<B, P>;
-  bool want_hidden_states = false;
-  bool want_attentions = false;
+  LayerSelection want_hidden_states{};  ///< of the embedding and the layers: layers + 1
+  LayerSelection want_attentions{};
   bool want_router_logits = false;
   /// The embedding, then the output of each layer but the last, before DeepStack; [tokens, hidden_size] each.
   std::vector<Tensor<A, B, dynamic, V::config.text.hidden_size>> hidden_states;
@@ -125,22 +126,34 @@ class TextModel {
     std::vector<index_t> new_tokens;
     for (index_t s = 0; s < sequences.count(); ++s) new_tokens.push_back(sequences.length(s));
     cache.prepare(new_tokens);
-    const auto record_hidden_states = [&] {
-      if (record != nullptr && record->want_hidden_states)
-        copy_rows(ctx, hidden_states, record->hidden_states.emplace_back(tokens).view());
+    const auto record_hidden_states = [&](index_t i) {
+      if (record == nullptr || !record->want_hidden_states) return;
+      auto& states = record->hidden_states.emplace_back();
+      if (!record->want_hidden_states.contains(i, text.num_hidden_layers + 1)) return;
+      states = Tensor<A, B, dynamic, hidden>(tokens);
+      copy_rows(ctx, hidden_states, states.view());
     };
-    record_hidden_states();
+    record_hidden_states(0);
     for (int i = 0; i < text.num_hidden_layers; ++i) {
       const auto layer = static_cast<std::size_t>(i);
       const TraceScope scope(ctx.trace(), "decoder_layer", {"layer", i});
       layers_(i, ctx, hidden_states, positions, rms_norm_eps_, cache.layer(i),
               Recorder{ctx, sequences, cache, i, policies_[layer], record}, policies_[layer]);
       // The reference records a layer's output before DeepStack is added to it.
-      if (i + 1 < text.num_hidden_layers) record_hidden_states();
+      if (i + 1 < text.num_hidden_layers) record_hidden_states(i + 1);
       if (deepstack != nullptr && layer < deepstack->features.size())
         add_rows(ctx, deepstack->features[layer], deepstack->index, hidden_states);
     }
     cache.commit();
+  }
+
+  /// The same for tokens that may attend to nothing, such as the padding before a prompt: attention gives 0, as
+  /// PyTorch's scaled_dot_product_attention has it. No token affects another.
+  void forward_unattended(Context<B>& ctx, View<A, B, dynamic, hidden> hidden_states) const {
+    const Segments sequences;
+    Cache cache(0);
+    for (int i = 0; i < text.num_hidden_layers; ++i)
+      layers_(i, ctx, hidden_states, rms_norm_eps_, Recorder{ctx, sequences, cache, i, policies_[0], nullptr});
   }
 
   /// The final norm, [rows, hidden]; y may be x.
@@ -161,6 +174,7 @@ class TextModel {
     void queries(const auto& qkv) const {
       if (record == nullptr || !record->want_attentions) return;
       auto& of_layer = record->attentions.emplace_back();
+      if (!record->want_attentions.contains(layer, text.num_hidden_layers)) return;
       for (index_t s = 0; s < sequences.count(); ++s) {
         const index_t count = sequences.length(s);
         auto& weights = of_layer.emplace_back(count, cache.length(s) + count);

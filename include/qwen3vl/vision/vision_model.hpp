@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "qwen3vl/backend/contract/transfer.hpp"
+#include "qwen3vl/layers/layer_selection.hpp"
 #include "qwen3vl/vision/patch_embed.hpp"
 #include "qwen3vl/vision/patch_merger.hpp"
 #include "qwen3vl/vision/position_embedding.hpp"
@@ -23,9 +24,10 @@ struct VisionOutput {
 
   Features pooler_output;                         ///< [tokens, out_hidden_size], after the merger
   std::array<Features, taps> deepstack_features;  ///< [tokens, out_hidden_size] of each tapped block
-  /// On request: the embedded patches, then the output of each vision block, [patches, hidden_size] each.
+  /// On request: the embedded patches, then the output of each vision block, [patches, hidden_size] each; empty where
+  /// not wanted.
   std::vector<Tensor<A, B, dynamic, V::config.vision.hidden_size>> hidden_states;
-  /// On request: attentions[block][frame], f32 [num_heads, patches, patches] each.
+  /// On request: attentions[block][frame], f32 [num_heads, patches, patches] each; no frames where not wanted.
   std::vector<std::vector<Tensor<float, B, V::config.vision.num_heads, dynamic, dynamic>>> attentions;
 };
 
@@ -71,10 +73,11 @@ class VisionModel {
   const VisionPositionEmbedding<V, B, P>& pos_embed() const { return pos_embed_; }
 
   /// pixel_values [patches, patch_dim] of all images or videos, as the image processor cuts them, and one grid for
-  /// each. Throws Error if the two disagree.
+  /// each. Throws Error if the two disagree. Layers that the tower does not have select nothing, as in the reference,
+  /// where one list is for the text model, too.
   Output forward(Context<B>& ctx, View<const float, Host, dynamic, dynamic> pixel_values,
-                 std::span<const GridThw> grid_thw, bool output_hidden_states = false,
-                 bool output_attentions = false) const {
+                 std::span<const GridThw> grid_thw, const LayerSelection& output_hidden_states = {},
+                 const LayerSelection& output_attentions = {}) const {
     const index_t patches = check(pixel_values, grid_thw);
     const index_t tokens = patches / vision.merge_unit();
     const TraceScope scope(ctx.trace(), "vision_model", {"patches", patches});
@@ -96,12 +99,17 @@ class VisionModel {
     Output output;
     const auto record = [&] {
       if (!output_hidden_states) return;
-      auto& copy = output.hidden_states.emplace_back(patches);
-      copy_rows(ctx, x, copy.view());
+      const auto i = static_cast<index_t>(output.hidden_states.size());
+      auto& states = output.hidden_states.emplace_back();
+      if (!output_hidden_states.contains(i, vision.depth + 1)) return;
+      states = Tensor<A, B, dynamic, hidden>(patches);
+      copy_rows(ctx, x, states.view());
     };
     const auto record_attentions = [&](const auto& qkv) {
       if (!output_attentions) return;
+      const auto i = static_cast<index_t>(output.attentions.size());
       auto& of_block = output.attentions.emplace_back();
+      if (!output_attentions.contains(i, vision.depth)) return;
       for (index_t s = 0; s < frames.count(); ++s)
         attention_weights<vision.num_heads, head_dim>(ctx, qkv, frames, s,
                                                       of_block.emplace_back(frames.length(s), frames.length(s)).view(),
