@@ -78,9 +78,11 @@ inline std::size_t padding_last(std::vector<LossTarget>& targets, std::span<cons
   const auto place = [&](const LossTarget& target) {
     return target.row * length + positions[static_cast<std::size_t>(target.column)];
   };
-  const auto padding = std::ranges::stable_partition(
-      targets, [&](const LossTarget& target) { return packed_row[static_cast<std::size_t>(place(target))] >= 0; });
-  for (const LossTarget& target : padding) {
+  const auto padding = std::stable_partition(targets.begin(), targets.end(), [&](const LossTarget& target) {
+    return packed_row[static_cast<std::size_t>(place(target))] >= 0;
+  });
+  const auto real = static_cast<std::size_t>(padding - targets.begin());
+  for (const LossTarget& target : std::span(targets).subspan(real)) {
     const auto before = packed_row.subspan(static_cast<std::size_t>(target.row * length),
                                            static_cast<std::size_t>(place(target) - target.row * length));
     if (cached[static_cast<std::size_t>(target.row)] > 0 || std::ranges::any_of(before, [](auto i) { return i >= 0; }))
@@ -88,7 +90,7 @@ inline std::size_t padding_last(std::vector<LossTarget>& targets, std::span<cons
            positions[static_cast<std::size_t>(target.column)],
            " that follows tokens; set the labels of padding to ignore_index");
   }
-  return targets.size() - padding.size();
+  return real;
 }
 
 /// -log softmax(logits)[label], in double precision.
