@@ -27,7 +27,7 @@ inline double entropy(std::span<const float> scores, double log_sum) {
 /// Removes tokens less likely than `cutoff`; the best `min_tokens_to_keep`, and all that tie with the last of them,
 /// stay.
 inline void remove_unlikely(double cutoff, double log_sum, std::size_t min_tokens_to_keep, std::span<float> scores) {
-  const float kept = scores[best_scores(scores, min_tokens_to_keep).back()];
+  const float kept = worst_of_best(scores, min_tokens_to_keep);
   for (float& score : scores)
     if (score < kept && std::exp(static_cast<double>(score) - log_sum) < cutoff) score = removed_score;
 }

@@ -100,6 +100,11 @@ inline std::vector<std::size_t> best_scores(std::span<const float> scores, std::
   return best;
 }
 
+/// The score of the last of them.
+inline float worst_of_best(std::span<const float> scores, std::size_t count) {
+  return scores[best_scores(scores, count).back()];
+}
+
 }  // namespace detail
 
 }  // namespace qwen3vl

@@ -142,14 +142,7 @@ class MinPLogitsWarper {
     const float highest = detail::softmax_maximum(scores);
     if (highest == removed_score) return;
     // Ties with the last one to keep stay.
-    float kept = highest;
-    if (min_tokens_to_keep_ > 1) {
-      if (scores.size() <= min_tokens_to_keep_) return;
-      std::vector<float> sorted(scores.begin(), scores.end());
-      const auto last = sorted.begin() + static_cast<std::ptrdiff_t>(min_tokens_to_keep_ - 1);
-      std::nth_element(sorted.begin(), last, sorted.end(), std::greater<>());
-      kept = *last;
-    }
+    const float kept = min_tokens_to_keep_ > 1 ? detail::worst_of_best(scores, min_tokens_to_keep_) : highest;
     for (float& score : scores)
       if (score < kept && score != removed_score && std::exp(score - highest) < min_p_) score = removed_score;
   }
