@@ -147,6 +147,7 @@ BOOST_AUTO_TEST_CASE(fields_of_transformers_5) {
     "begin_suppress_tokens": [10], "forced_bos_token_id": 11, "forced_eos_token_id": [12, 13],
     "exponential_decay_length_penalty": [14, 1.5], "remove_invalid_values": true, "renormalize_logits": true,
     "guidance_scale": 1.25, "token_healing": true, "output_logits": true, "output_scores": true,
+    "output_attentions": true, "output_hidden_states": true,
     "watermarking_config": {"greenlist_ratio": 0.5, "bias": 1.5, "hashing_key": 9007199254740992,
                             "seeding_scheme": "selfhash", "context_width": 2}})");
   BOOST_TEST(config.max_time.value() == 2.5f);
@@ -171,6 +172,8 @@ BOOST_AUTO_TEST_CASE(fields_of_transformers_5) {
   BOOST_TEST(config.token_healing);
   BOOST_TEST(config.output_logits);
   BOOST_TEST(config.output_scores);
+  BOOST_TEST(config.output_attentions);
+  BOOST_TEST(config.output_hidden_states);
   const auto watermark = std::get<WatermarkingConfig>(config.watermarking_config.value());
   BOOST_TEST(watermark.greenlist_ratio == 0.5);
   BOOST_TEST(watermark.bias == 1.5f);
@@ -244,8 +247,6 @@ BOOST_AUTO_TEST_CASE(settings_that_are_refused) {
                  {"max_cache_len", "\"long\""},
                  {"compile_config", "{}"},
                  {"low_memory", "true", R"({"num_beams": 2})"},
-                 {"output_attentions", "true"},
-                 {"output_hidden_states", "true"},
                  {"is_assistant", "true"},
                  {"assistant_ensemble_weight", "1.0"},
                  {"assistant_early_exit", "2"},
@@ -269,7 +270,7 @@ BOOST_AUTO_TEST_CASE(settings_that_are_refused) {
         R"({"num_beam_groups": 1, "num_beams": 2})", R"({"low_memory": true})", R"({"diversity_penalty": 0.5})",
         R"({"use_cache": false})", R"({"cache_implementation": "static"})",
         R"({"cache_config": {"nbits": 4}, "max_cache_len": 9, "prefill_chunk_size": 4, "disable_compile": true})",
-        R"({"return_dict_in_generate": true, "output_attentions": false, "decoder_start_token_id": [1]})",
+        R"({"return_dict_in_generate": true, "decoder_start_token_id": [1]})",
         R"({"num_assistant_tokens": 5, "num_assistant_tokens_schedule": "constant", "assistant_lookbehind": 3})",
         R"({"assistant_confidence_threshold": 0.4, "target_lookbehind": 10, "assistant_ensemble_weight": 0.5})",
         R"({"speculation_type": "dflash", "continuous_batching_config": {}, "is_assistant": false, "use_mtp": false})"})
@@ -419,6 +420,8 @@ BOOST_AUTO_TEST_CASE(wrong_values_name_file_and_field) {
               {"watermarking_config", "{\"context_width\": 0}"},
               {"token_healing", "1"},
               {"output_scores", "1"},
+              {"output_attentions", "1"},
+              {"output_hidden_states", "\"all\""},
               {"eos_token_id", "-1"},
               {"eos_token_id", "2147483648"},
               {"eos_token_id", "\"x\""},

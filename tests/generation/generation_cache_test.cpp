@@ -156,8 +156,6 @@ BOOST_FIXTURE_TEST_CASE(wrong_inputs_leave_a_usable_cache, Fixture) {
   broken = inputs_of({Prompt(prompt).image(dog).text({3})});
   broken.video_grid_thw[0].t = 2;
   BOOST_CHECK_THROW(model.generate(broken, {.max_new_tokens = 2}, &cache), Error);
-  broken = inputs_of({prompt, prompt});
-  BOOST_CHECK_THROW(model.generate(broken, {.max_new_tokens = 2}, &cache), Error);
   // A processor that throws in the middle of an answer.
   GenerateOptions throwing{.max_new_tokens = 4};
   throwing.logits_processors.push_back([&](std::span<const TokenId> ids, std::span<float>) {
@@ -165,6 +163,128 @@ BOOST_FIXTURE_TEST_CASE(wrong_inputs_leave_a_usable_cache, Fixture) {
   });
   BOOST_CHECK_THROW(model.generate(inputs_of({Prompt(prompt).image(dog).text({3})}), throwing, &cache), Error);
   turn(Prompt(prompt).image(dog).text({3, 4}));
+}
+
+// A batch has a conversation in each row, of its own length and with its own images.
+BOOST_FIXTURE_TEST_CASE(a_conversation_in_each_row, Fixture) {
+  std::vector<Prompt> batch{Prompt().text({5, 6}).video(walk).text({7, 8}), Prompt().text({9}).image(cat).text({10}),
+                            Prompt().text(some_text(9, 1))};
+  struct Turn {
+    index_t tokens, patches;
+  };
+  // Answers with the cache and without; adds them to the prompts.
+  const auto turn_of = [&](GenerateOptions options, bool pad_left = true) {
+    options.max_new_tokens = 5;
+    options.output_logits = true;
+    const ModelInputs inputs = inputs_of(batch, pad_left);
+    const auto fresh = model.generate(inputs, options), cached = model.generate(inputs, options, &cache);
+    BOOST_TEST(cached.new_tokens == fresh.new_tokens);
+    BOOST_TEST((cached.finish_reasons == fresh.finish_reasons));
+    BOOST_TEST(difference(cached.logits.span(), fresh.logits.span()) < 1e-5);
+    const bool several = options.num_beams || options.num_return_sequences;
+    for (std::size_t b = 0; b < batch.size(); ++b) {
+      const std::size_t copies = cached.new_tokens.size() / batch.size();
+      const auto& ids = cached.new_tokens[b * copies];
+      BOOST_TEST(cache.length(static_cast<index_t>(b)) ==
+                 static_cast<index_t>(batch[b].ids.size() + (several ? 0 : ids.size() - 1)));
+      batch[b].text(ids);
+    }
+    return Turn{cached.timings.computed_tokens, cached.timings.computed_patches};
+  };
+  const auto tokens = [&] {
+    index_t all = 0;
+    for (const Prompt& prompt : batch) all += static_cast<index_t>(prompt.ids.size());
+    return all;
+  };
+  const index_t all = tokens();
+  Turn turn = turn_of({});
+  BOOST_TEST(turn.tokens == all);
+  BOOST_TEST(turn.patches == patches({walk, cat}));
+  BOOST_TEST(cache.rows() == 3);
+  batch[0].text({11}).image(dog).text({12});
+  batch[1].text({13});
+  batch[2].text({14, 15}).video(run).image(cat);
+  index_t before = tokens();
+  turn = turn_of({.prefill_chunk = 3}, false);
+  BOOST_TEST(turn.tokens == 3 * 1 + (1 + 8 + 1) + 1 + (2 + 2 * 7 + 8));  // the last token of an answer is not cached
+  BOOST_TEST(turn.patches == patches({dog, run}));                       // cat is known from another row
+  // Fewer rows: the third one waits.
+  Prompt third = std::move(batch.back());
+  batch.pop_back();
+  turn = turn_of({.prompt_lookup_num_tokens = 3});
+  BOOST_TEST(turn.tokens == 2);
+  BOOST_TEST(cache.rows() == 3);
+  BOOST_TEST(cache.length(2) == static_cast<index_t>(third.ids.size()) - 1);
+  // More rows, one of them new, and one that ends early.
+  batch.push_back(std::move(third));
+  batch.push_back(Prompt().image(wide).text({3}));
+  batch[0].text({20});
+  before = static_cast<index_t>(batch[3].ids.size());
+  turn = turn_of({.streamer = [count = 0](index_t row, TokenId) mutable { return row % 4 != 1 || ++count % 2 == 1; }});
+  BOOST_TEST(turn.tokens == 2 + 1 + 1 + before);
+  BOOST_TEST(cache.rows() == 4);
+  // Another beginning of one row is of no concern to the others.
+  batch[1] = Prompt().text({30, 31, 32});
+  turn = turn_of({});
+  BOOST_TEST(turn.tokens == 1 + 3 + 1 + 1);
+  BOOST_TEST(turn.patches == 0);
+  // Several answers: the cache has the prompts only.
+  for (const GenerateOptions& options :
+       {GenerateOptions{.num_beams = 2}, GenerateOptions{.do_sample = true, .num_return_sequences = 3, .seed = 3}}) {
+    turn_of(options);
+    turn = turn_of({});
+    BOOST_TEST(turn.tokens == 4 * 5);
+  }
+  // Single conversations use the first row.
+  turn = turn_of({});
+  batch.resize(1);
+  turn = turn_of({});
+  BOOST_TEST(turn.tokens == 1);
+  BOOST_TEST(cache.length() == static_cast<index_t>(batch[0].ids.size()) - 1);
+  cache.clear();
+  for (index_t row = 0; row < 4; ++row) BOOST_TEST(cache.length(row) == 0);
+}
+
+// Of tokens that the cache holds, nothing is computed, and so nothing recorded: step 0 begins with the first column
+// that any row computes.
+BOOST_FIXTURE_TEST_CASE(layers_of_what_is_computed, Fixture) {
+  std::vector<Prompt> batch{Prompt().text({5, 6}).image(cat).text({7, 8}), Prompt().text({9, 10, 11})};
+  const GenerateOptions options{.max_new_tokens = 3, .output_attentions = true, .output_hidden_states = true};
+  for (const auto copies : {1, 2}) {
+    cache.clear();
+    GenerateOptions several = options;
+    several.num_beams = copies;
+    model.generate(inputs_of(batch), options, &cache);
+    std::vector<Prompt> next = batch;
+    next[0].text({20, 21, 22, 23});
+    next[1].text({24, 25});
+    const ModelInputs inputs = inputs_of(next);
+    const auto fresh = model.generate(inputs, several), cached = model.generate(inputs, several, &cache);
+    BOOST_TEST(cached.new_tokens == fresh.new_tokens);
+    const index_t computed = cached.hidden_states[0][0].extent(1), skipped = inputs.length() - computed;
+    BOOST_TEST(computed == 4);
+    for (std::size_t step = 0; step < 3; ++step)
+      for (std::size_t layer = 0; layer < 2; ++layer)
+        for (index_t row = 0; row < 2 * copies; ++row)
+          for (index_t query = 0; query < (step == 0 ? computed : 1); ++query) {
+            const index_t from = step == 0 ? skipped + query : query;
+            const bool known = step == 0 && row >= copies && query < 2;  // the second prompt has two new tokens
+            const auto states = cached.hidden_states[step][layer][row][query];
+            if (known) {
+              BOOST_TEST(std::ranges::count(states.span(), 0.0f) == 32);
+            } else {
+              BOOST_TEST(difference(states.span(), fresh.hidden_states[step][layer][row][from].span()) < 1e-5);
+            }
+            for (index_t h = 0; h < 2; ++h) {
+              const auto weights = cached.attentions[step][layer][row][h][query];
+              if (known) {
+                BOOST_TEST(std::ranges::count(weights.span(), 0.0f) == inputs.length());
+              } else {
+                BOOST_TEST(difference(weights.span(), fresh.attentions[step][layer][row][h][from].span()) < 1e-5);
+              }
+            }
+          }
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(packed_and_padded_prompts_are_the_same, Fixture) {

@@ -403,6 +403,97 @@ BOOST_FIXTURE_TEST_CASE(ends_by_text_and_by_time, Fixture) {
   }
 }
 
+// What the layers record of each step, whatever passes computed it: what forward() says of the whole sequence.
+BOOST_FIXTURE_TEST_CASE(attentions_and_hidden_states, Fixture) {
+  Model model = random_model<Dense>(cpu, 3);
+  constexpr index_t heads = Dense::config.text.num_attention_heads;
+  std::vector<Prompt> batch = prompts();
+  const Ids phrase = some_text(6, 9);
+  batch[1].text(phrase).text(phrase).text({phrase[0], phrase[1]});
+  const auto check = [&](GenerateOptions options, bool pad_left = true) {
+    const ModelInputs inputs = inputs_of(batch, pad_left);
+    const auto plain = model.generate(inputs, options);
+    BOOST_TEST(plain.attentions.empty());
+    BOOST_TEST(plain.hidden_states.empty());
+    options.output_attentions = options.output_hidden_states = true;
+    GenerateOutput output = model.generate(inputs, options);
+    BOOST_TEST(output.new_tokens == plain.new_tokens);
+    BOOST_TEST(output.timings.decode_passes == plain.timings.decode_passes);
+    const bool beams = !output.beam_indices.empty();
+    const index_t length = inputs.length(), copies = options.num_return_sequences.value_or(1);
+    const index_t rows = 3 * (beams ? *options.num_beams : copies);
+    std::size_t steps = 0;
+    for (const Ids& ids : output.new_tokens) steps = std::max(steps, ids.size());
+    BOOST_REQUIRE(output.attentions.size() >= steps);
+    BOOST_REQUIRE(output.hidden_states.size() == output.attentions.size());
+    if (!beams) BOOST_REQUIRE(output.attentions.size() == steps);
+    for (std::size_t r = 0; r < output.new_tokens.size(); ++r) {
+      const Prompt& prompt = batch[r / static_cast<std::size_t>(copies)];
+      const auto own = static_cast<index_t>(prompt.ids.size());
+      const auto column = [&](index_t place) {
+        return place >= own ? length + place - own : pad_left ? length - own + place : place;
+      };
+      const Ids& ids = output.new_tokens[r];
+      for (std::size_t step = 0; step < steps; ++step) {
+        const bool ended = step >= ids.size();
+        if (ended && beams) break;
+        Prompt longer = prompt;
+        if (!ended) longer.text({ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(step)});
+        const ModelOutput expected =
+            model.forward(inputs_of({longer}), {.output_hidden_states = true, .output_attentions = true});
+        const index_t row = beams ? output.beam_indices[r][step] : static_cast<index_t>(r);
+        const index_t last = own + static_cast<index_t>(step), first = step == 0 ? 0 : last - 1;
+        BOOST_REQUIRE(output.hidden_states[step].size() == 3u);
+        BOOST_REQUIRE(output.attentions[step].size() == 2u);
+        for (std::size_t layer = 0; layer < 3; ++layer) {
+          const auto& states = output.hidden_states[step][layer];
+          BOOST_REQUIRE(states.rows() == rows);
+          BOOST_REQUIRE(states.extent(1) == (step == 0 ? length : 1));
+          double error = 0.0;
+          for (index_t place = first; place < last && !ended; ++place)
+            error = std::max(error, difference(states[row][step == 0 ? column(place) : 0].span(),
+                                               expected.hidden_states[layer][0][place].span()));
+          BOOST_TEST(error < 1e-5);
+          if (std::ranges::count_if(states[row].span(), [](float x) { return x != 0.0f; }) >
+              32 * (ended ? 0 : last - first))
+            BOOST_ERROR("hidden states where there is no token");
+        }
+        for (std::size_t layer = 0; layer < 2; ++layer) {
+          const auto& weights = output.attentions[step][layer];
+          BOOST_REQUIRE(weights.rows() == rows);
+          BOOST_REQUIRE(weights.extent(1) == heads);
+          BOOST_REQUIRE(weights.extent(2) == (step == 0 ? length : 1));
+          BOOST_REQUIRE(weights.extent(3) == length + static_cast<index_t>(step));
+          double error = 0.0;
+          index_t seen = 0;
+          for (index_t place = first; place < last && !ended; ++place)
+            for (index_t h = 0; h < heads; ++h)
+              for (index_t key = 0; key <= place; ++key, ++seen)
+                error = std::max(
+                    error, static_cast<double>(std::abs(weights(row, h, step == 0 ? column(place) : 0, column(key)) -
+                                                        expected.attentions[layer](0, h, place, key))));
+          BOOST_TEST(error < 1e-5);
+          if (std::ranges::count_if(weights[row].span(), [](float x) { return x != 0.0f; }) > seen)
+            BOOST_ERROR("attention where there is no token");
+        }
+      }
+    }
+    return output;
+  };
+  const auto free = check({.max_new_tokens = 6});
+  check({.max_new_tokens = 4, .prefill_chunk = 3}, false);
+  check({.max_new_tokens = 4, .do_sample = true, .num_return_sequences = 2, .seed = 4, .prefill_chunk = 5});
+  check({.max_new_tokens = 5, .num_beams = 3, .num_return_sequences = 2, .prefill_chunk = 7});
+  const Ids eos{free.new_tokens[0][0], free.new_tokens[2][3]};
+  check({.max_new_tokens = 6, .eos_token_id = eos});
+  const auto guessed = check({.max_new_tokens = 16, .prompt_lookup_num_tokens = 5, .eos_token_id = eos});
+  BOOST_TEST(guessed.timings.decode_passes < 15);
+  // Each alone.
+  const auto inputs = inputs_of(batch);
+  BOOST_TEST(model.generate(inputs, {.max_new_tokens = 2, .output_attentions = true}).hidden_states.empty());
+  BOOST_TEST(model.generate(inputs, {.max_new_tokens = 2, .output_hidden_states = true}).attentions.empty());
+}
+
 BOOST_FIXTURE_TEST_CASE(guidance_by_other_prompts, Fixture) {
   Model model = random_model<Dense>(cpu, 5);
   const auto inputs = inputs_of({prompts()[0], prompts()[1]});

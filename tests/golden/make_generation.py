@@ -329,6 +329,8 @@ RUNS = {
         "max_new_tokens": 5,
     },
     "outputs": {"repetition_penalty": 1.3, "output_logits": True, "output_scores": True, "max_new_tokens": 4},
+    "layers": {"output_attentions": True, "output_hidden_states": True, "max_new_tokens": 4},
+    "beams_layers": {"num_beams": 3, "output_attentions": True, "output_hidden_states": True, "max_new_tokens": 3},
     "sampled_scores": {
         "do_sample": True,
         "temperature": 0.7,
@@ -413,6 +415,15 @@ def runs(model_name, model_class, names):
             removed = torch.isneginf(scores)
             tensors["out.scores"] = torch.where(removed, 0.0, scores)
             tensors["out.removed"] = removed.to(torch.uint8)
+        real = use_mask.repeat_interleave(given.get("num_beams", 1), 0).bool()
+        for what in ("attentions", "hidden_states"):
+            for step, of_step in enumerate(getattr(output, what) or []):
+                for layer, x in enumerate(of_step):
+                    if given.get("num_beams", 1) > 1 and layer + 1 < len(of_step):
+                        continue  # the last one is enough
+                    if step == 0:  # rows of padding are of no meaning
+                        x = x * (real[:, None, :, None] if what == "attentions" else real[:, :, None])
+                    tensors[f"out.{what}.{step}.{layer}"] = x
         if given.get("num_beams", 1) > 1:
             tensors["out.sequences_scores"] = output.sequences_scores
             tensors["out.beam_indices"] = output.beam_indices.to(torch.int64)
@@ -470,5 +481,5 @@ if __name__ == "__main__":
     fields()
     processors()
     runs("dense_small", Qwen3VLForConditionalGeneration, list(RUNS))
-    runs("moe_small", Qwen3VLMoeForConditionalGeneration, ["guidance", "beams_outputs", "watermark"])
+    runs("moe_small", Qwen3VLMoeForConditionalGeneration, ["guidance", "beams_outputs", "watermark", "layers"])
     stop_strings()

@@ -392,6 +392,16 @@ struct NamedTokens {
   std::vector<std::string> names;
 };
 
+void compare_layers(GoldenCase& golden, const GenerateOutput& result) {
+  for (std::size_t step = 0; step < result.new_tokens[0].size(); ++step)
+    for (std::size_t layer = 0; layer <= static_cast<std::size_t>(text.num_hidden_layers); ++layer) {
+      if (const std::string name = concat("out.attentions.", step, ".", layer); golden.has(name))
+        golden.compare(name, result.attentions.at(step).at(layer).span());
+      if (const std::string name = concat("out.hidden_states.", step, ".", layer); golden.has(name))
+        golden.compare(name, result.hidden_states.at(step).at(layer).span());
+    }
+}
+
 void run_generate(GoldenCase& golden, Model& model) {
   const ModelInputs inputs = model_inputs(golden);
   json given = golden.options().at("options");
@@ -423,10 +433,14 @@ void run_generate(GoldenCase& golden, Model& model) {
     golden.compare_integers<index_t>("out.beam_indices", all);
   }
   if (golden.has("out.sequences_scores")) golden.compare("out.sequences_scores", result.sequences_scores);
+  compare_layers(golden, result);
   if (config.num_beams > 1 || config.guidance_scale != 1.0f || config.do_sample) return;
-  // Guessing ahead changes nothing.
+  // Guessing ahead, and the prompt in parts, change nothing.
   options.prompt_lookup_num_tokens = 6;
-  golden.compare_integers<TokenId>("out.sequences", model.generate(inputs, options).sequences.span());
+  options.prefill_chunk = 5;
+  const auto guessed = model.generate(inputs, options);
+  golden.compare_integers<TokenId>("out.sequences", guessed.sequences.span());
+  compare_layers(golden, guessed);
 }
 
 Exit run(const std::filesystem::path& file, B& backend) {

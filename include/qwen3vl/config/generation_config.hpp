@@ -97,6 +97,8 @@ struct GenerationConfig {
   bool token_healing = false;
   bool output_logits = false;
   bool output_scores = false;
+  bool output_attentions = false;
+  bool output_hidden_states = false;
   /// No option: what reading generation_config.json found and generate() cannot do; validate() throws it.
   std::vector<RefusedSetting> refused{};
 
@@ -219,6 +221,8 @@ void for_each_generation_option(F&& f, Options&... o) {
   f(Entry{{"output_logits", any, "Keep the raw logits of every step"}}, o.output_logits...);
   f(Entry{{"output_scores", any, "Keep the processed scores of every step, and those of the chosen tokens"}},
     o.output_scores...);
+  f(Entry{{"output_attentions", any, "Keep the attention weights of every step"}}, o.output_attentions...);
+  f(Entry{{"output_hidden_states", any, "Keep the hidden states of every step"}}, o.output_hidden_states...);
 }
 
 namespace detail {

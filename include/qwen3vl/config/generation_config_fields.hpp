@@ -65,8 +65,6 @@ inline constexpr std::array generation_fields{
     GenerationField{"low_memory", "true is an error with beams, as in transformers", detail::is_false,
                     RefusedSetting::When::beams},
     GenerationField{"return_dict_in_generate", "No effect: results are always a struct", detail::is_boolean},
-    GenerationField{"output_attentions", "true is an error: forward() gives them", detail::is_false},
-    GenerationField{"output_hidden_states", "true is an error: forward() gives them", detail::is_false},
     GenerationField{"decoder_start_token_id", "No effect: of models with an encoder", detail::any_value},
     GenerationField{"is_assistant", "true is an error: there is no assistant model", detail::is_false},
     GenerationField{"num_assistant_tokens", "No effect: of an assistant model", detail::is_number},

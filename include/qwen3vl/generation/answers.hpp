@@ -48,6 +48,7 @@ struct GenerationSettings {
       if (!criterion) fail("a stopping criterion is an empty function");
   }
 
+  bool wants_layers() const { return config.output_attentions || config.output_hidden_states; }
   bool wants_transition_scores() const { return config.output_scores || options.output_transition_scores; }
 
   bool is_eos(TokenId token) const {

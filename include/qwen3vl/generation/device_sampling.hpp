@@ -29,15 +29,15 @@ class DeviceSampling {
   std::vector<Sampler> samplers_;
 
  public:
-  /// Whether nothing requires logits on the host: no processors beyond the sampling warpers, no logits or scores as
-  /// results, no prompt lookup, no guidance.
+  /// Whether nothing requires logits or layers on the host: no processors beyond the sampling warpers, nothing but
+  /// tokens as results, no prompt lookup, no guidance.
   static bool takes(const GenerationSettings& settings, const Model& model) {
     const auto on_device = [](const std::string& name) {
       return name == TemperatureLogitsWarper::name || name == TopKLogitsWarper::name ||
              name == TopPLogitsWarper::name || name == MinPLogitsWarper::name;
     };
     return DecodePass<Model>::takes(model) && std::ranges::all_of(settings.processors.names(), on_device) &&
-           !settings.config.output_logits && !settings.wants_transition_scores() &&
+           !settings.config.output_logits && !settings.wants_transition_scores() && !settings.wants_layers() &&
            settings.config.prompt_lookup_num_tokens == 0 && settings.config.guidance_scale == 1.0f &&
            settings.options.negative_prompt_ids.empty();
   }
@@ -127,7 +127,7 @@ class DeviceSampling {
         last.push_back(answers_[static_cast<std::size_t>(s)].history.back());
       }
       const std::span<const TokenId> ids = (*pass)(uniforms);
-      run_.appended(last);
+      run_.appended(live, last);
       for (std::size_t i = 0; i < live.size(); ++i)
         settings_.accept(answers_[static_cast<std::size_t>(live[i])], live[i], ids[i]);
     }

@@ -4,6 +4,7 @@
 /// running prompts through the model, in generation/prompt_run.hpp.
 #pragma once
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,19 +20,21 @@ namespace qwen3vl {
 
 namespace detail {
 
-/// All but GenerateOutput::sequences.
+/// All but GenerateOutput::sequences. `padded`: the places of the tokens in the padded prompts.
 template <class Model>
-GenerateOutput search(Model& model, const PromptTokens& tokens, const Media& media, const GenerationSettings& settings,
-                      PromptCache<Model>* cache) {
+GenerateOutput search(Model& model, const PromptTokens& tokens, const PackedTokens& padded, const Media& media,
+                      const GenerationSettings& settings, PromptCache<Model>* cache) {
   const GenerationConfig& config = settings.config;
   if (const auto& type = model.config().rope.rope_type;
       config.prompt_lookup_num_tokens > 0 && (type == "dynamic" || type == "longrope"))
     fail("prompt_lookup_num_tokens does not go with the rope type '", type,
          "', which turns a token by how many come after it; leave it out");
   const bool beams = config.num_beams > 1;
+  const index_t copies = beams ? config.num_beams : config.num_return_sequences;
   GenerateOutput output;
-  PromptRun<Model> run(model, tokens, media, cache, beams ? config.num_beams : config.num_return_sequences,
-                       output.timings);
+  std::optional<StepOutputs<Model>> steps;
+  if (settings.wants_layers()) steps.emplace(config, padded, copies, output);
+  PromptRun<Model> run(model, tokens, media, cache, copies, output.timings, steps ? &*steps : nullptr);
   const auto give = [&](auto search) {
     for (Answer& answer : search()) {
       output.new_tokens.emplace_back(answer.new_tokens().begin(), answer.new_tokens().end());
@@ -53,18 +56,19 @@ GenerateOutput search(Model& model, const PromptTokens& tokens, const Media& med
     }
   }
   give(Sampling<Model>(settings, run, output));
+  if (steps) steps->finish(output.new_tokens);
   return output;
 }
 
 /// The same; an OutOfMemory says how much memory the call takes in total.
 template <class Model>
-GenerateOutput checked_search(Model& model, const PromptTokens& tokens, const Media& media,
+GenerateOutput checked_search(Model& model, const PromptTokens& tokens, const PackedTokens& padded, const Media& media,
                               const GenerationSettings& settings, PromptCache<Model>* cache) {
   if constexpr (Model::BackendType::is_host) {
-    return search(model, tokens, media, settings, cache);
+    return search(model, tokens, padded, media, settings, cache);
   } else {
     try {
-      return search(model, tokens, media, settings, cache);
+      return search(model, tokens, padded, media, settings, cache);
     } catch (const OutOfMemory& error) {
       throw OutOfMemory(error.what() + needed_in_all(model, tokens, media, settings));
     }
@@ -83,7 +87,8 @@ GenerateOutput generate(Model& model, const Prompts& prompts, const GenerateOpti
   detail::check_media(prompts, model.config().tokens.image_token_id, model.config().tokens.video_token_id);
   PromptTokens tokens = prompts;
   if (settings.config.token_healing) detail::heal_tokens(model, tokens, prompts.media, options);
-  GenerateOutput output = detail::checked_search(model, tokens, prompts.media, settings, cache);
+  GenerateOutput output =
+      detail::checked_search(model, tokens, padded_left(tokens.rows), prompts.media, settings, cache);
   const TokenId pad = settings.config.padding_token();
   output.sequences = detail::sequences_of(to_padded(tokens, pad, PaddingSide::left).input_ids, output.new_tokens, pad);
   return output;
@@ -99,11 +104,11 @@ GenerateOutput generate(Model& model, const ModelInputs& inputs, const GenerateO
     fail("inputs_embeds and position_ids are for forward(); generate() takes input_ids and computes positions itself");
   detail::check_mask(inputs.attention_mask, inputs.batch_size(), inputs.length());
   const auto& special = model.config().tokens;
-  PromptTokens tokens =
-      from_padded(inputs, pack(inputs.batch_size(), inputs.length(), inputs.attention_mask), special.image_token_id,
-                  special.video_token_id, Model::VariantType::config.vision.spatial_merge_size);
+  const PackedTokens padded = pack(inputs.batch_size(), inputs.length(), inputs.attention_mask);
+  PromptTokens tokens = from_padded(inputs, padded, special.image_token_id, special.video_token_id,
+                                    Model::VariantType::config.vision.spatial_merge_size);
   if (settings.config.token_healing) detail::heal_tokens(model, tokens, inputs, options);
-  GenerateOutput output = detail::checked_search(model, tokens, inputs, settings, cache);
+  GenerateOutput output = detail::checked_search(model, tokens, padded, inputs, settings, cache);
   output.sequences = detail::sequences_of(inputs.input_ids, output.new_tokens, settings.config.padding_token());
   if (settings.config.token_healing) {
     const index_t copies = output.sequences.rows() / tokens.batch_size();

@@ -104,6 +104,8 @@ struct GenerateOptions {
   std::vector<std::vector<TokenId>> negative_prompt_ids{};
   std::optional<bool> output_logits{};
   std::optional<bool> output_scores{};
+  std::optional<bool> output_attentions{};
+  std::optional<bool> output_hidden_states{};
   bool output_transition_scores = false;  ///< of output_scores, only what belongs to the chosen tokens
   /// Prompt tokens of a row that are computed at once; bounds the memory of activations, does not change the result.
   index_t prefill_chunk = 512;
@@ -153,6 +155,13 @@ struct GenerateOutput {
   /// [R] of beams always: the sum of transition scores / length ^ length_penalty. Else with transition scores: their
   /// sum.
   std::vector<float> sequences_scores;
+  /// With output_attentions, attentions[step][layer] [rows, heads, queries, keys]; with output_hidden_states,
+  /// hidden_states[step][layer] [rows, queries, hidden_size]: the embedding, the output of each layer but the last, and
+  /// that of the final norm. Step 0 has the prompts (queries: their columns in `sequences`; with a prompt cache, from
+  /// the first one on that was computed), step k > 0 new token k - 1; keys are the columns of `sequences` up to there.
+  /// Rows are those of `logits`. Zeros where padded, cached or ended.
+  std::vector<std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>>> attentions;
+  std::vector<std::vector<HostCube<float>>> hidden_states;
   GenerationTimings timings;
 };
 

@@ -25,7 +25,8 @@ std::string needed_in_all(Model& model, const PromptTokens& tokens, const Media&
   const MemoryPlan plan = plan_memory(model, request);
   return concat(". This call takes ", plan.peak, " bytes in all: ", plan.weights, " of weights, ", plan.kv_cache,
                 " of keys and values, ", plan.activations + plan.decoding, " of activations, ",
-                plan.features + plan.handle, " of others");
+                plan.features + plan.handle, " of others",
+                settings.wants_layers() ? "; attentions and hidden states of a prefill_chunk come on top" : "");
 }
 
 }  // namespace qwen3vl::detail

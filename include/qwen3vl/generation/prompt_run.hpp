@@ -12,6 +12,7 @@
 
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/generation/prompt_cache.hpp"
+#include "qwen3vl/generation/step_outputs.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
 
 namespace qwen3vl::detail {
@@ -40,12 +41,10 @@ class PromptRun {
     std::int32_t largest_next() const { return *std::ranges::max_element(next_position); }
   };
 
-  /// `tokens` and `media` are used only during construction.
+  /// `tokens` and `media` are used only during construction. `outputs`, if given, gets what the layers record.
   PromptRun(Model& model, const PromptTokens& tokens, const Media& media, PromptCache<Model>* prompt_cache,
-            index_t copies, GenerationTimings& timings)
-      : model_(model), prompt_cache_(prompt_cache), copies_(copies), timings_(timings) {
-    if (prompt_cache != nullptr && tokens.batch_size() != 1)
-      fail("a prompt cache holds one conversation; the batch has ", tokens.batch_size(), " rows");
+            index_t copies, GenerationTimings& timings, StepOutputs<Model>* outputs = nullptr)
+      : model_(model), prompt_cache_(prompt_cache), copies_(copies), timings_(timings), outputs_(outputs) {
     prepare(tokens, media);
   }
 
@@ -78,26 +77,37 @@ class PromptRun {
     if (prompt_cache_ == nullptr) own_cache_.emplace(count * copies_);
     // A prompt is computed in its first sequence and copied to the others.
     Cache& cache = prompt_cache_ != nullptr ? prompt_cache_->cache() : *own_cache_;
-    const index_t stride = cache.sequences() / count;
+    const index_t stride = prompt_cache_ != nullptr ? 1 : copies_;
+    if (outputs_ != nullptr) {
+      std::vector<index_t> cached;
+      for (index_t b = 0; b < count; ++b) cached.push_back(cache.length(b * stride));
+      outputs_->begin(cached);
+    }
     if constexpr (requires { cache.reserve(model_.context(), index_t{}, index_t{}); })
       for (index_t b = 0; b < count; ++b)
         cache.reserve(model_.context(), b * stride, cache.length(b * stride) + batch_.sequences.length(b));
     for (index_t from = 0; from < longest; from += chunk) {
       if (options.prefill_progress) options.prefill_progress(from, longest);
       std::vector<index_t> ready;
-      const TokenBatch part = chunk_of_prompts(from, chunk, stride, ready);
+      const TokenBatch part = chunk_of_prompts(from, chunk, stride, cache.sequences(), ready);
       std::vector<std::int32_t> last_rows;
       last_rows.reserve(ready.size());
       for (const index_t b : ready)
         last_rows.push_back(static_cast<std::int32_t>(part.sequences.offset(b * stride + 1)) - 1);
-      run(part, cache, last_rows, [&](View<const float, B, dynamic, vocab> logits) { take(ready, logits); });
-      if (prompt_cache_ != nullptr) prompt_cache_->append(part.ids);
+      run(part, cache, copies_ / stride, last_rows,
+          [&](View<const float, B, dynamic, vocab> logits) { take(ready, logits); });
+      if (prompt_cache_ != nullptr)
+        for (index_t b = 0; b < count; ++b)
+          prompt_cache_->append(std::span(part.ids).subspan(static_cast<std::size_t>(part.sequences.offset(b)),
+                                                            static_cast<std::size_t>(part.sequences.length(b))),
+                                b);
     }
     if (options.prefill_progress) options.prefill_progress(longest, longest);
-    if (prompt_cache_ != nullptr && copies_ > 1) own_cache_.emplace(copies_);
+    if (prompt_cache_ != nullptr && copies_ > 1) own_cache_.emplace(count * copies_);
     for (index_t b = 0; b < count; ++b)
       for (index_t j = &cache == &this->cache() ? 1 : 0; j < copies_; ++j)
         this->cache().copy_sequence(b * copies_ + j, cache, b * stride);
+    if (outputs_ != nullptr) outputs_->share();
     features_.reset();
     timings_.prefill_seconds = seconds_since(start);
   }
@@ -113,6 +123,7 @@ class PromptRun {
       part.ids.insert(part.ids.end(), own.begin(), own.end());
       if (!own.empty()) furthest = std::max(furthest, new_tokens(s) + static_cast<index_t>(own.size()));
     }
+    while (part.sequences.count() < cache().sequences()) part.sequences.append(0);
     // The reference keeps computing finished rows, which matters to rope types that depend on the longest position.
     for (const Prompt& prompt : prompts_)
       part.longest_position =
@@ -124,8 +135,10 @@ class PromptRun {
     std::vector<std::int32_t> rows;
     for (index_t i = 0; i < part.tokens(); ++i) rows.push_back(static_cast<std::int32_t>(i));
     std::vector<float> result;
-    run(part, cache(), rows, [&](auto logits) { result = download_floats(model_.context(), logits); });
-    appended(part.ids);
+    run(part, cache(), 1, rows, [&](auto logits) { result = download_floats(model_.context(), logits); });
+    ++timings_.decode_passes;
+    if (answers_are_cached())
+      for (index_t s = 0; s < sequences(); ++s) prompt_cache_->append(tokens[static_cast<std::size_t>(s)], s);
     return result;
   }
 
@@ -133,10 +146,11 @@ class PromptRun {
   std::int32_t next_position(index_t sequence, std::size_t axis) {
     return prompt_of(sequence).next_position[axis] + static_cast<std::int32_t>(new_tokens(sequence));
   }
-  /// Records a pass that has appended tokens to the cache; append() does so itself.
-  void appended(std::span<const TokenId> ids) {
+  /// Records a pass that has appended a token to some sequences of the cache; append() does so itself.
+  void appended(std::span<const index_t> sequences, std::span<const TokenId> ids) {
     ++timings_.decode_passes;
-    if (prompt_cache_ != nullptr && !own_cache_) prompt_cache_->append(ids);
+    if (answers_are_cached())
+      for (std::size_t i = 0; i < ids.size(); ++i) prompt_cache_->append(ids.subspan(i, 1), sequences[i]);
   }
   Model& model() { return model_; }
 
@@ -144,8 +158,8 @@ class PromptRun {
   void keep(index_t sequence, index_t count) {
     const index_t length = prompt_length(sequence) + count;
     if (length >= cache().length(sequence)) return;
-    if (prompt_cache_ != nullptr && !own_cache_) {
-      prompt_cache_->truncate(length);
+    if (answers_are_cached()) {
+      prompt_cache_->truncate(length, sequence);
     } else {
       cache().truncate(sequence, length);
     }
@@ -154,6 +168,8 @@ class PromptRun {
   index_t prompt_length(index_t sequence) const { return static_cast<index_t>(prompt_of(sequence).ids.size()); }
 
  private:
+  /// Whether answers grow in the prompt cache.
+  bool answers_are_cached() const { return prompt_cache_ != nullptr && !own_cache_; }
   /// Tokens in the cache beyond the prompt.
   index_t new_tokens(index_t sequence) { return cache().length(sequence) - prompt_length(sequence); }
 
@@ -187,60 +203,94 @@ class PromptRun {
     timings_.computed_tokens = batch_.tokens();
   }
 
-  /// Reduces a single prompt to what the cache does not hold, with the features of its images and videos.
+  /// Reduces the prompts to what the cache does not hold, with the features of their images and videos.
   void drop_cached(const PromptTokens& tokens, const Media& media) {
     std::vector<MediaSpan> spans = tokens.spans;
     const auto pixels = pixels_of(spans, media);
     identify(spans, pixels);
-    const index_t kept = prompt_cache_->reuse(batch_.ids, spans), all = batch_.tokens();
-    batch_.ids.erase(batch_.ids.begin(), batch_.ids.begin() + kept);
-    for (index_t axis = 2; axis >= 0; --axis) {
-      const auto first = batch_.positions.begin() + axis * all;
-      batch_.positions.erase(first, first + kept);
+    prompt_cache_->widen(tokens.batch_size());
+    std::vector<MediaSpan> wanted;
+    std::vector<std::span<const float>> their_pixels;
+    std::vector<index_t> left;  // packed indices
+    Segments sequences;
+    std::ranges::fill(batch_.feature_rows, -1);
+    std::int32_t feature_row = 0;
+    std::size_t next = 0;  // of spans, which are in the order of their tokens
+    for (index_t b = 0; b < tokens.batch_size(); ++b) {
+      const index_t first = tokens.rows.offset(b), count = tokens.rows.length(b);
+      const std::size_t of_row = next;
+      std::vector<MediaSpan> own;
+      for (; next < spans.size() && spans[next].row == b; ++next) own.emplace_back(spans[next]).begin -= first;
+      const index_t kept = prompt_cache_->reuse(tokens.row(b), own, b);
+      for (index_t i = kept; i < count; ++i) left.push_back(first + i);
+      sequences.append(count - kept);
+      for (std::size_t i = 0; i < own.size(); ++i) {
+        if (own[i].begin < kept) continue;
+        wanted.push_back(spans[of_row + i]);
+        their_pixels.push_back(pixels[of_row + i]);
+        for (index_t j = own[i].begin; j < own[i].end(); ++j)
+          batch_.feature_rows[static_cast<std::size_t>(first + j)] = feature_row++;
+      }
     }
-    batch_.feature_rows.assign(batch_.ids.size(), -1);
-    batch_.sequences = {};
-    batch_.sequences.append(all - kept);
-
-    const auto known = std::ranges::count_if(spans, [&](const MediaSpan& span) { return span.begin < kept; });
-    const auto wanted = std::span(spans).subspan(static_cast<std::size_t>(known));
-    std::int32_t row = 0;
-    for (const MediaSpan& span : wanted)
-      for (index_t i = span.begin; i < span.end(); ++i) batch_.feature_rows[static_cast<std::size_t>(i - kept)] = row++;
+    TokenBatch rest = taken(left);
+    rest.sequences = std::move(sequences);
+    batch_ = std::move(rest);
     if (!wanted.empty())
-      features_ = prompt_cache_->features().of(
-          model_, wanted, std::span(pixels).subspan(static_cast<std::size_t>(known)), timings_.computed_patches);
+      features_ = prompt_cache_->features().of(model_, wanted, their_pixels, timings_.computed_patches);
   }
 
-  /// Tokens [from, from + chunk) of all prompts, for a cache with `stride` sequences per prompt; `ready` receives the
-  /// prompts that end with it.
-  TokenBatch chunk_of_prompts(index_t from, index_t chunk, index_t stride, std::vector<index_t>& ready) const {
-    const Segments& whole = batch_.sequences;
+  /// Some of the tokens left to compute, without their sequences.
+  TokenBatch taken(std::span<const index_t> packed) const {
     TokenBatch part;
     part.longest_position = batch_.longest_position;
-    std::vector<index_t> taken;  // packed indices
-    for (index_t b = 0; b < whole.count(); ++b) {
-      const index_t count = std::clamp<index_t>(whole.length(b) - from, 0, chunk);
-      for (index_t i = 0; i < count; ++i) taken.push_back(whole.offset(b) + from + i);
-      part.sequences.append(count);
-      for (index_t j = 1; j < stride; ++j) part.sequences.append(0);
-      if (count > 0 && from + count == whole.length(b)) ready.push_back(b);
-    }
-    for (const index_t i : taken) {
+    for (const index_t i : packed) {
       part.ids.push_back(batch_.ids[static_cast<std::size_t>(i)]);
       part.feature_rows.push_back(batch_.feature_rows[static_cast<std::size_t>(i)]);
     }
     for (index_t axis = 0; axis < 3; ++axis)
-      for (const index_t i : taken)
+      for (const index_t i : packed)
         part.positions.push_back(batch_.positions[static_cast<std::size_t>(axis * batch_.tokens() + i)]);
     return part;
   }
 
-  /// Appends `part` to `cache`; take(logits [rows, vocab_size]) receives those that follow some of its tokens, if any.
+  /// Tokens [from, from + chunk) of all prompts, for a cache of `sequences`, of which each prompt has `stride`; `ready`
+  /// receives the prompts that end with it.
+  TokenBatch chunk_of_prompts(index_t from, index_t chunk, index_t stride, index_t sequences,
+                              std::vector<index_t>& ready) const {
+    const Segments& whole = batch_.sequences;
+    std::vector<index_t> packed;
+    Segments own;
+    for (index_t b = 0; b < whole.count(); ++b) {
+      const index_t count = std::clamp<index_t>(whole.length(b) - from, 0, chunk);
+      for (index_t i = 0; i < count; ++i) packed.push_back(whole.offset(b) + from + i);
+      own.append(count);
+      for (index_t j = 1; j < stride; ++j) own.append(0);
+      if (count > 0 && from + count == whole.length(b)) ready.push_back(b);
+    }
+    while (own.count() < sequences) own.append(0);
+    TokenBatch part = taken(packed);
+    part.sequences = std::move(own);
+    return part;
+  }
+
+  /// Appends `part` to `cache`, whose sequences stand for `rows_each` rows of the output; take(logits [rows,
+  /// vocab_size]) receives those that follow some of its tokens, if any.
   template <class Take>
-  void run(const TokenBatch& part, Cache& cache, const std::vector<std::int32_t>& rows, Take&& take) {
+  void run(const TokenBatch& part, Cache& cache, index_t rows_each, const std::vector<std::int32_t>& rows,
+           Take&& take) {
     auto logits = model_.context().template scratch<float, dynamic, vocab>(static_cast<index_t>(rows.size()));
-    model_.next_logits(part, features_ ? &*features_ : nullptr, cache, rows, logits);  // [rows, vocab_size]
+    const auto compute = [&](typename StepOutputs<Model>::Record* record) {
+      model_.next_logits(part, features_ ? &*features_ : nullptr, cache, rows, logits, record);
+    };
+    if (outputs_ == nullptr) {
+      compute(nullptr);
+    } else {
+      std::vector<index_t> before;
+      for (index_t s = 0; s < cache.sequences(); ++s) before.push_back(cache.length(s));
+      auto record = outputs_->record();
+      compute(&record);
+      outputs_->add(model_.context(), record, part.sequences, before, rows_each);
+    }
     if (!rows.empty()) take(View<const float, B, dynamic, vocab>(logits));
   }
 
@@ -248,6 +298,7 @@ class PromptRun {
   PromptCache<Model>* prompt_cache_;
   const index_t copies_;
   GenerationTimings& timings_;
+  StepOutputs<Model>* outputs_;
   std::vector<Prompt> prompts_;
   TokenBatch batch_;                                  // the prompts' tokens left to compute
   std::optional<typename Model::Features> features_;  // of their images and videos

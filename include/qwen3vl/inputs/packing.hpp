@@ -43,6 +43,15 @@ inline PackedTokens pack(index_t batch, index_t length, const HostMatrix<std::ui
   return packed;
 }
 
+/// The places of packed rows in their padded form, padded on the left.
+inline PackedTokens padded_left(const Segments& rows) {
+  PackedTokens packed{.batch = rows.count(), .length = rows.longest(), .source = {}, .sequences = rows};
+  for (index_t b = 0; b < packed.batch; ++b)
+    for (index_t s = packed.length - rows.length(b); s < packed.length; ++s)
+      packed.source.push_back(b * packed.length + s);
+  return packed;
+}
+
 /// Splits rows where position axis 0 does not grow by one: packed sequences, which do not attend to each other. The
 /// reference does this for [4, B, S] (and [B, S]) positions without mask and cache. positions [B, S]: axis 0.
 inline void split_packed_sequences(PackedTokens& packed, std::span<const std::int32_t> positions) {

@@ -134,11 +134,15 @@ class ForConditionalGeneration {
   template <PromptInput Input>
   GenerateOutput generate(const Input& prompts);
 
-  /// Appends `batch` to the cache and computes the logits [rows, vocab_size] that follow some of its tokens.
+  /// Appends `batch` to the cache and computes the logits [rows, vocab_size] that follow some of its tokens. A `record`
+  /// that wants hidden states gets those of the final norm, too.
   void next_logits(const TokenBatch& batch, const Features* features, Cache& cache,
-                   const std::vector<std::int32_t>& rows, View<float, B, dynamic, vocab> logits) {
+                   const std::vector<std::int32_t>& rows, View<float, B, dynamic, vocab> logits,
+                   TextRecord<V, B, P>* record = nullptr) {
     auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
-    model_.forward(*ctx_, batch, features, cache, x);
+    model_.forward(*ctx_, batch, features, cache, x, record);
+    if (record != nullptr && record->want_hidden_states)
+      model_.language_model().norm(*ctx_, x, record->hidden_states.emplace_back(batch.tokens()).view());
     if (!rows.empty()) head(x, rows, logits);
   }
 

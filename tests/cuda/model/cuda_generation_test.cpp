@@ -209,6 +209,59 @@ BOOST_AUTO_TEST_CASE(prompt_cache) {
   }
 }
 
+// A conversation in each row, of which one ends earlier; passes on the device are over those that have not.
+BOOST_AUTO_TEST_CASE(prompt_cache_of_a_batch) {
+  Cuda cuda;
+  auto model = random_model<Dense>(cuda, 9);
+  PromptCache<decltype(model)> cache;
+  std::vector<Prompt> prompts{Prompt().text(some_text(20, 4)), Prompt().text(some_text(7, 5)),
+                              Prompt().text(some_text(70, 6))};
+  for (int turn = 0; turn < 3; ++turn) {
+    if (turn == 1) prompts.pop_back();  // its keys wait
+    const ModelInputs inputs = inputs_of(prompts);
+    const auto run = [&](PromptCache<decltype(model)>* with) {
+      GenerateOptions options{.max_new_tokens = 6, .do_sample = false, .eos_token_id = std::vector<TokenId>{}};
+      options.streamer = [count = 0](index_t row, TokenId) mutable { return row != 0 || ++count < 3; };
+      return model.generate(inputs, options, with);
+    };
+    const GenerateOutput got = run(&cache);
+    BOOST_TEST((got.new_tokens == run(nullptr).new_tokens));
+    if (turn > 0) BOOST_TEST(got.timings.computed_tokens == 4 * inputs.batch_size());
+    for (std::size_t b = 0; b < prompts.size(); ++b) {
+      BOOST_TEST(cache.length(static_cast<index_t>(b)) ==
+                 static_cast<index_t>(prompts[b].ids.size() + got.new_tokens[b].size()) - 1);
+      prompts[b].text(got.new_tokens[b]).text({1, 2, 3});
+    }
+  }
+  BOOST_TEST(cache.rows() == 3);
+  BOOST_TEST(cache.length(2) == 70 + 5);
+}
+
+// What the layers record is the CPU's, rows that have ended included.
+BOOST_AUTO_TEST_CASE(attentions_and_hidden_states) {
+  Cpu cpu(1);
+  Cuda cuda;
+  auto expected_model = random_model<Dense>(cpu, 5);
+  auto model = random_model<Dense>(cuda, 5);
+  const ModelInputs inputs = two_prompts();
+  const auto run = [&](auto& any) {
+    GenerateOptions options{.max_new_tokens = 4, .do_sample = false, .eos_token_id = std::vector<TokenId>{}};
+    options.streamer = [count = 0](index_t row, TokenId) mutable { return row != 0 || ++count < 2; };
+    options.output_attentions = options.output_hidden_states = true;
+    options.prefill_chunk = 5;
+    return any.generate(inputs, options);
+  };
+  const GenerateOutput got = run(model), expected = run(expected_model);
+  BOOST_REQUIRE(got.attentions.size() == 4u);
+  for (std::size_t step = 0; step < 4; ++step) {
+    for (std::size_t layer = 0; layer < expected.attentions[step].size(); ++layer)
+      BOOST_TEST(difference(got.attentions[step].at(layer).span(), expected.attentions[step][layer].span()) < 1e-4);
+    for (std::size_t layer = 0; layer < expected.hidden_states[step].size(); ++layer)
+      BOOST_TEST(difference(got.hidden_states[step].at(layer).span(), expected.hidden_states[step][layer].span()) <
+                 1e-4);
+  }
+}
+
 // Features that need logits on the host receive them.
 BOOST_AUTO_TEST_CASE(processors_on_the_host) {
   Cpu cpu(1);
@@ -231,6 +284,8 @@ BOOST_AUTO_TEST_CASE(processors_on_the_host) {
     });
   });
   same("scores", [](GenerateOptions& options) { options.output_scores = true; });
+  same("attentions", [](GenerateOptions& options) { options.output_attentions = true; });
+  same("hidden states", [](GenerateOptions& options) { options.output_hidden_states = true; });
   same("beams", [](GenerateOptions& options) { options.num_beams = 2; });
   same("own warper", [](GenerateOptions& options) {
     options.logits_warpers.emplace_back([](std::span<const TokenId> ids, std::span<float> scores) {
