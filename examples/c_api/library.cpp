@@ -221,6 +221,7 @@ struct qwen3vl_chat {
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
     options.tokenizer = processor.tokenizer();
+    options.output_attentions = options.output_hidden_states = false;  // nothing gives them back
     TokenStream stream(processor.tokenizer(), /*skip_special_tokens=*/true);
     const auto give = [&](const std::string& piece) {
       if (on_text != nullptr && !piece.empty() && on_text(user, piece.data(), piece.size()) != 0) cancelled = true;

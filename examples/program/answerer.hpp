@@ -118,7 +118,8 @@ class Answerer {
       generate.stopping_criteria.emplace_back(StopStrings(processor.tokenizer(), settings.stop));
     if (arguments_.thinking_budget)
       generate.thinking_budget = thinking_budget(processor.tokenizer(), *arguments_.thinking_budget);
-    generate.output_transition_scores = rows > prompts.batch_size();  // they distinguish several answers
+    generate.output_attentions = generate.output_hidden_states = false;  // nothing shows them
+    generate.output_transition_scores = rows > prompts.batch_size();     // they distinguish several answers
     TokenStream stream(processor.tokenizer(), /*skip_special_tokens=*/true);
     const bool watched = watcher && config.num_beams == 1 && rows == 1;
     if (config.num_beams == 1) {

@@ -494,6 +494,89 @@ BOOST_FIXTURE_TEST_CASE(attentions_and_hidden_states, Fixture) {
   BOOST_TEST(model.generate(inputs, {.max_new_tokens = 2, .output_hidden_states = true}).attentions.empty());
 }
 
+// Embeddings and positions of the caller's: those of the prompt itself change nothing.
+BOOST_FIXTURE_TEST_CASE(own_embeddings_and_positions, Fixture) {
+  Model model = random_model<Dense>(cpu, 5);
+  const auto embedded = [&](const std::vector<Prompt>& batch, bool with_ids) {
+    ModelInputs inputs = inputs_of(batch);
+    inputs.inputs_embeds = model.get_input_embeddings(inputs.input_ids);
+    if (!with_ids) inputs.input_ids = {};
+    return inputs;
+  };
+  const std::vector<Prompt>& batch = prompts();
+  const std::vector<Prompt> text{batch[1], Prompt().text(some_text(4, 8)), Prompt().text(some_text(7, 9))};
+  const GenerateOptions plain{.max_new_tokens = 6, .output_logits = true},
+      beams{.max_new_tokens = 6, .num_beams = 3, .output_logits = true, .prefill_chunk = 4},
+      sampled{.max_new_tokens = 6, .do_sample = true, .num_return_sequences = 2, .seed = 3, .prefill_chunk = 3},
+      guessed{.max_new_tokens = 6, .prompt_lookup_num_tokens = 4, .output_logits = true};
+  for (const GenerateOptions& options : {plain, beams, sampled, guessed}) {
+    const auto expected = model.generate(inputs_of(batch), options), of_text = model.generate(inputs_of(text), options);
+    const auto with_ids = model.generate(embedded(batch, true), options);
+    BOOST_TEST(with_ids.new_tokens == expected.new_tokens);
+    BOOST_TEST(std::ranges::equal(with_ids.logits.span(), expected.logits.span()));
+    BOOST_TEST(std::ranges::equal(with_ids.sequences.span(), expected.sequences.span()));
+    const auto alone = model.generate(embedded(text, false), options);
+    BOOST_TEST(alone.new_tokens == of_text.new_tokens);
+    BOOST_TEST(alone.timings.prompt_tokens == of_text.timings.prompt_tokens);
+    BOOST_TEST(alone.sequences.extent(1) == 6);
+    for (index_t r = 0; r < alone.sequences.rows(); ++r)
+      BOOST_TEST(std::ranges::equal(alone.sequences[r].span(), alone.new_tokens[static_cast<std::size_t>(r)]));
+    ModelInputs placed = inputs_of(batch);
+    placed.position_ids =
+        get_rope_index(placed.mm_token_type_ids, placed.image_grid_thw, placed.video_grid_thw, placed.attention_mask, 2)
+            .position_ids;
+    BOOST_TEST(model.generate(placed, options).new_tokens == expected.new_tokens);
+    for (std::int32_t& position : placed.position_ids.span()) position *= 3;
+    BOOST_TEST(model.generate(placed, options).new_tokens != expected.new_tokens);
+  }
+  // Other embeddings are another prompt, and ids only what processors see of it.
+  ModelInputs other = embedded(batch, true);
+  for (float& x : other.inputs_embeds.span()) x = -x;
+  BOOST_TEST(model.generate(other, plain).new_tokens != model.generate(inputs_of(batch), plain).new_tokens);
+  const GenerateOptions penalty{.max_new_tokens = 6, .repetition_penalty = 1.8f, .output_logits = true};
+  BOOST_TEST(model.generate(embedded(batch, true), penalty).new_tokens ==
+             model.generate(inputs_of(batch), penalty).new_tokens);
+
+  const auto refused = [&](const ModelInputs& inputs, const GenerateOptions& options, const char* what,
+                           PromptCache<Model>* cache = nullptr) {
+    BOOST_CHECK_EXCEPTION(model.generate(inputs, options, cache), Error, [&](const Error& error) {
+      BOOST_TEST_MESSAGE(error.what());
+      return std::string(error.what()).find(what) != std::string::npos;
+    });
+  };
+  PromptCache<Model> cache;
+  refused(embedded(text, true), {}, "a prompt cache goes by the ids", &cache);
+  refused(embedded(text, false), {.encoder_repetition_penalty = 2.0f}, "encoder_repetition_penalty goes by the ids");
+  refused(embedded(text, false), {.encoder_no_repeat_ngram_size = 2}, "encoder_no_repeat_ngram_size goes by");
+  refused(embedded(text, false), {.forced_bos_token_id = 3}, "forced_bos_token_id goes by");
+  refused(embedded(text, false), {.guidance_scale = 2.0f}, "guidance_scale without negative_prompt_ids goes by");
+  refused(embedded(text, true), {.token_healing = true}, "token_healing changes input_ids");
+  refused(embedded(text, false),
+          {.thinking_budget = ThinkingBudget{.max_tokens = 4, .begin_token = 20, .end_token = 21, .closing = {21}}},
+          "thinking_budget goes by");
+  ModelInputs wrong = embedded(text, true);
+  wrong.input_ids = HostMatrix<TokenId>(3, 2);
+  refused(wrong, {}, "give the ids of the same tokens, or none");
+  wrong = embedded(text, false);
+  wrong.inputs_embeds = HostCube<float>(3, wrong.length(), 31);
+  refused(wrong, {}, "inputs_embeds has 31 columns, hidden_size is 32");
+  wrong.inputs_embeds = HostCube<float>(0, 5, 32);
+  wrong.attention_mask = {};
+  wrong.mm_token_type_ids = {};
+  refused(wrong, {}, "the prompt is empty");
+  wrong.inputs_embeds = HostCube<float>(2, 0, 32);
+  refused(wrong, {}, "the prompt is empty");
+  wrong = inputs_of(text);
+  wrong.position_ids = HostCube<std::int32_t>(2, 3, wrong.length());
+  refused(wrong, {}, "position_ids is [2, 3, ");
+  wrong.position_ids = HostCube<std::int32_t>(1, 3, wrong.length());
+  refused(wrong, {}, "a prompt cache goes by the ids", &cache);
+  wrong.position_ids(0, 1, 2) = 2147483640;
+  refused(wrong, {}, "positions have 31 bits");
+  wrong.position_ids(0, 1, 2) = -1;
+  refused(wrong, {}, "positions are not negative");
+}
+
 BOOST_FIXTURE_TEST_CASE(guidance_by_other_prompts, Fixture) {
   Model model = random_model<Dense>(cpu, 5);
   const auto inputs = inputs_of({prompts()[0], prompts()[1]});

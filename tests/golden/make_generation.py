@@ -330,6 +330,19 @@ RUNS = {
     },
     "outputs": {"repetition_penalty": 1.3, "output_logits": True, "output_scores": True, "max_new_tokens": 4},
     "layers": {"output_attentions": True, "output_hidden_states": True, "max_new_tokens": 4},
+    "embeds": {
+        "embeds": "alone",
+        "repetition_penalty": 1.3,
+        "output_logits": True,
+        "output_attentions": True,
+        "max_new_tokens": 5,
+    },
+    "embeds_and_ids": {"embeds": "with ids", "repetition_penalty": 1.3, "output_logits": True, "max_new_tokens": 5},
+    "embeds_beams": {"embeds": "alone", "num_beams": 3, "no_repeat_ngram_size": 1, "max_new_tokens": 8},
+    "embeds_image": {"image": True, "embeds": "alone", "output_logits": True, "max_new_tokens": 4},
+    "embeds_image_and_ids": {"image": True, "embeds": "with ids", "output_logits": True, "max_new_tokens": 4},
+    "positions": {"positions": 3, "output_logits": True, "max_new_tokens": 5},
+    "positions_4_axes": {"positions": 4, "num_beams": 2, "max_new_tokens": 8},
     "beams_layers": {"num_beams": 3, "output_attentions": True, "output_hidden_states": True, "max_new_tokens": 3},
     "sampled_scores": {
         "do_sample": True,
@@ -372,6 +385,27 @@ def runs(model_name, model_class, names):
         tensors = {"in.input_ids": ids, "in.attention_mask": mask.to(torch.uint8)}
         options, extra, call = {}, {}, {}
         use_ids, use_mask = ids, mask
+        if given.pop("image", False):  # the prompt of another case
+            image = load_file(CASES / f"generation/{model_name}_image.safetensors")
+            tensors = {name: x for name, x in image.items() if name.startswith("in.")}
+            use_ids = tensors["in.input_ids"]
+            use_mask = tensors.setdefault("in.attention_mask", torch.ones_like(use_ids).to(torch.uint8)).long()
+            call["pixel_values"] = tensors["in.pixel_values"]
+            call["image_grid_thw"] = tensors["in.image_grid_thw"]
+            call["mm_token_type_ids"] = tensors["in.mm_token_type_ids"].long()
+        if (embeds := given.pop("embeds", None)) is not None:
+            x = model.get_input_embeddings()(use_ids).detach()
+            noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3)) * x.std() * 0.5
+            x = torch.where((use_ids == model.config.image_token_id)[..., None], x, x + noise)
+            call["inputs_embeds"] = tensors["in.inputs_embeds"] = x
+            if embeds == "alone":
+                use_ids = use_ids[:, :0]
+                del tensors["in.input_ids"]
+                call.pop("mm_token_type_ids", None)
+                tensors.pop("in.mm_token_type_ids", None)
+        if (axes := given.pop("positions", None)) is not None:
+            steps = torch.randint(0, 3, (axes, *use_ids.shape), generator=torch.Generator().manual_seed(5))
+            call["position_ids"] = tensors["in.position_ids"] = steps.cumsum(-1)
         if given.pop("one_token", False):
             use_ids, use_mask = ids[:, -1:].contiguous(), mask[:, -1:].contiguous()
             tensors = {"in.input_ids": use_ids, "in.attention_mask": use_mask.to(torch.uint8)}
@@ -401,7 +435,7 @@ def runs(model_name, model_class, names):
         if "guidance_scale" in given:
             call["use_cache"] = False  # with a cache the reference fails
         output = model.generate(
-            input_ids=use_ids,
+            input_ids=use_ids if use_ids.numel() else None,
             attention_mask=use_mask,
             **{**base, **given, **call, "output_scores": True, "output_logits": True},
             return_dict_in_generate=True,
@@ -481,5 +515,5 @@ if __name__ == "__main__":
     fields()
     processors()
     runs("dense_small", Qwen3VLForConditionalGeneration, list(RUNS))
-    runs("moe_small", Qwen3VLMoeForConditionalGeneration, ["guidance", "beams_outputs", "watermark", "layers"])
+    runs("moe_small", Qwen3VLMoeForConditionalGeneration, ["guidance", "beams_outputs", "watermark", "layers", "embeds", "embeds_image"])
     stop_strings()

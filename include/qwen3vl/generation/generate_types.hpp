@@ -139,7 +139,7 @@ struct GenerationTimings {
 /// Rows R = B * num_return_sequences: answer j to prompt b is row b * num_return_sequences + j. Sampled answers are in
 /// the order in which they were drawn, those of a beam search begin with the best.
 struct GenerateOutput {
-  HostMatrix<TokenId> sequences;                 ///< [R, S + n]: prompts, new tokens, pad tokens behind finished rows
+  HostMatrix<TokenId> sequences;  ///< [R, S + n]: prompts (S = 0: inputs_embeds alone), new tokens, padding
   std::vector<std::vector<TokenId>> new_tokens;  ///< of each row, its eos included
   std::vector<FinishReason> finish_reasons;      ///< of each row
   /// With output_logits: [R, n, vocab_size]; of beams [B * num_beams, steps, vocab_size], the rows of beam_indices.
@@ -157,9 +157,9 @@ struct GenerateOutput {
   std::vector<float> sequences_scores;
   /// With output_attentions, attentions[step][layer] [rows, heads, queries, keys]; with output_hidden_states,
   /// hidden_states[step][layer] [rows, queries, hidden_size]: the embedding, the output of each layer but the last, and
-  /// that of the final norm. Step 0 has the prompts (queries: their columns in `sequences`; with a prompt cache, from
-  /// the first one on that was computed), step k > 0 new token k - 1; keys are the columns of `sequences` up to there.
-  /// Rows are those of `logits`. Zeros where padded, cached or ended.
+  /// that of the final norm. Rows are those of `logits`. Step 0 has the S columns of the prompts as queries (with a
+  /// prompt cache, from the first one on that was computed), step k > 0 new token k - 1; keys are the S + k columns up
+  /// to there. Zeros where padded, cached or ended.
   std::vector<std::vector<HostTensor<float, dynamic, dynamic, dynamic, dynamic>>> attentions;
   std::vector<std::vector<HostCube<float>>> hidden_states;
   GenerationTimings timings;

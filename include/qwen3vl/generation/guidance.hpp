@@ -28,8 +28,11 @@ class Guidance {
         fail("negative_prompt_ids are given, and guidance_scale is 1, which does not use them");
       return;
     }
-    run_.emplace(run.model(), other_prompts(settings.options.negative_prompt_ids, run), Media{}, nullptr, run.copies(),
-                 timings_);
+    const Media none;
+    run_.emplace(run.model(),
+                 GenerationPrompts{
+                     .tokens = other_prompts(settings.options.negative_prompt_ids, run), .padded = {}, .media = none},
+                 nullptr, run.copies(), timings_);
     const std::vector<float> of_prompts = run_->prefill({.prefill_chunk = settings.options.prefill_chunk});
     for (std::size_t s = 0; s < sequences_; ++s) {
       const auto first = of_prompts.begin() + static_cast<std::ptrdiff_t>(s / copies_ * vocab);

@@ -21,6 +21,14 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// The prompts of a call.
+struct GenerationPrompts {
+  PromptTokens tokens;  // without ids if there are only embeddings
+  PackedTokens padded;  // their places in the padded prompts
+  const Media& media;
+  const ModelInputs* inputs = nullptr;  // of their embeddings and positions, if these are given
+};
+
 /// B prompts with `copies` sequences each, which share the prompt's computation: sequence b * copies + j continues
 /// prompt b.
 template <class Model>
@@ -35,17 +43,18 @@ class PromptRun {
 
   /// A prompt without its padding.
   struct Prompt {
-    std::vector<TokenId> ids;
+    std::vector<TokenId> ids;  // empty if only embeddings are given
+    index_t length = 0;
     std::int32_t next_position[3] = {0, 0, 0};
 
     std::int32_t largest_next() const { return *std::ranges::max_element(next_position); }
   };
 
-  /// `tokens` and `media` are used only during construction. `outputs`, if given, gets what the layers record.
-  PromptRun(Model& model, const PromptTokens& tokens, const Media& media, PromptCache<Model>* prompt_cache,
-            index_t copies, GenerationTimings& timings, StepOutputs<Model>* outputs = nullptr)
+  /// `prompts` are used only during construction. `outputs`, if given, gets what the layers record.
+  PromptRun(Model& model, const GenerationPrompts& prompts, PromptCache<Model>* prompt_cache, index_t copies,
+            GenerationTimings& timings, StepOutputs<Model>* outputs = nullptr)
       : model_(model), prompt_cache_(prompt_cache), copies_(copies), timings_(timings), outputs_(outputs) {
-    prepare(tokens, media);
+    prepare(prompts);
   }
 
   const std::vector<Prompt>& prompts() const { return prompts_; }
@@ -165,7 +174,7 @@ class PromptRun {
     }
   }
 
-  index_t prompt_length(index_t sequence) const { return static_cast<index_t>(prompt_of(sequence).ids.size()); }
+  index_t prompt_length(index_t sequence) const { return prompt_of(sequence).length; }
 
  private:
   /// Whether answers grow in the prompt cache.
@@ -174,20 +183,26 @@ class PromptRun {
   index_t new_tokens(index_t sequence) { return cache().length(sequence) - prompt_length(sequence); }
 
   /// Positions, features and the tokens left to compute.
-  void prepare(const PromptTokens& tokens, const Media& media) {
+  void prepare(const GenerationPrompts& prompts) {
+    const PromptTokens& tokens = prompts.tokens;
+    const Media& media = prompts.media;
     if (tokens.batch_size() == 0) fail("the prompt is empty; generation needs at least one token");
-    // Unlike a plain forward, generation counts only real tokens, with and without images.
-    batch_ = token_batch(tokens, get_rope_index(tokens, merge).position_ids, vocab);
+    const ModelInputs* const inputs = prompts.inputs;
+    const bool embedded = inputs != nullptr && inputs->inputs_embeds.allocated();
+    batch_ = token_batch(tokens, positions_of(prompts), vocab,
+                         embedded ? gather(prompts.padded, inputs->inputs_embeds) : HostMatrix<float>{});
+    if (inputs != nullptr && inputs->position_ids.allocated())
+      batch_.longest_position = longest_position(inputs->position_ids);
     for (index_t b = 0; b < tokens.batch_size(); ++b) {
-      const auto own = tokens.row(b);
-      if (own.empty()) fail("row ", b, " of the batch has no real token");
       Prompt& prompt = prompts_.emplace_back();
-      prompt.ids.assign(own.begin(), own.end());
+      prompt.length = tokens.rows.length(b);
+      if (prompt.length == 0) fail("row ", b, " of the batch has no real token");
+      if (!tokens.ids.empty()) prompt.ids.assign(tokens.row(b).begin(), tokens.row(b).end());
       for (index_t axis = 0; axis < 3; ++axis)
         prompt.next_position[axis] =
-            batch_.positions[static_cast<std::size_t>(axis * tokens.tokens() + tokens.rows.offset(b + 1) - 1)] + 1;
+            batch_.positions[static_cast<std::size_t>(axis * batch_.tokens() + tokens.rows.offset(b + 1) - 1)] + 1;
     }
-    timings_.prompt_tokens = tokens.tokens();
+    timings_.prompt_tokens = batch_.tokens();
 
     const auto start = std::chrono::steady_clock::now();
     if (prompt_cache_ != nullptr) {
@@ -201,6 +216,16 @@ class PromptRun {
       if (features_) model_.context().backend().synchronize();  // a device has only been started
     timings_.vision_seconds = seconds_since(start);
     timings_.computed_tokens = batch_.tokens();
+  }
+
+  /// [3, tokens]: as given; of embeddings alone, the places of the tokens. Unlike a plain forward, generation counts
+  /// only real tokens, with and without images.
+  static std::vector<std::int32_t> positions_of(const GenerationPrompts& prompts) {
+    const PromptTokens& tokens = prompts.tokens;
+    if (prompts.inputs != nullptr && prompts.inputs->position_ids.allocated())
+      return pack_positions(prompts.padded, prompts.inputs->position_ids, 0);
+    if (!tokens.ids.empty()) return get_rope_index(tokens, merge).position_ids;
+    return get_rope_index(PromptTokens{.ids = {}, .rows = tokens.rows, .spans = {}}, merge).position_ids;
   }
 
   /// Reduces the prompts to what the cache does not hold, with the features of their images and videos.
@@ -244,8 +269,13 @@ class PromptRun {
     TokenBatch part;
     part.longest_position = batch_.longest_position;
     for (const index_t i : packed) {
-      part.ids.push_back(batch_.ids[static_cast<std::size_t>(i)]);
+      if (!batch_.ids.empty()) part.ids.push_back(batch_.ids[static_cast<std::size_t>(i)]);
       part.feature_rows.push_back(batch_.feature_rows[static_cast<std::size_t>(i)]);
+    }
+    if (batch_.inputs_embeds.allocated()) {
+      part.inputs_embeds = HostMatrix<float>(static_cast<index_t>(packed.size()), batch_.inputs_embeds.extent(1));
+      for (std::size_t i = 0; i < packed.size(); ++i)
+        std::ranges::copy(batch_.inputs_embeds[packed[i]].span(), part.inputs_embeds[static_cast<index_t>(i)].data());
     }
     for (index_t axis = 0; axis < 3; ++axis)
       for (const index_t i : packed)

@@ -8,7 +8,7 @@
 
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/inputs/packing.hpp"
-#include "qwen3vl/text/padded_forward.hpp"
+#include "qwen3vl/model/for_conditional_generation.hpp"
 
 namespace qwen3vl::detail {
 
@@ -33,12 +33,7 @@ class StepOutputs {
         output_(output) {}
 
   /// To be filled by a pass.
-  Record record() const {
-    Record record;
-    record.want_attentions = attentions_;
-    record.want_hidden_states = hidden_states_;
-    return record;
-  }
+  Record record() const { return text_record<V, B, typename Model::PrecisionType>(hidden_states_, attentions_); }
 
   /// Before the prompts are computed: `cached` tokens of each are not.
   void begin(std::span<const index_t> cached) {

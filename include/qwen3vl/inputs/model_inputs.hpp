@@ -25,7 +25,7 @@ struct Media {
 };
 
 /// The inputs of `ForConditionalGeneration`. B rows (prompts) of S tokens, left- or right-padded. Give input_ids or
-/// inputs_embeds.
+/// inputs_embeds; generate() takes both, too, of which embeddings are computed and ids are what answers follow.
 struct ModelInputs : Media {
   HostMatrix<TokenId> input_ids;  ///< [B, S]
   /// [B, S], 0 where padded; empty means all 1. Of forward() over a cache: [B, past + S].
@@ -35,7 +35,7 @@ struct ModelInputs : Media {
   /// [B, S, hidden_size]: what embed_tokens gives, or what stands in its place. Rows of images and videos are replaced
   /// by their features.
   HostCube<float> inputs_embeds;
-  /// Of forward(): [axes, B, S] with 1, 3 (t, h, w) or 4 (text, t, h, w) axes; empty: computed (get_rope_index)
+  /// [axes, B, S] with 1, 3 (t, h, w) or 4 (text, t, h, w) axes; empty: computed (get_rope_index)
   HostCube<std::int32_t> position_ids;
   HostMatrix<std::uint8_t> assistant_masks{};  ///< [B, S], of return_assistant_tokens_mask; models do not read it
 

@@ -117,6 +117,9 @@ class ForConditionalGeneration {
   /// Embeddings of ids [B, S] as forward() takes them, [B, S, hidden_size]: get_input_embeddings()(input_ids).
   HostCube<float> get_input_embeddings(const HostMatrix<TokenId>& input_ids) const;
 
+  /// The tokens of `inputs`, of which `packed` lists the real ones, with the spans of their images and videos.
+  PromptTokens prompts_of(const ModelInputs& inputs, const PackedTokens& packed) const;
+
   /// Features of images and videos (get_image_features, get_video_features), images first. Empty if there are none.
   /// Hidden states and attentions of the tower on request, [all patches, hidden_size] and of each frame.
   std::optional<Features> get_visual_features(const Media& media, const LayerSelection& output_hidden_states = {},
@@ -173,8 +176,6 @@ class ForConditionalGeneration {
   }
 
  private:
-  /// The tokens of `inputs`, with the spans of their images and videos.
-  PromptTokens prompts_of(const ModelInputs& inputs, const PackedTokens& packed) const;
   /// take(i, logits [vocab_size]) receives those of row rows[i] of the last layer's hidden states x, a few rows at a
   /// time: all together can be larger than the model.
   template <class Take>
