@@ -158,8 +158,8 @@ inline std::uint64_t fields_hash(const Message& message) {
     for (const ContentPart& part : *parts) {
       add(std::string_view("tivo").substr(static_cast<std::size_t>(part.kind), 1));
       add(part.text ? "t" : "");
-      for (const std::string_view text : {std::string_view(part.text ? *part.text : ""), std::string_view(part.source),
-                                          std::string_view(part.bytes)})
+      for (const std::string_view text :
+           {std::string_view(part.text ? *part.text : ""), std::string_view(part.source), std::string_view(part.bytes)})
         add(text);
       for (const std::string& frame : part.frames) add(frame);
     }
