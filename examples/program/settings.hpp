@@ -68,7 +68,10 @@ inline void read_generation(const nlohmann::json& json, GenerateOptions& generat
   GenerationConfig config = generation_config_from_json(json, "request");
   for_each_generation_option(
       [&](const GenerationOption& option, const auto& value, auto& own) {
-        if (json.contains(option.name)) own = value;
+        if (!json.contains(option.name)) return;
+        if (option.name.starts_with("output_") && json[option.name] == true)
+          fail("request.", option.name, ": an answer has no place for it; the library's generate() gives it");
+        own = value;
       },
       config, said);
   JsonFields(json, "request").read("seed", said.seed, at_least(0));

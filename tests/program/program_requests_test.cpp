@@ -92,11 +92,12 @@ BOOST_AUTO_TEST_CASE(a_batch_of_requests) {
       {"custom_id", "q"}, {"method", "POST"}, {"url", "/v1"}, {"body", {{"messages", plain}, {"max_tokens", 2}}}};
   const json thinking = {{"messages", plain}, {"chat_template_kwargs", {{"enable_thinking", true}}}};
   const json bad = {{"messages", plain}, {"max_tokens", 0}};
+  const json unshown = {{"messages", plain}, {"output_scores", true}};
   std::string lines;
-  for (const json* line : {&plain, &short_one, &plain, &thinking, &bad, &plain}) lines += line->dump() + "\n";
+  for (const json* line : {&plain, &short_one, &plain, &thinking, &bad, &plain, &unshown}) lines += line->dump() + "\n";
   const Result result = run("--batch -", lines);
   const std::vector<json> answers = json_lines(result);
-  BOOST_REQUIRE(answers.size() == 6u);
+  BOOST_REQUIRE(answers.size() == 7u);
   BOOST_TEST(answers[1].at("id") == "q");
   BOOST_TEST(answers[1].at("token_ids").size() == 2u);
   BOOST_TEST(answers[2].at("token_ids") == answers[0].at("token_ids"));
@@ -104,6 +105,8 @@ BOOST_AUTO_TEST_CASE(a_batch_of_requests) {
   BOOST_TEST(answers[3].contains("reasoning"));
   BOOST_TEST(answers[4].at("error").get<std::string>().find("max_new_tokens is 0") != std::string::npos,
              answers[4].dump());
+  BOOST_TEST(answers[6].at("error").get<std::string>().find("request.output_scores: an answer has no place") == 0u,
+             answers[6].dump());
 }
 
 // No conversation gets the image of another: images and placeholders are counted for each by itself.
