@@ -149,14 +149,6 @@ BOOST_AUTO_TEST_CASE(pixels_as_qwen_vl_utils_makes_them) {
       bytes.insert(bytes.end(), image.pixels.begin(), image.pixels.end());
       if (row[0] == "image") break;
     }
-    if (row[5] == 1726060638u) {
-      // Three sums of 184,320 lie so near a half that PyTorch, which adds in another order, rounds them the other way.
-      constexpr std::pair<std::size_t, int> near_half[] = {{61634, 173}, {100090, 103}, {157280, 194}};
-      for (const auto& [at, value] : near_half) {
-        BOOST_TEST(std::abs(bytes.at(at) - value) == 1);
-        bytes[at] = static_cast<std::uint8_t>(value);
-      }
-    }
     BOOST_TEST(test::crc32(bytes) == row[5], row.dump());
   }
 }

@@ -59,6 +59,16 @@ inline FloatAxis float_axis(std::int64_t from, std::int64_t to, Resample resampl
   return axis;
 }
 
+/// Whether torch, as it is built, fuses the multiplication and the addition of term i of `count`: behind the first,
+/// groups of four are multiplied at once and then added one after the other; what is left over is fused.
+inline bool is_fused(std::size_t i, std::size_t count) { return i > (count - 1) / 4 * 4; }
+
+/// sum + number * weight. In double, the product is exact, so that no compiler can fuse it with the sum.
+inline float add_term(float sum, float number, float weight, bool fused) {
+  if (fused) return std::fma(number, weight, sum);
+  return sum + static_cast<float>(static_cast<double>(number) * static_cast<double>(weight));
+}
+
 /// The numbers [height, width, channels] of an image, filtered to [size.height, size.width, channels].
 template <class T>
 std::vector<float> filter_in_float(const Image& image, const std::vector<T>& numbers, ImageSize size,
@@ -78,7 +88,7 @@ std::vector<float> filter_in_float(const Image& image, const std::vector<T>& num
       for (std::size_t c = 0; c < channels; ++c) {
         float sum = static_cast<float>(from[c]) * weights[0];
         for (std::size_t j = 1; j < weights.size(); ++j)
-          sum = std::fma(static_cast<float>(from[j * channels + c]), weights[j], sum);
+          sum = add_term(sum, static_cast<float>(from[j * channels + c]), weights[j], is_fused(j, weights.size()));
         narrow[static_cast<std::size_t>(y) * line + x * channels + c] = sum;
       }
     }
@@ -90,8 +100,10 @@ std::vector<float> filter_in_float(const Image& image, const std::vector<T>& num
     const float* const from = narrow.data() + static_cast<std::size_t>(rows.first[row]) * line;
     float* const sums = result.data() + row * line;
     for (std::size_t i = 0; i < line; ++i) sums[i] = from[i] * weights[0];
-    for (std::size_t j = 1; j < weights.size(); ++j)
-      for (std::size_t i = 0; i < line; ++i) sums[i] = std::fma(from[j * line + i], weights[j], sums[i]);
+    for (std::size_t j = 1; j < weights.size(); ++j) {
+      const bool fused = is_fused(j, weights.size());
+      for (std::size_t i = 0; i < line; ++i) sums[i] = add_term(sums[i], from[j * line + i], weights[j], fused);
+    }
   }
   return result;
 }
