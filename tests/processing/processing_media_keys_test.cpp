@@ -1,6 +1,8 @@
 // The pixel budget: keys of messages against qwen-vl-utils, options against transformers; token counts; warnings.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE processing_media_keys
+#include <algorithm>
+#include <array>
 #include <boost/test/unit_test.hpp>
 #include <cstdint>
 #include <cstdlib>
@@ -216,6 +218,46 @@ BOOST_AUTO_TEST_CASE(parts_of_messages) {
   const Image pillows = resized_by_pillow(image, {96, 160});
   BOOST_TEST(std::ranges::equal(ImageProcessor(as_is)(std::span(&pillows, 1)).pixel_values.span(),
                                 prompts.media.pixel_values.span()));
+}
+
+/// Six pixels of 200, 10, 30, which the file calls transparent, and two of 5, 250, 90. transformers lays the first over
+/// white; behind qwen-vl-utils, that is done where the resized image still has the very colour. A table of several
+/// transparent entries is dropped there.
+BOOST_AUTO_TEST_CASE(transparent_colours) {
+  const std::string png =
+      "iVBORw0KGgoAAAANSUhEUgAAAAgAAAABAQMAAADZzn0AAAAABlBMVEXICh4F+"
+      "lrBjG4tAAAAAXRSTlMAQObYZgAAAApJREFUeJxjYAYAAAUABOvTpWYA"
+      "AAAASUVORK5CYII=";
+  const std::string gif = "R0lGODlhCAABAIEAAMgKHgX6WgAAAAAAACH5BAEAAAAALAAAAAAIAAEAAAgIAAEIHBggQEAAOw==";
+  const std::string table =
+      "iVBORw0KGgoAAAANSUhEUgAAAAgAAAABAQMAAADZzn0AAAAABlBMVEXICh4F+lrBjG4tAAAAAnRSTlMAB+"
+      "j3WJsAAAAKSURBVHicY2AGAAAFAATr06Vm"
+      "AAAAAElFTkSuQmCC";
+  const auto pixels = [&](const std::string& file, const std::string& keys) {
+    return tiny().prompts(message(concat(R"({"type": "image", "base64": ")", file, '"', keys, "}"))).media;
+  };
+  const auto eight = [](std::array<std::uint8_t, 3> key) {
+    Image image{.height = 1, .width = 8, .channels = 3, .pixels = {}};
+    for (int i = 0; i < 6; ++i) image.pixels.insert(image.pixels.end(), key.begin(), key.end());
+    image.pixels.insert(image.pixels.end(), {5, 250, 90, 5, 250, 90});
+    return image;
+  };
+  ImageProcessorOptions as_is = tiny().image_processor().options();
+  as_is.do_resize = false;
+  const Image seen = resized_by_pillow(eight({200, 10, 30}), {64, 64});
+  Image white = seen;
+  int keyed = 0;
+  for (auto at = white.pixels.begin(); at != white.pixels.end(); at += 3)
+    if (at[0] == 200 && at[1] == 10 && at[2] == 30) std::fill_n(at, 3, std::uint8_t{255}), ++keyed;
+  BOOST_TEST(keyed == 2368);
+  const Image over_white = eight({255, 255, 255});
+  for (const auto& [file, resized] : {std::pair(png, white), std::pair(gif, white), std::pair(table, seen)}) {
+    BOOST_TEST(std::ranges::equal(ImageProcessor(as_is)(std::span(&resized, 1)).pixel_values.span(),
+                                  pixels(file, R"(, "resized_height": 64, "resized_width": 64)").pixel_values.span()));
+    if (file == table) continue;  // its other colour has some alpha, too
+    BOOST_TEST(std::ranges::equal(tiny().image_processor()(std::span(&over_white, 1)).pixel_values.span(),
+                                  pixels(file, "").pixel_values.span()));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(videos_of_messages) {

@@ -16,6 +16,10 @@ namespace qwen3vl {
 /// The numbers of an array that is used as an image (image_from_array).
 enum class ArrayType { none, u8, u16, i16, i32, floating };
 
+/// How a file says what is transparent: by an alpha channel, or by calling one colour transparent (a GIF, most PNGs
+/// with a tRNS chunk) or several.
+enum class Transparency { alpha, colour, colours };
+
 /// An image of 1 to 4 channels (gray, gray and alpha, RGB, RGBA), row-major, channels interleaved: [height, width,
 /// channels].
 struct Image {
@@ -23,7 +27,8 @@ struct Image {
   int width = 0;
   int channels = 0;
   std::vector<std::uint8_t> pixels;
-  std::string name{};  ///< where it came from, for messages; may be empty
+  std::string name{};                               ///< where it came from, for messages; may be empty
+  Transparency transparency = Transparency::alpha;  ///< what channel 2 or 4 was in the file
   /// Of an array: the type of its numbers, and, unless they are bytes, these instead of `pixels`.
   ArrayType array_type = ArrayType::none;
   std::vector<float> values{};

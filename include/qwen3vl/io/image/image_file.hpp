@@ -101,6 +101,8 @@ inline Image decode_image(std::span<const std::byte> file, const std::string& na
   image.check();  // also of a caller's own decoder
   image = detail::upright(std::move(image), exif_orientation(file));
   image.name = name;
+  if (image_kind(file) == ImageKind::gif) image.transparency = Transparency::colour;
+  if (image_kind(file) == ImageKind::png) image.transparency = png_transparency(file);
   return image;
 }
 

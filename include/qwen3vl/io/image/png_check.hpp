@@ -1,9 +1,11 @@
-/// Checks that stb_image omits for PNG files.
+/// What stb_image omits about PNG files: some checks, and what is transparent.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "qwen3vl/io/image/image.hpp"
 
 namespace qwen3vl {
 
@@ -37,6 +39,27 @@ inline const char* png_problem(std::span<const std::byte> file) {
     at += 8 + length + 4;
   }
   return "its PNG has no end";
+}
+
+/// How a PNG in which png_problem() found nothing says what is transparent. A table of palette entries counts as one
+/// colour where Pillow takes it so: one is transparent, and the others are not.
+inline Transparency png_transparency(std::span<const std::byte> file) {
+  const auto byte = [&](std::size_t i) { return i < file.size() ? std::to_integer<std::uint32_t>(file[i]) : 0; };
+  const auto number = [&](std::size_t i) { return byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3); };
+  constexpr std::size_t colour_type = 25;
+  constexpr std::uint32_t palette = 3, alpha = 4, trns = 0x74524e53;
+  if ((byte(colour_type) & alpha) != 0) return Transparency::alpha;
+  if (byte(colour_type) != palette) return Transparency::colour;
+  for (std::size_t at = 8; at + 8 <= file.size(); at += 12 + std::size_t{number(at)}) {
+    if (number(at + 4) != trns) continue;
+    int transparent = 0, others = 0;
+    for (std::size_t i = 0; i < number(at) && at + 8 + i < file.size(); ++i) {
+      transparent += byte(at + 8 + i) == 0;
+      others += byte(at + 8 + i) != 0 && byte(at + 8 + i) != 255;
+    }
+    return transparent == 1 && others == 0 ? Transparency::colour : Transparency::colours;
+  }
+  return Transparency::colours;
 }
 
 }  // namespace qwen3vl

@@ -1,6 +1,7 @@
 /// Images to patches (Qwen2VLImageProcessor, which Qwen3-VL uses): resize, rescale, normalise, cut.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -31,14 +32,33 @@ struct ImageFeatures {
   std::vector<GridThw> image_grid_thw;  ///< one for each image
 };
 
-/// Resizes as qwen-vl-utils does: transparency of RGBA over white, that of gray images dropped, then Pillow's bicubic.
+/// Resizes as qwen-vl-utils does: the alpha of RGBA over white, other transparency (of gray images, of colours)
+/// dropped, then Pillow's bicubic.
 inline Image resized_by_pillow(const Image& image, ImageSize size) {
+  const bool is_dropped = image.channels == 2 || (image.channels == 4 && image.transparency != Transparency::alpha);
   if (image.channels == 3) return resize(image, size, Resample::bicubic, ResizeBackend::pil);
-  if (image.channels != 2) return resize(convert_to_rgb(image), size, Resample::bicubic, ResizeBackend::pil);
-  Image gray{.height = image.height, .width = image.width, .channels = 1, .pixels = {}};
-  gray.reserve_pixels();
-  for (std::size_t i = 0; i < image.pixels.size(); i += 2) gray.pixels.push_back(image.pixels[i]);
-  return resize(convert_to_rgb(std::move(gray)), size, Resample::bicubic, ResizeBackend::pil);
+  if (!is_dropped) return resize(convert_to_rgb(image), size, Resample::bicubic, ResizeBackend::pil);
+  Image opaque{.height = image.height, .width = image.width, .channels = image.channels - 1, .pixels = {}};
+  opaque.reserve_pixels();
+  const auto alpha = static_cast<std::size_t>(opaque.channels);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i)
+    if (i % (alpha + 1) != alpha) opaque.pixels.push_back(image.pixels[i]);
+  return resize(convert_to_rgb(std::move(opaque)), size, Resample::bicubic, ResizeBackend::pil);
+}
+
+/// What transformers does to the result, in which Pillow still calls a colour of the file transparent: pixels that are
+/// of this very colour become white.
+inline Image with_white_key(Image resized, const Image& image) {
+  if (image.transparency != Transparency::colour || image.channels % 2 != 0) return resized;
+  const auto step = static_cast<std::size_t>(image.channels);
+  std::size_t key = 0;
+  while (key < image.pixels.size() && image.pixels[key + step - 1] != 0) key += step;
+  if (key == image.pixels.size()) return resized;
+  const std::uint8_t* const colour = image.pixels.data() + key;
+  for (auto pixel = resized.pixels.begin(); pixel != resized.pixels.end(); pixel += 3)
+    if (pixel[0] == colour[0] && pixel[1] == colour[step > 2 ? 1 : 0] && pixel[2] == colour[step > 2 ? 2 : 0])
+      std::fill_n(pixel, 3, std::uint8_t{255});
+  return resized;
 }
 
 class ImageProcessor {
@@ -91,6 +111,7 @@ class ImageProcessor {
         images[i].check_any();
         const bool given = i < sizes.size() && sizes[i];
         resized.push_back(given ? resized_by_pillow(images[i], *sizes[i]) : resized_as_set(images[i]));
+        if (given && options_.do_convert_rgb) resized[i] = with_white_key(std::move(resized[i]), images[i]);
       } catch (const Error& error) {
         fail(about(images, i), ": ", error.what());
       }
