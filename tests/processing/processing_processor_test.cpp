@@ -298,6 +298,16 @@ BOOST_AUTO_TEST_CASE(videos_as_messages_have_them) {
   const ModelInputs slow = ask(R"("video": "clips/01", "raw_fps": 2)");
   BOOST_CHECK_EQUAL(slow.video_grid_thw[0].t, 4);
   BOOST_CHECK_NE(written(slow).find("<3.2 seconds>"), std::string::npos);
+  // Its own number goes before the option that takes all frames.
+  ProcessorOptions all = here;
+  all.videos = tiny().video_processor().options();
+  all.videos->do_sample_frames = false;
+  const auto of_all = [&](const std::string& part) {
+    return tiny().apply_chat_template(
+        messages_from_json(concat(R"([{"role": "user", "content": [{"type": "video", )", part, "}]}]")), {}, all);
+  };
+  BOOST_CHECK_EQUAL(of_all(R"("video": "clips/01")").video_grid_thw[0].t, 4);
+  BOOST_CHECK_EQUAL(of_all(R"("video": "clips/01", "num_frames": 6)").video_grid_thw[0].t, 3);
   // A list of images is used unchanged.
   const ModelInputs list =
       ask(R"("video": ["clips/01/00.png", "clips/01/02.png", "clips/01/05.png"], "sample_fps": 0.5)");
@@ -306,6 +316,8 @@ BOOST_AUTO_TEST_CASE(videos_as_messages_have_them) {
   BOOST_CHECK_NE(written(list).find("<4.0 seconds>"), std::string::npos);  // the last frame, repeated
   const ModelInputs unknown = ask(R"("video": ["clips/01/00.png", "clips/01/02.png"])");
   BOOST_CHECK_NE(written(unknown).find("<0.0 seconds>"), std::string::npos);  // the mean of 0 and 1/24
+  CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "clips/01/01.png"], "num_frames": 2)"),
+              "num_frames does not apply to a list of images");
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "images/none.png"])"), "none.png");
   CHECK_FAILS(ask(R"("video": ["clips/01/00.png", "http://a/b.png"])"), "is not fetched from the network");
   CHECK_FAILS(ask(R"("video": "clips/01", "fps": -1)"), "messages[0].content[0].fps is -1, wanted a number from 0");
@@ -415,6 +427,11 @@ BOOST_AUTO_TEST_CASE(images_inside_of_messages) {
   same(with(R"("type": "image", "url": "data:image/jpeg;base64,)" + data + '"'));  // the type is not looked at
   same(with(R"("type": "image_url", "image_url": {"url": "data:image/png;base64,)" + data + R"("})"));
   same(with(R"("type": "image", "image": ")" + data + '"'));  // as transformers takes it
+  // A file so small that its text is shorter than many names.
+  const ModelInputs tiny_gif = tiny().apply_chat_template(
+      with(R"("type": "image", "image": "R0lGODlhAgABAIEAAMgKHgX6WgAAAAAAACH5BAEAAAAALAAAAAACAAEAAAgFAAEECAgAOw==")"),
+      {}, here);
+  BOOST_TEST(tiny_gif.image_grid_thw.at(0).w > 0);
 
   const auto fails = [&](const std::string& part, const std::string& message) {
     try {

@@ -53,7 +53,7 @@ namespace detail {
 /// Whether text that names no file is that of an image in base64, which transformers takes in the place of a path.
 inline bool is_base64_image(std::string_view source) {
   constexpr std::size_t beginning = 16;  // as many characters as the longest signature needs
-  if (source.size() < 64) return false;
+  if (source.size() < 32) return false;  // as many as the smallest image, a GIF of 24 bytes
   for (const char c : source.substr(0, beginning))
     if (base64_values[static_cast<unsigned char>(c)] >= base64_space) return false;
   const std::string bytes = decode_base64(source.substr(0, beginning), "");
@@ -162,6 +162,7 @@ struct MediaLoader {
                               options.warn);
       try {
         if (list) {
+          if (part->num_frames) fail("num_frames does not apply to a list of images, all of which are taken");
           FrameList frames(part->frames, options, rate_of_list(*part));
           about.name = frames.name();
           media.videos.emplace_back(std::move(frames));
@@ -211,7 +212,7 @@ struct MediaLoader {
   std::optional<VideoProcessorOptions> own_options(const ContentPart& part) const {
     if (!part.num_frames && part.frames.empty()) return std::nullopt;
     VideoProcessorOptions own = video_options;
-    if (part.num_frames) own.num_frames = part.num_frames, own.fps.reset();
+    if (part.num_frames) own.num_frames = part.num_frames, own.fps.reset(), own.do_sample_frames = true;
     if (!part.frames.empty()) own.do_sample_frames = false;
     return own;
   }
