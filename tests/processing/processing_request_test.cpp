@@ -29,8 +29,10 @@ void check(const std::string& text, const std::string& messages, bool ignore_unk
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(messages_of_transformers_stay) {
-  for (const char* same : {R"([{"role": "user", "content": "a"}])",
-                           R"([{"role": "system", "content": [{"type": "text", "text": "s"}]},
+  for (const char* same :
+       {R"([{"role": "user", "content": "a"}])", R"([{"content": "a", "name": "n", "role": "user"}])",
+        R"([{"thinking": "t", "role": "assistant", "content": "a"}])",
+        R"([{"role": "system", "content": [{"type": "text", "text": "s"}]},
                                {"role": "user", "content": [{"type": "image", "image": "a.png", "max_pixels": 4096},
                                                             {"type": "video", "video": ["1.png", "2.png"], "fps": 2},
                                                             {"type": "image_url", "image_url": {"url": "b.png"}}]},

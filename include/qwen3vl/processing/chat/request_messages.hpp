@@ -190,7 +190,15 @@ inline Json message(const Json& value, const std::string& place, const RequestOp
   for (const char* key : {"tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking"})
     if (const Json* const found = keys.find(key)) out[key] = *found;
   keys.done(options);
-  return out;
+  // Templates can see the order of the keys.
+  Json ordered = Json::object();
+  for (const auto& [key, given] : value.items()) {
+    const auto found = out.find(key == "from" ? "role" : key == "value" ? "content" : key);
+    if (found != out.end()) ordered[found.key()] = std::move(*found);
+  }
+  for (auto& [key, made] : out.items())
+    if (!ordered.contains(key)) ordered[key] = std::move(made);
+  return ordered;
 }
 
 /// The images or videos of a row, as parts.
