@@ -20,7 +20,8 @@ extern "C" {
 namespace qwen3vl::detail {
 
 /// Converts frames to RGB. YUV is converted with the frame's colour space (BT.601 and narrow range if unspecified, as
-/// in swscale); subsampled colour planes are interpolated linearly. RGB is copied bit for bit; transparency is dropped.
+/// in swscale), and with the flags that PyAV and torchcodec give swscale, so that pixels are theirs. RGB is copied bit
+/// for bit; transparency is dropped.
 class LibavConverter {
  public:
   Image operator()(const AVFrame& frame) {
@@ -58,8 +59,7 @@ class LibavConverter {
     const auto format = static_cast<AVPixelFormat>(frame.format);
     const AVPixFmtDescriptor* const about = av_pix_fmt_desc_get(format);
     scaler_.reset(sws_getContext(frame.width, frame.height, format, frame.width, frame.height, AV_PIX_FMT_RGB24,
-                                 SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, nullptr,
-                                 nullptr, nullptr));
+                                 SWS_BILINEAR, nullptr, nullptr, nullptr));
     if (!scaler_ || about == nullptr)
       fail("frames of the pixel format ", about != nullptr ? about->name : "?", " and ", frame.width, " x ",
            frame.height, " pixels cannot be converted to RGB");
