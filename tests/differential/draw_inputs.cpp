@@ -55,11 +55,11 @@ ChatTemplateOptions chat_options(const Json& json) {
   return options;
 }
 
-ProcessorOptions processor_options(const Json& json, const VideoProcessorOptions& videos, const std::string& media,
+ProcessorOptions processor_options(const Json& json, const Processor& processor, const std::string& media,
                                    std::vector<std::string>& warnings) {
   ProcessorOptions options{.media_directory = media, .readers = linked_readers()};
   options.warn = [&](const std::string& text) { warnings.push_back(text); };
-  VideoProcessorOptions changed = videos;
+  VideoProcessorOptions changed = processor.video_processor().options();
   for (const auto& [name, value] : json.items()) {
     if (name == "min_pixels") {
       options.min_pixels = value.get<std::int64_t>();
@@ -75,6 +75,9 @@ ProcessorOptions processor_options(const Json& json, const VideoProcessorOptions
       changed.do_sample_frames = value.get<bool>();
     } else if (name == "cap_pixels_per_frame") {
       changed.cap_pixels_per_frame = value.get<bool>();
+    } else if (name == "backend") {
+      options.images = processor.image_processor().options();
+      options.images->backend = ResizeBackend::pil;
     } else if (name == "padding_side") {
       options.padding_side = value == "left" ? PaddingSide::left : PaddingSide::right;
     } else {
@@ -108,8 +111,7 @@ Json answer(const Json& draw, const Processor& processor) {
     json["prompts"].push_back(processor.render_chat_template(messages, chat));
   if (draw.value("render", false)) return json;
   std::vector<std::string> warnings;
-  const ProcessorOptions options =
-      processor_options(draw["options"], processor.video_processor().options(), draw["media"], warnings);
+  const ProcessorOptions options = processor_options(draw["options"], processor, draw["media"], warnings);
   Prompts prompts = processor.prompts(conversations, chat, options);
   for (const char* list : {"timestamps", "frames_indices", "sizes"}) json[list] = Json::array();
   for (const ImageSource& image : prompts.image_sources) json["sizes"].push_back({image.height, image.width});

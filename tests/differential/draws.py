@@ -56,6 +56,11 @@ def text(rng, control=0.1, placeholders=0.0):
         return ""
     if kind < 0.10:
         return rng.choice(SPACES) * rng.randint(1, 3)
+    if kind < 0.13:  # any characters
+        limits = rng.choice([(0x20, 0x17F), (0x300, 0x36F), (0x900, 0xFFF), (0x3000, 0xD7A3), (0x1F000, 0x1FAFF)])
+        return "".join(
+            chr(rng.randint(*limits)) if rng.random() < 0.8 else rng.choice(SPACES) for _ in range(rng.randint(1, 20))
+        )
     count = rng.randint(50, 400) if kind > 0.97 else rng.randint(1, 12)
     out = rng.choice(SPACES) if rng.random() < 0.15 else ""
     for i in range(count):
@@ -295,7 +300,7 @@ def video_part(rng, folder, keys):
     video = media_files.frames(rng)
     part = {"type": "video"}
     if kind == "list":
-        part["video"] = media_files.save_frames(folder, name_, video)
+        part["video"] = media_files.save_frames(folder, name_, video, rng.choice(["png", "png", "jpeg"]))
         if keys:
             part.update(size_keys(rng, video=True))
     else:
@@ -346,7 +351,7 @@ def settings(rng):
                 "longest_edge": rng.choice([least, least * 3, 200000]) * (8 if video else 1),
             }
         if rng.random() < 0.3:
-            out["resample"] = rng.choice([0, 2, 3])
+            out["resample"] = rng.choice([0, 1, 2, 3])
         if rng.random() < 0.3:
             out["image_mean"] = rng.choice([[0.0, 0.0, 0.0], [0.48145466, 0.4578275, 0.40821073], 0.5])
         if rng.random() < 0.3:
@@ -385,6 +390,8 @@ def processor_options(rng):
         out["max_pixels"] = rng.choice([1024, 9216, 40000, 100000])
     if rng.random() < 0.2:
         out["max_video_pixels"] = rng.choice([4096, 100000, 400000])
+    if rng.random() < 0.15:
+        out["backend"] = "pil"
     if rng.random() < 0.3:
         out.update(
             rng.choice([{"fps": 1}, {"fps": 5}, {"num_frames": 4}, {"num_frames": 7}, {"do_sample_frames": False}])

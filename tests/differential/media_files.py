@@ -137,18 +137,21 @@ def save_gif(rng, folder, name, video):
 
 
 def save_video(rng, folder, name, video):
-    """A lossless file in RGB, whose frames every decoder gives alike."""
-    codec, extension = rng.choice([("png", "mov"), ("ffv1", "mkv"), ("libx264rgb", "mp4")])
-    rate = rng.choice(
-        [Fraction(1), Fraction(2), Fraction(5), Fraction(8), Fraction(25), Fraction(30), Fraction(30000, 1001)]
-    )
+    """A video file, in RGB or in YUV with half the colours."""
+    choices = {"png": ("mov", "rgb24"), "ffv1": ("mkv", "bgr0"), "libx264rgb": ("mp4", "rgb24")}
+    if video.shape[1] % 2 == 0 and video.shape[2] % 2 == 0:
+        choices["libx264"] = ("mp4", "yuv420p")
+    codec = rng.choice(list(choices))
+    extension, pixels = choices[codec]
+    rates = [Fraction(1), Fraction(2), Fraction(5), Fraction(8), Fraction(25), Fraction(30), Fraction(30000, 1001)]
     file = f"{name}.{extension}"
     with av.open(str(folder / file), "w") as output:
-        stream = output.add_stream(codec, rate=rate)
+        stream = output.add_stream(codec, rate=rng.choice(rates))
         stream.height, stream.width = video.shape[1:3]
-        stream.pix_fmt = {"png": "rgb24", "ffv1": "bgr0", "libx264rgb": "rgb24"}[codec]
-        if codec == "libx264rgb":
-            stream.options = {"qp": "0", "preset": "ultrafast", "bf": rng.choice(["0", "2"])}
+        stream.pix_fmt = pixels
+        if codec.startswith("libx264"):
+            quality = "0" if codec == "libx264rgb" else rng.choice(["0", "20", "40"])
+            stream.options = {"qp": quality, "preset": "ultrafast", "bf": rng.choice(["0", "2"])}
         for frame in video:
             for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
                 output.mux(packet)

@@ -14,7 +14,7 @@ from PIL import Image
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import qwen_vl_utils.vision_process as qwen  # noqa: E402
 import transformers  # noqa: E402
-from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: E402
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor  # noqa: E402
 from transformers.utils.chat_template_utils import _get_template_variables  # noqa: E402
 from transformers.video_utils import VideoMetadata  # noqa: E402
 
@@ -59,8 +59,10 @@ keep_empty_contents()
 class Processor:
     """AutoProcessor of a folder, and what its media become."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, backend=None):
         self.processor = AutoProcessor.from_pretrained(folder)
+        if backend is not None:
+            self.processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend=backend)
         self.patch = self.processor.image_processor.patch_size
 
     def template(self, chat):
