@@ -44,7 +44,9 @@ class SequenceBiasLogitsProcessor {
   static constexpr std::string_view name = "SequenceBiasLogitsProcessor";
 
   explicit SequenceBiasLogitsProcessor(const std::vector<SequenceBias>& sequence_bias)
-      : SequenceBiasLogitsProcessor(sequence_bias, "sequence_bias") {}
+      : SequenceBiasLogitsProcessor(sequence_bias, "sequence_bias") {
+    if (sequence_bias.empty()) fail("sequence_bias is empty; leave it out");
+  }
 
   void operator()(std::span<const TokenId> ids, std::span<float> scores) const {
     std::unordered_map<std::size_t, float> sums;  // of the biased tokens
@@ -59,7 +61,6 @@ class SequenceBiasLogitsProcessor {
 
  protected:
   SequenceBiasLogitsProcessor(const std::vector<SequenceBias>& sequence_bias, std::string_view option) : name_(option) {
-    if (sequence_bias.empty()) fail(option, " is empty; leave it out");
     for (const SequenceBias& entry : sequence_bias) {
       if (entry.ids.empty()) fail(option, " has a run of no tokens");
       for (const TokenId id : entry.ids)
@@ -80,7 +81,9 @@ class NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
   static constexpr std::string_view name = "NoBadWordsLogitsProcessor";
 
   NoBadWordsLogitsProcessor(const std::vector<std::vector<TokenId>>& bad_words_ids, std::span<const TokenId> eos)
-      : SequenceBiasLogitsProcessor(biases(bad_words_ids, eos), "bad_words_ids") {}
+      : SequenceBiasLogitsProcessor(biases(bad_words_ids, eos), "bad_words_ids") {
+    if (bad_words_ids.empty()) fail("bad_words_ids is empty; leave it out");
+  }
 
  private:
   static std::vector<SequenceBias> biases(const std::vector<std::vector<TokenId>>& bad_words_ids,
@@ -88,7 +91,6 @@ class NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
     std::vector<SequenceBias> all;
     for (const std::vector<TokenId>& run : bad_words_ids)
       if (run.size() != 1 || std::ranges::find(eos, run.front()) == eos.end()) all.push_back({run, removed_score});
-    if (all.empty() && !bad_words_ids.empty()) fail("bad_words_ids has only eos tokens; leave it out");
     return all;
   }
 };
