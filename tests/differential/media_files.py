@@ -141,6 +141,8 @@ def save_video(rng, folder, name, video):
     choices = {"png": ("mov", "rgb24"), "ffv1": ("mkv", "bgr0"), "libx264rgb": ("mp4", "rgb24")}
     if video.shape[1] % 2 == 0 and video.shape[2] % 2 == 0:
         choices["libx264"] = ("mp4", "yuv420p")
+    if min(video.shape[1:3]) < 16:
+        choices.pop("ffv1")  # FFmpeg 8 refuses that
     codec = rng.choice(list(choices))
     extension, pixels = choices[codec]
     rates = [Fraction(1), Fraction(2), Fraction(5), Fraction(8), Fraction(25), Fraction(30), Fraction(30000, 1001)]
