@@ -151,16 +151,16 @@ inline std::uint64_t fields_hash(const Message& message) {
   };
   add(message.role);
   add(message.reasoning_content ? "r" : "");
-  add(message.reasoning_content.value_or(""));
+  if (message.reasoning_content) add(*message.reasoning_content);
   add(std::string_view("nwp").substr(message.content.index(), 1));
   if (const auto* const words = std::get_if<std::string>(&message.content)) add(*words);
   if (const auto* const parts = std::get_if<std::vector<ContentPart>>(&message.content)) {
     for (const ContentPart& part : *parts) {
       add(std::string_view("tivo").substr(static_cast<std::size_t>(part.kind), 1));
       add(part.text ? "t" : "");
-      for (const std::string_view text :
-           {std::string_view(part.text ? *part.text : ""), std::string_view(part.source), std::string_view(part.bytes)})
-        add(text);
+      if (part.text) add(*part.text);
+      add(part.source);
+      add(part.bytes);
       for (const std::string& frame : part.frames) add(frame);
     }
   }
