@@ -98,6 +98,7 @@ BOOST_AUTO_TEST_CASE(rows_of_training_sets) {
         R"([{"role": "system", "content": "s"}, {"role": "user", "content": "a"},
             {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]},
             {"role": "tool", "content": "1"}])");
+  CHECK_FAILS(read(R"({"messages": [{"role": "tool_call"}]})"), "wanted the JSON text of a call");
   CHECK_FAILS(read(R"({"continue_final_message": "x", "conversations": [{"from": "human", "value": "a"},
                                                                         {"from": "gpt", "value": "b"}]})"),
               "continue_final_message");

@@ -184,7 +184,9 @@ inline Json message(const Json& value, const std::string& place, const RequestOp
     } else {
       out["content"] = *content;
     }
-  } else if (!is_call) {
+  } else if (is_call && !value.contains("tool_calls")) {
+    fail(keys.place(content_key), ": missing; wanted the JSON text of a call");
+  } else {
     out["content"] = nullptr;
   }
   for (const char* key : {"tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking"})
