@@ -98,6 +98,8 @@ BOOST_AUTO_TEST_CASE(rows_of_training_sets) {
         R"([{"role": "system", "content": "s"}, {"role": "user", "content": "a"},
             {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]},
             {"role": "tool", "content": "1"}])");
+  // Beside the body of a batch file's line it would be lost.
+  CHECK_FAILS(read(R"({"body": {"messages": []}, "continue_final_message": true})"), "continue_final_message");
   CHECK_FAILS(read(R"({"messages": [{"role": "tool_call"}]})"), "wanted the JSON text of a call");
   CHECK_FAILS(read(R"({"continue_final_message": "x", "conversations": [{"from": "human", "value": "a"},
                                                                         {"from": "gpt", "value": "b"}]})"),

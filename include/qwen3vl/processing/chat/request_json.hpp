@@ -98,8 +98,6 @@ inline ChatRequest read(const Json& value, const RequestOptions& options) {
     return request;
   }
   Keys keys(value, "");
-  request.add_generation_prompt = keys.boolean("add_generation_prompt");
-  request.continue_final_message = keys.boolean("continue_final_message");
   if (const Json* const body = keys.find("body")) {  // a line of OpenAI's batch files
     request = read(*body, options);
     for (const char* key : {"method", "url"}) keys.find(key);
@@ -107,6 +105,8 @@ inline ChatRequest read(const Json& value, const RequestOptions& options) {
     keys.done(options);
     return request;
   }
+  request.add_generation_prompt = keys.boolean("add_generation_prompt");
+  request.continue_final_message = keys.boolean("continue_final_message");
   for (const char* key : {"id", "custom_id"})
     if (const Json* const id = keys.find(key)) request.id = *id;
   const Json* list = keys.find("messages");
