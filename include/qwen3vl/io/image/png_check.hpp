@@ -9,15 +9,22 @@
 
 namespace qwen3vl {
 
+namespace detail {
+
+/// The big-endian number at `at`, which must be within the file.
+inline std::uint32_t png_number(std::span<const std::byte> file, std::size_t at) {
+  std::uint32_t value = 0;
+  for (std::size_t k = 0; k < 4; ++k) value = value << 8 | std::to_integer<std::uint32_t>(file[at + k]);
+  return value;
+}
+
+}  // namespace detail
+
 /// What is wrong with the chunks of a PNG, or nullptr. stb_image allocates a chunk's stated length before comparing it
 /// with the file (2 GiB for a file of 50 bytes), and keeps the name of an unknown chunk in memory shared by all
 /// threads. Files that are not PNGs or are broken in other ways pass: the decoder rejects them.
 inline const char* png_problem(std::span<const std::byte> file) {
-  const auto number = [&](std::size_t i) {
-    std::uint32_t value = 0;
-    for (std::size_t k = 0; k < 4; ++k) value = value << 8 | std::to_integer<std::uint32_t>(file[i + k]);
-    return value;
-  };
+  const auto number = [&](std::size_t i) { return detail::png_number(file, i); };
   if (file.size() < 8 || number(0) != 0x89504e47 || number(4) != 0x0d0a1a0a) return nullptr;
   for (std::size_t at = 8; at + 8 <= file.size();) {
     const std::size_t length = number(at), left = file.size() - at - 8;
@@ -45,7 +52,7 @@ inline const char* png_problem(std::span<const std::byte> file) {
 /// colour where Pillow takes it so: one is transparent, and the others are not.
 inline Transparency png_transparency(std::span<const std::byte> file) {
   const auto byte = [&](std::size_t i) { return i < file.size() ? std::to_integer<std::uint32_t>(file[i]) : 0; };
-  const auto number = [&](std::size_t i) { return byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3); };
+  const auto number = [&](std::size_t i) { return detail::png_number(file, i); };
   constexpr std::size_t colour_type = 25;
   constexpr std::uint32_t palette = 3, alpha = 4, trns = 0x74524e53;
   if ((byte(colour_type) & alpha) != 0) return Transparency::alpha;

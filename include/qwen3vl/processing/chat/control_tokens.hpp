@@ -33,10 +33,6 @@ class ControlTokens {
     // A token takes priority over the tokens that it contains.
     std::stable_sort(tokens_.begin(), tokens_.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
     for (const std::string& token : tokens_) first_bytes_[static_cast<unsigned char>(token.front())] = true;
-    special_bytes_.push_back(begin.front());  // and of `end`
-    for (int byte = 0; byte < 256; ++byte)
-      if (first_bytes_[byte] && byte != static_cast<unsigned char>(begin.front()))
-        special_bytes_.push_back(static_cast<char>(byte));
   }
 
   /// All strings inside of `json`, keys excepted.
@@ -51,7 +47,8 @@ class ControlTokens {
   /// `text` with its control tokens marked. Marks that are in it already go, so that none can be forged.
   std::string marked(std::string_view given) const {
     std::string text(given);
-    if (text.find_first_of(special_bytes_) == std::string::npos) return text;
+    const auto may_begin = [&](char c) { return c == begin.front() || first_bytes_[static_cast<unsigned char>(c)]; };
+    if (std::none_of(text.begin(), text.end(), may_begin)) return text;  // begin.front() is also that of `end`
     for (const std::string_view mark : {begin, end})
       for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at))
         text.erase(at, mark.size());
@@ -105,7 +102,6 @@ class ControlTokens {
 
   std::vector<std::string> tokens_;
   bool first_bytes_[256] = {};
-  std::string special_bytes_;  // with which a token or a mark begins
 };
 
 }  // namespace qwen3vl

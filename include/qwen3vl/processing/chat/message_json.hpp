@@ -25,6 +25,9 @@ namespace detail::message_json {
 
 using Json = nlohmann::ordered_json;
 
+/// Servers disagree on the name of the reasoning; transformers accepts all three, in this order.
+inline constexpr const char* reasoning_names[] = {"reasoning_content", "thinking", "reasoning"};
+
 /// A string; anything else is an error at `place`.
 inline const std::string& expect_string(const Json& value, const std::string& place) {
   if (!value.is_string()) wrong_value(place, value, "a string");
@@ -185,8 +188,7 @@ inline Message read_message(const Json& value, const std::string& place) {
       message.tool_calls.push_back(read_tool_call((*calls)[i], concat(place, ".tool_calls[", i, "]")));
     }
   }
-  // Servers disagree on the name; transformers accepts all three, in this order.
-  for (const char* key : {"reasoning_content", "thinking", "reasoning"}) {
+  for (const char* key : reasoning_names) {
     if (const Json* reasoning = find_value(value, key)) {
       message.reasoning_content = expect_string(*reasoning, place + "." + key);
       break;

@@ -19,9 +19,6 @@ namespace qwen3vl {
 
 namespace detail {
 
-/// Servers disagree on the name of the reasoning; this is the order in which transformers takes them.
-inline constexpr const char* reasoning_names[] = {"reasoning_content", "thinking", "reasoning"};
-
 /// {"type": "image_url", "image_url": {"url": ...}}, OpenAI's.
 inline bool is_image_url(const nlohmann::ordered_json& part) {
   return part.is_object() && part.contains("image_url") && part.contains("type") && part["type"] == "image_url";
@@ -34,10 +31,11 @@ inline bool is_image_url(const nlohmann::ordered_json& part) {
 /// is nothing to change: then it is the message's own JSON, else `own`.
 inline const nlohmann::ordered_json& template_message(const Message& message, nlohmann::ordered_json& own) {
   using Json = nlohmann::ordered_json;
+  using detail::message_json::reasoning_names;
   const Json& given = detail::message_json::message_to_json(message, own);
   bool has_null = false, has_url = false;
   const char* reasoning = nullptr;
-  for (const char* const name : detail::reasoning_names)
+  for (const char* const name : reasoning_names)
     if (reasoning == nullptr && given.contains(name) && !given[name].is_null()) reasoning = name;
   for (const auto& [key, value] : given.get_ref<const Json::object_t&>()) {
     has_null |= value.is_null();
@@ -69,6 +67,7 @@ class ContinuedMessage {
   /// there is nothing to continue.
   ContinuedMessage(const Message& message, const std::string& field, const std::string& source,
                    const ControlTokens* marks) {
+    using detail::message_json::reasoning_names;
     nlohmann::ordered_json own;
     json_ = template_message(message, own);
     if (marks != nullptr) marks->mark(json_);
@@ -76,10 +75,9 @@ class ContinuedMessage {
     if (given == json_.end())
       fail("continue_final_message is set but the final message has no \"", field, "\" to continue!");
     std::vector<std::string> names = {field};
-    if (std::find(std::begin(detail::reasoning_names), std::end(detail::reasoning_names), field) !=
-        std::end(detail::reasoning_names)) {
+    if (std::find(std::begin(reasoning_names), std::end(reasoning_names), field) != std::end(reasoning_names)) {
       names.clear();
-      for (const char* alias : detail::reasoning_names)
+      for (const char* alias : reasoning_names)
         if (json_.contains(alias) && json_[alias] == *given) names.emplace_back(alias);
     }
     if (std::none_of(names.begin(), names.end(),
