@@ -21,6 +21,8 @@ namespace {
 
 const test::TemporaryFolder folder;
 constexpr index_t rows = 70, columns = 40;
+constexpr index_t rows_of_file = rows, row_columns = columns;
+constexpr std::size_t row_bytes = columns * sizeof(float);
 
 /// A file of two tensors, so that the second one begins somewhere.
 std::filesystem::path written(const std::string& name) {
@@ -46,32 +48,93 @@ BOOST_AUTO_TEST_CASE(parts_are_read_from_the_file) {
   const SafetensorsFile file = std::move(opened);  // the descriptor moves along
   const RawTensor raw = raw_of(*file.find("b"));
   BOOST_TEST_REQUIRE(raw.file.descriptor >= 0);
-  const cpu_kernels::StoredParts parts(raw, 3, 1000);
+  const cpu_kernels::StoredParts parts(raw, 3, 7);
   int same = 0, read = 0;
 #pragma omp parallel for num_threads(3) reduction(+ : same, read)
-  for (std::size_t first = 0; first < 10000; first += 500) {
-    const std::byte* const part = parts(first, 1000);
-    same += std::memcmp(part, raw.data + first, 1000) == 0 ? 1 : 0;
+  for (index_t first = 0; first < 60; first += 3) {
+    const std::byte* const part = parts(first, 7);
+    same += std::memcmp(part, raw.data + first * row_bytes, 7 * row_bytes) == 0 ? 1 : 0;
     read += inside(file.file_bytes(), part) ? 0 : 1;
   }
   BOOST_TEST(same == 20);
   BOOST_TEST(read == 20);
-  BOOST_TEST(parts(0, 1001) == raw.data);  // more than was said
+  BOOST_TEST(parts(0, 8) == raw.data);  // more than was said
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_mapped) {
   const std::filesystem::path path = written("b.safetensors");
   const SafetensorsFile file = SafetensorsFile::open(path);
   RawTensor raw = raw_of(*file.find("b"));
-  const auto end = static_cast<std::size_t>(rows * columns) * sizeof(float);
   {
-    const cpu_kernels::StoredParts parts(raw, 1, 1000);
+    const cpu_kernels::StoredParts parts(raw, 1, 7);
     std::filesystem::resize_file(path, file.file_bytes().size() - 10);
-    BOOST_TEST(!inside(file.file_bytes(), parts(end - 1010, 1000)));
-    BOOST_TEST(parts(end - 1009, 1000) == raw.data + end - 1009);
+    BOOST_TEST(!inside(file.file_bytes(), parts(rows - 8, 7)));
+    BOOST_TEST(parts(rows - 7, 7) == raw.data + (rows - 7) * row_bytes);
   }
   raw.file.descriptor = -1;
-  BOOST_TEST(cpu_kernels::StoredParts(raw, 1, 1000)(8, 1000) == raw.data + 8);
+  BOOST_TEST(cpu_kernels::StoredParts(raw, 1, 7)(8, 7) == raw.data + 8 * row_bytes);
+}
+
+/// Row r of two halves: r, r + 1, ... and their double.
+class Counted : public EncodedRows {
+ public:
+  index_t rows() const override { return test_rows; }
+  index_t columns() const override { return test_columns; }
+  void read(index_t first, index_t count, float* to) const override {
+    for (index_t r = 0; r < count; ++r)
+      for (index_t k = 0; k < test_columns; ++k) *to++ = value(first + r, k);
+  }
+  std::string_view type_name() const override { return "counted"; }
+  std::vector<std::span<const std::byte>> memory() const override { return {}; }
+  static float value(index_t r, index_t k) { return static_cast<float>((r * 3 + k) % 128) - 64.0f; }
+
+ private:
+  static constexpr index_t test_rows = rows_of_file * 2, test_columns = row_columns;
+};
+
+// Encoded rows are packed as the numbers that they are, from any row on, also as gates and ups and transposed.
+template <class W, Packing packing>
+void packed_from_rows(Context<Cpu>& ctx, index_t first) {
+  const Counted counted;
+  const index_t shape[] = {rows, columns}, turned[] = {columns, rows};
+  std::vector<float> values(static_cast<std::size_t>(rows * columns)), columns_first(values.size());
+  counted.read(first, rows, values.data());
+  for (index_t r = 0; r < rows; ++r)
+    for (index_t k = 0; k < columns; ++k)
+      columns_first[static_cast<std::size_t>(k * rows + r)] = values[static_cast<std::size_t>(r * columns + k)];
+  CpuMatrix<W, rows, columns, packing> expected, actual;
+  expected.allocate();
+  actual.allocate();
+  expected.load_rows(ctx, 0, {.data = reinterpret_cast<const std::byte*>(values.data()), .shape = shape});
+  actual.load_rows(ctx, 0, {.shape = shape, .encoded = &counted, .first_row = first});
+  for (index_t n = 0; n < rows; ++n) {
+    float a[columns], b[columns];
+    expected.read_row(n, a);
+    actual.read_row(n, b);
+    BOOST_TEST_REQUIRE(std::memcmp(a, b, sizeof a) == 0, "row " << n);
+  }
+  CpuMatrix<W, columns, rows, packing> back, turned_back;
+  back.allocate();
+  turned_back.allocate();
+  back.load_transposed(ctx, {.shape = shape, .encoded = &counted, .first_row = first});
+  turned_back.load_rows(ctx, 0, {.data = reinterpret_cast<const std::byte*>(columns_first.data()), .shape = turned});
+  for (index_t n = 0; n < columns; ++n) {
+    float a[rows], b[rows];
+    back.read_row(n, a);
+    turned_back.read_row(n, b);
+    BOOST_TEST_REQUIRE(std::memcmp(a, b, sizeof a) == 0, "row " << n);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(encoded_rows_are_packed) {
+  Cpu cpu(2);
+  Context<Cpu> ctx(cpu);
+  for (const index_t first : {index_t{0}, index_t{37}, rows}) {
+    packed_from_rows<float, Packing::plain>(ctx, first);
+    packed_from_rows<bf16, Packing::gate_up>(ctx, first);
+    packed_from_rows<q8, Packing::gate_up>(ctx, first);
+    packed_from_rows<q4, Packing::plain>(ctx, first);
+  }
 }
 
 // Every kind of weights is packed alike from a file and from memory.

@@ -46,8 +46,11 @@ class CheckpointSource {
   std::optional<RawTensor> find(const Part& part) const {
     const StoredTensor* const tensor = stored(prefix_ + part.name);
     if (tensor == nullptr) return std::nullopt;
-    return RawTensor{
-        .dtype = tensor->dtype, .data = tensor->bytes.data(), .shape = tensor->shape, .file = tensor->file};
+    return RawTensor{.dtype = tensor->dtype,
+                     .data = tensor->bytes.data(),
+                     .shape = tensor->shape,
+                     .file = tensor->file,
+                     .encoded = tensor->encoded.get()};
   }
   void release(const Part& part) const {
     if (const StoredTensor* const tensor = stored(prefix_ + part.name)) checkpoint_.release(tensor->name);
@@ -77,6 +80,7 @@ class CheckpointSource {
 
   static bool same_values(const StoredTensor& a, const StoredTensor& b) {
     if (a.shape != b.shape) return false;
+    if (a.encoded || b.encoded) return same_rows(a, b);
     // Equal bytes are equal values but for NaN, which is nobody's weight.
     if (a.dtype == b.dtype && std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0) return true;
     if (!is_floating_weight(a.dtype) || !is_floating_weight(b.dtype)) return false;
@@ -89,6 +93,25 @@ class CheckpointSource {
       read(b, first, size, b_values);
       if (!std::equal(a_values.begin(), a_values.begin() + static_cast<std::ptrdiff_t>(size), b_values.begin()))
         return false;
+    }
+    return true;
+  }
+  static bool same_rows(const StoredTensor& a, const StoredTensor& b) {
+    if (a.shape.size() != 2) return false;
+    const auto row = [&](const StoredTensor& tensor, index_t r, std::vector<float>& to) {
+      const auto columns = static_cast<std::size_t>(a.shape[1]);
+      to.resize(columns);
+      if (tensor.encoded) {
+        tensor.encoded->read(r, 1, to.data());
+      } else {
+        read(tensor, static_cast<std::size_t>(r) * columns, columns, to);
+      }
+    };
+    std::vector<float> a_values, b_values;
+    for (index_t r = 0; r < a.shape[0]; ++r) {
+      row(a, r, a_values);
+      row(b, r, b_values);
+      if (a_values != b_values) return false;
     }
     return true;
   }

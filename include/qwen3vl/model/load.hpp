@@ -116,9 +116,10 @@ template <class B, index_t N, index_t... E>
 void load_part(Context<B>& ctx, Tensor<float, B, N, E...>& tensor, index_t first_row, const RawTensor& raw,
                const ExpertLayouts&) {
   const index_t count = raw.rows() * raw.row_size();
-  std::vector<float> values(static_cast<std::size_t>(count));
-  visit_floating(raw.dtype, [&](auto type) {
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = load_float<decltype(type)>(raw.data, i);
+  std::vector<float> values(static_cast<std::size_t>(count)), decoded;
+  const RawTensor plain = widened(raw, decoded);
+  visit_floating(plain.dtype, [&](auto type) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = load_float<decltype(type)>(plain.data, i);
   });
   copy_from_host(ctx, View<const float, Host, dynamic>(values.data(), count),
                  View<float, B, dynamic>(tensor.data() + first_row * tensor.row_size(), count));
@@ -134,12 +135,7 @@ template <class B, template <class, index_t, index_t, index_t, Packing> class Ex
 void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /*first_row*/, const RawTensor& raw,
                const ExpertLayouts& layouts) {
   const bool transposed = layouts.of(raw.shape, parameter_shape(experts)) == ExpertLayout::hub;
-  const std::span<const index_t> shape = raw.shape.subspan(1);
-  const std::size_t bytes = static_cast<std::size_t>(shape[0] * shape[1]) * size_of(raw.dtype);
-  for (index_t e = 0; e < E; ++e) {
-    const std::byte* const data = raw.data + static_cast<std::size_t>(e) * bytes;
-    experts.load_expert(ctx, e, {.dtype = raw.dtype, .data = data, .shape = shape, .file = raw.file}, transposed);
-  }
+  for (index_t e = 0; e < E; ++e) experts.load_expert(ctx, e, raw.matrix(e), transposed);
 }
 
 }  // namespace detail

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "qwen3vl/tensor/dtype.hpp"
+#include "qwen3vl/tensor/encoded_rows.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl {
@@ -15,13 +17,16 @@ struct MappedFrom {
   const std::byte* begin = nullptr;
 };
 
-/// Row-major values of a floating dtype (f32, bf16, f16); `data` need not be aligned.
+/// Row-major values of a floating dtype (f32, bf16, f16), whose `data` need not be aligned; or rows that `encoded`
+/// gives as f32, `first_row` and those behind it.
 struct RawTensor {
   DType dtype = DType::f32;
   const std::byte* data = nullptr;
   std::span<const index_t> shape;
   /// The file `data` is mapped from: reading it can be faster than page faults.
   MappedFrom file = {};
+  const EncodedRows* encoded = nullptr;
+  index_t first_row = 0;
 
   index_t rows() const { return shape.empty() ? 1 : shape[0]; }
   index_t row_size() const {
@@ -29,7 +34,38 @@ struct RawTensor {
     for (std::size_t i = 1; i < shape.size(); ++i) product *= shape[i];
     return product;
   }
+  /// Of a matrix: its rows from `first` on, as a matrix of the shape given.
+  RawTensor rows_from(index_t first, std::span<const index_t> shape_of_part) const {
+    RawTensor part = *this;
+    part.shape = shape_of_part;
+    if (encoded != nullptr) {
+      part.first_row += first;
+    } else {
+      part.data += static_cast<std::size_t>(first * row_size()) * size_of(dtype);
+    }
+    return part;
+  }
+  /// Of a stack of matrices [count, rows, columns]: matrix i.
+  RawTensor matrix(index_t i) const {
+    RawTensor part = *this;
+    part.shape = shape.subspan(1);
+    if (encoded != nullptr) {
+      part.first_row += i * shape[1];
+    } else {
+      part.data += static_cast<std::size_t>(i * row_size()) * size_of(dtype);
+    }
+    return part;
+  }
 };
+
+/// The values of a tensor as f32. `values` holds them where the tensor is encoded; the result is then a view of it.
+inline RawTensor widened(const RawTensor& raw, std::vector<float>& values) {
+  if (raw.encoded == nullptr) return raw;
+  const index_t size = raw.rows() * raw.row_size();
+  values.resize(static_cast<std::size_t>(size));
+  raw.encoded->read(raw.first_row, size / raw.encoded->columns(), values.data());
+  return {.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(values.data()), .shape = raw.shape};
+}
 
 /// How the rows of a weight matrix are laid out by a backend.
 enum class Packing {

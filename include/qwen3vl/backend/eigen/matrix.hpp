@@ -64,7 +64,9 @@ class ReferenceMatrix {
 
  private:
   template <class Place>
-  static void convert(const RawTensor& raw, const Place& place) {
+  static void convert(const RawTensor& stored_raw, const Place& place) {
+    std::vector<float> values;
+    const RawTensor raw = widened(stored_raw, values);
     visit_floating(raw.dtype, [&](auto stored) {
       for (index_t r = 0; r < raw.rows(); ++r)
         for (index_t c = 0; c < raw.row_size(); ++c)

@@ -1,15 +1,18 @@
-/// The weights of a checkpoint folder: one safetensors file, or several with an index. Opening maps and checks the
-/// files; weights are read on first access.
+/// The weights of a checkpoint: tensors by name, in files that are mapped. Opening a folder maps and checks one
+/// safetensors file, or several with an index; weights are read on first access. Formats that keep a weight otherwise
+/// than as plain numbers replace its tensors by one whose rows they decode (EncodedRows).
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/base/warning.hpp"
@@ -29,19 +32,18 @@ class Checkpoint {
     std::error_code ignored;
     if (!std::filesystem::is_directory(folder, ignored))
       fail(folder.string(), " is not a folder; give a checkpoint folder");
-    Checkpoint checkpoint;
-    checkpoint.name_ = folder.string();
+    Checkpoint checkpoint(folder.string());
     const std::filesystem::path single = folder / "model.safetensors";
     const std::filesystem::path index = folder / "model.safetensors.index.json";
     std::vector<std::string> listed;
     if (std::filesystem::exists(single, ignored)) {
-      checkpoint.files_.push_back(SafetensorsFile::open(single, limits));
+      checkpoint.add(SafetensorsFile::open(single, limits));
     } else if (std::filesystem::exists(index, ignored)) {
       listed = checkpoint.open_shards(folder, index, limits);
     } else {
       without_weights(folder);
     }
-    checkpoint.collect(warn);
+    checkpoint.warn_of_doubles(warn);
     std::erase_if(listed, [&](const std::string& name) { return checkpoint.find(name) != nullptr; });
     for (std::string& name : listed) name = detail::shown(name);
     if (!listed.empty() && warn)
@@ -49,44 +51,64 @@ class Checkpoint {
     return checkpoint;
   }
 
+  /// One without tensors; `name` is for messages.
+  explicit Checkpoint(std::string name) : name_(std::move(name)) {}
+
   const std::string& name() const { return name_; }
 
-  /// The tensor of this name, or nullptr. Valid as long as the checkpoint, even if that is moved.
+  /// The tensor of this name, or nullptr. Valid until it is replaced or erased, even if the checkpoint is moved.
   const StoredTensor* find(std::string_view name) const {
     const auto found = tensors_.find(name);
-    return found == tensors_.end() ? nullptr : found->second.tensor;
+    return found == tensors_.end() ? nullptr : &found->second;
   }
   /// All names, sorted.
   std::vector<std::string> names() const {
     std::vector<std::string> all;
-    for (const auto& [name, place] : tensors_) all.push_back(name);
+    for (const auto& [name, tensor] : tensors_) all.push_back(name);
     return all;
+  }
+
+  /// Keeps the file that tensors are views of. Empty ones are kept, too: they are part of the fingerprint.
+  void keep(MappedFile file, std::string name) { files_.push_back({std::move(file), std::move(name)}); }
+  /// Adds a tensor, or replaces the one of its name. Whether there was none.
+  bool put(StoredTensor tensor) {
+    std::string name = tensor.name;
+    return tensors_.insert_or_assign(std::move(name), std::move(tensor)).second;
+  }
+  /// Removes a tensor: another one has its numbers. Its file stays.
+  void erase(std::string_view name) {
+    if (const auto found = tensors_.find(name); found != tensors_.end()) tensors_.erase(found);
   }
   /// One line per file that identifies its version: name, size, modification time, and a hash of samples, because
   /// copies may keep size and time.
   std::string fingerprint() const {
     std::string text;
-    for (const SafetensorsFile& file : files_) {
-      const std::filesystem::path path = file.name();
+    for (const File& file : files_) {
+      const std::filesystem::path path = file.name;
       std::error_code error;
       const auto time = std::filesystem::last_write_time(path, error).time_since_epoch().count();
-      text += concat(path.filename().string(), " ", file.file_bytes().size(), " ", time, " ",
-                     sample_hash(file.file_bytes()), "\n");
+      text += concat(path.filename().string(), " ", file.mapping.bytes().size(), " ", time, " ",
+                     sample_hash(file.mapping.bytes()), "\n");
     }
     return text;
   }
   /// Throws Error if a file was written to since it was opened: weights may then be a mixture of two versions.
   void require_unchanged() const {
-    for (const SafetensorsFile& file : files_)
-      if (file.changed())
-        fail(file.name(), " changed while it was loaded; load it again when whoever writes it is done");
+    for (const File& file : files_)
+      if (file.mapping.changed())
+        fail(file.name, " changed while it was loaded; load it again when whoever writes it is done");
   }
   /// Bytes of all tensors, as stored.
-  std::uint64_t total_bytes() const { return total_bytes_; }
+  std::uint64_t total_bytes() const {
+    std::uint64_t total = 0;
+    for (const auto& [name, tensor] : tensors_)
+      for_bytes(tensor, [&](std::span<const std::byte> bytes) { total += bytes.size(); });
+    return total;
+  }
   /// Releases the pages of a tensor that is no longer needed.
   void release(std::string_view name) const {
-    const auto found = tensors_.find(name);
-    if (found != tensors_.end()) found->second.file->release(*found->second.tensor);
+    if (const StoredTensor* const tensor = find(name))
+      for_bytes(*tensor, [&](std::span<const std::byte> bytes) { release(bytes); });
   }
 
  private:
@@ -105,10 +127,26 @@ class Checkpoint {
     return hash;
   }
 
-  struct Place {
-    const SafetensorsFile* file;
-    const StoredTensor* tensor;
+  struct File {
+    MappedFile mapping;
+    std::string name;
   };
+
+  template <class F>
+  static void for_bytes(const StoredTensor& tensor, const F& f) {
+    if (!tensor.encoded) return f(tensor.bytes);
+    for (const std::span<const std::byte> bytes : tensor.encoded->memory()) f(bytes);
+  }
+
+  void release(std::span<const std::byte> bytes) const {
+    for (const File& file : files_) {
+      const std::span<const std::byte> whole = file.mapping.bytes();
+      const std::less_equal<> before;  // of pointers into different mappings
+      if (!bytes.empty() && before(whole.data(), bytes.data()) &&
+          before(bytes.data() + bytes.size(), whole.data() + whole.size()))
+        return file.mapping.release(bytes);
+    }
+  }
 
   [[noreturn]] static void without_weights(const std::filesystem::path& folder) {
     const auto has = [&](const char* name) {
@@ -151,7 +189,7 @@ class Checkpoint {
     for (const std::string& file : shards) {
       std::error_code ignored;
       if (std::filesystem::exists(folder / file, ignored)) {
-        files_.push_back(SafetensorsFile::open(folder / file, limits));
+        add(SafetensorsFile::open(folder / file, limits));
       } else {
         missing.push_back(detail::shown(file));
       }
@@ -168,23 +206,24 @@ class Checkpoint {
            std::all_of(name.begin(), name.end(), [](char c) { return c != '/' && c != '\\' && (c < 0 || c >= 0x20); });
   }
 
-  void collect(const Warn& warn) {
-    std::vector<std::string> twice;
-    for (const SafetensorsFile& file : files_)
-      for (const StoredTensor& tensor : file.tensors()) {
-        if (!tensors_.insert_or_assign(tensor.name, Place{&file, &tensor}).second)
-          twice.push_back(concat(detail::shown(tensor.name), " (used: that of ",
-                                 std::filesystem::path(file.name()).filename().string(), ")"));
-        total_bytes_ += tensor.bytes.size();
-      }
-    if (!twice.empty() && warn)
-      warn(concat("the checkpoint ", name_, " has tensors in two files: ", detail::listed(twice)));
+  void add(SafetensorsFile file) {
+    for (const StoredTensor& tensor : file.tensors())
+      if (!put(tensor))
+        twice_.push_back(concat(detail::shown(tensor.name), " (used: that of ",
+                                std::filesystem::path(file.name()).filename().string(), ")"));
+    std::string name = file.name();
+    keep(std::move(file).take_mapping(), std::move(name));
+  }
+
+  void warn_of_doubles(const Warn& warn) {
+    if (!twice_.empty() && warn)
+      warn(concat("the checkpoint ", name_, " has tensors in two files: ", detail::listed(twice_)));
   }
 
   std::string name_;
-  std::vector<SafetensorsFile> files_;
-  std::map<std::string, Place, std::less<>> tensors_;
-  std::uint64_t total_bytes_ = 0;
+  std::vector<File> files_;
+  std::map<std::string, StoredTensor, std::less<>> tensors_;
+  std::vector<std::string> twice_;
 };
 
 }  // namespace qwen3vl

@@ -48,6 +48,8 @@ class SafetensorsFile {
   bool changed() const { return file_.changed(); }
   /// See MappedFile::release.
   void release(const StoredTensor& tensor) const { file_.release(tensor.bytes); }
+  /// The mapping, which `tensors` are views of; the file is then empty.
+  MappedFile take_mapping() && { return std::move(file_); }
 
  private:
   SafetensorsFile(MappedFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {}

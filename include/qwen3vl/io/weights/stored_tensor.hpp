@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -25,6 +26,14 @@ struct StoredTensor {
   std::vector<index_t> shape;
   std::span<const std::byte> bytes;
   MappedFrom file = {};  ///< the file, while it is open
+  /// If set, the values are those of these rows and `bytes` is empty; dtype is then f32.
+  std::shared_ptr<const EncodedRows> encoded = {};
+
+  index_t size() const {
+    index_t product = 1;
+    for (const index_t extent : shape) product *= extent;
+    return product;
+  }
 };
 
 /// A view of a host tensor for writing; must not outlive it.
@@ -50,6 +59,12 @@ StoredTensor stored_tensor(const std::string& name,
 inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
   if (!is_floating_weight(tensor.dtype))
     fail(tensor.name, " is of type ", name_of(tensor.dtype), ", wanted F32, BF16 or F16");
+  if (tensor.encoded) {
+    if (tensor.size() != static_cast<index_t>(to.size()))
+      fail(tensor.name, " has ", tensor.size(), " values, wanted ", to.size());
+    tensor.encoded->read(0, tensor.encoded->rows(), to.data());
+    return;
+  }
   if (tensor.bytes.size() / size_of(tensor.dtype) != to.size())
     fail(tensor.name, " has ", tensor.bytes.size() / size_of(tensor.dtype), " values, wanted ", to.size());
   visit_floating(tensor.dtype, [&](auto type) {
@@ -100,6 +115,14 @@ HostTensor<T, E...> to_tensor(const StoredTensor& stored) {
   if (is_float ? !from_float : stored.dtype != wanted && !(stored.dtype == DType::boolean && wanted == DType::u8))
     fail(stored.name, " is of type ", name_of(stored.dtype), ", wanted ",
          is_float ? "numbers with a point" : name_of(wanted));
+  if (stored.encoded) {
+    if constexpr (is_float) {
+      std::vector<float> values(static_cast<std::size_t>(stored.size()));
+      read_floats(stored, values);
+      return to_tensor<T, E...>(
+          {.name = stored.name, .shape = stored.shape, .bytes = std::as_bytes(std::span(values))});
+    }
+  }
   bool fits = stored.shape.size() == sizeof...(E);
   typename HostTensor<T, E...>::extents_type extents;
   std::uint64_t bytes = size_of(stored.dtype);

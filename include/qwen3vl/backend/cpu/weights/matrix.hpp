@@ -82,27 +82,23 @@ class CpuMatrix {
            " columns do not fit a matrix of ", N, " x ", K);
     if constexpr (packing == Packing::gate_up) {
       if (raw.rows() == N) {
-        const index_t shape[] = {outputs, K};
-        RawTensor gates{.dtype = raw.dtype, .data = raw.data, .shape = shape, .file = raw.file}, ups = gates;
-        ups.data += static_cast<std::size_t>(outputs * K) * size_of(raw.dtype);
-        return load_halves(ctx, gates, ups);
+        const index_t half[] = {outputs, K};
+        return load_halves(ctx, raw.rows_from(0, half), raw.rows_from(outputs, half));
       }
     }
     if (raw.rows() == 0) return;
     visit_floating(raw.dtype, [&](auto stored) {
       using Stored = decltype(stored);
-      constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(Stored);
       const index_t last_row = first_row + raw.rows();
       const index_t first_group = group_of(first_row), last_group = group_of(last_row - 1);
-      const cpu_kernels::StoredParts stored_parts(raw, ctx.backend().threads(), panel_outputs * row);
+      const cpu_kernels::StoredParts stored_parts(raw, ctx.backend().threads(), panel_outputs);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (raw.rows() * K > 65536)
       for (index_t g = first_group; g <= last_group; ++g) {
         const index_t part = g / panels, first = part * outputs + g % panels * panel_outputs;
         const index_t begin = std::max(first_row, first);
         const index_t end = std::min({last_row, (part + 1) * outputs, first + panel_outputs});
-        Layout::template pack<Stored>(stored_parts(static_cast<std::size_t>(begin - first_row) * row,
-                                                   static_cast<std::size_t>(end - begin) * row),
-                                      end - begin, lane_of(begin), mutable_panel(g % panels));
+        Layout::template pack<Stored>(stored_parts(begin - first_row, end - begin), end - begin, lane_of(begin),
+                                      mutable_panel(g % panels));
       }
     });
   }
@@ -121,15 +117,13 @@ class CpuMatrix {
     }
     visit_floating(gates.dtype, [&](auto stored) {
       using Stored = decltype(stored);
-      constexpr std::size_t row = static_cast<std::size_t>(K) * sizeof(Stored);
-      const cpu_kernels::StoredParts gate_parts(gates, ctx.backend().threads(), panel_outputs * row);
-      const cpu_kernels::StoredParts up_parts(ups, ctx.backend().threads(), panel_outputs * row);
+      const cpu_kernels::StoredParts gate_parts(gates, ctx.backend().threads(), panel_outputs);
+      const cpu_kernels::StoredParts up_parts(ups, ctx.backend().threads(), panel_outputs);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)
       for (index_t p = 0; p < panels; ++p) {
         const index_t begin = p * panel_outputs, rows = std::min(panel_outputs, outputs - begin);
-        const auto first = static_cast<std::size_t>(begin) * row, count = static_cast<std::size_t>(rows) * row;
-        const std::byte* const gate = gate_parts(first, count);
-        const std::byte* const up = up_parts(first, count);
+        const std::byte* const gate = gate_parts(begin, rows);
+        const std::byte* const up = up_parts(begin, rows);
         if constexpr (requires { Layout::template pack_halves<Stored>(gate, up, mutable_panel(p)); }) {
           if (rows == panel_outputs) {
             Layout::template pack_halves<Stored>(gate, up, mutable_panel(p));
@@ -142,10 +136,13 @@ class CpuMatrix {
     });
   }
 
-  /// As pack, from the transposed matrix [K, N] that the Hub stores for experts.
-  void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
-    if (raw.rows() != K || raw.row_size() != N)
-      fail("a transposed matrix of ", raw.rows(), " x ", raw.row_size(), " does not fit one of ", N, " x ", K);
+  /// As load_rows, from the transposed matrix [K, N] that the Hub stores for experts.
+  void load_transposed(Context<Cpu>& ctx, const RawTensor& stored_raw) {
+    if (stored_raw.rows() != K || stored_raw.row_size() != N)
+      fail("a transposed matrix of ", stored_raw.rows(), " x ", stored_raw.row_size(), " does not fit one of ", N,
+           " x ", K);
+    std::vector<float> values;
+    const RawTensor raw = widened(stored_raw, values);
     visit_floating(raw.dtype, [&](auto stored) {
       using Stored = decltype(stored);
 #pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (N * K > 65536)

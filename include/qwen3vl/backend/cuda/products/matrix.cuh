@@ -2,10 +2,12 @@
 /// it unchanged; with Packing::gate_up the gates are the first half of the rows and the ups the second.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 #include "qwen3vl/backend/contract/context.hpp"
 #include "qwen3vl/backend/cuda/cuda.cuh"
@@ -17,9 +19,23 @@ namespace qwen3vl {
 
 namespace cuda {
 
-/// Copies `count` values of a file, beginning with number `first`, to the device as W.
+/// Copies `count` values of a file, beginning with number `first`, to the device as W. Of encoded rows, whole ones.
 template <class W>
 void upload_weights(Context<Cuda>& ctx, const RawTensor& raw, index_t first, index_t count, W* to) {
+  if (raw.encoded != nullptr) {
+    const index_t columns = raw.encoded->columns(), rows = count / columns;
+    const index_t at_once = std::max<index_t>(1, (index_t{1} << 22) / columns);
+    std::vector<float> values(static_cast<std::size_t>(std::min(rows, at_once) * columns));
+    for (index_t row = 0; row < rows; row += at_once) {
+      const index_t part = std::min(at_once, rows - row), begin = raw.first_row + first / columns + row;
+#pragma omp parallel for schedule(static) if (part * columns > 65536)
+      for (index_t i = 0; i < part; ++i) raw.encoded->read(begin + i, 1, values.data() + i * columns);
+      const index_t size[] = {part * columns};
+      const RawTensor plain{.data = reinterpret_cast<const std::byte*>(values.data()), .shape = size};
+      upload_weights(ctx, plain, 0, part * columns, to + row * columns);
+    }
+    return;
+  }
   visit_floating(raw.dtype, [&](auto kind) {
     using Stored = decltype(kind);
     const std::byte* const from = raw.data + static_cast<std::size_t>(first) * sizeof(Stored);
