@@ -120,7 +120,9 @@ inline void add_generation_options(CLI::App& app, GenerateOptions& generate, con
 inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
   CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages and --batch it is a chat.", name);
   app.set_version_flag("--version", version);
-  app.add_option("--model", arguments.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
+  app.add_option("--model", arguments.model,
+                 "Checkpoint folder in the layout of the Hub, or its name[@revision] in the Hub's cache")
+      ->type_name("DIR");
   if constexpr (on_device) {
     app.add_option("--device", arguments.device, "Number of the GPU, as nvidia-smi counts them (default: 0)")
         ->check(in_range<int>(at_least(0)));

@@ -235,8 +235,12 @@ BOOST_AUTO_TEST_CASE(what_users_give_instead_of_a_checkpoint_folder) {
   const auto fails = [](const std::filesystem::path& path, const std::string& what) {
     return fails_with([&] { require_checkpoint_folder(path); }, what);
   };
+  const test::Environment cache_folder("HF_HUB_CACHE", (folder / "no cache").string());
   BOOST_TEST(fails("Qwen/Qwen3-VL-2B-Instruct",
-                   "download it with `hf download Qwen/Qwen3-VL-2B-Instruct --local-dir Qwen3-VL-2B-Instruct`"));
+                   "is neither a folder nor in the Hub's cache (" + (folder / "no cache").string() +
+                       "); if it is a name on the Hugging Face Hub, download it with `hf download "
+                       "Qwen/Qwen3-VL-2B-Instruct`"));
+  BOOST_TEST(fails("Qwen/Qwen3-VL-2B-Instruct@v2", "download Qwen/Qwen3-VL-2B-Instruct --revision v2`"));
   BOOST_TEST(fails("https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct", "is an address; nothing is downloaded"));
   BOOST_TEST(fails(folder / "none", "none is not a folder: there is nothing of that name"));
   BOOST_TEST(fails("", " is not a folder"));
@@ -260,4 +264,60 @@ BOOST_AUTO_TEST_CASE(what_users_give_instead_of_a_checkpoint_folder) {
   std::filesystem::remove(folder / "model.gguf");
   BOOST_TEST(fails(folder.path(), "holds no config.json, but " + (folder / "inner").string() + " does"));
   BOOST_CHECK_NO_THROW(require_checkpoint_folder(folder / "inner"));
+}
+
+// Where huggingface_hub and transformers keep what they download, and what they take of it.
+BOOST_AUTO_TEST_CASE(checkpoints_in_the_hubs_cache) {
+  namespace fs = std::filesystem;
+  const test::TemporaryFolder folder;
+  const fs::path repository = folder / "hub/models--Qwen--Qwen3-VL-2B-Instruct";
+  const auto snapshot = [&](const std::string& commit) { return repository / "snapshots" / commit; };
+  const auto refer = [&](const std::string& revision, const std::string& commit) {
+    fs::create_directories((repository / "refs" / revision).parent_path());
+    std::ofstream(repository / "refs" / revision) << commit;
+  };
+  fs::create_directories(snapshot("aaaa"));
+  const std::string name = "Qwen/Qwen3-VL-2B-Instruct";
+  const test::Environment none("HF_HUB_CACHE", ""), older("HUGGINGFACE_HUB_CACHE", "");
+  {
+    const test::Environment home("HF_HOME", folder.path().string());
+    BOOST_TEST(find_checkpoint(name) == snapshot("aaaa"));  // the only one
+    fs::create_directories(snapshot("bbbb"));
+    BOOST_TEST(find_checkpoint(name) == fs::path(name));  // either
+    refer("main", "bbbb\n");
+    refer("refs/pr/1", "aaaa");
+    BOOST_TEST(find_checkpoint(name) == snapshot("bbbb"));
+    BOOST_TEST(find_checkpoint(name + "@refs/pr/1") == snapshot("aaaa"));
+    BOOST_TEST(find_checkpoint(name + "@aaaa") == snapshot("aaaa"));
+    BOOST_TEST(find_checkpoint(repository) == snapshot("bbbb"));
+    BOOST_TEST(find_checkpoint(repository / "") == snapshot("bbbb"));
+    BOOST_TEST(find_checkpoint(snapshot("aaaa")) == snapshot("aaaa"));
+    // References and revisions that lead elsewhere.
+    fs::create_directories(folder / "hub/outside");
+    refer("main", "../../outside");
+    BOOST_TEST(find_checkpoint(name) == fs::path(name));
+    refer("main", std::string(10000, 'a'));
+    BOOST_TEST(find_checkpoint(name) == fs::path(name));
+    BOOST_TEST(find_checkpoint(name + "@..") == fs::path(name + "@.."));
+    BOOST_TEST(find_checkpoint(name + "@../refs/main") == fs::path(name + "@../refs/main"));
+    BOOST_TEST(fails_with([&] { require_checkpoint_folder(find_checkpoint(name)); },
+                          "is in the Hub's cache, but not its revision 'main'"));
+    refer("main", "bbbb");
+  }
+  const test::Environment no_home("HF_HOME", "");
+  {
+    const test::Environment caches("XDG_CACHE_HOME", (folder / "cache").string());
+    fs::create_directories(folder / "cache/huggingface");
+    fs::create_directory_symlink(folder / "hub", folder / "cache/huggingface/hub");
+    BOOST_TEST(find_checkpoint(name) ==
+               folder / "cache/huggingface/hub/models--Qwen--Qwen3-VL-2B-Instruct" / "snapshots/bbbb");
+    const test::Environment first("HF_HUB_CACHE", (folder / "hub").string());
+    BOOST_TEST(find_checkpoint(name) == snapshot("bbbb"));
+  }
+  const test::Environment no_caches("XDG_CACHE_HOME", ""), home("HOME", (folder / "home").string());
+  fs::create_directories(folder / "home/.cache");
+  fs::create_directory_symlink(folder / "cache/huggingface", folder / "home/.cache/huggingface");
+  BOOST_TEST(find_checkpoint(name).parent_path().filename() == "snapshots");
+  const test::Environment tilde("HF_HUB_CACHE", "~/.cache/huggingface/hub");
+  BOOST_TEST(find_checkpoint(name).parent_path().filename() == "snapshots");
 }

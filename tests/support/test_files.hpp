@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/test/unit_test.hpp>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -42,6 +43,29 @@ class TemporaryFolder {
 
  private:
   std::filesystem::path path_;
+};
+
+/// Sets an environment variable as long as it lives; an empty value unsets it.
+class Environment {
+ public:
+  Environment(const char* name, const std::string& value) : name_(name) {
+    if (const char* const before = std::getenv(name)) before_ = before;
+    set(value);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment() { set(before_); }
+
+ private:
+  void set(const std::string& value) const {
+    if (value.empty()) {
+      ::unsetenv(name_);
+    } else {
+      ::setenv(name_, value.c_str(), 1);
+    }
+  }
+  const char* name_;
+  std::string before_;
 };
 
 inline std::string read_file(const std::filesystem::path& path) {

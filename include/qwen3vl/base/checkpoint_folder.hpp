@@ -1,7 +1,6 @@
 /// What a user may give instead of a checkpoint folder, and what to say about it.
 #pragma once
 
-#include <algorithm>
 #include <filesystem>
 #include <initializer_list>
 #include <string>
@@ -9,21 +8,10 @@
 #include <system_error>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/hub_cache.hpp"
 
 namespace qwen3vl {
 namespace detail {
-
-/// "Qwen/Qwen3-VL-2B-Instruct": one slash between two plain names.
-inline bool is_hub_name(std::string_view text) {
-  const std::size_t slash = text.find('/');
-  const auto plain = [](std::string_view name) {
-    return !name.empty() && name.front() != '.' && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
-             c == '.';
-    });
-  };
-  return slash != std::string_view::npos && plain(text.substr(0, slash)) && plain(text.substr(slash + 1));
-}
 
 /// The first subfolder of `folder`, by name, that begins with `start` and holds `file`; empty if there is none.
 inline std::filesystem::path subfolder_with(const std::filesystem::path& folder, std::string_view start,
@@ -61,9 +49,17 @@ inline void require_checkpoint_folder(const std::filesystem::path& folder,
   std::error_code ignored;
   const fs::file_status status = fs::status(folder, ignored);
   if (!fs::exists(status)) {
-    if (detail::is_hub_name(name))
-      fail(name, " is not a folder here; if it is a name on the Hugging Face Hub, download it with `hf download ", name,
-           " --local-dir ", folder.filename().string(), "` and give ", folder.filename().string());
+    if (HubName::is_one(name)) {
+      const HubName hub(name);
+      const fs::path cache = hub_cache();
+      const std::string revision = hub.revision == "main" ? "" : " --revision " + hub.revision;
+      if (!cache.empty() && fs::is_directory(cache / hub.folder(), ignored))
+        fail(name, " is in the Hub's cache, but not its revision '", hub.revision,
+             "': ", (cache / hub.folder()).string(),
+             " has no such reference or snapshot; download it with `hf download ", hub.repository, revision, "`");
+      fail(name, " is neither a folder nor in the Hub's cache", cache.empty() ? "" : " (" + cache.string() + ")",
+           "; if it is a name on the Hugging Face Hub, download it with `hf download ", hub.repository, revision, "`");
+    }
     if (name.find("://") != std::string::npos)
       fail(name, " is an address; nothing is downloaded: give ", wanted, " on this machine");
     fail(name, " is not a folder: there is nothing of that name; give ", wanted);

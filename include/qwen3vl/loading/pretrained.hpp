@@ -15,7 +15,8 @@ namespace qwen3vl {
 
 template <Variant V, Backend B, class P>
 ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretrained(
-    const std::filesystem::path& folder, B& backend, const PretrainedOptions& options) {
+    const std::filesystem::path& checkpoint_folder, B& backend, const PretrainedOptions& options) {
+  const std::filesystem::path folder = find_checkpoint(checkpoint_folder);
   require_checkpoint_folder(folder, options.config_file);
   const std::filesystem::path config_path = folder / options.config_file;
   CheckpointConfig config = read_config(config_path, options.warn);

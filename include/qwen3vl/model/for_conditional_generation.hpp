@@ -61,7 +61,8 @@ class ForConditionalGeneration {
     model_.configure(*ctx_, config_);
   }
 
-  /// Loads a checkpoint folder in the layout of the Hub. Defined in loading/pretrained.hpp, which reads files.
+  /// Loads a checkpoint folder in the layout of the Hub, or of the name given in the Hub's cache
+  /// (base/hub_cache.hpp). Defined in loading/pretrained.hpp, which reads files.
   static ForConditionalGeneration from_pretrained(const std::filesystem::path& folder, B& backend,
                                                   const PretrainedOptions& options = {});
 

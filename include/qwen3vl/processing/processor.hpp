@@ -47,14 +47,15 @@ struct MultimodalTokens {
 /// Tokenizer, image and video processors and chat template of a checkpoint.
 class Processor {
  public:
-  /// Reads the files of a checkpoint folder: the tokenizer's, preprocessor_config.json and
-  /// video_preprocessor_config.json, the chat template, and the token ids in config.json if there is one.
-  /// `chat_template` takes the place of the checkpoint's. A faulty template is an Error only when it is needed, in
-  /// `render_chat_template` and `apply_chat_template`; a checkpoint without one gets that of the Instruct models.
-  /// `warn` is told of settings that have no effect.
-  static Processor from_pretrained(const std::filesystem::path& folder,
+  /// Reads the files of a checkpoint folder (or of a name in the Hub's cache, see find_checkpoint): the tokenizer's,
+  /// preprocessor_config.json and video_preprocessor_config.json, the chat template, and the token ids in config.json
+  /// if there is one. `chat_template` takes the place of the checkpoint's. A faulty template is an Error only when it
+  /// is needed, in `render_chat_template` and `apply_chat_template`; a checkpoint without one gets that of the Instruct
+  /// models. `warn` is told of settings that have no effect.
+  static Processor from_pretrained(const std::filesystem::path& checkpoint,
                                    std::optional<ChatTemplate> chat_template = std::nullopt,
                                    const Warn& warn = print_warning) {
+    const std::filesystem::path folder = find_checkpoint(checkpoint);
     std::error_code ignored;
     if (!std::filesystem::exists(folder / "tokenizer.json", ignored)) require_checkpoint_folder(folder);
     const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/hub_cache.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 #include "qwen3vl/json/json_text.hpp"
@@ -85,9 +86,10 @@ class ChatTemplate {
   /// The template of a checkpoint folder, where transformers finds it: `chat_template` of processor_config.json, else
   /// of chat_template.json, else chat_template.jinja with the named ones in additional_chat_templates/, else
   /// `chat_template` of tokenizer_config.json (`of_tokenizer_config`, if that has been read already), else instruct().
-  static ChatTemplate from_pretrained(const std::filesystem::path& folder,
+  static ChatTemplate from_pretrained(const std::filesystem::path& checkpoint,
                                       const nlohmann::json* of_tokenizer_config = nullptr) {
     namespace fs = std::filesystem;
+    const fs::path folder = find_checkpoint(checkpoint);
     ChatTemplate found;
     std::error_code ignored;
     for (const char* name : {"processor_config.json", "chat_template.json"}) {

@@ -18,7 +18,7 @@ namespace qwen3vl {
 class PreprocessorFiles {
  public:
   /// Throws Error if `folder` is none: the first that a wrong name of a checkpoint meets.
-  explicit PreprocessorFiles(std::filesystem::path folder) : folder_(std::move(folder)) {
+  explicit PreprocessorFiles(const std::filesystem::path& folder) : folder_(find_checkpoint(folder)) {
     std::error_code ignored;
     if (!std::filesystem::is_directory(folder_, ignored)) require_checkpoint_folder(folder_);
   }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/hub_cache.hpp"
 #include "qwen3vl/base/utf8.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/inputs/padding.hpp"
@@ -62,7 +63,8 @@ class Tokenizer {
   }
 
   /// Reads tokenizer.json and, where there is one, tokenizer_config.json in a checkpoint's folder.
-  static Tokenizer from_pretrained(const std::filesystem::path& folder) {
+  static Tokenizer from_pretrained(const std::filesystem::path& checkpoint) {
+    const std::filesystem::path folder = find_checkpoint(checkpoint);
     return Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), TokenizerSettings::from_pretrained(folder));
   }
 
