@@ -51,7 +51,7 @@ BOOST_AUTO_TEST_CASE(request_object) {
     "max_tokens": 3, "temperature": 0, "n": 2, "seed": 7, "stop": ["can", "x"], "logit_bias": {"12": -100},
     "response_format": {"type": "text"}, "logprobs": false,
     "add_generation_prompt": false, "continue_final_message": true, "chat_template_kwargs": {"enable_thinking": true}})");
-  BOOST_TEST(request.messages == ordered_json::parse(R"([{"role": "user", "content": "a"}])"));
+  BOOST_TEST(request.messages == ordered_json::parse(R"([{"role": "user", "content": "a", "refusal": null}])"));
   BOOST_TEST(request.tools[0]["function"]["name"] == "get_weather");
   BOOST_TEST(request.generation == ordered_json::parse(R"({"temperature": 0, "seed": 7, "max_new_tokens": 3,
     "num_return_sequences": 2, "sequence_bias": [[[12], -100]]})"));
@@ -133,6 +133,9 @@ BOOST_AUTO_TEST_CASE(what_means_nothing_is_named) {
   refused(R"([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a", "detail": "low"}}]}])",
           "messages[0].content[0].image_url.detail is \"low\", wanted \"auto\"");
   refused(R"([{"role": "user", "content": "a", "loss": true}])", "messages[0]: means nothing here: loss");
+  // Passed over, it is there for a template that reads it, where it stood.
+  check(R"([{"loss": true, "from": "human", "role": "b", "value": "a", "name": null}])",
+        R"([{"loss": true, "role": "user", "content": "a", "name": null}])", true);
   refused(R"({"messages": [], "tools": [], "tool_choice": "required"})", "tool_choice is \"required\"");
   refused(R"({"messages": [], "response_format": {"type": "json_object"}})", "response_format is");
   refused(R"({"messages": [], "top_k": 4})", "means nothing here: top_k");  // a caller that cannot apply it

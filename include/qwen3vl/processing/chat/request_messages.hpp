@@ -192,11 +192,13 @@ inline Json message(const Json& value, const std::string& place, const RequestOp
   for (const char* key : {"tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking"})
     if (const Json* const found = keys.find(key)) out[key] = *found;
   keys.done(options);
-  // Templates can see the order of the keys.
+  // Templates can see the order of the keys, and may read those that mean nothing here.
   Json ordered = Json::object();
   for (const auto& [key, given] : value.items()) {
-    const auto found = out.find(key == "from" ? "role" : key == "value" ? "content" : key);
-    if (found != out.end()) ordered[found.key()] = std::move(*found);
+    const std::string name_here = sharegpt && key == "from" ? "role" : sharegpt && key == "value" ? "content" : key;
+    if (ordered.contains(name_here)) continue;
+    const auto found = out.find(name_here);
+    ordered[name_here] = found != out.end() ? std::move(*found) : given;
   }
   for (auto& [key, made] : out.items())
     if (!ordered.contains(key)) ordered[key] = std::move(made);
