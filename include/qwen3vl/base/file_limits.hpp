@@ -12,4 +12,14 @@ struct SafetensorsLimits {
   std::size_t max_tensors = std::size_t{1} << 20;  ///< in one file
 };
 
+/// Limits of a GGUF file.
+struct GgufLimits {
+  std::size_t max_header_bytes = std::size_t{256} << 20;  ///< metadata and tensor entries, vocabulary included
+  std::size_t max_keys = 65'536;
+  std::size_t max_array_depth = 4;   ///< arrays in arrays
+  std::size_t max_tensors = 65'536;  ///< in one file
+  std::size_t max_rank = 4;          ///< as in ggml
+  std::size_t max_files = 1024;      ///< of a split checkpoint
+};
+
 }  // namespace qwen3vl
