@@ -10,6 +10,7 @@
 #include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/io/weights/checkpoint.hpp"
+#include "qwen3vl/io/weights/gguf.hpp"
 #include "qwen3vl/io/weights/npy.hpp"
 #include "qwen3vl/io/weights/packed_file.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
@@ -50,6 +51,46 @@ void safetensors(Bytes bytes) {
       allow_errors([&] { read_int64s(tensor, integers); });
     }
     require(total < opened.file_bytes().size(), "tensors are inside the file");
+  });
+}
+
+void gguf(Bytes bytes) {
+  static const MemoryFile file;
+  file.set(bytes);
+  allow_errors([&] {
+    const auto opened = GgufFile::open(file.path(), {.max_keys = 64, .max_tensors = 64});
+    const GgufMetadata& metadata = opened.metadata();
+    for (const auto& entry : metadata.values()) {
+      const std::string_view key = entry.first;
+      const GgufValue& value = entry.second;
+      require(metadata.find(key) == &value, "a value is found by its key");
+      allow_errors([&] { metadata.string(key); });
+      allow_errors([&] { metadata.boolean(key); });
+      allow_errors([&] { metadata.integer(key, -1000, 1000); });
+      allow_errors([&] { metadata.number(key); });
+      allow_errors([&] { require(metadata.strings(key).size() == value.count, "an array has its count of strings"); });
+      allow_errors([&] { require(metadata.integers(key).size() == value.count, "and of integers"); });
+      allow_errors([&] { require(metadata.numbers(key).size() == value.count, "and of numbers"); });
+      allow_errors([&] { require(metadata.booleans(key).size() == value.count, "and of BOOL"); });
+    }
+    for (const StoredTensor& tensor : opened.tensors()) {
+      require(opened.find(tensor.name) == &tensor, "a tensor is found by its name");
+      const auto size = static_cast<std::size_t>(tensor.size());
+      require(size <= 2 * bytes.size() || tensor.encoded, "plain tensors are inside the file");
+      require(size <= 4 * bytes.size(), "no type has more than four values in a byte");
+      std::vector<float> floats(size);
+      std::vector<std::int64_t> integers(size);
+      allow_errors([&] { read_floats(tensor, floats); });
+      if (!tensor.encoded) {
+        allow_errors([&] { read_int64s(tensor, integers); });
+      } else if (tensor.encoded->blocks().form != BlockForm::none) {
+        std::vector<std::int8_t> q(size), steps(size);
+        std::vector<std::uint8_t> offsets(size);
+        std::vector<float> scales(size), minimums(size);
+        for (index_t row = 0; row < tensor.encoded->rows(); ++row)
+          tensor.encoded->read_blocks(row, {q.data(), scales.data(), minimums.data(), steps.data(), offsets.data()});
+      }
+    }
   });
 }
 
@@ -152,9 +193,13 @@ void generation_config(Bytes bytes) {
   });
 }
 
-constexpr Target targets[] = {
-    {"safetensors", 2048, safetensors}, {"npy", 1200, npy},       {"checkpoint_index", 2048, checkpoint_index},
-    {"packed_file", 8192, packed_file}, {"config", 4096, config}, {"generation_config", 1024, generation_config}};
+constexpr Target targets[] = {{"safetensors", 2048, safetensors},
+                              {"gguf", 4096, gguf},
+                              {"npy", 1200, npy},
+                              {"checkpoint_index", 2048, checkpoint_index},
+                              {"packed_file", 8192, packed_file},
+                              {"config", 4096, config},
+                              {"generation_config", 1024, generation_config}};
 
 }  // namespace
 

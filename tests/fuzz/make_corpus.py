@@ -50,6 +50,40 @@ identity = b"qwen3vl weights of a test\nlayout 1\n"
 seed("packed_file", "whole_file", bytes([1, 4, 0, 2]) + b"qwen3vl packed 1" + struct.pack("<QQ", len(identity), 4102) +
      (identity.ljust(4096 - 32, b"\0") + b"abcdef"))
 
+
+
+def gguf_string(text):
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def gguf_file(keys, tensors, data):
+    """Of keys {name: (type, bytes)} and tensors (name, extents, type, offset)."""
+    file = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
+    for name, (kind, value) in keys.items():
+        file += gguf_string(name) + struct.pack("<I", kind) + value
+    for name, extents, kind, start in tensors:
+        file += gguf_string(name) + struct.pack(f"<I{len(extents)}QIQ", len(extents), *extents, kind, start)
+    return file + bytes(-len(file) % 32) + bytes(i * 37 % 256 for i in range(data))
+
+
+seed("gguf", "keys", gguf_file({
+    "general.architecture": (8, gguf_string("qwen3vl")), "general.alignment": (4, struct.pack("<I", 32)),
+    "u8": (0, b"\x01"), "i8": (1, b"\xff"), "u16": (2, b"\x01\x02"), "i16": (3, b"\x01\x82"), "i32": (5, b"\xff" * 4),
+    "f32": (6, struct.pack("<f", 1e-6)), "b": (7, b"\x01"), "u64": (10, bytes(8)), "i64": (11, bytes(8)),
+    "f64": (12, struct.pack("<d", 0.5)),
+    "s": (9, struct.pack("<IQ", 8, 3) + gguf_string("a") + gguf_string("") + gguf_string("\u0120the")),
+    "i": (9, struct.pack("<IQ3i", 5, 3, 1, -2, 3)), "bools": (9, struct.pack("<IQ", 7, 2) + b"\x00\x01"),
+    "nested": (9, struct.pack("<IQIQIQ", 9, 2, 0, 0, 4, 1) + bytes(4))}, [("t", [2, 1], 0, 0)], 8))
+for i, kinds in enumerate([[(2, 18), (3, 20), (6, 22), (7, 24), (8, 34), (20, 18), (39, 17)],
+                           [(10, 84), (11, 110), (12, 144)], [(13, 176), (14, 210), (23, 136)],
+                           [(0, 4), (1, 2), (24, 1), (25, 2), (26, 4), (27, 8), (28, 8), (30, 2)]]):
+    columns = {0: 32, 1: 256, 2: 256, 3: 1}[i]
+    tensors, start = [], 0
+    for kind, size in kinds:
+        tensors.append((f"t{kind}", [columns, 2], kind, start))
+        start += -(-2 * size // 32) * 32
+    seed("gguf", f"types_{i}", gguf_file({}, tensors, start))
+
 # ---- configs
 for model in ("dense_small", "moe_small", "moe_step"):
     config = json.loads((golden / "models" / model / "config.json").read_text())

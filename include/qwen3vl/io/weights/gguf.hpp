@@ -31,7 +31,7 @@ class GgufFile {
   /// Error that names the file and the key or tensor.
   static GgufFile open(const std::filesystem::path& path, const GgufLimits& limits = {}) {
     GgufFile file(path.string());
-    GgufMetadata metadata = file.add(path, limits);
+    GgufMetadata metadata = file.add(path, limits, [](const GgufMetadata&) {});
     const std::int64_t parts =
         metadata.has("split.count") ? metadata.integer("split.count", std::int64_t{0}, std::int64_t{65535}) : 0;
     if (parts > 1) file.add_parts(path, metadata, static_cast<std::size_t>(parts), limits);
@@ -64,14 +64,16 @@ class GgufFile {
  private:
   explicit GgufFile(std::string name) : name_(std::move(name)), metadata_(name_) {}
 
-  /// Maps a file and adds its tensors.
-  GgufMetadata add(const std::filesystem::path& path, const GgufLimits& limits) {
+  /// Maps a file and adds its tensors, if `check` takes its metadata.
+  template <class Check>
+  GgufMetadata add(const std::filesystem::path& path, const GgufLimits& limits, const Check& check) {
     const Part& part = parts_.emplace_back(Part{MappedFile::open(path, MappedFile::Descriptor::kept), path.string()});
     detail::GgufReader reader(part.file.bytes(), part.name, limits);
     reader.reading = "its header";
     check_version(reader, part.file.bytes());
     const auto tensors = reader.number<std::uint64_t>(), keys = reader.number<std::uint64_t>();
     GgufMetadata metadata = read_metadata(reader, part, keys, limits);
+    check(metadata);
     read_tensors(reader, part, tensors, alignment(metadata, reader), limits);
     return metadata;
   }
@@ -211,12 +213,12 @@ class GgufFile {
     }
     if (!missing.empty())
       fail("the model ", name_, " is incomplete: missing files: ", detail::listed(missing), "; download them again");
-    for (std::size_t i = 0; i < paths.size(); ++i) {
-      const GgufMetadata metadata = add(paths[i], limits);
-      if (metadata.integer("split.count") != static_cast<std::int64_t>(count) || part_number(metadata) != i + 1)
-        fail(paths[i].string(), " is not file ", i + 2, " of ", count,
-             ", by its split.no and split.count; download it again");
-    }
+    for (std::size_t i = 0; i < paths.size(); ++i)
+      add(paths[i], limits, [&](const GgufMetadata& metadata) {
+        if (metadata.integer("split.count") != static_cast<std::int64_t>(count) || part_number(metadata) != i + 1)
+          fail(paths[i].string(), " is not file ", i + 2, " of ", count,
+               ", by its split.no and split.count; download it again");
+      });
     constexpr std::string_view total = "split.tensors.count";
     if (first.has(total) && std::cmp_not_equal(first.integer(total), tensors_.size()))
       fail("the files of ", name_, " have ", tensors_.size(), " tensors, its ", total, " is ", first.integer(total),
