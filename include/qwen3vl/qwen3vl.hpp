@@ -10,6 +10,7 @@
 #include "qwen3vl/config/released.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/io/weights/gguf.hpp"
 #include "qwen3vl/io/weights/npy.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "qwen3vl/layers/score_functions.hpp"

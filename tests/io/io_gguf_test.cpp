@@ -356,8 +356,10 @@ BOOST_AUTO_TEST_CASE(hostile_metadata_is_refused) {
   BOOST_TEST(
       refused(with_key(key("s", GgufValueType::array, array(GgufValueType::boolean, 2, "\x01\x7f"))), "neither"));
   BOOST_TEST(refused(with_key(key("n", GgufValueType::uint32, u32(6))), "has n twice"));
-  BOOST_TEST(refused(with_key(key("", GgufValueType::uint32, u32(6))), "empty"));
-  BOOST_TEST(refused(with_key(key("a\nb\x1b[31m", GgufValueType::boolean, "\x05")), "a?b?[31m"));
+  BOOST_TEST(refused(with_key(key("", GgufValueType::uint32, u32(6))), "key 2 of its metadata has an empty name"));
+  BOOST_TEST(refused(with_key(key("a\nb\x1b[31m", GgufValueType::uint32, u32(6))), "cannot be printed: a?b?[31m"));
+  for (const std::string& name : {std::string("n\0", 2), std::string("\xff"), std::string("\x7f")})
+    BOOST_TEST(refused(with_key(key(name, GgufValueType::uint32, u32(6))), "cannot be printed"));
   for (const std::uint32_t alignment : {0u, 3u, 33u, 0xffffffffu})
     BOOST_TEST(refused(with_key(key("general.alignment", GgufValueType::uint32, u32(alignment))), "power of two"));
   File far = with_key(key("general.alignment", GgufValueType::uint32, u32(0x80000000u)));
@@ -382,6 +384,7 @@ BOOST_AUTO_TEST_CASE(hostile_tensors_are_refused) {
   };
   BOOST_TEST(is_refused(u64(most) + "name", "the entry of tensor 0 needs"));
   BOOST_TEST(is_refused(tensor("", {1}, f32_type, 0), "empty name"));
+  BOOST_TEST(is_refused(tensor(std::string("\0", 1), {1}, f32_type, 0), "cannot be printed: ?"));
   BOOST_TEST(is_refused(tensor("t", {1, 1, 1, 1, 1}, f32_type, 0), "GgufLimits::max_rank"));
   BOOST_TEST(is_refused(text("t") + u32(0xffffffffu), "t, of 4294967295 dimensions"));
   // Extents whose product, or whose size in bytes, wraps around
@@ -414,6 +417,7 @@ BOOST_AUTO_TEST_CASE(hostile_tensors_are_refused) {
 
 BOOST_AUTO_TEST_CASE(limits_are_named) {
   BOOST_TEST(refused(File{}, "GgufLimits::max_header_bytes", {.max_header_bytes = 64}));
+  BOOST_TEST(refused(File{}, "GgufLimits::max_name_bytes", {.max_name_bytes = 3}));
   BOOST_TEST(refused(File{}, "GgufLimits::max_keys", {.max_keys = 1}));
   BOOST_TEST(refused(File{}, "GgufLimits::max_tensors", {.max_tensors = 1}));
   BOOST_TEST(refused(File{}, "GgufLimits::max_rank", {.max_rank = 1}));

@@ -15,6 +15,7 @@ struct SafetensorsLimits {
 /// Limits of a GGUF file.
 struct GgufLimits {
   std::size_t max_header_bytes = std::size_t{256} << 20;  ///< metadata and tensor entries, vocabulary included
+  std::size_t max_name_bytes = 1024;                      ///< of a key or tensor
   std::size_t max_keys = 65'536;
   std::size_t max_array_depth = 4;   ///< arrays in arrays
   std::size_t max_tensors = 65'536;  ///< in one file

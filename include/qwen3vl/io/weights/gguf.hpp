@@ -98,10 +98,9 @@ class GgufFile {
     GgufMetadata metadata(part.name);
     for (std::uint64_t i = 0; i < count; ++i) {
       reader.reading = concat("key ", i, " of its metadata");
-      const std::string_view key = reader.string();
-      if (key.empty()) reader.broken(reader.reading, " is empty");
-      reader.reading = detail::shown(key);
-      if (!metadata.add(key, reader.value())) reader.broken("it has ", reader.reading, " twice");
+      const std::string_view key = reader.name();
+      reader.reading = key;
+      if (!metadata.add(key, reader.value())) reader.broken("it has ", key, " twice");
     }
     return metadata;
   }
@@ -128,9 +127,8 @@ class GgufFile {
     for (std::uint64_t i = 0; i < count; ++i) {
       reader.reading = concat("the entry of tensor ", i);
       Entry& entry = entries.emplace_back();
-      entry.tensor.name = reader.string();
-      const std::string name = detail::shown(entry.tensor.name);
-      if (name.empty()) reader.broken(reader.reading, " has an empty name");
+      entry.tensor.name = reader.name();
+      const std::string& name = entry.tensor.name;
       reader.reading = "the entry of " + name;
       const auto rank = reader.number<std::uint32_t>();
       if (rank > limits.max_rank)
@@ -164,7 +162,7 @@ class GgufFile {
     const std::span<const std::byte> data = begin <= bytes.size() ? bytes.subspan(begin) : bytes.last(0);
     std::vector<std::pair<std::uint64_t, std::size_t>> order;  // offsets, to find tensors that overlap
     for (Entry& entry : entries) {
-      const std::string name = detail::shown(entry.tensor.name);
+      const std::string& name = entry.tensor.name;
       if (entry.offset > data.size() || entry.size > data.size() - entry.offset)
         reader.broken("the ", entry.size, " bytes of ", name, " at ", entry.offset, " are not inside the ", data.size(),
                       " bytes of data");
@@ -176,11 +174,11 @@ class GgufFile {
     for (std::size_t i = 1; i < order.size(); ++i) {
       const Entry &before = entries[order[i - 1].second], &entry = entries[order[i].second];
       if (before.offset + before.size > entry.offset)
-        reader.broken(detail::shown(before.tensor.name), " and ", detail::shown(entry.tensor.name), " overlap");
+        reader.broken(before.tensor.name, " and ", entry.tensor.name, " overlap");
     }
     for (Entry& entry : entries) {
       if (!index_.emplace(entry.tensor.name, tensors_.size()).second)
-        reader.broken("the tensor ", detail::shown(entry.tensor.name), " exists twice");
+        reader.broken("the tensor ", entry.tensor.name, " exists twice");
       tensors_.push_back(std::move(entry.tensor));
     }
   }

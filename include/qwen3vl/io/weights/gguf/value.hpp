@@ -12,6 +12,7 @@
 
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/base/file_limits.hpp"
+#include "qwen3vl/base/utf8.hpp"
 
 namespace qwen3vl {
 
@@ -114,6 +115,18 @@ class GgufReader {
   std::string_view string() {
     const auto bytes = take(number<std::uint64_t>());
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  /// A name that messages can repeat as it is. C programs end names at a zero byte: two of them could be one there.
+  std::string_view name() {
+    const std::string_view name = string();
+    if (name.empty()) broken(reading, " has an empty name");
+    if (name.size() > limits_.max_name_bytes)
+      over_limit("a name of ", name.size(), " bytes, over the limit of ", limits_.max_name_bytes,
+                 " (GgufLimits::max_name_bytes): that of ", reading);
+    if (utf8::valid_prefix(name) != name.size() ||
+        std::ranges::any_of(name, [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }))
+      broken(reading, " has a name with characters that cannot be printed: ", shown(name));
+    return name;
   }
   /// The type of a value, and the value.
   GgufValue value() { return value(value_type(), 0); }
