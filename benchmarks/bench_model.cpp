@@ -164,7 +164,11 @@ void run(int argc, char** argv) {
   bool json = false, csv = false, random = false, with_roof = false, quick = false;
   CLI::App app("Times whole runs of Qwen3-VL " QWEN3VL_VARIANT_NAME ".", program_name);
   auto* const model =
-      app.add_option("--model", options.model, "Checkpoint folder in the layout of the Hub")->type_name("DIR");
+      app.add_option("--model", options.model, "Checkpoint: a folder in the layout of the Hub, or a GGUF file")
+          ->type_name("DIR|FILE");
+  app.add_option("--mmproj", options.mmproj, "Vision tower of a GGUF model (default: the mmproj-*.gguf beside it)")
+      ->type_name("FILE")
+      ->needs(model);
   if constexpr (on_device) {
     app.add_option("--device", options.device, "Number of the GPU, as nvidia-smi counts them (default: 0)");
   } else {

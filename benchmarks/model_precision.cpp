@@ -161,7 +161,8 @@ class Run {
       model.emplace(backend_, config);
       fill(*model);
     } else {
-      model.emplace(Model::from_pretrained(options_.model, backend_, {.packed_cache = options_.packed_cache}));
+      model.emplace(Model::from_pretrained(options_.model, backend_,
+                                           {.mmproj = options_.mmproj, .packed_cache = options_.packed_cache}));
     }
     wait(model->context());
     result_.load_seconds = timer.seconds();
@@ -192,7 +193,8 @@ class Run {
   }
 
   ImageProcessor image_processor() const {
-    if (!options_.model.empty()) return ImageProcessor::from_pretrained(options_.model);
+    if (!options_.model.empty())
+      return ImageProcessor::from_pretrained(CheckpointFiles(options_.model, options_.mmproj));
     ImageProcessorOptions options;
     options.patch_size = vision.patch_size;
     options.temporal_patch_size = vision.temporal_patch_size;

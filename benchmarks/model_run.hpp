@@ -12,7 +12,8 @@ namespace qwen3vl::bench {
 
 /// What to run.
 struct RunOptions {
-  std::string model;            ///< checkpoint folder; empty: random weights
+  std::string model;            ///< checkpoint; empty: random weights
+  std::string mmproj;           ///< PretrainedOptions::mmproj
   std::string packed_cache;     ///< folder of packed weights (PretrainedOptions::packed_cache), or empty
   index_t prompt_tokens = 512;  ///< text tokens of the prompt, besides those of the image
   index_t decode_tokens = 32;

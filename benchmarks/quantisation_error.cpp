@@ -245,7 +245,7 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
     if (golden) answer(cases, reference, vocab);
     report("f32", 32, reference);
     if constexpr (QWEN3VL_VARIANT_TYPE::config.text.moe.num_experts == 0) {  // fused experts are stored transposed
-      const Checkpoint checkpoint = Checkpoint::open(folder);
+      const Checkpoint checkpoint = CheckpointFiles(folder).weights();
       model.load(RoundedSource(checkpoint, round_q8_0), folder.string());
       report("Q8_0, weights only", 8.5, run(model, cases));
       model.load(RoundedSource(checkpoint, round_q4_0), folder.string());

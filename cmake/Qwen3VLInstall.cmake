@@ -9,7 +9,7 @@ configure_package_config_file(cmake/qwen3vlConfig.cmake.in "${CMAKE_CURRENT_BINA
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/qwen3vlConfigVersion.cmake" COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/qwen3vlConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/qwen3vlConfigVersion.cmake"
-              cmake/Qwen3VLDependencies.cmake cmake/Qwen3VLVariant.cmake
+              cmake/Qwen3VLDependencies.cmake cmake/Qwen3VLVariant.cmake cmake/Qwen3VLGguf.cmake cmake/gguf_config.cpp
         DESTINATION "${qwen3vl_package_dir}")
 
 # pkg-config. Nothing depends on the architecture, and the files find the rest from where they are.

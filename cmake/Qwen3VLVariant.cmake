@@ -1,6 +1,7 @@
-# qwen3vl_add_variant(TARGET <name> CONFIG <config.json> [TYPE <TypeName>] [INSTANTIATE <precision>...])
+# qwen3vl_add_variant(TARGET <name> CONFIG <config.json or GGUF file> [TYPE <TypeName>] [INSTANTIATE <precision>...])
 #
-# Makes a variant out of a checkpoint's config.json (transformers 4.57 or 5.x style), with no code written:
+# Makes a variant out of a checkpoint's config.json (transformers 4.57 or 5.x style), or of a GGUF file with its vision
+# tower (mmproj) beside it, with no code written:
 #   target <name>          an interface library; link it and
 #   #include <qwen3vl/variants/<name>.hpp>   which defines   qwen3vl::variants::<TypeName>
 # TypeName defaults to <name> with every character that C++ does not allow replaced by '_'.
@@ -10,6 +11,8 @@
 #
 # The header is written at configure time and again when the config changes. Fields that are missing get transformers'
 # defaults, as in config_json.hpp, which reads the same file at run time and compares.
+
+include("${CMAKE_CURRENT_LIST_DIR}/Qwen3VLGguf.cmake")
 
 # Sets <out> to the value at a path of keys, or to <default> if there is none (or null).
 function(_qwen3vl_json out json default)
@@ -70,7 +73,7 @@ endfunction()
 function(qwen3vl_add_variant)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "TARGET;CONFIG;TYPE" "INSTANTIATE")
   if(NOT arg_TARGET OR NOT arg_CONFIG OR arg_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "usage: qwen3vl_add_variant(TARGET name CONFIG path/to/config.json [TYPE TypeName] [INSTANTIATE F32 Bf16 Q8 Q4])")
+    message(FATAL_ERROR "usage: qwen3vl_add_variant(TARGET name CONFIG path/to/config.json-or-file.gguf [TYPE TypeName] [INSTANTIATE F32 Bf16 Q8 Q4])")
   endif()
   get_filename_component(_qwen3vl_config "${arg_CONFIG}" ABSOLUTE)
   if(NOT EXISTS "${_qwen3vl_config}")
@@ -79,9 +82,17 @@ function(qwen3vl_add_variant)
   if(NOT arg_TYPE)
     string(MAKE_C_IDENTIFIER "${arg_TARGET}" arg_TYPE)
   endif()
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${_qwen3vl_config}")
-
-  file(READ "${_qwen3vl_config}" json)
+  _qwen3vl_is_gguf("${_qwen3vl_config}" is_gguf)
+  if(is_gguf)
+    _qwen3vl_gguf_config("${_qwen3vl_config}" json)
+  elseif(IS_DIRECTORY "${_qwen3vl_config}")
+    message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} is a folder, wanted a config.json or a GGUF file")
+  else()
+    file(READ "${_qwen3vl_config}" json)
+  endif()
+  if(NOT IS_DIRECTORY "${_qwen3vl_config}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${_qwen3vl_config}")
+  endif()
   string(JSON kind ERROR_VARIABLE error TYPE "${json}")
   if(error)
     message(FATAL_ERROR "qwen3vl_add_variant: ${_qwen3vl_config} is not valid JSON: ${error}")

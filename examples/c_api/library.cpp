@@ -39,7 +39,7 @@ struct Loaded {
   Loaded(const std::filesystem::path& folder, int threads, const PretrainedOptions& options, ProcessorOptions how)
       : reading(std::move(how)),
         cpu(threads),
-        processor(Processor::from_pretrained(folder, std::nullopt, reading.warn)),
+        processor(Processor::from_pretrained(CheckpointFiles(folder, options.mmproj), std::nullopt, reading.warn)),
         model(Model::from_pretrained(folder, cpu, options)) {
     processor.num_multimodal_tokens({}, {}, reading);  // a wrong budget is an error now
   }
@@ -290,6 +290,7 @@ qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_load_options* opti
     const auto c = completed(options, qwen3vl_load_options QWEN3VL_LOAD_OPTIONS_INIT, "options");
     PretrainedOptions pretrained;
     if (c.packed_cache != nullptr) pretrained.packed_cache = c.packed_cache;
+    if (c.mmproj != nullptr) pretrained.mmproj = c.mmproj;
     if (c.progress != nullptr)
       pretrained.progress = [c](std::size_t done, std::size_t total) { c.progress(c.user, done, total); };
     ProcessorOptions reading;

@@ -165,7 +165,8 @@ class Answerer {
   Model load_model() {
     const auto start = std::chrono::steady_clock::now();
     Model model = Model::from_pretrained(arguments_.model, backend_,
-                                         {.progress = ProgressBar("loading"),
+                                         {.mmproj = arguments_.mmproj,
+                                          .progress = ProgressBar("loading"),
                                           .packed_cache = arguments_.packed_cache,
                                           .limits = arguments_.limits.checkpoint,
                                           .warn = warn});

@@ -18,6 +18,7 @@
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/base/option.hpp"
 #include "qwen3vl/generation/generate_types.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 #include "settings.hpp"
@@ -27,7 +28,7 @@ namespace program {
 using namespace qwen3vl;
 
 struct Arguments {
-  std::string model;
+  std::string model, mmproj;
   std::string packed_cache;
   std::vector<std::string> images;
   std::vector<std::string> videos;
@@ -65,6 +66,8 @@ struct Arguments {
   std::vector<std::string> image_sizes;
   std::optional<index_t> plan_batch_size;
 
+  /// The files of `model`. Throws Error.
+  CheckpointFiles files() const { return CheckpointFiles(model, mmproj); }
   bool is_chat() const { return !prompt && messages.empty() && batch.empty(); }
   /// Whether anything but the best answer is wanted.
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
@@ -120,9 +123,12 @@ inline void add_generation_options(CLI::App& app, GenerateOptions& generate, con
 inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
   CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages and --batch it is a chat.", name);
   app.set_version_flag("--version", version);
-  app.add_option("--model", arguments.model,
-                 "Checkpoint folder in the layout of the Hub, or its name[@revision] in the Hub's cache")
-      ->type_name("DIR");
+  app.add_option(
+         "--model", arguments.model,
+         "Checkpoint: a folder in the layout of the Hub, its name[@revision] in the Hub's cache, or a GGUF file")
+      ->type_name("DIR|FILE");
+  app.add_option("--mmproj", arguments.mmproj, "Vision tower of a GGUF model (default: the mmproj-*.gguf beside it)")
+      ->type_name("FILE");
   if constexpr (on_device) {
     app.add_option("--device", arguments.device, "Number of the GPU, as nvidia-smi counts them (default: 0)")
         ->check(in_range<int>(at_least(0)));
@@ -285,6 +291,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   }
   for (const std::string& limit : limits) arguments.limits.set(limit);
   if (arguments.model.empty() && !arguments.memory_plan) fail("--model is required; see --help");
+  if (arguments.model.empty() && !arguments.mmproj.empty()) fail("--mmproj is for a --model; see --help");
   if (batch_size->count() > 0) arguments.plan_batch_size = arguments.batch_size;
   for (const auto* files : {&arguments.images, &arguments.videos})
     for (const std::string& file : *files)

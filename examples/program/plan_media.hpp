@@ -57,7 +57,7 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
                                 .max_pixels = arguments.max_pixels,
                                 .max_video_pixels = arguments.max_video_pixels};
   const ImageProcessor own =
-      arguments.model.empty() ? ImageProcessor() : ImageProcessor::from_pretrained(arguments.model);
+      arguments.model.empty() ? ImageProcessor() : ImageProcessor::from_pretrained(arguments.files());
   const ImageProcessor images(budget.image_options(own.options()));
   const auto add_image = [&](std::int64_t height, std::int64_t width) {
     const ImageSize resized = images.resized_size(height, width);
@@ -76,7 +76,7 @@ inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& v
   }
 
   const VideoProcessor settings =
-      arguments.model.empty() ? VideoProcessor() : VideoProcessor::from_pretrained(arguments.model);
+      arguments.model.empty() ? VideoProcessor() : VideoProcessor::from_pretrained(arguments.files());
   const VideoProcessor video_processor(video_settings(arguments, budget.video_options(settings.options())));
   for (const std::string& file : arguments.videos) {
     Video video =

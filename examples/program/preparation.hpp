@@ -36,7 +36,7 @@ struct Prepared {
 class Preparation {
  public:
   explicit Preparation(const Arguments& arguments)
-      : arguments_(arguments), processor_(Processor::from_pretrained(arguments.model, std::nullopt, warn)) {
+      : arguments_(arguments), processor_(Processor::from_pretrained(arguments.files(), std::nullopt, warn)) {
     if (changes_video_settings(arguments_))
       videos_ = video_settings(arguments_, processor_.video_processor().options());
   }

@@ -2,12 +2,12 @@
 // tokenizer.
 #pragma once
 
-#include <filesystem>
 #include <span>
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/config/compare.hpp"
 #include "qwen3vl/config/config_json.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/loading/checkpoint_source.hpp"
 #include "qwen3vl/model/load.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
@@ -24,13 +24,13 @@ class ImageEncoder {
  public:
   using Vectors = qwen3vl::HostTensor<float, qwen3vl::dynamic, vision.out_hidden_size>;
 
-  ImageEncoder(const std::filesystem::path& folder, qwen3vl::Cpu& cpu)
-      : ctx_(cpu), processor_(qwen3vl::ImageProcessor::from_pretrained(folder)) {
-    const auto config = qwen3vl::read_config(folder / "config.json");
-    qwen3vl::require_equal(V::config, config.model, folder.string());
+  ImageEncoder(const qwen3vl::CheckpointFiles& files, qwen3vl::Cpu& cpu)
+      : ctx_(cpu), processor_(qwen3vl::ImageProcessor::from_pretrained(files)) {
+    const auto config = qwen3vl::config_from_json(files.needed_json("config.json"), files.place_of("config.json"));
+    qwen3vl::require_equal(V::config, config.model, files.place_of("config.json"));
     tower_.set_rope_theta(config.runtime.vision_rope_theta);
-    const auto checkpoint = qwen3vl::Checkpoint::open(folder);
-    load_parameters(ctx_, tower_, qwen3vl::CheckpointSource(checkpoint, "model.visual."), folder.string());
+    const auto checkpoint = files.weights();
+    load_parameters(ctx_, tower_, qwen3vl::CheckpointSource(checkpoint, "model.visual."), checkpoint.name());
   }
 
   // The mean of each image's rows in pooler_output, which are what the text model would get. [images,

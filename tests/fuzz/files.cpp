@@ -9,11 +9,13 @@
 #include "qwen3vl/config/config_json.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/config/released.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/weights/checkpoint.hpp"
 #include "qwen3vl/io/weights/gguf.hpp"
 #include "qwen3vl/io/weights/npy.hpp"
 #include "qwen3vl/io/weights/packed_file.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/processing/tokenizer/gguf_tokenizer.hpp"
 #include "qwen3vl/text/rotary_embedding.hpp"
 #include "target.hpp"
 
@@ -91,6 +93,36 @@ void gguf(Bytes bytes) {
           tensor.encoded->read_blocks(row, {q.data(), scales.data(), minimums.data(), steps.data(), offsets.data()});
       }
     }
+  });
+}
+
+/// A whole model in one file, as Ollama writes it: what it stands for is read, and all rows of its weights.
+void gguf_model(Bytes bytes) {
+  static const MemoryFile file;
+  file.set(bytes);
+  allow_errors([&] {
+    const CheckpointFiles checkpoint(file.path(), {}, [](const std::string&) {});
+    allow_errors([&] {
+      const CheckpointConfig read = config_from_json(checkpoint.needed_json("config.json"), "a file", {});
+      require(validate(read.model) == nullptr, "an accepted config is valid");
+    });
+    allow_errors([&] { generation_config_from_json(checkpoint.needed_json("generation_config.json"), "a file"); });
+    for (const char* const name :
+         {"preprocessor_config.json", "video_preprocessor_config.json", "tokenizer_config.json"})
+      allow_errors([&] { require(checkpoint.needed_json(name).is_object(), "a document is an object"); });
+    allow_errors([&] {
+      const TokenizerFile tokens = tokenizer_of_gguf(checkpoint.gguf()->text);
+      require(tokens.vocab.size() <= bytes.size() / 8, "tokens are inside the file");
+    });
+    allow_errors([&] {
+      const Checkpoint weights = checkpoint.weights();
+      for (const std::string& name : weights.names()) {
+        const StoredTensor& tensor = *weights.find(name);
+        require(tensor.size() <= static_cast<index_t>(8 * bytes.size()), "weights are inside the file");
+        std::vector<float> values(static_cast<std::size_t>(tensor.size()));
+        allow_errors([&] { read_floats(tensor, values); });
+      }
+    });
   });
 }
 
@@ -195,6 +227,7 @@ void generation_config(Bytes bytes) {
 
 constexpr Target targets[] = {{"safetensors", 2048, safetensors},
                               {"gguf", 4096, gguf},
+                              {"gguf_model", 8192, gguf_model},
                               {"npy", 1200, npy},
                               {"checkpoint_index", 2048, checkpoint_index},
                               {"packed_file", 8192, packed_file},

@@ -84,6 +84,55 @@ for i, kinds in enumerate([[(2, 18), (3, 20), (6, 22), (7, 24), (8, 34), (20, 18
         start += -(-2 * size // 32) * 32
     seed("gguf", f"types_{i}", gguf_file({}, tensors, start))
 
+
+def gguf_u32(value):
+    return 4, struct.pack("<I", value)
+
+
+def gguf_model(moe):
+    """A model in one file with every tensor that is put together or split: 2 layers of 32, a tower of 1 block of 8."""
+    arch = "qwen3vlmoe" if moe else "qwen3vl"
+    keys = {"general.architecture": (8, gguf_string(arch))}
+    for name, value in {"block_count": 2, "context_length": 64, "embedding_length": 32, "feed_forward_length": 32,
+                        "attention.head_count": 2, "attention.head_count_kv": 1, "attention.key_length": 16,
+                        "vision.block_count": 1, "vision.embedding_length": 8, "vision.attention.head_count": 1,
+                        "vision.patch_size": 2, "vision.spatial_merge_size": 1, "vision.num_channels": 1,
+                        "vision.temporal_patch_size": 2, "vision.shortest_edge": 64}.items():
+        keys[f"{arch}.{name}"] = gguf_u32(value)
+    if moe:
+        keys["qwen3vlmoe.expert_count"], keys["qwen3vlmoe.expert_used_count"] = gguf_u32(2), gguf_u32(1)
+    keys[arch + ".rope.mrope_section"] = (9, struct.pack("<IQ3i", 5, 3, 4, 2, 2))
+    keys[arch + ".vision.deepstack_visual_indexes"] = (9, struct.pack("<IQi", 5, 1, 0))
+    keys[arch + ".vision.image_mean"] = (9, struct.pack("<IQ3f", 6, 3, 0.5, 0.5, 0.5))
+    keys[arch + ".vision.image_std"] = (9, struct.pack("<IQ3f", 6, 3, 0.5, 0.5, 0.5))
+    tokens = ["a", "b", "ab", "<|endoftext|>", "<|image_pad|>", "[PAD0]"]
+    keys["tokenizer.ggml.model"], keys["tokenizer.ggml.pre"] = (8, gguf_string("gpt2")), (8, gguf_string("qwen2"))
+    keys["tokenizer.ggml.tokens"] = (9, struct.pack("<IQ", 8, 6) + b"".join(map(gguf_string, tokens)))
+    keys["tokenizer.ggml.token_type"] = (9, struct.pack("<IQ6i", 5, 6, 1, 1, 1, 3, 3, 4))
+    keys["tokenizer.ggml.merges"] = (9, struct.pack("<IQ", 8, 1) + gguf_string("a b"))
+    keys["tokenizer.ggml.eos_token_id"] = gguf_u32(3)
+    keys["tokenizer.chat_template"] = (8, gguf_string("{{ messages }}"))
+    shapes = {"token_embd.weight": [32, 6], "blk.0.attn_norm.weight": [32], "v.patch_embed.weight": [2, 2, 2, 8],
+              "v.pos_embed.weight": [8, 4], "v.merger.linear_fc2.weight": [8, 32], "v.deepstack_merger.0.norm.weight": [8]}
+    shapes |= {f"v.blk.0.attn_{part}.{ending}": [8, 8][:2 if ending == "weight" else 1]
+               for part in "qkv" for ending in ("weight", "bias")}
+    if moe:
+        shapes |= {f"blk.0.ffn_{part}_exps.weight": [32, 32, 2] for part in ("gate", "up", "down")}
+    else:
+        shapes["blk.1.attn_qkv.weight"] = [32, 64]
+    tensors, start = [], 0
+    for name, shape in shapes.items():
+        count, quantised = 1, shape[0] == 32 and len(shape) > 1
+        for extent in shape:
+            count *= extent
+        tensors.append((name, shape, 2 if quantised else 1, start))  # Q4_0, F16
+        start += -(-(count // 32 * 18 if quantised else 2 * count) // 32) * 32
+    return gguf_file(keys, tensors, start)
+
+
+seed("gguf_model", "dense", gguf_model(False))
+seed("gguf_model", "experts", gguf_model(True))
+
 # ---- configs
 for model in ("dense_small", "moe_small", "moe_step"):
     config = json.loads((golden / "models" / model / "config.json").read_text())

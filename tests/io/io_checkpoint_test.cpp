@@ -244,9 +244,8 @@ BOOST_AUTO_TEST_CASE(what_users_give_instead_of_a_checkpoint_folder) {
   BOOST_TEST(fails("https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct", "is an address; nothing is downloaded"));
   BOOST_TEST(fails(folder / "none", "none is not a folder: there is nothing of that name"));
   BOOST_TEST(fails("", " is not a folder"));
-  BOOST_TEST(fails(folder.write("model.gguf", ""), "model.gguf is not a folder but a GGUF file"));
+  BOOST_TEST(fails(folder.write("model.gguf", ""), "model.gguf is no GGUF file, in spite of its name"));
   BOOST_TEST(fails(folder.write("file", ""), "file is not a folder but a file; give"));
-  BOOST_TEST(fails(folder.path(), "holds model.gguf, and GGUF files are not read"));
   const std::filesystem::path snapshot = folder / "hub/models--Qwen--Qwen3-VL-2B-Instruct/snapshots/0123abcd";
   std::filesystem::create_directories(snapshot);
   std::ofstream(snapshot / "config.json") << "{}";
@@ -261,7 +260,6 @@ BOOST_AUTO_TEST_CASE(what_users_give_instead_of_a_checkpoint_folder) {
   BOOST_TEST(
       fails(folder / "inner" / "config.json", "but a file of one; give the folder, " + (folder / "inner").string()));
   std::filesystem::remove(folder / "adapter_config.json");
-  std::filesystem::remove(folder / "model.gguf");
   BOOST_TEST(fails(folder.path(), "holds no config.json, but " + (folder / "inner").string() + " does"));
   BOOST_CHECK_NO_THROW(require_checkpoint_folder(folder / "inner"));
 }

@@ -42,7 +42,10 @@ class GoldenCase {
 
   const json& options() const { return options_; }
   std::string kind() const { return options_.value("kind", ""); }
-  std::filesystem::path model_folder() const { return folder_ / "models" / options_.at("model").get<std::string>(); }
+  /// The model's folder, or another file of its weights.
+  std::filesystem::path checkpoint() const {
+    return folder_ / options_.value("checkpoint", "models/" + options_.at("model").get<std::string>());
+  }
   std::filesystem::path folder() const { return folder_; }
   double tolerance() const { return tolerance_; }
 

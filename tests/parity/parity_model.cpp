@@ -452,7 +452,7 @@ Exit run(const std::filesystem::path& file, B& backend) {
     run_rope_index(golden);
     return golden.result();
   }
-  Model model = Model::from_pretrained(golden.model_folder(), backend, {.config_file = config_file});
+  Model model = Model::from_pretrained(golden.checkpoint(), backend, {.config_file = config_file});
   if (kind == "vision") {
     run_vision(golden, model);
   } else if (kind == "text") {

@@ -1,4 +1,4 @@
-/// What a user may give instead of a checkpoint folder, and what to say about it.
+/// What a user may give instead of a checkpoint, and what to say about it.
 #pragma once
 
 #include <filesystem>
@@ -44,7 +44,8 @@ inline std::filesystem::path in_hub_cache(const std::filesystem::path& folder) {
 inline void require_checkpoint_folder(const std::filesystem::path& folder,
                                       const std::filesystem::path& config_file = "config.json") {
   namespace fs = std::filesystem;
-  constexpr std::string_view wanted = "a checkpoint folder (config.json, tokenizer.json, model.safetensors, ...)";
+  constexpr std::string_view wanted =
+      "a checkpoint folder (config.json, tokenizer.json, model.safetensors, ...) or a GGUF file";
   const std::string name = folder.string();
   std::error_code ignored;
   const fs::file_status status = fs::status(folder, ignored);
@@ -65,7 +66,8 @@ inline void require_checkpoint_folder(const std::filesystem::path& folder,
     fail(name, " is not a folder: there is nothing of that name; give ", wanted);
   }
   if (!fs::is_directory(status)) {
-    if (folder.extension() == ".gguf") fail(name, " is not a folder but a GGUF file, which is not read; give ", wanted);
+    if (folder.extension() == ".gguf")
+      fail(name, " is no GGUF file, in spite of its name: it does not begin with GGUF; download it again");
     const fs::path parent = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
     if (fs::exists(parent / config_file, ignored))
       fail(name, " is not a folder but a file of one; give the folder, ", parent.string());
@@ -78,9 +80,6 @@ inline void require_checkpoint_folder(const std::filesystem::path& folder,
   if (fs::exists(folder / "adapter_config.json", ignored))
     fail(name, " holds an adapter (LoRA), not a whole model; merge it into its base model (PEFT's merge_and_unload), ",
          "save that, and give that folder");
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (entry.path().extension() == ".gguf")
-      fail(name, " holds ", entry.path().filename().string(), ", and GGUF files are not read; give ", wanted);
   if (const fs::path found = detail::subfolder_with(folder, "", config_file); !found.empty())
     fail(name, " holds no ", config_file.string(), ", but ", found.string(), " does; give that");
   fail(name, " holds no ", config_file.string(), "; give ", wanted);

@@ -65,9 +65,10 @@ typedef struct qwen3vl_load_options {
   int64_t min_pixels, max_pixels, max_video_pixels;
   /** Called with what is not wrong, but may not be meant, in one line; NULL: written to standard error. */
   void (*warn)(void* user, const char* text);
+  const char* mmproj; /**< file of a GGUF model's vision tower; NULL: the mmproj-*.gguf beside the model */
 } qwen3vl_load_options;
 #define QWEN3VL_LOAD_OPTIONS_INIT \
-  { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL, 0, 0, 0, NULL }
+  { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
 
 /** Initialise with QWEN3VL_GENERATE_OPTIONS_INIT: the checkpoint's generation_config.json unchanged. */
 typedef struct qwen3vl_generate_options {
@@ -93,7 +94,7 @@ QWEN3VL_EXPORT int qwen3vl_c_api_version(void);
 /** Error message of the calling thread's last failing call; empty if none failed. Valid until its next failing call. */
 QWEN3VL_EXPORT const char* qwen3vl_last_error(void);
 
-/** Loads a checkpoint folder in the layout of the Hub. `options` may be NULL. NULL: see qwen3vl_last_error(). */
+/** Loads a checkpoint: a folder in the layout of the Hub, its name in the Hub's cache, or a GGUF file. `options` may be NULL. NULL: see qwen3vl_last_error(). */
 QWEN3VL_EXPORT qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_load_options* options);
 /** Frees the model; its memory is released with its last chat. */
 QWEN3VL_EXPORT void qwen3vl_free(qwen3vl_model* model);

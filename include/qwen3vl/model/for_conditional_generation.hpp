@@ -61,9 +61,9 @@ class ForConditionalGeneration {
     model_.configure(*ctx_, config_);
   }
 
-  /// Loads a checkpoint folder in the layout of the Hub, or of the name given in the Hub's cache
-  /// (base/hub_cache.hpp). Defined in loading/pretrained.hpp, which reads files.
-  static ForConditionalGeneration from_pretrained(const std::filesystem::path& folder, B& backend,
+  /// Loads a checkpoint: a folder in the layout of the Hub, a name in the Hub's cache (base/hub_cache.hpp), or GGUF
+  /// files (io/checkpoint/checkpoint_files.hpp). Defined in loading/pretrained.hpp, which reads files.
+  static ForConditionalGeneration from_pretrained(const std::filesystem::path& checkpoint, B& backend,
                                                   const PretrainedOptions& options = {});
 
   /// Writes config.json, generation_config.json and the weights, in one safetensors file or several with an index, as

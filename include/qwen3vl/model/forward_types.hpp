@@ -23,6 +23,8 @@ namespace qwen3vl {
 struct PretrainedOptions {
   /// File name of the model's configuration within the folder.
   std::string config_file = "config.json";
+  /// The file of a GGUF model's vision tower (mmproj-*.gguf); empty: found beside the model.
+  std::filesystem::path mmproj{};
   LoadProgress progress{};
   /// Changes the run-time half of config.json before it is used (rope parameters, token ids).
   std::function<void(RuntimeConfig&)> override_config{};

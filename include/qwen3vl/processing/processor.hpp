@@ -17,6 +17,7 @@
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/inputs/prompts.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/chat/chat_template.hpp"
@@ -47,29 +48,30 @@ struct MultimodalTokens {
 /// Tokenizer, image and video processors and chat template of a checkpoint.
 class Processor {
  public:
-  /// Reads the files of a checkpoint folder (or of a name in the Hub's cache, see find_checkpoint): the tokenizer's,
-  /// preprocessor_config.json and video_preprocessor_config.json, the chat template, and the token ids in config.json
-  /// if there is one. `chat_template` takes the place of the checkpoint's. A faulty template is an Error only when it
-  /// is needed, in `render_chat_template` and `apply_chat_template`; a checkpoint without one gets that of the Instruct
-  /// models. `warn` is told of settings that have no effect.
-  static Processor from_pretrained(const std::filesystem::path& checkpoint,
+  /// Reads the files of a checkpoint (a folder, a name in the Hub's cache, GGUF files: see CheckpointFiles): the
+  /// tokenizer's, preprocessor_config.json and video_preprocessor_config.json, the chat template, and the token ids in
+  /// config.json if there is one. `chat_template` takes the place of the checkpoint's. A faulty template is an Error
+  /// only when it is needed, in `render_chat_template` and `apply_chat_template`; a checkpoint without one gets that of
+  /// the Instruct models. `warn` is told of settings that have no effect.
+  static Processor from_pretrained(const CheckpointFiles& checkpoint,
                                    std::optional<ChatTemplate> chat_template = std::nullopt,
                                    const Warn& warn = print_warning) {
-    const std::filesystem::path folder = find_checkpoint(checkpoint);
+    const CheckpointFiles files = checkpoint.warning(warn);
     std::error_code ignored;
-    if (!std::filesystem::exists(folder / "tokenizer.json", ignored)) require_checkpoint_folder(folder);
-    const TokenizerSettings settings = TokenizerSettings::from_pretrained(folder);
-    PreprocessorFiles files(folder);
-    files.warn_about_others(warn);
+    if (files.gguf() == nullptr && !std::filesystem::exists(files.path() / "tokenizer.json", ignored))
+      require_checkpoint_folder(files.path());
+    const TokenizerSettings settings = TokenizerSettings::from_pretrained(files);
+    PreprocessorFiles preprocessors(files);
+    preprocessors.warn_about_others(warn);
     const bool given_template = chat_template.has_value();
-    Processor processor(Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), settings),
-                        ImageProcessor::from_pretrained(files, warn), std::move(chat_template),
-                        ProcessorConfig::from_pretrained(folder, settings),
-                        VideoProcessor::from_pretrained(files, warn));
-    processor.source_ = {folder, given_template};
+    Processor processor(Tokenizer(Tokenizer::read_file(files), settings),
+                        ImageProcessor::from_pretrained(preprocessors, warn), std::move(chat_template),
+                        ProcessorConfig::from_pretrained(files, settings),
+                        VideoProcessor::from_pretrained(preprocessors, warn));
+    processor.source_ = {files, given_template};
     if (!given_template) {
       try {
-        processor.chat_template_ = ChatTemplate::from_pretrained(folder, &settings.chat_template);
+        processor.chat_template_ = ChatTemplate::from_pretrained(files, &settings.chat_template);
       } catch (const Error& error) {
         processor.no_chat_template_ = error.what();
       }
@@ -95,11 +97,11 @@ class Processor {
   /// unchanged; with a model's save_pretrained it becomes a whole checkpoint. Throws Error for a processor from parts
   /// or with a chat template of the caller's, for which there are no files.
   void save_pretrained(const std::filesystem::path& folder) const {
-    if (source_.folder.empty())
+    if (!source_.files)
       fail("a processor made from parts cannot be saved: only one of from_pretrained has files to copy");
     if (source_.given_template)
       fail("a processor with a given chat template cannot be saved: its template is in no file; load it without");
-    copy_processor_files(source_.folder, folder);
+    save_processor_files(*source_.files, folder);
   }
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -488,7 +490,7 @@ class Processor {
   TokenId video_token_;
   TokenId pad_token_;
   struct Source {
-    std::filesystem::path folder;  // empty: made from parts
+    std::optional<CheckpointFiles> files;  // none: made from parts
     bool given_template = false;
   } source_{};
 };

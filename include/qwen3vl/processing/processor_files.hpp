@@ -1,4 +1,4 @@
-/// The files of a checkpoint folder that a processor is read from, and copying them to another.
+/// Saving the files of a checkpoint that a processor is read from.
 #pragma once
 
 #include <filesystem>
@@ -6,6 +6,9 @@
 #include <system_error>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
+#include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/processing/tokenizer/gguf_tokenizer.hpp"
 
 namespace qwen3vl {
 
@@ -30,6 +33,20 @@ inline void copy_processor_files(const std::filesystem::path& from, const std::f
     fs::copy(from / name, to / name, fs::copy_options::recursive, error);
     if (error) fail("cannot copy ", (from / name).string(), " to ", to.string(), ": ", error.message());
   }
+}
+
+/// The same; of GGUF files, the JSON files that they stand for are written.
+inline void save_processor_files(const CheckpointFiles& files, const std::filesystem::path& to) {
+  namespace fs = std::filesystem;
+  if (files.gguf() == nullptr) return copy_processor_files(files.path(), to);
+  std::error_code error;
+  fs::create_directories(to, error);
+  if (!fs::is_directory(to))
+    fail("cannot save to ", to.string(), ": it is not a folder and none can be made",
+         error ? ": " + error.message() : std::string());
+  for (const char* const name : {"tokenizer_config.json", "preprocessor_config.json", "video_preprocessor_config.json"})
+    write_json_file(to / name, *files.json(name));
+  write_json_file(to / "tokenizer.json", tokenizer_of_gguf(files.gguf()->text).json());
 }
 
 }  // namespace qwen3vl

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
-#include "qwen3vl/base/hub_cache.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
 #include "qwen3vl/json/json_text.hpp"
@@ -83,35 +83,34 @@ class ChatTemplate {
     return ChatTemplate(std::string(instruct_chat_template), "the built-in chat template");
   }
 
-  /// The template of a checkpoint folder, where transformers finds it: `chat_template` of processor_config.json, else
+  /// The template of a checkpoint, where transformers finds it: `chat_template` of processor_config.json, else
   /// of chat_template.json, else chat_template.jinja with the named ones in additional_chat_templates/, else
   /// `chat_template` of tokenizer_config.json (`of_tokenizer_config`, if that has been read already), else instruct().
-  static ChatTemplate from_pretrained(const std::filesystem::path& checkpoint,
+  static ChatTemplate from_pretrained(const CheckpointFiles& files,
                                       const nlohmann::json* of_tokenizer_config = nullptr) {
     namespace fs = std::filesystem;
-    const fs::path folder = find_checkpoint(checkpoint);
     ChatTemplate found;
     std::error_code ignored;
-    for (const char* name : {"processor_config.json", "chat_template.json"}) {
-      const fs::path path = folder / name;
-      if (!fs::exists(path, ignored)) continue;
-      const nlohmann::json json = read_json_file(path);
-      if (found.read(json, path.string())) return found;
-    }
-    const fs::path plain = folder / "chat_template.jinja", more = folder / "additional_chat_templates";
-    if (fs::exists(plain, ignored)) found.sources_["default"] = read_text_file(plain, max_bytes);
-    if (fs::is_directory(more, ignored)) {
+    for (const char* name : {"processor_config.json", "chat_template.json"})
+      if (const nlohmann::json* const json = files.json(name);
+          json != nullptr && found.read(*json, files.place_of(name)))
+        return found;
+    const bool is_folder = files.gguf() == nullptr;
+    const fs::path plain = files.path() / "chat_template.jinja", more = files.path() / "additional_chat_templates";
+    if (is_folder && fs::exists(plain, ignored)) found.sources_["default"] = read_text_file(plain, max_bytes);
+    if (is_folder && fs::is_directory(more, ignored)) {
       for (const auto& entry : fs::directory_iterator(more))
         if (entry.path().extension() == ".jinja")
           found.sources_[entry.path().stem().string()] = read_text_file(entry.path(), max_bytes);
     }
     if (!found.sources_.empty())
       return found.compile(fs::exists(plain, ignored) ? plain.string() : more.string()), found;
-    const fs::path path = folder / "tokenizer_config.json";
+    const std::string name = "tokenizer_config.json";
     if (of_tokenizer_config != nullptr) {
       const nlohmann::json json = {{"chat_template", *of_tokenizer_config}};
-      if (found.read(json, path.string())) return found;
-    } else if (fs::exists(path, ignored) && found.read(read_json_file(path), path.string())) {
+      if (found.read(json, files.place_of(name))) return found;
+    } else if (const nlohmann::json* const json = files.json(name);
+               json != nullptr && found.read(*json, files.place_of(name))) {
       return found;
     }
     return instruct();

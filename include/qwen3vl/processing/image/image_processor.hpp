@@ -66,9 +66,9 @@ class ImageProcessor {
   /// Throws Error for options that make no sense.
   explicit ImageProcessor(const ImageProcessorOptions& options = {}) : options_(options) { options_.validate(); }
 
-  /// Reads `folder`/processor_config.json, as transformers 5 saves it, or preprocessor_config.json.
-  static ImageProcessor from_pretrained(const std::filesystem::path& folder, const Warn& warn = print_warning) {
-    PreprocessorFiles files(folder);
+  /// Reads processor_config.json, as transformers 5 saves it, or preprocessor_config.json.
+  static ImageProcessor from_pretrained(const CheckpointFiles& checkpoint, const Warn& warn = print_warning) {
+    PreprocessorFiles files(checkpoint);
     return from_pretrained(files, warn);
   }
   static ImageProcessor from_pretrained(PreprocessorFiles& files, const Warn& warn = print_warning) {

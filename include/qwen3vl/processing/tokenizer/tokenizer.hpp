@@ -17,15 +17,16 @@
 #include <vector>
 
 #include "qwen3vl/base/error.hpp"
-#include "qwen3vl/base/hub_cache.hpp"
 #include "qwen3vl/base/utf8.hpp"
 #include "qwen3vl/inputs/model_inputs.hpp"
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/inputs/token_id.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/tokenizer/added_tokens.hpp"
 #include "qwen3vl/processing/tokenizer/batch_encoding.hpp"
 #include "qwen3vl/processing/tokenizer/bpe.hpp"
+#include "qwen3vl/processing/tokenizer/gguf_tokenizer.hpp"
 #include "qwen3vl/processing/tokenizer/nfc.hpp"
 #include "qwen3vl/processing/tokenizer/pretokenizer.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer_file.hpp"
@@ -62,10 +63,17 @@ class Tokenizer {
     return Tokenizer(TokenizerFile::read(path), TokenizerSettings());
   }
 
-  /// Reads tokenizer.json and, where there is one, tokenizer_config.json in a checkpoint's folder.
-  static Tokenizer from_pretrained(const std::filesystem::path& checkpoint) {
-    const std::filesystem::path folder = find_checkpoint(checkpoint);
-    return Tokenizer(TokenizerFile::read(folder / "tokenizer.json"), TokenizerSettings::from_pretrained(folder));
+  /// Reads a checkpoint's tokenizer.json and, where there is one, tokenizer_config.json, or what a GGUF file has
+  /// instead.
+  static Tokenizer from_pretrained(const CheckpointFiles& files) {
+    const TokenizerSettings settings = TokenizerSettings::from_pretrained(files);
+    return Tokenizer(read_file(files), settings);
+  }
+
+  /// The tokenizer.json of a checkpoint, or what stands for it.
+  static TokenizerFile read_file(const CheckpointFiles& files) {
+    return files.gguf() != nullptr ? tokenizer_of_gguf(files.gguf()->text)
+                                   : TokenizerFile::read(files.path() / "tokenizer.json");
   }
 
   /// From files read before.

@@ -55,6 +55,16 @@ struct TokenizerFile {
 
   std::string_view text(Text piece) const { return {strings.data() + piece.offset, piece.length}; }
 
+  /// The whole tokenizer.json again.
+  nlohmann::json json() const {
+    nlohmann::json whole = rest;
+    nlohmann::json &tokens = whole["model"]["vocab"] = nlohmann::json::object(),
+                   &pairs = whole["model"]["merges"] = nlohmann::json::array();
+    for (const Entry& entry : vocab) tokens[std::string(text(entry.text))] = entry.id;
+    for (const auto& [left, right] : merges) pairs.push_back({text(left), text(right)});
+    return whole;
+  }
+
   /// Reads a file; throws Error if it is not a valid tokenizer.json.
   static TokenizerFile read(const std::filesystem::path& path);
   /// The same from memory; `path` is for messages.

@@ -12,6 +12,7 @@
 
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/inputs/padding.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer_file.hpp"
 
@@ -60,19 +61,25 @@ struct TokenizerSettings {
   std::optional<std::vector<std::string>> chat_control_tokens;
   nlohmann::json chat_template;  ///< as it is in the file; null if there is none
 
-  /// The tokenizer_config.json of a checkpoint's folder, or the defaults if there is none. Throws Error.
-  static TokenizerSettings from_pretrained(const std::filesystem::path& folder) {
-    const auto path = folder / "tokenizer_config.json";
+  /// The tokenizer_config.json of a checkpoint, or the defaults if there is none. Throws Error.
+  static TokenizerSettings from_pretrained(const CheckpointFiles& files) {
+    const std::string name = "tokenizer_config.json";
+    if (files.gguf() != nullptr) return from_json(*files.json(name), files.place_of(name));
+    const auto path = files.path() / name;
     std::error_code ignored;
     return std::filesystem::exists(path, ignored) ? read(path) : TokenizerSettings();
   }
 
   /// Reads a tokenizer_config.json. Throws Error naming the field at fault.
   static TokenizerSettings read(const std::filesystem::path& path) {
+    return from_json(TokenizerFile::read(path).rest, path.string());  // for its limits; a config has no model
+  }
+
+  /// The same of one that has been parsed; `path` is for messages.
+  static TokenizerSettings from_json(const nlohmann::json& json, const std::string& path) {
     TokenizerSettings settings;
-    settings.path = path.string();
-    const TokenizerFile file = TokenizerFile::read(path);  // for its limits; a config has no model
-    const JsonFields fields(file.rest, settings.path);
+    settings.path = path;
+    const JsonFields fields(json, settings.path);
     settings.explicit_eos = read_token(fields, "eos_token", settings.eos_token);
     settings.explicit_pad = read_token(fields, "pad_token", settings.pad_token);
     for (const char* name :

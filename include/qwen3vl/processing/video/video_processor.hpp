@@ -66,10 +66,10 @@ class VideoProcessor {
     options_.ImageProcessorOptions::validate();
   }
 
-  /// Reads `folder`/processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
+  /// Reads processor_config.json, as transformers 5 saves it, or video_preprocessor_config.json, or the
   /// images' preprocessor_config.json, in this order, which is transformers'.
-  static VideoProcessor from_pretrained(const std::filesystem::path& folder, const Warn& warn = print_warning) {
-    PreprocessorFiles files(folder);
+  static VideoProcessor from_pretrained(const CheckpointFiles& checkpoint, const Warn& warn = print_warning) {
+    PreprocessorFiles files(checkpoint);
     return from_pretrained(files, warn);
   }
   static VideoProcessor from_pretrained(PreprocessorFiles& files, const Warn& warn = print_warning) {
