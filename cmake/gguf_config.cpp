@@ -1,5 +1,5 @@
-// Prints the config.json that a GGUF file stands for, with the reader that the programs use: gguf_config MODEL [MMPROJ].
-// Qwen3VLGguf.cmake builds and runs it when a variant is made of such a file.
+// Prints the config.json that a GGUF file stands for, with the reader that the programs use: gguf_config MODEL
+// [MMPROJ]. Qwen3VLGguf.cmake builds and runs it when a variant is made of such a file.
 #include <cstdio>
 #include <exception>
 
