@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/config/compare.hpp"
@@ -14,6 +17,7 @@
 #include "qwen3vl/io/weights/gguf.hpp"
 #include "qwen3vl/io/weights/npy.hpp"
 #include "qwen3vl/io/weights/packed_file.hpp"
+#include "qwen3vl/io/weights/quantized/quantization.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
 #include "qwen3vl/processing/tokenizer/gguf_tokenizer.hpp"
 #include "qwen3vl/text/rotary_embedding.hpp"
@@ -217,6 +221,74 @@ void config(Bytes bytes) {
   });
 }
 
+/// A config.json that also has `tensors`: names, and of each a type, a shape, and what its bytes are (a text, or one
+/// number for all of them; without it they differ).
+void quantization(Bytes bytes) {
+  allow_errors([&] {
+    const nlohmann::json json = parse_json(as_text(bytes), "config.json", {.max_depth = 20});
+    const auto config = quantization_from_json(json, "config.json");
+    const JsonFields tensors = JsonFields(json, "config.json").section("tensors");
+    if (!config) return;
+    std::vector<std::unique_ptr<std::byte[]>> data;  // of its size, so that a sanitizer sees what is read behind it
+    Checkpoint checkpoint("fuzz");
+    for (const auto& [name, entry] : tensors.object().items()) {
+      if (!entry.is_array() || entry.size() < 2 || !entry[0].is_string() || !entry[1].is_array()) continue;
+      StoredTensor tensor{.name = name, .bytes = {}};
+      for (int i = 0; i <= static_cast<int>(DType::f8_e5m2); ++i)
+        if (name_of(static_cast<DType>(i)) == entry[0].get_ref<const std::string&>())
+          tensor.dtype = static_cast<DType>(i);
+      index_t size = static_cast<index_t>(size_of(tensor.dtype)), without_zeros = size;
+      for (const nlohmann::json& extent : entry[1]) {
+        if (tensor.shape.size() == 4 || !extent.is_number_unsigned()) return;
+        tensor.shape.push_back(extent.get<index_t>());
+        if (tensor.shape.back() < 0 ||
+            __builtin_mul_overflow(without_zeros, std::max(tensor.shape.back(), index_t{1}), &without_zeros))
+          return;  // what SafetensorsFile refuses
+        size *= tensor.shape.back();
+      }
+      if (size > 1 << 15) return;
+      data.push_back(std::make_unique<std::byte[]>(static_cast<std::size_t>(size)));
+      for (index_t i = 0; i < size; ++i) {
+        std::size_t value = static_cast<std::size_t>(i) * 37 + name.size();
+        if (entry.size() > 2 && entry[2].is_number_unsigned()) value = entry[2].get<std::size_t>();
+        if (entry.size() > 2 && entry[2].is_string()) {
+          const auto& text = entry[2].get_ref<const std::string&>();
+          value = static_cast<std::size_t>(i) < text.size()
+                      ? static_cast<unsigned char>(text[static_cast<std::size_t>(i)])
+                      : ' ';
+        }
+        data.back()[static_cast<std::size_t>(i)] = static_cast<std::byte>(value & 0xff);
+      }
+      tensor.bytes = {data.back().get(), static_cast<std::size_t>(size)};
+      checkpoint.put(std::move(tensor));
+    }
+    decode_quantized(checkpoint, *config);
+    for (const std::string& name : checkpoint.names()) {
+      const StoredTensor& tensor = *checkpoint.find(name);
+      if (!tensor.encoded) continue;
+      const EncodedRows& rows = *tensor.encoded;
+      require(rows.rows() * rows.columns() == tensor.size(), "rows are those of the shape");
+      if (tensor.size() > 1 << 18) continue;
+      std::vector<float> values(static_cast<std::size_t>(tensor.size()));
+      rows.read(0, rows.rows(), values.data());
+      const index_t last = rows.rows() - 1;
+      rows.read(last, 1, values.data());
+      const BlockLayout layout = rows.blocks();
+      if (layout.form == BlockForm::none) continue;
+      require(layout.group % 32 == 0 || layout.group == rows.columns(), "groups are of a size for kernels");
+      const auto groups = static_cast<std::size_t>((rows.columns() + layout.group - 1) / layout.group);
+      std::vector<std::int8_t> q(static_cast<std::size_t>(rows.columns()));
+      std::vector<float> scales(groups);
+      std::vector<std::uint8_t> offsets(groups);
+      rows.read_blocks(last, {.q = q.data(), .scales = scales.data(), .offsets = offsets.data()});
+      if (layout.form != BlockForm::nibbles) continue;
+      require(std::ranges::all_of(q, [](int n) { return n >= 0 && n <= 15; }) &&
+                  std::ranges::all_of(offsets, [](int n) { return n <= 15; }),
+              "nibbles are nibbles");
+    }
+  });
+}
+
 void generation_config(Bytes bytes) {
   allow_errors([&] {
     const GenerationConfig config =
@@ -232,7 +304,8 @@ constexpr Target targets[] = {{"safetensors", 2048, safetensors},
                               {"checkpoint_index", 2048, checkpoint_index},
                               {"packed_file", 8192, packed_file},
                               {"config", 4096, config},
-                              {"generation_config", 1024, generation_config}};
+                              {"generation_config", 1024, generation_config},
+                              {"quantization", 4096, quantization}};
 
 }  // namespace
 

@@ -133,6 +133,29 @@ def gguf_model(moe):
 seed("gguf_model", "dense", gguf_model(False))
 seed("gguf_model", "experts", gguf_model(True))
 
+# ---- quantised weights: the golden tensors' names, types and shapes
+configs = json.loads((golden / "quantized" / "configs.json").read_text())
+for name in ("fp8", "fp8_experts_hub", "fp8_experts_split", "ct_int4_zeros", "ct_int3", "ct_int4_g_idx", "ct_w8a8_zeros",
+             "ct_fp8_blocks", "ct_nvfp4", "ct_mxfp4", "ct_mixed", "modelopt", "gptq_4_zeros", "gptq_4_order", "gptq_dynamic",
+             "awq", "bnb_nf4", "bnb_fp4_nested", "bnb_int8"):
+    data = (golden / "quantized" / f"{name}.safetensors").read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    tensors = {}
+    for key, entry in json.loads(data[8:8 + size]).items():
+        if key.startswith(("out.", "__metadata__")):
+            continue
+        tensors[key] = [entry["dtype"], entry["shape"]]
+        stored = data[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]]
+        if "quant_state" in key:
+            tensors[key].append(stored.decode())
+        elif key.endswith("g_idx"):
+            tensors[key].append(0)
+        elif key.endswith("weight_format"):
+            tensors[key].append(0)
+        elif key.endswith("weight_shape"):
+            tensors[key].append("".join(map(chr, stored)))
+    seed("quantization", name, dump({**configs[name], "tensors": tensors}))
+
 # ---- configs
 for model in ("dense_small", "moe_small", "moe_step"):
     config = json.loads((golden / "models" / model / "config.json").read_text())

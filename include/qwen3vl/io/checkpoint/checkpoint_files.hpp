@@ -20,6 +20,7 @@
 #include "qwen3vl/io/checkpoint/gguf_pair.hpp"
 #include "qwen3vl/io/checkpoint/gguf_weights.hpp"
 #include "qwen3vl/io/weights/checkpoint.hpp"
+#include "qwen3vl/io/weights/quantized/quantization.hpp"
 #include "qwen3vl/json/json_file.hpp"
 
 namespace qwen3vl {
@@ -75,11 +76,23 @@ class CheckpointFiles {
     return *found;
   }
 
-  /// The weights, under transformers' names.
-  Checkpoint weights(const SafetensorsLimits& limits = {}) const {
+  /// The weights, under transformers' names; of a folder as its `config_file` says that they are quantised.
+  Checkpoint weights(const SafetensorsLimits& limits = {}, const std::string& config_file = "config.json") const {
     // Opened again: the checkpoint takes the mappings.
     if (gguf_) return open_weights(GgufPair::open(path_, gguf_->tower ? gguf_->tower->name() : std::string()));
-    return Checkpoint::open(path_, limits, warn_);
+    Checkpoint checkpoint = Checkpoint::open(path_, limits, warn_);
+    const auto decode = [&](const std::string& name, const std::optional<QuantizationConfig>& config) {
+      if (!config) return false;
+      decode_quantized(checkpoint, *config);
+      checkpoint.decoded_with(json(name)->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+      return true;
+    };
+    const nlohmann::json* const config = json(config_file);
+    if (config != nullptr && decode(config_file, quantization_from_json(*config, place_of(config_file))))
+      return checkpoint;
+    const std::string modelopt = "hf_quant_config.json";
+    if (json(modelopt) != nullptr) decode(modelopt, quantization_of_modelopt(*json(modelopt), place_of(modelopt)));
+    return checkpoint;
   }
 
  private:

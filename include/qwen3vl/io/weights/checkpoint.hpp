@@ -90,7 +90,11 @@ class Checkpoint {
       text += concat(path.filename().string(), " ", file.mapping.bytes().size(), " ", time, " ",
                      sample_hash(file.mapping.bytes()), "\n");
     }
-    return text;
+    return text + settings_;
+  }
+  /// Settings in other files that its tensors were decoded with: part of the fingerprint.
+  void decoded_with(std::string_view settings) {
+    settings_ += concat("settings ", sample_hash(std::as_bytes(std::span(settings))), "\n");
   }
   /// Throws Error if a file was written to since it was opened: weights may then be a mixture of two versions.
   void require_unchanged() const {
@@ -224,6 +228,7 @@ class Checkpoint {
   std::vector<File> files_;
   std::map<std::string, StoredTensor, std::less<>> tensors_;
   std::vector<std::string> twice_;
+  std::string settings_;
 };
 
 }  // namespace qwen3vl
