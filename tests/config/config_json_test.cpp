@@ -479,22 +479,6 @@ BOOST_AUTO_TEST_CASE(other_models) {
                         "transformers_weights names another weight file"));
 }
 
-BOOST_AUTO_TEST_CASE(quantised_weights) {
-  const auto refused = [](json config, const char* what) { return fails_with([&] { read(config); }, what); };
-  json config = dense();
-  config["quantization_config"] = nullptr;
-  BOOST_TEST(read(config).model.vision.out_hidden_size == 4096);
-  config["quantization_config"] = {{"quant_method", "fp8"}};
-  BOOST_TEST(refused(config, "quantization_config says that the weights are quantised (fp8), which is not read"));
-  config["quantization_config"] = json::object();
-  BOOST_TEST(refused(config, "quantization_config says that the weights are quantised, which is not read"));
-  config["quantization_config"] = 8;
-  BOOST_TEST(refused(config, "quantization_config is not a JSON object"));
-  config = moe();
-  config["text_config"]["compression_config"] = {{"quant_method", "a\nb"}};
-  BOOST_TEST(refused(config, "text_config.compression_config says that the weights are quantised (a?b)"));
-}
-
 BOOST_AUTO_TEST_CASE(wrong_values) {
   struct Case {
     const char* path;

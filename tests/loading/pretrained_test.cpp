@@ -11,6 +11,7 @@
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
+#include "qwen3vl/loading/save_pretrained.hpp"
 #include "qwen3vl/variants/golden-dense_small_model.hpp"
 #include "support/check_fails.hpp"
 #include "support/model_memory.hpp"
@@ -225,4 +226,34 @@ BOOST_AUTO_TEST_CASE(wrong_folders) {
   CHECK_FAILS(Model::from_pretrained(original / "config.json", cpu),
               "is not a folder but a file of one; give the folder");
   CHECK_FAILS(Model::from_pretrained("Qwen/Qwen3-VL-2B-Instruct", cpu), "hf download Qwen/Qwen3-VL-2B-Instruct");
+}
+
+// A quantised checkpoint: no warning, another packed cache if its settings change, and plain weights when it is saved.
+BOOST_AUTO_TEST_CASE(quantised_weights) {
+  const fs::path quantised = original.parent_path() / "dense_small_w4a16";
+  const TemporaryFolder folder;
+  Cpu cpu(2);
+  const auto load = [&](const fs::path& from) {
+    return Model::from_pretrained(
+        from, cpu, {.packed_cache = folder / "packed", .warn = [](const std::string& text) { BOOST_ERROR(text); }});
+  };
+  fs::copy(quantised, folder / "copy");
+  Model model = load(folder / "copy");
+  const std::vector<std::byte> weights = memory(model);
+  BOOST_TEST((weights != loaded_original()));
+  Model cached = load(folder / "copy");
+  BOOST_TEST((memory(cached) == weights));
+  nlohmann::json config = read_json_file(quantised / "config.json");
+  config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 64;
+  folder.write("copy/config.json", config.dump());
+  CHECK_FAILS(load(folder / "copy"), "weight_scale is F32 [");
+  config["quantization_config"]["quant_method"] = "hqq";
+  folder.write("copy/config.json", config.dump());
+  CHECK_FAILS(load(folder / "copy"), "quantization_config.quant_method is 'hqq', which is not read");
+
+  model.save_pretrained(folder / "saved");
+  const nlohmann::json saved = read_json_file(folder / "saved/config.json");
+  BOOST_TEST(saved.dump().find("quant") == std::string::npos);
+  Model again = load(folder / "saved");
+  BOOST_TEST((memory(again) == weights));
 }

@@ -173,18 +173,6 @@ inline bool is_moe_config(const JsonFields& top, const Warn& warn) {
   return moe;
 }
 
-/// Quantised weights have other names, types and scales; without this, a long list of missing tensors would be the
-/// error, or weights without their scales would be taken for plain ones.
-inline void refuse_quantization(const JsonFields& section) {
-  for (const char* const name : {"quantization_config", "compression_config"}) {
-    if (!section.has(name)) continue;
-    std::string method;
-    section.section(name).read("quant_method", method);
-    fail(section.place(name), " says that the weights are quantised", method.empty() ? "" : " (" + shown(method) + ")",
-         ", which is not read; take the checkpoint in bfloat16, float16 or float32");
-  }
-}
-
 }  // namespace detail
 
 /// Reads a config that has been parsed; `file` is for messages. Throws Error.
@@ -207,7 +195,6 @@ inline CheckpointConfig config_from_json(const nlohmann::json& json, const std::
     text.moe = {.num_experts = 60, .num_experts_per_tok = 4, .moe_intermediate_size = 1408};
   }
   const JsonFields text_section = top.section("text_config"), vision_section = top.section("vision_config");
-  for (const JsonFields* section : {&top, &text_section, &vision_section}) detail::refuse_quantization(*section);
   for_each_field(
       [&](std::string_view section, std::string_view name, auto& value) {
         if (name == "mrope_section") return;  // inside the rope parameters

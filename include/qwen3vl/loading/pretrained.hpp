@@ -32,7 +32,7 @@ ForConditionalGeneration<V, B, P> ForConditionalGeneration<V, B, P>::from_pretra
   model.set_generation_config(
       is_folder ? read_generation_config(files.path(), config.runtime.eos_token_id, options.warn)
                 : generation_config_from_json(files.needed_json(generation), files.place_of(generation), options.warn));
-  const Checkpoint weights = files.weights(options.limits);
+  const Checkpoint weights = files.weights(options.limits, options.config_file);
   CheckpointSource source(weights);
   constexpr const char *head = "lm_head.weight", *embedding = "model.language_model.embed_tokens.weight";
   if (own_head) {
