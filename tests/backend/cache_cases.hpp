@@ -112,6 +112,17 @@ void all_cache_cases(Context<B>& ctx) {
     cache.truncate(2, 9);
     BOOST_TEST((of(cache, 2) == before));
   }
+
+  // One for a single pass takes the memory of a layer and forgets, so that it can be used again.
+  if constexpr (requires { Cache::one_pass(2); }) {
+    Cache whole(2), passing = Cache::one_pass(2);
+    append_tokens<B, L, K, D>(ctx, whole, {640, 3}, 6);
+    for (int pass = 0; pass < 2; ++pass) {
+      append_tokens<B, L, K, D>(ctx, passing, {640, 3}, 6);
+      BOOST_TEST((passing.length(0) == 0 && passing.length(1) == 0));
+    }
+    BOOST_TEST(passing.bytes() * 3 < whole.bytes() * 2);
+  }
 }
 
 }  // namespace operations

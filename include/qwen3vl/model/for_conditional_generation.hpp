@@ -9,6 +9,7 @@
 
 #include <concepts>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,6 +30,7 @@ struct GenerateOptions;
 struct GenerateOutput;
 template <class Model>
 class PromptCache;
+class CheckpointSource;  // loading/checkpoint_source.hpp
 
 template <Variant V, Backend B, class P>
 class ForConditionalGeneration {
@@ -43,6 +45,7 @@ class ForConditionalGeneration {
   Qwen3VLModel<V, B, P> model_;
   Head lm_head_;  // without memory while the embedding is the head
   bool has_own_head_ = !tied;
+  bool has_head_ = true;
   RuntimeConfig config_;
   GenerationConfig generation_config_;
 
@@ -66,6 +69,13 @@ class ForConditionalGeneration {
   static ForConditionalGeneration from_pretrained(const std::filesystem::path& checkpoint, B& backend,
                                                   const PretrainedOptions& options = {});
 
+  /// The same without a head, which is neither read nor allocated: for what needs only hidden states
+  /// (for_embedding.hpp, for_reranker.hpp). `see`, if given, is called with the checkpoint's weights before they are
+  /// loaded, and whether its config ties the head to the embedding.
+  static ForConditionalGeneration without_head(const std::filesystem::path& checkpoint, B& backend,
+                                               const PretrainedOptions& options = {},
+                                               const std::function<void(const CheckpointSource&, bool tied)>& see = {});
+
   /// Writes config.json, generation_config.json and the weights, in one safetensors file or several with an index, as
   /// transformers 5 names and lays them out, in the type in which they are held (float32 or bfloat16): what
   /// from_pretrained reads, here and there. Weights that loading rounded (q8, q4, fp8) are an Error. Files of an
@@ -86,6 +96,12 @@ class ForConditionalGeneration {
   void untie_head() { has_own_head_ = true; }
   /// Whether the head is a matrix of its own, not the embedding.
   bool has_own_head() const { return has_own_head_; }
+
+  /// Gives the head up, before weights are loaded: next_logits(), forward() and generate() are then an Error.
+  void leave_out_head() {
+    has_own_head_ = false;
+    has_head_ = false;
+  }
 
   /// Fills all parameters from a WeightSource; see load_parameters.
   template <class Source>
@@ -114,6 +130,10 @@ class ForConditionalGeneration {
   /// before by get_visual_features; `inputs` then needs only their grids, no pixels. Defined in model/forward.hpp.
   ModelOutput forward(const ModelInputs& inputs, const ForwardOptions& options = {}, Past* past = nullptr,
                       const Features* features = nullptr);
+
+  /// The last hidden state, behind the final norm, of the last token of each prompt: [B, hidden_size]. One pass over
+  /// all prompts, packed. Throws Error for prompts without tokens. Defined in model/forward.hpp.
+  HostMatrix<float> last_token_states(const Prompts& prompts);
 
   /// Embeddings of ids [B, S] as forward() takes them, [B, S, hidden_size]: get_input_embeddings()(input_ids).
   HostCube<float> get_input_embeddings(const HostMatrix<TokenId>& input_ids) const;
@@ -185,6 +205,7 @@ class ForConditionalGeneration {
   double loss_of_padding(const ModelInputs& inputs, std::span<const detail::LossTarget> targets,
                          std::span<const index_t> kept);
   const auto& head_weight() const {
+    if (!has_head_) fail("this model was loaded without its head: it has hidden states, but no logits");
     return has_own_head_ ? lm_head_.weight() : model_.language_model().embed_tokens().weight();
   }
 };

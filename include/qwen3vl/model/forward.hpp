@@ -45,6 +45,37 @@ PromptTokens ForConditionalGeneration<V, B, P>::prompts_of(const ModelInputs& in
 }
 
 template <Variant V, Backend B, class P>
+HostMatrix<float> ForConditionalGeneration<V, B, P>::last_token_states(const Prompts& prompts) {
+  const index_t batch_size = prompts.batch_size();
+  std::vector<std::int32_t> last;
+  for (index_t b = 0; b < batch_size; ++b) {
+    if (prompts.rows.length(b) == 0) fail("prompt ", b, " has no tokens");
+    last.push_back(static_cast<std::int32_t>(prompts.rows.offset(b + 1) - 1));
+  }
+  HostMatrix<float> states(batch_size, hidden);
+  if (batch_size == 0) return states;
+  constexpr index_t merge = V::config.vision.spatial_merge_size;
+  const TokenBatch batch = token_batch(prompts, get_rope_index(prompts, merge).position_ids, vocab);
+  const std::optional<Features> features = get_visual_features(prompts.media);
+  detail::check_features(batch.feature_rows, features ? features->pooler_output.rows() : 0);
+  auto x = ctx_->template scratch<A, dynamic, hidden>(batch.tokens());  // [tokens, hidden]
+  Cache cache = [&] {
+    if constexpr (requires { Cache::one_pass(batch_size); }) {
+      return Cache::one_pass(batch_size);
+    } else {
+      return Cache(batch_size);
+    }
+  }();
+  model_.forward(*ctx_, batch, features ? &*features : nullptr, cache, x);
+  const auto index = upload<std::int32_t>(*ctx_, last);
+  auto wanted = ctx_->template scratch<A, dynamic, hidden>(batch_size);  // [B, hidden]
+  gather_rows(*ctx_, x, index, wanted);
+  model_.language_model().norm(*ctx_, wanted, wanted);
+  std::ranges::copy(download_floats(*ctx_, wanted), states.data());
+  return states;
+}
+
+template <Variant V, Backend B, class P>
 template <class Take>
 void ForConditionalGeneration<V, B, P>::each_logits(View<const A, B, dynamic, hidden> x,
                                                     std::span<const std::int32_t> rows, Take&& take) {

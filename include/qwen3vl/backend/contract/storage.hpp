@@ -72,7 +72,8 @@ struct StorageCheck {
 
   /// B::KvCache<T, Layers, KvHeads, HeadDim>(sequences): the keys and values of a batch of sequences. layer(i) is what
   /// qk_norm_rope and attention take. Where there is reserve(ctx, s, tokens), which takes memory for that many tokens
-  /// of sequence s, generation calls it with a prompt's length.
+  /// of sequence s, generation calls it with a prompt's length. Where there is KvCache::one_pass(sequences), whose
+  /// layers share the memory of one, embeddings are computed with it.
   static_assert(
       requires(Probe p) {
         requires std::constructible_from<typename Probe::KvCache, index_t>;

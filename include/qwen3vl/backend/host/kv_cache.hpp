@@ -67,6 +67,14 @@ class HostKvCache {
     sequences_.resize(static_cast<std::size_t>(sequences));
   }
 
+  /// One for a single pass over new sequences of which nothing is read later: all layers share the memory of one, and
+  /// commit() forgets the tokens.
+  static HostKvCache one_pass(index_t sequences) {
+    HostKvCache cache(sequences);
+    cache.kept_layers_ = 1;
+    return cache;
+  }
+
   index_t sequences() const { return static_cast<index_t>(sequences_.size()); }
   index_t length(index_t s) const { return at(s).length; }
   std::size_t bytes() const {
@@ -103,7 +111,10 @@ class HostKvCache {
   static constexpr std::size_t token_bytes = static_cast<std::size_t>(Layers * 2 * KvHeads * HeadDim) * sizeof(T);
 
   void commit() {
-    for (Sequence& sequence : sequences_) sequence.length += std::exchange(sequence.pending, 0);
+    for (Sequence& sequence : sequences_) {
+      const index_t added = std::exchange(sequence.pending, 0);
+      if (kept_layers_ == Layers) sequence.length += added;
+    }
   }
   Layer layer(index_t i) { return Layer(*this, i); }
 
@@ -156,14 +167,15 @@ class HostKvCache {
 
   T* head(index_t s, index_t layer, index_t which, index_t h) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(s)];
-    return sequence.memory.data() + ((layer * 2 + which) * KvHeads + h) * sequence.capacity * HeadDim;
+    const index_t kept = kept_layers_ == Layers ? layer : 0;
+    return sequence.memory.data() + ((kept * 2 + which) * KvHeads + h) * sequence.capacity * HeadDim;
   }
 
   /// Pages are committed by `threads` threads, each its share, or (0) on first write.
-  static void grow(Sequence& sequence, index_t needed, int threads = 0) {
+  void grow(Sequence& sequence, index_t needed, int threads = 0) {
     const index_t capacity = grown(needed, sequence.capacity);
     // Not cleared: no operation reads beyond a sequence's keys and values.
-    auto memory = HostTensor<T, dynamic>::uninitialized(Layers * 2 * KvHeads * capacity * HeadDim);
+    auto memory = HostTensor<T, dynamic>::uninitialized(kept_layers_ * 2 * KvHeads * capacity * HeadDim);
     if (threads > 0) {
       constexpr index_t page = 4096 / sizeof(T);
 #pragma omp parallel for schedule(static) num_threads(threads) if (memory.size() > 65536)
@@ -191,6 +203,7 @@ class HostKvCache {
   }
 
   std::vector<Sequence> sequences_;
+  index_t kept_layers_ = Layers;
 };
 
 }  // namespace qwen3vl

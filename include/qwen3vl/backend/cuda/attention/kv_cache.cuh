@@ -113,7 +113,7 @@ class CudaKvCache {
     DeviceView on_device(Context<Cuda>& ctx) const {
       cache_->upload(ctx);
       return {cache_->device_pages(), cache_->device_lengths(), static_cast<int>(cache_->columns_),
-              layer_ * layer_size};
+              cache_->one_pass_ ? 0 : layer_ * layer_size};
     }
 
    private:
@@ -125,6 +125,15 @@ class CudaKvCache {
       : pool_(std::make_shared<cuda::PagePool>(static_cast<std::size_t>(page_size) * sizeof(T))) {
     if (sequences < 0) fail("a cache of ", sequences, " sequences");
     sequences_.resize(static_cast<std::size_t>(sequences));
+  }
+
+  /// One for a single pass over new sequences of which nothing is read later: all layers share the memory of one, and
+  /// commit() forgets the tokens.
+  static CudaKvCache one_pass(index_t sequences) {
+    CudaKvCache cache(sequences);
+    cache.pool_ = std::make_shared<cuda::PagePool>(static_cast<std::size_t>(layer_size) * sizeof(T));
+    cache.one_pass_ = true;
+    return cache;
   }
 
   index_t sequences() const { return static_cast<index_t>(sequences_.size()); }
@@ -170,6 +179,10 @@ class CudaKvCache {
     widen(most);
   }
   void commit() {
+    if (one_pass_) {
+      for (index_t s = 0; s < sequences(); ++s) truncate(s, 0);
+      return;
+    }
     for (Sequence& sequence : sequences_) {
       if (sequence.pending > 0) lengths_changed_ = true;
       sequence.length += std::exchange(sequence.pending, 0);
@@ -307,6 +320,7 @@ class CudaKvCache {
 
   std::shared_ptr<cuda::PagePool> pool_;
   std::vector<Sequence> sequences_;
+  bool one_pass_ = false;
   index_t columns_ = 0;                          // pages that a sequence has room for in the table
   Tensor<std::uint64_t, Cuda, dynamic> device_;  // addresses [sequences, columns], then lengths int32 [sequences]
   std::vector<std::byte> mirror_;                // the same on the host
