@@ -256,7 +256,10 @@ for name, flags, request in [
         ("swift", 2, {"messages": [{"role": "user", "content": "<video><image>q"}, {"role": "assistant", "content": "b"}],
                       "videos": [["1.png", "2.png"]], "images": [{"path": "b.png"}], "x": 1}),
         ("calls", 0, {"conversations": [{"from": "human", "value": "a"}, {"from": "observation", "value": "1"},
-                                        {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}]})]:
+                                        {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}]}),
+        ("embed", 0, {"text": ["a", "b"], "image": "a.png", "video": [["1.png", "2.png"], "a.mp4"], "instruction": "i",
+                      "fps": 2.5, "max_frames": 8, "id": 1}),
+        ("rerank", 0, {"query": {"text": "a"}, "documents": ["b", {"image": ["a.png"]}, {}], "instruction": "i"})]:
     seed("request", name, bytes([flags]) + dump(request).encode())
 seed("chat_template", "tiny", (assets / "chat_template.jinja").read_bytes())
 seed("chat_template", "switch", "{# c #}{%- if add_generation_prompt -%}<|im_start|>assistant\n"

@@ -16,6 +16,7 @@
 #include "qwen3vl/processing/chat/tools.hpp"
 #include "qwen3vl/processing/grounding/grounding.hpp"
 #include "qwen3vl/processing/processor.hpp"
+#include "qwen3vl/processing/retrieval/retrieval_json.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
 #include "qwen3vl/processing/tokenizer/tokenizer.hpp"
 #include "target.hpp"
@@ -131,7 +132,8 @@ void chat(Bytes bytes) {
   });
 }
 
-/// Flags, then a request of another tool as JSON. What is made of it are messages, which may still say too little.
+/// Flags, then a request of another tool as JSON. What is made of it are messages, which may still say too little. The
+/// same as a row of --embed and of --rerank.
 void request(Bytes bytes) {
   static constexpr std::string_view fields[] = {"max_new_tokens", "temperature", "seed", "sequence_bias"};
   Input input(bytes);
@@ -149,6 +151,16 @@ void request(Bytes bytes) {
     const Conversation messages = messages_from_json(read.messages);
     require(messages.size() == read.messages.size(), "each message is read");
     require(request_from_json(read.messages.dump(), options).messages == read.messages, "what is made stays");
+  });
+  allow_errors([&] {
+    const EmbeddingInput read = embedding_row_from_json(text, options).input;
+    for (const auto* parts : {&read.image, &read.video})
+      for (const ContentPart& part : *parts)
+        require(!part.source.empty() || !part.frames.empty(), "each image and video has a name");
+  });
+  allow_errors([&] {
+    const RetrievalItem query = reranker_row_from_json(text, options).input.query;
+    require(!query.text.empty() || !query.image.empty() || !query.video.empty(), "there is a query");
   });
 }
 

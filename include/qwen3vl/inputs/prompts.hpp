@@ -97,6 +97,53 @@ struct Prompts : PromptTokens {
   std::vector<std::uint8_t> assistant_masks{};
 };
 
+/// Several batches as one.
+inline Prompts joined(std::span<const Prompts> parts) {
+  Prompts all;
+  const auto join = [&](auto member) {
+    for (const Prompts& part : parts)
+      (all.*member).insert((all.*member).end(), (part.*member).begin(), (part.*member).end());
+  };
+  join(&Prompts::ids);
+  join(&Prompts::assistant_masks);
+  if (!all.assistant_masks.empty() && all.assistant_masks.size() != all.ids.size())
+    fail("some of the prompts to be joined have assistant_masks, and some have not");
+  for (const Prompts& part : parts) {
+    const index_t row = all.rows.count(), token = all.rows.total();
+    for (MediaSpan span : part.spans) {
+      span.row += row;
+      span.begin += token;
+      all.spans.push_back(span);
+    }
+    const auto append = [&](auto& to, const auto& from) {
+      for (auto one : from) to.push_back(std::move(one)), to.back().row += row;
+    };
+    append(all.image_sources, part.image_sources);
+    append(all.video_sources, part.video_sources);
+    for (index_t b = 0; b < part.rows.count(); ++b) all.rows.append(part.rows.length(b));
+  }
+  const auto join_media = [&](auto pixels, auto grids) {
+    index_t patches = 0, size = 0;
+    for (const Prompts& part : parts) {
+      const auto& own = part.media.*grids;
+      (all.media.*grids).insert((all.media.*grids).end(), own.begin(), own.end());
+      const HostMatrix<float>& values = part.media.*pixels;
+      if (values.rows() == 0) continue;
+      if (patches > 0 && values.extent(1) != size)
+        fail("patches of ", size, " and of ", values.extent(1), " values cannot be joined");
+      patches += values.rows();
+      size = values.extent(1);
+    }
+    if (patches == 0) return;
+    HostMatrix<float>& to = all.media.*pixels = HostMatrix<float>(patches, size);
+    float* next = to.data();
+    for (const Prompts& part : parts) next = std::ranges::copy((part.media.*pixels).span(), next).out;
+  };
+  join_media(&Media::pixel_values, &Media::image_grid_thw);
+  join_media(&Media::pixel_values_videos, &Media::video_grid_thw);
+  return all;
+}
+
 /// What generate() accepts.
 template <class T>
 concept PromptInput = std::same_as<T, Prompts> || std::same_as<T, ModelInputs>;
