@@ -22,6 +22,7 @@
 #include "program/memory.hpp"
 #include "program/question.hpp"
 #include "program/report.hpp"
+#include "program/retrieval.hpp"
 #include "program/signals.hpp"
 #include "program/trace_file.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
@@ -75,17 +76,18 @@ int print_inputs(const Arguments& arguments) {
     print_json(inputs_to_json(prepare, asked.question, asked.folder, asked.images));
     return 0;
   }
-  for_each_line(arguments, [&](std::size_t number, std::string_view text, const std::string& error) {
-    nlohmann::ordered_json json;
-    json["line"] = number;
-    try {
-      if (!error.empty()) fail(error);
-      json.update(inputs_to_json(prepare, read_question(arguments, settings, text), media_folder(arguments.batch)));
-    } catch (const std::exception& wrong) {
-      json["error"] = wrong.what();
-    }
-    print_json(json);
-  });
+  for_each_line(
+      arguments.batch, arguments.limits, [&](std::size_t number, std::string_view text, const std::string& error) {
+        nlohmann::ordered_json json;
+        json["line"] = number;
+        try {
+          if (!error.empty()) fail(error);
+          json.update(inputs_to_json(prepare, read_question(arguments, settings, text), media_folder(arguments.batch)));
+        } catch (const std::exception& wrong) {
+          json["error"] = wrong.what();
+        }
+        print_json(json);
+      });
   return 0;
 }
 
@@ -216,6 +218,10 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (arguments.inputs) return print_inputs(arguments);
+    if (arguments.is_retrieval()) {
+      run_retrieval<Model>(program_name, arguments);
+      return 0;
+    }
     if (!arguments.memory_plan) return Program(arguments).run();
     print_memory_plan<Model>(program_name, arguments);
     return 0;

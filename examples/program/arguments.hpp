@@ -21,6 +21,7 @@
 #include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
+#include "qwen3vl/processing/retrieval/retrieval_content.hpp"
 #include "settings.hpp"
 
 namespace program {
@@ -37,6 +38,12 @@ struct Arguments {
   std::string batch;     // likewise
   index_t batch_size = 4;
   bool ignore_unknown = false;
+  std::string embed;   // a file, "-" for standard input
+  std::string rerank;  // likewise
+  std::string embed_out;
+  index_t dimensions = 0;
+  RetrievalOptions retrieval;
+  std::optional<index_t> max_length;
   bool inputs = false;
   std::string system;
   std::string tools;
@@ -68,7 +75,8 @@ struct Arguments {
 
   /// The files of `model`. Throws Error.
   CheckpointFiles files() const { return CheckpointFiles(model, mmproj); }
-  bool is_chat() const { return !prompt && messages.empty() && batch.empty(); }
+  bool is_retrieval() const { return !embed.empty() || !rerank.empty(); }
+  bool is_chat() const { return !prompt && messages.empty() && batch.empty() && !is_retrieval(); }
   /// Whether anything but the best answer is wanted.
   bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
 };
@@ -119,9 +127,63 @@ inline void add_generation_options(CLI::App& app, GenerateOptions& generate, con
       generate);
 }
 
+/// The options of --embed and --rerank.
+inline void add_retrieval_options(CLI::App& app, Arguments& arguments) {
+  const std::string group = "Embeddings and scores (Qwen3-VL-Embedding, Qwen3-VL-Reranker)";
+  auto* const embed =
+      app.add_option("--embed", arguments.embed,
+                     "One input per line, a text or an object with text, image, video, instruction, fps, max_frames; "
+                     "writes one JSON object per line with its embedding; paths are relative to the file; - is "
+                     "standard input")
+          ->type_name("FILE.jsonl")
+          ->group(group);
+  auto* const rerank =
+      app.add_option("--rerank", arguments.rerank,
+                     "One object per line with query, documents, instruction; writes one with the documents' scores")
+          ->type_name("FILE.jsonl")
+          ->excludes(embed)
+          ->group(group);
+  app.add_option("--embed-out", arguments.embed_out, "Write the embeddings as a float32 matrix instead, for numpy.load")
+      ->type_name("OUT.npy")
+      ->needs(embed)
+      ->group(group);
+  app.add_option("--dimensions", arguments.dimensions, "The first N of an embedding only (default: all)")
+      ->check(in_range<index_t>(within(1, 1e6)))
+      ->needs(embed)
+      ->group(group);
+  CLI::Option* const both[] = {
+      app.add_option("--instruction", arguments.retrieval.default_instruction,
+                     "Instruction of the lines that have none (default: the published one)")
+          ->type_name("TEXT"),
+      app.add_option("--max-length", arguments.max_length,
+                     "Tokens of a prompt, of which longer ones lose their end (default: 8192; --rerank: 10240)")
+          ->check(in_range<index_t>(within(1, 0x1p24))),
+      app.add_option("--max-frames", arguments.retrieval.max_frames, "Most frames that --fps takes of a video")
+          ->check(in_range<std::int64_t>(within(1, 1e6)))
+          ->capture_default_str()};
+  for (CLI::Option* const option : both) option->group(group);
+  app.final_callback([&app, embed, rerank, both] {
+    const bool asked = embed->count() + rerank->count() > 0;
+    for (const CLI::Option* const option : both)
+      if (!asked && option->count() > 0) fail(option->get_name(), " is for --embed and --rerank; see --help");
+    // Whatever is not used is an error; the options of the first group are about the checkpoint and where it runs.
+    const std::vector<std::string> used = {
+        "--batch-size", "--ignore-unknown", "--min-pixels", "--max-pixels", "--max-video-pixels",
+        "--fps",        "--video-prompt",   "--stats",      "--trace",      "--threads",
+        "--limit"};
+    for (const CLI::Option* const option : app.get_options())
+      if (asked && option->count() > 0 && option->get_group() != "Options" &&
+          option->get_group() != embed->get_group() &&
+          std::find(used.begin(), used.end(), option->get_name()) == used.end())
+        fail(option->get_name(), " has no effect with ", (embed->count() > 0 ? embed : rerank)->get_name(),
+             "; see --help");
+  });
+}
+
 /// Reads the command line. Returns false if the program is done (--help, --version); throws Error if it is wrong.
 inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
-  CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages and --batch it is a chat.", name);
+  CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages, --batch, --embed and --rerank it is a chat.",
+               name);
   app.set_version_flag("--version", version);
   app.add_option(
          "--model", arguments.model,
@@ -167,7 +229,8 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
           ->type_name("FILE.jsonl")
           ->group(input);
   auto* const batch_size =
-      app.add_option("--batch-size", arguments.batch_size, "Conversations of --batch that are computed together")
+      app.add_option("--batch-size", arguments.batch_size,
+                     "Conversations of --batch, inputs of --embed or documents of --rerank that are computed together")
           ->check(in_range<index_t>(within(1, 1024)))
           ->capture_default_str()
           ->group(input);
@@ -177,6 +240,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->group(input);
   messages->excludes(prompt)->excludes(image)->excludes(video);
   batch->excludes(prompt)->excludes(image)->excludes(video)->excludes(messages);
+  add_retrieval_options(app, arguments);
   app.add_option("--system", arguments.system, "System message")->type_name("TEXT")->group(input);
   app.add_option("--tools", arguments.tools, "Functions that the model may call, as JSON schemas")
       ->type_name("FILE.json")
@@ -304,7 +368,8 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       fail("--draw is for the answer to --prompt or --messages; see --help");
     check_image_name(arguments.draw);  // before anything is computed
   }
-  for (const auto& [option, file] : {std::pair("--draw", arguments.draw), std::pair("--trace", arguments.trace)}) {
+  for (const auto& [option, file] : {std::pair("--draw", arguments.draw), std::pair("--trace", arguments.trace),
+                                     std::pair("--embed-out", arguments.embed_out)}) {
     const std::filesystem::path folder = std::filesystem::path(file).parent_path();
     std::error_code ignored;
     if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))

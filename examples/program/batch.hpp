@@ -1,15 +1,11 @@
 /// --batch: conversations from a file, one per line, to answers, one JSON object per line.
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <functional>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -25,37 +21,6 @@
 
 namespace program {
 
-/// Calls each(number, text) for every line of the file of --batch that is not blank, and each(number, {}, error) for
-/// one that is too long.
-inline void for_each_line(const Arguments& arguments,
-                          const std::function<void(std::size_t, std::string_view, const std::string&)>& each) {
-  std::ifstream file;
-  if (arguments.batch != "-") {
-    std::error_code ignored;
-    if (std::filesystem::is_directory(arguments.batch, ignored))
-      fail("cannot open ", arguments.batch, ": it is a folder");
-    errno = 0;
-    file.open(arguments.batch);
-    if (!file) detail::fail_on_file("open", arguments.batch);
-  }
-  const std::size_t max_bytes = arguments.limits.messages.max_bytes;
-  LineReader reader(file.is_open() ? file : std::cin, max_bytes);
-  std::string text;
-  bool too_long = false;
-  for (std::size_t number = 1; reader.next(text, too_long); ++number) {
-    if (too_long) {
-      each(number, {}, concat("the line is longer than ", max_bytes, " bytes (MessageLimits::max_bytes)"));
-    } else if (text.find_first_not_of(" \t") != std::string::npos) {
-      each(number, text, {});
-    }
-  }
-}
-
-/// Where the media of a file's conversations are.
-inline std::filesystem::path media_folder(const std::string& file) {
-  return file == "-" ? std::filesystem::path() : std::filesystem::path(file).parent_path();
-}
-
 /// Answers the lines of a file in order, several at a time. A line that fails does not affect the others.
 template <class Model>
 class Batch {
@@ -65,15 +30,16 @@ class Batch {
 
   /// After a Ctrl-C, throws Cancelled once the earlier lines are answered.
   void run() {
-    for_each_line(arguments_, [&](std::size_t number, std::string_view text, const std::string& error) {
-      Line line{number, std::nullopt, error};
-      try {
-        if (error.empty()) line.question = read_question(arguments_, answerer_.settings(), text);
-      } catch (const std::exception& wrong) {
-        line.error = wrong.what();
-      }
-      add(std::move(line));
-    });
+    for_each_line(arguments_.batch, arguments_.limits,
+                  [&](std::size_t number, std::string_view text, const std::string& error) {
+                    Line line{number, std::nullopt, error};
+                    try {
+                      if (error.empty()) line.question = read_question(arguments_, answerer_.settings(), text);
+                    } catch (const std::exception& wrong) {
+                      line.error = wrong.what();
+                    }
+                    add(std::move(line));
+                  });
     answer();
     if (arguments_.stats || failed_ > 0) std::fprintf(stderr, "%zu answered, %zu could not be\n", answered_, failed_);
   }

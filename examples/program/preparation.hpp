@@ -26,6 +26,24 @@ inline void warn(const std::string& text) {
   print_warning(text);
 }
 
+/// How the inputs of the command line are made. Media paths are relative to `folder`.
+inline ProcessorOptions processor_options(const Arguments& arguments, const std::filesystem::path& folder) {
+  return {.media_directory = folder,
+          .min_pixels = arguments.min_pixels,
+          .max_pixels = arguments.max_pixels,
+          .max_video_pixels = arguments.max_video_pixels,
+          .video_prompt = arguments.video_prompt,
+          .video_progress =
+              [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
+                Interruptible::check();
+                bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+              },
+          .limits = arguments.limits.images,
+          .readers = linked_readers(),
+          .max_tokens = arguments.limits.max_tokens,
+          .warn = warn};
+}
+
 /// Conversations as the model reads them, and the text of each prompt.
 struct Prepared {
   Prompts prompts;
@@ -46,21 +64,8 @@ class Preparation {
   /// Media paths are relative to `folder`; `images` are those of parts without a path.
   Prepared operator()(std::span<const Conversation> conversations, const ChatTemplateOptions& chat,
                       const std::filesystem::path& folder, std::span<const Image> images = {}) const {
-    const ProcessorOptions options{.media_directory = folder,
-                                   .videos = videos_,
-                                   .min_pixels = arguments_.min_pixels,
-                                   .max_pixels = arguments_.max_pixels,
-                                   .max_video_pixels = arguments_.max_video_pixels,
-                                   .video_prompt = arguments_.video_prompt,
-                                   .video_progress =
-                                       [bar = ProgressBar("reading the video")](auto done, auto total) mutable {
-                                         Interruptible::check();
-                                         bar(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
-                                       },
-                                   .limits = arguments_.limits.images,
-                                   .readers = linked_readers(),
-                                   .max_tokens = arguments_.limits.max_tokens,
-                                   .warn = warn};
+    ProcessorOptions options = processor_options(arguments_, folder);
+    options.videos = videos_;
     Prepared prepared{processor_.prompts(conversations, chat, options, images), {}};
     for (const Conversation& messages : conversations) {
       prepared.texts.push_back(processor_.render_chat_template(messages, chat));

@@ -2,10 +2,13 @@
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_batch
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <string>
 #include <vector>
 
+#include "qwen3vl/io/weights/npy.hpp"
 #include "support/program_run.hpp"
+#include "support/reranker_tokenizer.hpp"
 
 using namespace qwen3vl::test;
 
@@ -16,6 +19,23 @@ json ask(const std::string& words, const std::string& image) {
   return json::array(
       {{{"role", "user"}, {"content", {{{"type", "image"}, {"image", image}}, {{"type", "text"}, {"text", words}}}}}});
 }
+
+/// The inputs and results of the code published with Qwen3-VL-Embedding; files are named from the folder of the inputs.
+json published(const std::string& name) {
+  return json::parse(read_file(fs::path(QWEN3VL_TEST_DATA) / "golden/cases/retrieval" / (name + ".json"))).at("cases");
+}
+
+/// A copy of the checkpoint that is a reranker, with the media of the published cases.
+struct RetrievalFolder : TemporaryFolder {
+  RetrievalFolder() {
+    copy_checkpoint(path());
+    qwen3vl::test::add_yes_and_no(path());
+    for (const char* media : {"images", "clips"}) fs::create_symlink(assets / "expected" / media, path() / media);
+  }
+  std::string file(const std::string& option, const std::string& lines) const {
+    return "--" + option + " '" + write("in.jsonl", lines).string() + "' ";
+  }
+};
 
 }  // namespace
 
@@ -113,4 +133,88 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_written_is_an_error) {
     BOOST_TEST(result.code == 1, options);
     BOOST_TEST(result.err.find("cannot write to standard output") != std::string::npos, result.err);
   }
+}
+
+BOOST_AUTO_TEST_CASE(embeddings_as_published) {
+  const RetrievalFolder folder;
+  std::string lines;
+  std::vector<json> wanted;
+  for (const json& one : published("embedding")) {
+    if (one.contains("max_length")) continue;
+    for (std::size_t i = 0; i < one["inputs"].size(); ++i) {
+      lines += one["inputs"][i].dump() + "\n";
+      wanted.push_back(one["embeddings_8"][i]);
+    }
+  }
+  const fs::path out = folder / "out.npy";
+  const std::string embed = folder.file("embed", lines) + "--dimensions 8 ";
+  const std::vector<json> made = json_lines(run(embed + "--batch-size 5", "", folder.path()));
+  const Result result = run(embed + "--stats --embed-out '" + out.string() + "'", "", folder.path());
+  BOOST_TEST(result.out.empty());
+  BOOST_TEST(result.err.find(std::to_string(wanted.size()) + " prompts of ") != std::string::npos, result.err);
+  const auto matrix = qwen3vl::read_npy<float, qwen3vl::dynamic, 8>(out);
+  BOOST_REQUIRE((made.size() == wanted.size() && matrix.rows() == static_cast<qwen3vl::index_t>(wanted.size())));
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    BOOST_TEST(made[i].at("line") == i + 1);
+    for (std::size_t d = 0; d < 8; ++d) {
+      const double value = made[i].at("embedding").at(d), from_file = matrix.data()[8 * i + d];
+      BOOST_TEST(std::abs(value - wanted[i][d].get<double>()) < 1e-4);
+      BOOST_TEST(std::abs(value - from_file) < 1e-6);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(scores_as_published) {
+  const RetrievalFolder folder;
+  std::string lines;
+  json wanted;
+  for (const json& one : published("reranker")) {
+    if (one.contains("max_length")) continue;
+    lines += one["row"].dump() + "\n";
+    wanted.push_back(one["scores"]);
+  }
+  const std::vector<json> made = json_lines(run(folder.file("rerank", lines) + "--batch-size 3", "", folder.path()));
+  BOOST_REQUIRE(made.size() == wanted.size());
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    BOOST_REQUIRE(made[i].at("scores").size() == wanted[i].size());
+    for (std::size_t j = 0; j < wanted[i].size(); ++j)
+      BOOST_TEST(std::abs(made[i]["scores"][j].get<double>() - wanted[i][j].get<double>()) < 1e-5);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_embedded_or_scored) {
+  const RetrievalFolder folder;
+  const std::string lines = "\"a\"\n\n{\"image\": \"absent.png\", \"id\": 3}\n{\"txt\": \"a\"}\n\"b\"\n";
+  const std::string embed = folder.file("embed", lines) + "--dimensions 2";
+  const Result result = run(embed, "", folder.path());
+  BOOST_TEST(result.err == "2 lines could not be computed\n");
+  const std::vector<json> made = json_lines(result);
+  BOOST_REQUIRE(made.size() == 4u);
+  BOOST_TEST(
+      (made[0].at("line") == 1 && made[1].at("line") == 3 && made[2].at("line") == 4 && made[3].at("line") == 5));
+  BOOST_TEST(made[3].at("embedding").size() == 2u);
+  BOOST_TEST(made[1].at("error").get<std::string>().find("image: cannot open") == 0u, made[1]);
+  BOOST_TEST(made[1].at("id") == 3);
+  BOOST_TEST(made[2].at("error").get<std::string>().find("means nothing here: txt") != std::string::npos, made[2]);
+  BOOST_TEST(json_lines(run("--ignore-unknown " + embed, "", folder.path()))[2].contains("embedding"));
+  check_error(run(embed + " --embed-out '" + (folder / "x.npy").string() + "'", "", folder.path()), "line 3: image: ");
+  BOOST_TEST(!fs::exists(folder / "x.npy"));
+
+  const std::vector<json> scores =
+      json_lines(run(folder.file("rerank", R"({"query": "a", "documents": ["b", {"image": "absent.png"}], "id": "x"})"
+                                           "\n{\"query\": \"a\", \"documents\": []}\n"),
+                     "", folder.path()));
+  BOOST_REQUIRE(scores.size() == 2u);
+  BOOST_TEST(scores[0].at("error").get<std::string>().find("documents[1].image: cannot open") == 0u, scores[0]);
+  BOOST_TEST(scores[1].at("scores") == json::array());
+
+  check_error(run("--rerank -", "{}"), "has no token \"yes\"");  // tiny-shapes itself
+  check_error(run("--embed /nonexistent.jsonl"), "cannot open /nonexistent.jsonl");
+  check_error(run("--embed - --dimensions 193"), "--dimensions is 193; this model has embeddings of 192");
+  check_error(run("--embed - --temperature 1"), "--temperature has no effect with --embed");
+  check_error(run("--rerank - --image x.png"), "--image has no effect with --rerank");
+  check_error(run("--embed - --inputs"), "--inputs has no effect with --embed");
+  check_error(run("--rerank - --dimensions 8"), "--embed");
+  check_error(run("--prompt x --instruction y"), "--instruction is for --embed and --rerank");
+  check_error(run("--embed - --embed-out /nonexistent/x.npy"), "--embed-out: there is no folder /nonexistent");
 }
