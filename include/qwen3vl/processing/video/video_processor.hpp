@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "qwen3vl/inputs/grid.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/video/frame_source.hpp"
 #include "qwen3vl/processing/image/convert_rgb.hpp"
 #include "qwen3vl/processing/image/patches.hpp"
