@@ -15,6 +15,7 @@
 #include "backend/expert_cases.hpp"
 #include "backend/formulas.hpp"
 #include "backend/linear_cases.hpp"
+#include "backend/stored_cases.hpp"
 #ifndef QWEN3VL_PRODUCTS_ONLY
 #include "backend/attention_cases.hpp"
 #include "backend/cache_cases.hpp"
@@ -91,6 +92,9 @@ void all_experts() {
 }
 void all_blocks() {
   with_threads([](Context<Cpu>& ctx) { operations::all_block_cases(ctx); });
+}
+void all_stored() {
+  with_threads([](Context<Cpu>& ctx) { operations::all_stored_cases(ctx); });
 }
 #ifndef QWEN3VL_PRODUCTS_ONLY
 void all_attention() {
@@ -373,6 +377,7 @@ bool init() {
   suite.add(BOOST_TEST_CASE(all_linear));
   suite.add(BOOST_TEST_CASE(all_experts));
   suite.add(BOOST_TEST_CASE(all_blocks));
+  suite.add(BOOST_TEST_CASE(all_stored));
   suite.add(BOOST_TEST_CASE(all_row_tiles));
   suite.add(BOOST_TEST_CASE(all_integers));
   suite.add(BOOST_TEST_CASE(all_rounded_rows));

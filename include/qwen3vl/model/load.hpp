@@ -138,7 +138,59 @@ void load_part(Context<B>& ctx, Experts<W, E, N, K, packing>& experts, index_t /
   for (index_t e = 0; e < E; ++e) experts.load_expert(ctx, e, raw.matrix(e), transposed);
 }
 
+/// A parameter that has to know what load_part will bring before it is allocated (`stored` weights).
+template <class P>
+concept ExpectsRows = requires(P& parameter, const RawTensor& raw) {
+  parameter.expect_rows(index_t{0}, raw);
+};
+template <class P>
+concept ExpectsExperts = requires(P& parameter, const RawTensor& raw) {
+  parameter.expect_expert(index_t{0}, raw, false);
+};
+
+/// Tells such parameters of all tensors that fit them.
+template <class Model, class Source>
+void expect_parts(Model& model, Source&& source, const ExpertLayouts& layouts) {
+  model.parameters([&](auto& parameter, Parts parts) {
+    using Parameter = std::remove_reference_t<decltype(parameter)>;
+    if constexpr (ExpectsRows<Parameter> || ExpectsExperts<Parameter>) {
+      const ParameterShape shape = parameter_shape(parameter);
+      complete(parts, shape);
+      index_t first_row = 0;
+      for (const Part& part : parts) {
+        const std::optional<RawTensor> raw = source.find(part);
+        if (raw && fits(raw->shape, part, shape) && is_floating_weight(raw->dtype)) {
+          if constexpr (ExpectsRows<Parameter>) {
+            parameter.expect_rows(first_row, *raw);
+          } else {
+            const bool transposed = layouts.of(raw->shape, shape) == ExpertLayout::hub;
+            for (index_t e = 0; e < shape.experts; ++e) parameter.expect_expert(e, raw->matrix(e), transposed);
+          }
+        }
+        first_row += part.rows;
+      }
+    }
+  });
+}
+
 }  // namespace detail
+
+/// Tells a model what `source` holds, so that its parameters can be allocated before they are loaded, as for a file of
+/// packed weights. load_parameters does it itself.
+template <class Model, WeightSource Source>
+void expect_parameters(Model& model, Source&& source) {
+  detail::ExpertLayouts layouts;
+  model.parameters([&](auto& parameter, Parts parts) {
+    if constexpr (detail::ExpectsExperts<std::remove_reference_t<decltype(parameter)>>) {
+      const ParameterShape shape = parameter_shape(parameter);
+      detail::complete(parts, shape);
+      for (const Part& part : parts)
+        if (const std::optional<RawTensor> raw = source.find(part); raw && detail::fits(raw->shape, part, shape))
+          layouts.see(raw->shape, shape);
+    }
+  });
+  detail::expect_parts(model, source, layouts);
+}
 
 /// Loads all parameters of `model`. `source_name` is for messages; `ignored` lists names that may be unused. Tensors of
 /// the source that are no part of the model are a warning, as in transformers. Throws one Error about all missing and
@@ -182,6 +234,7 @@ void load_parameters(Context<B>& ctx, Model& model, Source&& source, std::string
   if (!extra.empty() && warn)
     warn(concat(source_name, " holds tensors that are not part of the model and not used: ", detail::listed(extra)));
 
+  detail::expect_parts(model, source, layouts);
   if constexpr (requires { ctx.backend().require_memory(std::size_t{}, source_name); }) {
     std::size_t bytes = 0;  // all sizes are known before the first allocation
     model.parameters([&](auto& parameter, const Parts&) { bytes += parameter.allocated() ? 0 : parameter.bytes(); });

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "qwen3vl/tensor/dtype.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl {
@@ -29,6 +30,10 @@ enum class BlockForm {
 struct BlockLayout {
   BlockForm form = BlockForm::none;
   index_t group = 0;  ///< columns of a scale (bytes, nibbles, e4m3): a multiple of 32, or the whole row
+  /// bytes, nibbles: a type that holds every scale exactly (f32, bf16 or f16). Kernels keep scales in it.
+  DType scale_type = DType::f32;
+  /// nibbles: the offset of all groups, if it is one, which then takes no memory; -1: they differ.
+  int offset = -1;
 };
 
 /// One row as integers, written by EncodedRows::read_blocks. Sizes are those of the columns, a last group may be

@@ -1,4 +1,4 @@
-// expect: the weights of a precision are float, bf16, bf16_dot, q8 or q4
+// expect: the weights of a precision are float, bf16, bf16_dot, q8, q4 or stored
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/layers/linear.hpp"
 

@@ -2,7 +2,7 @@
 /// sums are always at least f32.
 ///
 /// A precision is any struct with
-///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8, q4 or fp8
+///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8, q4, stored or fp8
 ///   Kv             the type of cached keys and values
 ///   name
 /// and, where they differ from Weight,
@@ -39,6 +39,13 @@ struct q4 {
 /// A block weight type.
 template <class W>
 concept BlockWeight = std::same_as<W, q8> || std::same_as<W, q4>;
+
+/// Weights as the file has them, matrix by matrix, nothing rounded: f32, bf16, f16, and the blocks of integers of
+/// BlockForm (tensor/encoded_rows.hpp), which are multiplied as they are. Rows whose form no kernel knows
+/// (BlockForm::none) become bf16. What a matrix keeps is known when the tensors that fill it are (expect_rows()).
+struct stored {
+  static constexpr std::string_view name = "stored";
+};
 
 /// FP8 weights, for GPUs of compute capability 8.9 and later; the CPU has none. w = s * q, with q of type f8_e4m3 and
 /// one f32 scale s for each row (output): the largest magnitude of the row over 448. Rounded once when they are loaded
@@ -92,6 +99,14 @@ struct Q4 {
   using RouterWeight = bf16;
   using Kv = f16;
   static constexpr std::string_view name = "q4";
+};
+
+/// What a file has, in the text model and in the vision tower: of a quantised checkpoint its blocks, else the numbers of
+/// its type. Keys and values are in f16, as in Q8.
+struct Stored {
+  using Weight = stored;
+  using Kv = f16;
+  static constexpr std::string_view name = "stored";
 };
 
 /// FP8 weights, on GPUs; the vision tower and the router as in Q8. The head is rounded as well: it is a fifth of what

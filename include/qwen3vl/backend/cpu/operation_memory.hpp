@@ -17,8 +17,27 @@ namespace qwen3vl {
 
 template <>
 struct OperationMemory<Cpu> {
+  /// Of `stored` weights an upper bound: in which forms they are is known when they are loaded.
   template <class W, index_t N, index_t K, Packing packing>
   static std::size_t linear(const Cpu& cpu, index_t rows) {
+    using namespace cpu_kernels;
+    if constexpr (std::is_same_v<W, stored>) {
+      std::size_t most = 0;
+      for (index_t threads = 1; threads <= std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels);
+           ++threads)
+        most = std::max({most, linear_of_kind<stored_floats, K>(rows, static_cast<int>(threads)),
+                         linear_of_kind<stored_blocks, K>(rows, static_cast<int>(threads))});
+      return most;
+    } else {
+      const bool worth = rows * N * K > 65536;
+      return linear_of_kind<W, K>(
+          rows, worth ? static_cast<int>(std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels)) : 1);
+    }
+  }
+
+ private:
+  template <class W, index_t K>
+  static std::size_t linear_of_kind(index_t rows, int threads) {
     using namespace cpu_kernels;
     using Packed = PackedRows<W, K>;
     if (rows == 0) return 0;
@@ -26,9 +45,6 @@ struct OperationMemory<Cpu> {
       const index_t packed = std::is_same_v<typename Packed::Word, float> ? 0 : rows;
       return scratch<typename Packed::Word>(packed * Packed::words);
     }
-    const bool worth = rows * N * K > 65536;
-    const int threads =
-        worth ? static_cast<int>(std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels)) : 1;
     std::size_t bytes = 0;
     RowShares<Packed>::for_most(rows, threads, [&](index_t packed_rows, index_t block) {
       bytes = std::max(bytes, scratch<typename Packed::Word>(packed_rows * Packed::words) +
@@ -37,6 +53,7 @@ struct OperationMemory<Cpu> {
     return bytes;
   }
 
+ public:
   template <index_t H, index_t D>
   static std::size_t attention(const Cpu& cpu, const Segments& segments) {
     return flash<D>(cpu, segments.count() * H, segments.longest(), segments.longest());
@@ -64,6 +81,18 @@ struct OperationMemory<Cpu> {
   template <class W, index_t TopK, index_t E, index_t I, index_t D>
   static std::size_t expert_mlp(const Cpu& cpu, index_t tokens) {
     using namespace cpu_kernels;
+    if constexpr (std::is_same_v<W, stored>) {
+      return std::max(experts_of_kind<stored_floats, TopK, E, I, D>(cpu, tokens),
+                      experts_of_kind<stored_blocks, TopK, E, I, D>(cpu, tokens));
+    } else {
+      return experts_of_kind<W, TopK, E, I, D>(cpu, tokens);
+    }
+  }
+
+ private:
+  template <class W, index_t TopK, index_t E, index_t I, index_t D>
+  static std::size_t experts_of_kind(const Cpu& cpu, index_t tokens) {
+    using namespace cpu_kernels;
     if (tokens == 0) return 0;
     using PackedX = PackedRows<W, D>;
     using PackedActivated = PackedRows<W, I>;
@@ -76,6 +105,7 @@ struct OperationMemory<Cpu> {
            scratch<float>(threads * sums_size<PackedX>(tokens));
   }
 
+ public:
   template <class Parameter>
   static std::size_t load(const Cpu&, const Parameter&, index_t /*rows*/, std::size_t /*stored_bytes*/) {
     return 0;

@@ -16,10 +16,10 @@ namespace qwen3vl {
 template <class W, index_t N, index_t K, Packing packing>
 class ReferenceMatrix {
   static_assert(
-      std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot>,
-      "the reference backend keeps weights as float, bf16 or bf16_dot: blocks (q8, q4) are the Cpu backend's, "
+      std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || std::is_same_v<W, stored>,
+      "the reference backend keeps weights as float, bf16, bf16_dot or stored, as float: blocks (q8, q4) are the Cpu backend's, "
       "fp8 is the CUDA backend's (backend/contract/precision.hpp)");
-  using Stored = std::conditional_t<std::is_same_v<W, float>, float, bf16>;
+  using Stored = std::conditional_t<std::is_same_v<W, float> || std::is_same_v<W, stored>, float, bf16>;
 
  public:
   static constexpr std::size_t bytes() { return static_cast<std::size_t>(N * K) * sizeof(Stored); }

@@ -18,11 +18,12 @@ namespace qwen3vl {
 template <class W, index_t E, index_t N, index_t K, Packing packing>
 class CpuExperts {
  public:
+  using Weight = W;
   using Matrix = CpuMatrix<W, N, K, packing>;
 
   CpuExperts() : experts_(static_cast<std::size_t>(E)) {}
 
-  static constexpr std::size_t bytes() { return static_cast<std::size_t>(E) * Matrix::bytes(); }
+  std::size_t bytes() const { return static_cast<std::size_t>(E) * experts_.front().bytes(); }
   bool allocated() const { return experts_.front().allocated(); }
   void allocate() {
     for (Matrix& expert : experts_) expert.allocate();
@@ -30,6 +31,11 @@ class CpuExperts {
   template <class F>
   void visit_memory(F&& f) {
     for (Matrix& expert : experts_) expert.visit_memory(f);
+  }
+  /// Of `stored` weights, before allocate(): what load_expert will be given. All experts are stored alike.
+  void expect_expert(index_t e, const RawTensor& raw, bool transposed) requires(std::is_same_v<W, stored>) {
+    if (transposed ? raw.row_size() != N : raw.rows() != N) fail("an expert of ", N, " rows is one tensor");
+    experts_[static_cast<std::size_t>(e)].expect_rows(0, raw, transposed);
   }
   /// Expert e from [N, K], or from [K, N] if `transposed`.
   void load_expert(Context<Cpu>& ctx, index_t e, const RawTensor& raw, bool transposed) {
@@ -123,34 +129,51 @@ struct ExpertPlan {
   }
 };
 
-}  // namespace cpu_kernels
+/// The panels of expert e, for the kernels of `Kind`.
+template <class Kind, class Matrices>
+struct ExpertPanels {
+  const Matrices& experts;
 
-/// See backend/contract/ops.hpp. Each thread computes a share of every expert's outputs, so that work is balanced
-/// however the tokens are distributed, and each part of y is written by one thread only.
-template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>
-void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, D>> x,
-                std::type_identity_t<View<const std::int32_t, Cpu, dynamic, TopK>> experts,
-                std::type_identity_t<View<const float, Cpu, dynamic, TopK>> weights,
-                const CpuExperts<W, E, N, D, Packing::gate_up>& gate_up,
-                const CpuExperts<W, E, D, I, Packing::plain>& down,
-                std::type_identity_t<View<float, Cpu, dynamic, D>> y) {
-  static_assert(N == 2 * I, "an expert has as many gates as ups");
-  using namespace cpu_kernels;
-  if (x.rows() == 0) return;
-  const TraceScope scope(ctx.trace(), [&] {
-    return traced::expert_mlp(
-        traced::type_name<W>(), x.rows(), E, D, I, experts.span(),
-        CpuMatrix<W, N, D, Packing::gate_up>::bytes() + CpuMatrix<W, D, I, Packing::plain>::bytes());
-  });
-  using RowsX = PackedRows<W, D>;
-  using RowsActivated = PackedRows<W, I>;
+  auto operator()(index_t e) const {
+    if constexpr (std::is_same_v<typename Matrices::Weight, stored>) {
+      return section_panels<Kind>(experts[e], experts[e].sections().front());
+    } else {
+      return all_panels(experts[e]);
+    }
+  }
+};
+
+/// f(ExpertPanels). Of `stored` weights each expert is one section.
+template <class W, index_t E, index_t N, index_t K, Packing packing, class F>
+void for_expert_panels(const CpuExperts<W, E, N, K, packing>& experts, const F& f) {
+  using Matrices = CpuExperts<W, E, N, K, packing>;
+  if constexpr (std::is_same_v<W, stored>) {
+    const StoredSection& first = experts[0].sections().front();
+    for (index_t e = 1; e < E; ++e)
+      if (is_float_form(experts[e].sections().front().form) != is_float_form(first.form))
+        fail("of the experts of a layer some are stored as integers, some as floating numbers");
+    for_kind(first, [&]<class Kind>(Kind) { f(ExpertPanels<Kind, Matrices>{experts}); });
+  } else {
+    f(ExpertPanels<W, Matrices>{experts});
+  }
+}
+
+/// expert_mlp() with the panels of both products. Each thread computes a share of every expert's outputs, so that work
+/// is balanced however the tokens are distributed, and each part of y is written by one thread only.
+template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I, class GateUpPanels, class DownPanels>
+void multiply_experts(Context<Cpu>& ctx, View<const float, Cpu, dynamic, D> x,
+                      View<const std::int32_t, Cpu, dynamic, TopK> experts,
+                      View<const float, Cpu, dynamic, TopK> weights, const GateUpPanels& gate_up_panels,
+                      const DownPanels& down_panels, View<float, Cpu, dynamic, D> y) {
+  using KindX = typename std::invoke_result_t<GateUpPanels, index_t>::Kind;
+  using KindActivated = typename std::invoke_result_t<DownPanels, index_t>::Kind;
+  using RowsX = PackedRows<KindX, D>;
+  using RowsActivated = PackedRows<KindActivated, I>;
   const ExpertPlan plan(E, RowsX::tile_rows, experts, weights);
   auto packed_x = ctx.template scratch<typename RowsX::Word, dynamic, RowsX::words>(plan.packed_rows);
   auto activated = ctx.template scratch<float, dynamic, I>(static_cast<index_t>(plan.slots.size()));  // [slots, I]
   auto packed_activated =
       ctx.template scratch<typename RowsActivated::Word, dynamic, RowsActivated::words>(plan.packed_rows);
-  using GateUp = CpuMatrix<W, N, D, Packing::gate_up>;
-  using Down = CpuMatrix<W, D, I, Packing::plain>;
   const Finish<W, N, D, Packing::gate_up, epilogue::SwiGlu> swiglu{nullptr};
   const Finish<W, D, I, Packing::plain, epilogue::Add> add{nullptr};
   const auto tiles = static_cast<index_t>(plan.tiles.size());
@@ -162,13 +185,13 @@ void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
 #pragma omp for schedule(static)
     for (index_t i = 0; i < tiles; ++i)
-      plan.pack_tile<W, D>(
+      plan.template pack_tile<KindX, D>(
           static_cast<std::size_t>(i),
           [&](index_t slot) { return x.data() + plan.slots[static_cast<std::size_t>(slot)].token * D; },
           packed_x.data());
-    constexpr index_t gate_panels = GateUp::panels;
+    constexpr index_t gate_panels = CpuMatrix<W, N, D, Packing::gate_up>::panels;
     for (const ExpertGroup& group : plan.groups)
-      panels_of_rows(gate_up[group.expert], packed_x.data() + group.place * RowsX::words, group.rows,
+      panels_of_rows(gate_up_panels(group.expert), packed_x.data() + group.place * RowsX::words, group.rows,
                      gate_panels * me / team, gate_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
                      [&](index_t p, Floats z0, Floats z1, index_t row) {
                        swiglu(p, z0, z1, activated.data() + (group.begin + row) * I);
@@ -176,19 +199,43 @@ void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, d
 #pragma omp barrier
 #pragma omp for schedule(static)
     for (index_t i = 0; i < tiles; ++i)
-      plan.pack_tile<W, I>(
+      plan.template pack_tile<KindActivated, I>(
           static_cast<std::size_t>(i), [&](index_t slot) { return activated.data() + slot * I; },
           packed_activated.data());
-    constexpr index_t down_panels = Down::panels;
+    constexpr index_t out_panels = CpuMatrix<W, D, I, Packing::plain>::panels;
     for (const ExpertGroup& group : plan.groups)
-      panels_of_rows(down[group.expert], packed_activated.data() + group.place * RowsActivated::words, group.rows,
-                     down_panels * me / team, down_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
-                     [&](index_t p, Floats z0, Floats z1, index_t row) {
+      panels_of_rows(down_panels(group.expert), packed_activated.data() + group.place * RowsActivated::words,
+                     group.rows, out_panels * me / team, out_panels * (me + 1) / team,
+                     sums.data() + me * sums.row_size(), [&](index_t p, Floats z0, Floats z1, index_t row) {
                        const ExpertSlot& slot = plan.slots[static_cast<std::size_t>(group.begin + row)];
                        const Floats weight = simd::splat(slot.weight);
                        add(p, z0 * weight, z1 * weight, y.data() + slot.token * D);
                      });
   }
+}
+
+}  // namespace cpu_kernels
+
+/// See backend/contract/ops.hpp.
+template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>
+void expert_mlp(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, D>> x,
+                std::type_identity_t<View<const std::int32_t, Cpu, dynamic, TopK>> experts,
+                std::type_identity_t<View<const float, Cpu, dynamic, TopK>> weights,
+                const CpuExperts<W, E, N, D, Packing::gate_up>& gate_up,
+                const CpuExperts<W, E, D, I, Packing::plain>& down,
+                std::type_identity_t<View<float, Cpu, dynamic, D>> y) {
+  static_assert(N == 2 * I, "an expert has as many gates as ups");
+  using namespace cpu_kernels;
+  if (x.rows() == 0) return;
+  const TraceScope scope(ctx.trace(), [&] {
+    return traced::expert_mlp(traced::type_name<W>(), x.rows(), E, D, I, experts.span(),
+                              gate_up[0].bytes() + down[0].bytes());
+  });
+  for_expert_panels(gate_up, [&](const auto& gate_up_panels) {
+    for_expert_panels(down, [&](const auto& down_panels) {
+      multiply_experts<TopK, W, E, N, D, I>(ctx, x, experts, weights, gate_up_panels, down_panels, y);
+    });
+  });
 }
 
 }  // namespace qwen3vl

@@ -11,28 +11,20 @@
 
 namespace qwen3vl {
 
-/// See backend/contract/ops.hpp. A row's result does not depend on the other rows, to the last bit.
-template <class W, index_t N, index_t K, Packing packing, class E>
-void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, K>> x,
-            const CpuMatrix<W, N, K, packing>& weight, std::type_identity_t<View<const float, Cpu, N>> bias,
-            std::type_identity_t<View<float, Cpu, dynamic, epilogue::width<E, N>>> y, E) {
-  static_assert((packing == Packing::gate_up) == std::is_same_v<E, epilogue::SwiGlu>,
-                "epilogue::SwiGlu goes with Packing::gate_up, the others with Packing::plain");
-  using namespace cpu_kernels;
-  using Matrix = CpuMatrix<W, N, K, packing>;
-  constexpr index_t y_stride = epilogue::width<E, N>;
-  const Finish<W, N, K, packing, E> finish{bias.data()};
-  const index_t rows = x.rows();
-  const TraceScope scope(ctx.trace(), [&] {
-    return traced::linear(traced::type_name<W>(), rows, N, K, y_stride, std::is_same_v<E, epilogue::Add>,
-                          weight.bytes());
-  });
-  // Below about 2^16 multiply-adds, starting a thread costs more than it saves.
-  const bool worth = rows * N * K > 65536;
-  const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), Matrix::panels)) : 1;
-  if (rows == 0) return;
+namespace cpu_kernels {
 
-  using Rows = PackedRows<W, K>;
+/// linear() for panels of a matrix.
+template <class Panels, class F>
+void multiply_panels(Context<Cpu>& ctx, const Panels& weight, View<const float, Cpu, dynamic, Panels::inputs> x,
+                     const F& finish, float* y, index_t y_stride) {
+  constexpr index_t K = Panels::inputs;
+  const index_t rows = x.rows(), panels = weight.end - weight.first;
+  // Below about 2^16 multiply-adds, starting a thread costs more than it saves.
+  const bool worth = rows * weight.rows() * K > 65536;
+  const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), panels)) : 1;
+  const auto share = [&](index_t i, index_t team) { return weight.first + panels * i / team; };
+
+  using Rows = PanelRows<Panels>;
   using Word = typename Rows::Word;
 
   if (rows <= streaming_rows) {
@@ -42,14 +34,14 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
     if constexpr (std::is_same_v<Word, float>) {
       packed = x.data();
     } else {
-      pack_rows<W, K>([&](index_t r) { return x.data() + r * K; }, rows, false, rounded.data());
+      pack_rows<typename Panels::Kind, K>([&](index_t r) { return x.data() + r * K; }, rows, false, rounded.data());
       packed = rounded.data();
     }
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
-      panels_of_rows(weight, packed, rows, Matrix::panels * me / team, Matrix::panels * (me + 1) / team, nullptr,
-                     FinishRows{finish, y.data(), y_stride});
+      panels_of_rows(weight, packed, rows, share(me, team), share(me + 1, team), nullptr,
+                     FinishRows{finish, y, y_stride});
     }
     return;
   }
@@ -68,19 +60,40 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
     for (index_t row = own ? rows * me / team : 0; row < end; row += block) {
       const index_t count = std::min(block, end - row);
       for (index_t i = own ? 0 : me * Rows::tile_rows; i < count; i += (own ? 1 : team) * Rows::tile_rows)
-        pack_rows<W, K>([&](index_t r) { return x.data() + (row + i + r) * K; },
-                        std::min<index_t>(Rows::tile_rows, count - i), true, tiles + i * Rows::words);
+        pack_rows<typename Panels::Kind, K>([&](index_t r) { return x.data() + (row + i + r) * K; },
+                                            std::min<index_t>(Rows::tile_rows, count - i), true,
+                                            tiles + i * Rows::words);
       if (!own) {
 #pragma omp barrier
       }
-      blocked_product(weight, tiles, count, own ? 0 : Matrix::panels * me / team,
-                      own ? Matrix::panels : Matrix::panels * (me + 1) / team, sums.data() + me * sums.row_size(),
-                      FinishRows{finish, y.data() + row * y_stride, y_stride});
+      blocked_product(weight, tiles, count, own ? weight.first : share(me, team),
+                      own ? weight.end : share(me + 1, team), sums.data() + me * sums.row_size(),
+                      FinishRows{finish, y + row * y_stride, y_stride});
       if (!own && row + block < rows) {  // the next rows overwrite those being read
 #pragma omp barrier
       }
     }
   }
+}
+
+}  // namespace cpu_kernels
+
+/// See backend/contract/ops.hpp. A row's result does not depend on the other rows, to the last bit.
+template <class W, index_t N, index_t K, Packing packing, class E>
+void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynamic, K>> x,
+            const CpuMatrix<W, N, K, packing>& weight, std::type_identity_t<View<const float, Cpu, N>> bias,
+            std::type_identity_t<View<float, Cpu, dynamic, epilogue::width<E, N>>> y, E) {
+  static_assert((packing == Packing::gate_up) == std::is_same_v<E, epilogue::SwiGlu>,
+                "epilogue::SwiGlu goes with Packing::gate_up, the others with Packing::plain");
+  using namespace cpu_kernels;
+  constexpr index_t y_stride = epilogue::width<E, N>;
+  const Finish<W, N, K, packing, E> finish{bias.data()};
+  const TraceScope scope(ctx.trace(), [&] {
+    return traced::linear(traced::type_name<W>(), x.rows(), N, K, y_stride, std::is_same_v<E, epilogue::Add>,
+                          weight.bytes());
+  });
+  if (x.rows() == 0) return;
+  for_panels(weight, [&](const auto& panels) { multiply_panels(ctx, panels, x, finish, y.data(), y_stride); });
 }
 
 /// Rows of the table; ids are checked by the caller.

@@ -1,6 +1,7 @@
 /// Products of rows with a packed weight matrix on the CPU, for every weight type; linear() and expert_mlp() are built
 /// on them. There is a blocked product over rows in tiles, and a streamed one for a few rows (decoding). The kernels
-/// are in float_product.hpp, pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp.
+/// are in float_product.hpp, pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp; those
+/// for `stored` weights in stored_blocks_product.hpp and stored_floats_product.hpp.
 #pragma once
 
 #include <algorithm>
@@ -10,9 +11,12 @@
 #include "qwen3vl/backend/cpu/products/block_product.hpp"
 #include "qwen3vl/backend/cpu/products/float_product.hpp"
 #include "qwen3vl/backend/cpu/products/pair_product.hpp"
+#include "qwen3vl/backend/cpu/products/stored_blocks_product.hpp"
+#include "qwen3vl/backend/cpu/products/stored_floats_product.hpp"
 #include "qwen3vl/backend/cpu/products/tile_block_product.hpp"
 #include "qwen3vl/backend/cpu/products/tile_product.hpp"
 #include "qwen3vl/backend/cpu/weights/matrix.hpp"
+#include "qwen3vl/backend/cpu/weights/stored_matrix.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
@@ -139,8 +143,99 @@ struct Kernel<W, K> {
 };
 #endif
 
+template <index_t K>
+struct Kernel<stored_blocks, K> {
+  using Rows = StoredRows<K>;
+  using Blocked = BlockedStoredBlocks<K>;
+  template <int R>
+  using Streamed = StreamedStoredBlocks<R, K>;
+};
+template <index_t K>
+struct Kernel<stored_floats, K> {
+  using Rows = FloatRows<K>;
+  using Blocked = BlockedStoredFloats<K>;
+  template <int R>
+  using Streamed = StreamedStoredFloats<R, K>;
+};
+
 template <class W, index_t K>
 using PackedRows = typename Kernel<W, K>::Rows;
+
+/// Panels [first, end) of a matrix: what products read. `Kind` is the weight type whose kernels read them; `form()`, if
+/// there is one, says which of them.
+template <class W, index_t N, index_t K, Packing packing>
+struct AllPanels {
+  using Matrix = CpuMatrix<W, N, K, packing>;
+  using Kind = W;
+  using Element = typename Matrix::Element;
+  static constexpr index_t inputs = K, first = 0, end = Matrix::panels;
+  const Matrix& matrix;
+
+  static constexpr index_t rows() { return N; }
+
+  const Element* panel(index_t p) const { return matrix.panel(p); }
+  static constexpr index_t offset(index_t step) { return Matrix::Layout::offset(step); }
+};
+template <class W, index_t N, index_t K, Packing packing>
+AllPanels<W, N, K, packing> all_panels(const CpuMatrix<W, N, K, packing>& matrix) {
+  return {matrix};
+}
+/// Those of a section of `stored` weights.
+template <class W, index_t K>
+struct SectionPanels {
+  using Kind = W;
+  using Element = std::byte;
+  static constexpr index_t inputs = K;
+  StoredForm form_;
+  index_t first, end;
+  const std::byte* memory;
+  index_t panel_bytes;
+
+  StoredForm form() const { return form_; }
+  index_t rows() const { return (end - first) * panel_rows; }
+  const std::byte* panel(index_t p) const { return memory + (p - first) * panel_bytes; }
+  index_t offset(index_t step) const {
+    constexpr index_t columns = std::is_same_v<W, stored_blocks> ? superblock_columns : 1;
+    return stored_bytes(form_, std::min(K, step * columns));
+  }
+};
+template <class Panels>
+using PanelRows = PackedRows<typename Panels::Kind, Panels::inputs>;
+
+/// f(Kind) for the kernels of a section.
+template <class F>
+void for_kind(const StoredSection& section, const F& f) {
+  if (is_float_form(section.form)) {
+    f(stored_floats{});
+  } else {
+    f(stored_blocks{});
+  }
+}
+template <class Kind, index_t N, index_t K, Packing packing>
+SectionPanels<Kind, K> section_panels(const CpuMatrix<stored, N, K, packing>& weight, const StoredSection& section) {
+  return {section.form, section.first, section.end, weight.panels_of(section), section.panel_bytes};
+}
+
+/// f(panels) for all panels of a matrix, which of `stored` weights are several ranges.
+template <class W, index_t N, index_t K, Packing packing, class F>
+void for_panels(const CpuMatrix<W, N, K, packing>& weight, const F& f) {
+  if constexpr (std::is_same_v<W, stored>) {
+    for (const StoredSection& section : weight.sections())
+      for_kind(section, [&]<class Kind>(Kind) { f(section_panels<Kind>(weight, section)); });
+  } else {
+    f(all_panels(weight));
+  }
+}
+
+/// The kernel `K` for these panels.
+template <class K, class Panels>
+K kernel_for(const Panels& panels) {
+  if constexpr (requires { panels.form(); }) {
+    return K{panels.form()};
+  } else {
+    return K{};
+  }
+}
 
 /// Packs the `count` rows source(i) as one tile, or one after another if they will be streamed.
 template <class W, index_t K, class Source>
@@ -216,19 +311,18 @@ struct RowShares {
 /// receives the sums; finish.places(panel), if it exists, says where it writes. Within a group of panels, blocks of
 /// columns are the outer loop, so that the rows' part of a block is read from the L2 cache however many columns there
 /// are. Partial sums are kept in `sums` [panel_group][rows in whole tiles][panel_rows].
-template <class W, index_t N, index_t K, Packing packing, class F>
-void blocked_product(const CpuMatrix<W, N, K, packing>& weight, const typename PackedRows<W, K>::Word* x, index_t rows,
-                     index_t begin, index_t end, float* sums, const F& finish) {
-  using Rows = PackedRows<W, K>;
-  using Blocked = typename Kernel<W, K>::Blocked;
-  using Layout = typename CpuMatrix<W, N, K, packing>::Layout;
-  const auto columns = [&](PanelPart part) { return weight.panel(part.panel) + Layout::offset(part.first); };
-  Blocked multiply;
+template <class Panels, class F>
+void blocked_product(const Panels& weight, const typename PanelRows<Panels>::Word* x, index_t rows, index_t begin,
+                     index_t end, float* sums, const F& finish) {
+  using Rows = PanelRows<Panels>;
+  using Blocked = typename Kernel<typename Panels::Kind, Panels::inputs>::Blocked;
+  const auto columns = [&](PanelPart part) { return weight.panel(part.panel) + weight.offset(part.first); };
+  auto multiply = kernel_for<Blocked>(weight);
   visit_panels(begin, end, Blocked::steps, Blocked::most_steps, [&](PanelPart part, PanelPart next) {
     constexpr index_t step_words = Blocked::step_words * Rows::tile_rows;  // per tile
-    const index_t p = part.panel, next_size = Layout::offset(next.first + next.steps) - Layout::offset(next.first);
+    const index_t p = part.panel, next_size = weight.offset(next.first + next.steps) - weight.offset(next.first);
     const bool last = part.first + part.steps == Blocked::steps;
-    ReadAhead ahead(columns(next), next_size * static_cast<index_t>(sizeof(typename Layout::Element)), rows);
+    ReadAhead ahead(columns(next), next_size * static_cast<index_t>(sizeof(typename Panels::Element)), rows);
     ahead.columns_move((next.first - part.first) * step_words);
     if (last) ahead.results(places_of(finish, p));
     float* const z = sums + (p - begin) % panel_group * whole_tiles<Rows>(rows) * panel_rows;
@@ -240,15 +334,14 @@ void blocked_product(const CpuMatrix<W, N, K, packing>& weight, const typename P
 }
 
 /// Panels [begin, end) for R rows x [R, Rows::words] that are not in tiles; weights are read once.
-template <int R, class W, index_t N, index_t K, Packing packing, class F>
-QWEN3VL_KERNEL void streamed_product(const CpuMatrix<W, N, K, packing>& weight,
-                                     const typename PackedRows<W, K>::Word* x, index_t begin, index_t end,
-                                     const F& finish) {
-  using Streamed = typename Kernel<W, K>::template Streamed<R>;
-  const Streamed multiply{};
+template <int R, class Panels, class F>
+QWEN3VL_KERNEL void streamed_product(const Panels& weight, const typename PanelRows<Panels>::Word* x, index_t begin,
+                                     index_t end, const F& finish) {
+  using Streamed = typename Kernel<typename Panels::Kind, Panels::inputs>::template Streamed<R>;
+  const auto multiply = kernel_for<Streamed>(weight);
   const auto stream = [&](auto panel_count, index_t p) {
     constexpr int count = panel_count;
-    const typename CpuMatrix<W, N, K, packing>::Element* panels[count];
+    const typename Panels::Element* panels[count];
     simd::unroll<count>([&](auto c) { panels[c] = weight.panel(p + c); });
     Tile<R, 2> tiles[count];
     multiply(panels, x, tiles);
@@ -265,16 +358,16 @@ QWEN3VL_KERNEL void streamed_product(const CpuMatrix<W, N, K, packing>& weight,
 
 /// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
 /// `sums` is this thread's scratch of sums_size floats.
-template <class W, index_t N, index_t K, Packing packing, class F>
-void panels_of_rows(const CpuMatrix<W, N, K, packing>& weight, const typename PackedRows<W, K>::Word* x, index_t rows,
-                    index_t begin, index_t end, float* sums, const F& finish) {
+template <class Panels, class F>
+void panels_of_rows(const Panels& weight, const typename PanelRows<Panels>::Word* x, index_t rows, index_t begin,
+                    index_t end, float* sums, const F& finish) {
   if (rows == 0) return;
   if (rows <= streaming_rows) {
     with_rows<static_cast<int>(streaming_rows)>(rows,
                                                 [&](auto r) { streamed_product<r>(weight, x, begin, end, finish); });
     return;
   }
-  using Rows = PackedRows<W, K>;
+  using Rows = PanelRows<Panels>;
   const index_t block = rows_of_block<Rows>(rows);
   for (index_t row = 0; row < rows; row += block)
     blocked_product(weight, x + row * Rows::words, std::min(block, rows - row), begin, end, sums,

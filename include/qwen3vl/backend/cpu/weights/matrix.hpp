@@ -42,8 +42,9 @@ struct LayoutOf<W, K> {
 template <class W, index_t N, index_t K, Packing packing>
 class CpuMatrix {
   static_assert(!std::is_same_v<W, fp8>, "fp8 weights are for the CUDA backend; 8-bit weights of the CPU are Q8");
-  static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || BlockWeight<W>,
-                "the weights of a precision are float, bf16, bf16_dot, q8 or q4 (backend/contract/precision.hpp)");
+  static_assert(
+      std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || BlockWeight<W>,
+      "the weights of a precision are float, bf16, bf16_dot, q8, q4 or stored (backend/contract/precision.hpp)");
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
 
  public:

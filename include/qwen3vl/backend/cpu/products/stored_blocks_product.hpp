@@ -1,0 +1,400 @@
+/// CPU kernels for products with `stored` weights that are integers with factors (see product.hpp and
+/// weights/stored_format.hpp). Activations are rounded as for q8 and q4. Integer sums are exact: over 256 columns where
+/// a superblock has a float scale, over 32 where each block has one. Everything is compiled once per format, not per
+/// shape, and chosen at run time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "qwen3vl/backend/cpu/products/block_product.hpp"
+#include "qwen3vl/backend/cpu/weights/stored_form.hpp"
+
+namespace qwen3vl::cpu_kernels {
+
+/// The integers of `StoredForm`, in place of a weight type.
+struct stored_blocks {};
+
+/// Activation rows for all integer forms, in 32-bit words. A row is
+///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
+///   scales [superblocks]   bits of floats
+///   sums [blocks]          sums of the integers of each block, cut in two: low | high << 16, sum = low + 128 * high
+/// A tile of rows has the same parts with a last extent of tile_rows.
+template <index_t K>
+struct StoredRows {
+  static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
+  static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
+  static constexpr index_t pairs = blocks * block_columns / 2;
+  static constexpr index_t words = pairs + superblocks + blocks;
+
+  using Word = std::int32_t;
+  static constexpr int tile_rows = cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
+
+  static void put(const float* x, Word* to);
+  template <class Source>
+  static void put_tile(const Source& source, index_t count, Word* tile);
+};
+
+/// What the inner loops need of StoredRows and the weights' shape.
+struct StoredDepth {
+  index_t columns;
+  constexpr index_t blocks() const { return (columns + block_columns - 1) / block_columns; }
+  constexpr index_t superblocks() const { return (blocks() + superblock_blocks - 1) / superblock_blocks; }
+  constexpr index_t pairs() const { return blocks() * block_columns / 2; }
+  constexpr index_t row_words() const { return pairs() + superblocks() + blocks(); }
+  constexpr index_t blocks_of(index_t s) const { return std::min(superblock_blocks, blocks() - s * superblock_blocks); }
+};
+
+/// Of the sums of |integer| over a superblock, as in BlockRows.
+inline constexpr float largest_stored_sum =
+    static_cast<float>(std::numeric_limits<std::int32_t>::max() / largest_stored_weight - 256) * 0.9999f;
+
+/// A superblock of a row: its integers, their sums, cut in two, and its scale.
+struct alignas(64) RoundedSuperblock {
+  std::int32_t words[superblock_columns / 2];
+  std::int32_t sums[superblock_blocks];
+
+  /// Columns beyond the row's are zero.
+  [[gnu::noinline, gnu::flatten]] std::int32_t round(const float* x, const StoredDepth& depth, index_t s) {
+    const index_t first = s * superblock_columns, columns = std::min(superblock_columns, depth.columns - first);
+    const index_t padded = depth.blocks_of(s) * block_columns;
+    float copy[superblock_columns];
+    const float* from = x + first;
+    if (padded != columns) {
+      std::copy_n(from, columns, copy);
+      std::fill(copy + columns, copy + padded, 0.0f);
+      from = copy;
+    }
+    const float scale = round_to_integers(from, padded, largest_stored_sum, words);
+    for (index_t b = 0; b < padded / block_columns; ++b) {
+      const std::int32_t sum = sum_of_block(words + b * block_columns / 2);
+      sums[b] = (sum & 127) | (sum >> 7) * 65536;
+    }
+    return std::bit_cast<std::int32_t>(scale);
+  }
+};
+
+template <index_t K>
+void StoredRows<K>::put(const float* x, Word* to) {
+  constexpr StoredDepth depth{K};
+  RoundedSuperblock rounded;
+  for (index_t s = 0; s < superblocks; ++s) {
+    to[pairs + s] = rounded.round(x, depth, s);
+    const index_t count = depth.blocks_of(s);
+    std::copy_n(rounded.words, count * block_columns / 2, to + s * superblock_columns / 2);
+    std::copy_n(rounded.sums, count, to + pairs + superblocks + s * superblock_blocks);
+  }
+}
+template <index_t K>
+template <class Source>
+void StoredRows<K>::put_tile(const Source& source, index_t count, Word* tile) {
+  constexpr StoredDepth depth{K};
+  RoundedSuperblock rounded[tile_rows];
+  for (index_t s = 0; s < superblocks; ++s) {
+    for (index_t r = 0; r < count; ++r) tile[(pairs + s) * tile_rows + r] = rounded[r].round(source(r), depth, s);
+    const index_t blocks_here = depth.blocks_of(s);
+    put_in_tile(
+        blocks_here * block_columns / 2, count, [&](index_t r) { return rounded[r].words; },
+        tile + s * superblock_columns / 2 * tile_rows);
+    put_in_tile(
+        blocks_here, count, [&](index_t r) { return rounded[r].sums; },
+        tile + (pairs + superblocks + s * superblock_blocks) * tile_rows);
+  }
+}
+
+/// Two factors that make of a cut sum the sum times `offset`: offset and 128 * offset.
+QWEN3VL_INLINE Shorts for_cut_sum(Ints offset) { return reinterpret_cast<Shorts>(offset | (offset << 23)); }
+
+/// Adds a block with a scale of its own to the sum of its superblock. Shared by both kernels, as add_superblock.
+QWEN3VL_INLINE Floats add_block(Floats sum, Ints integers, Floats scale) {
+  return sum + simd::to_floats(integers) * scale;
+}
+QWEN3VL_INLINE Floats add_blocks(Floats sum, Floats blocks, std::int32_t row_scale) {
+  return sum + blocks * simd::splat(std::bit_cast<float>(row_scale));
+}
+
+/// A superblock of a panel as 16-bit integers, with its steps multiplied in: [pairs][2][width][2].
+struct alignas(64) ExpandedSuperblock {
+  std::int16_t wide[superblock_columns * 2 * simd::width];
+  std::int16_t minimums[superblock_blocks * 4 * simd::width];  ///< factors of the blocks' cut sums
+  float scales[superblock_blocks * 2 * simd::width];           ///< of blocks that have one
+
+  template <class F>
+  [[gnu::noinline, gnu::flatten]] void expand(const std::byte* superblock, index_t blocks) {
+    using Layout = StoredLayout<F>;
+    constexpr index_t vector = 2 * simd::width;
+    for (index_t b = 0; b < blocks; ++b)
+      for (index_t strip = 0; strip < 2; ++strip) {
+        Shorts zero = simd::both_halves(reinterpret_cast<Ints>(simd::splat_int(F::zero)));
+        if constexpr (F::has_offsets && !F::has_minimums)
+          zero = simd::both_halves(Layout::offset(superblock, b, strip));
+        if constexpr (F::has_block_scales)
+          simd::store(scales + (b * 2 + strip) * simd::width, Layout::scale(superblock, b, strip));
+        if constexpr (F::has_minimums) {
+          const Shorts factors = for_cut_sum(Layout::offset(superblock, b, strip));
+          std::memcpy(minimums + (b * 2 + strip) * vector, &factors, sizeof factors);
+        }
+        std::int16_t* out = wide + (b * block_columns + strip) * vector;
+        for (index_t group = 0; group < Layout::groups; ++group) {
+          Shorts step{}, high{};
+          if constexpr (!F::has_block_scales) step = simd::both_halves(Layout::step(superblock, b, group, strip));
+          if constexpr (F::high_bits > 0) high = simd::load_shorts(superblock + Layout::high(b, group, strip));
+          for (index_t v = 0; v < Layout::group_vectors; ++v) {
+            const Shorts words =
+                simd::load_shorts(superblock + Layout::words(b, group * Layout::group_vectors + v, strip));
+            simd::unroll<F::Words::per_word>([&](auto i) {
+              Shorts pair = stored_pair<F, i>(words, high);
+              if constexpr (F::zero != 0 || (F::has_offsets && !F::has_minimums)) pair -= zero;
+              if constexpr (!F::has_block_scales) pair *= step;
+              std::memcpy(out, &pair, sizeof pair);
+              out += 2 * vector;
+            });
+            if constexpr (F::high_bits > 0) high = next_high<F>(high);
+          }
+        }
+      }
+  }
+};
+
+/// Rows of a tile that are multiplied at once where blocks have scales: their sums are integers and floats.
+inline constexpr int scaled_rows = tile_rows / 2;
+
+/// As multiply_superblock, for R of the rows of a tile and blocks with scales of their own.
+template <int R>
+[[gnu::noinline, gnu::flatten]] void multiply_scaled_blocks(index_t blocks, const std::int32_t* x,
+                                                            const ExpandedSuperblock& weights,
+                                                            const std::int32_t* row_scales, bool first, float* sums,
+                                                            const std::int32_t* next) {
+  constexpr index_t vector = 2 * simd::width, block_pairs = block_columns / 2;
+  Floats totals[R][2];
+  simd::unroll<R>([&](auto r) { totals[r][0] = totals[r][1] = Floats{}; });
+  for (index_t b = 0; b < blocks; ++b) {
+    Ints integers[R][2];
+    simd::unroll<R>([&](auto r) { integers[r][0] = integers[r][1] = Ints{}; });
+#pragma GCC unroll 1
+    for (index_t k = b * block_pairs; k < (b + 1) * block_pairs; ++k) {
+      ReadAhead::ask(next + k * tile_rows);
+      const Shorts w0 = simd::load_shorts(weights.wide + k * 2 * vector);
+      const Shorts w1 = simd::load_shorts(weights.wide + (k * 2 + 1) * vector);
+      simd::unroll<R>([&](auto r) {
+        const Shorts pair = simd::splat_pair(x[k * tile_rows + r]);
+        integers[r][0] = simd::dot_pairs(integers[r][0], pair, w0);
+        integers[r][1] = simd::dot_pairs(integers[r][1], pair, w1);
+      });
+    }
+    const Floats scale0 = simd::load(weights.scales + b * vector);
+    const Floats scale1 = simd::load(weights.scales + b * vector + simd::width);
+    simd::unroll<R>([&](auto r) {
+      totals[r][0] = add_block(totals[r][0], integers[r][0], scale0);
+      totals[r][1] = add_block(totals[r][1], integers[r][1], scale1);
+    });
+  }
+  simd::unroll<R>([&](auto r) {
+    float* const to = sums + r * vector;
+    const Floats z0 = first ? Floats{} : simd::load(to), z1 = first ? Floats{} : simd::load(to + simd::width);
+    simd::store(to, add_blocks(z0, totals[r][0], row_scales[r]));
+    simd::store(to + simd::width, add_blocks(z1, totals[r][1], row_scales[r]));
+  });
+}
+
+/// Superblock s of one panel and up to row_block rows in tiles, with x starting at its columns.
+template <class F>
+void multiply_stored_rows(const std::byte* superblock, const StoredDepth& depth, index_t s, const std::int32_t* x,
+                          index_t rows, float* sums, ReadAhead ahead) {
+  using Layout = StoredLayout<F>;
+  const index_t blocks = depth.blocks_of(s), pairs = depth.pairs(), superblocks = depth.superblocks();
+  ExpandedSuperblock weights;
+  weights.expand<F>(superblock, blocks);
+  for (index_t row = 0; row < rows; row += tile_rows) {
+    const std::int32_t* const from = x + row * depth.row_words();
+    const std::int32_t* const row_scales = from + (pairs + s - s * superblock_columns / 2) * tile_rows;
+    float* const z = sums + row * panel_rows;
+    const index_t count = std::min<index_t>(tile_rows, rows - row);
+    ahead();
+    if constexpr (F::has_block_scales) {
+      for (index_t done = 0; done < count; done += scaled_rows)
+        with_rows<scaled_rows>(std::min<index_t>(scaled_rows, count - done), [&](auto r) {
+          multiply_scaled_blocks<r>(blocks, from + done, weights, row_scales + done, s == 0, z + done * panel_rows,
+                                    ahead.behind(from) + done);
+        });
+    } else {
+      with_rows(count, [&](auto r) {
+        multiply_superblock<r>(blocks * block_columns / 2, from, weights.wide, row_scales,
+                               Layout::scale(superblock, 0, 0), Layout::scale(superblock, 0, 1), s == 0, z,
+                               ahead.behind(from));
+        if constexpr (F::has_minimums) {
+          const std::int32_t* const block_sums =
+              from + (pairs + superblocks + s * superblock_blocks - s * superblock_columns / 2) * tile_rows;
+          multiply_superblock<r>(blocks, block_sums, weights.minimums, row_scales, -Layout::minimum(superblock, 0),
+                                 -Layout::minimum(superblock, 1), false, z, block_sums);
+        }
+      });
+    }
+  }
+}
+
+/// C strips of block b, from strip `first` on, for R rows: sums of q * x, with the steps multiplied in and `zero` or
+/// the offset subtracted. `x` and `block_sums` are the superblock's.
+template <int R, int C, class F>
+QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t first, const std::int32_t* x,
+                                 const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
+  using Layout = StoredLayout<F>;
+  using Words = typename F::Words;
+  constexpr bool apart = R == 1 && Words::sums > 1 && F::high_bits == 0;
+  constexpr int parts = apart ? Words::sums : 1;
+  const auto prefetch = [&](const std::byte* from, int strip) __attribute__((always_inline)) {
+    if (strip == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // once per line
+  };
+  for (index_t line = 0; line < Layout::words_at; line += 64)
+    __builtin_prefetch(superblock + Layout::block(b) + line + weights_ahead, 0, 2);
+  for (index_t group = 0; group < Layout::groups; ++group) {
+    Ints sums[C][R][parts] = {};
+    Shorts high[C] = {};
+    if constexpr (F::high_bits > 0)
+      simd::unroll<C>([&](auto c) {
+        const std::byte* const from = superblock + Layout::high(b, group, first + c);
+        high[c] = simd::load_shorts(from);
+        prefetch(from, c);
+      });
+      // Not unrolled: GCC would do all multiplications first and spill the results.
+#pragma GCC unroll 1
+    for (index_t v = group * Layout::group_vectors; v < (group + 1) * Layout::group_vectors; ++v) {
+      Shorts words[C];
+      simd::unroll<C>([&](auto c) {
+        const std::byte* const from = superblock + Layout::words(b, v, first + c);
+        words[c] = simd::load_shorts(from);
+        prefetch(from, c);
+      });
+      simd::unroll<Words::per_word>([&](auto i) {
+        Shorts pairs[C];
+        simd::unroll<C>([&](auto c) {
+          if constexpr (apart) {
+            pairs[c] = Words::template summand<i>(words[c]);
+          } else {
+            pairs[c] = stored_pair<F, i>(words[c], high[c]);
+            if constexpr (!F::has_block_scales && F::zero != 0) pairs[c] -= static_cast<std::int16_t>(F::zero);
+          }
+        });
+        simd::unroll<R>([&](auto r) {
+          const Shorts pair = simd::splat_pair(x[r * row_words + b * (block_columns / 2) + v * Words::per_word + i]);
+          simd::unroll<C>([&](auto c) {
+            Ints& sum = sums[c][r][i % parts];
+            sum = simd::dot_pairs(sum, pair, pairs[c]);
+          });
+        });
+      });
+      if constexpr (F::high_bits > 0) simd::unroll<C>([&](auto c) { high[c] = next_high<F>(high[c]); });
+    }
+    simd::unroll<C>([&](auto c) {
+      const auto total = [&](auto r) __attribute__((always_inline)) {
+        if constexpr (apart) return Words::total(sums[c][r]);
+        if constexpr (!apart) return sums[c][r][0];
+      };
+      if constexpr (F::has_block_scales) {
+        Ints offset = -reinterpret_cast<Ints>(simd::splat_int(F::zero));
+        if constexpr (F::has_offsets) offset = -Layout::offset(superblock, b, first + c);
+        // As for_cut_sum, of a negative number.
+        const Shorts factors = reinterpret_cast<Shorts>((offset & 0xffff) | (offset << 23));
+        simd::unroll<R>([&](auto r) {
+          Ints sum = total(r);
+          if constexpr (F::has_offsets || F::zero != 0)
+            sum = simd::dot_pairs(sum, simd::splat_pair(block_sums[r * row_words + b]), factors);
+          totals[c][r] = reinterpret_cast<UInts>(sum);
+        });
+      } else {
+        const auto step = reinterpret_cast<UInts>(Layout::step(superblock, b, group, first + c));
+        simd::unroll<R>([&](auto r) { totals[c][r] += reinterpret_cast<UInts>(total(r)) * step; });
+      }
+    });
+  }
+}
+
+/// One panel for R rows that are not in tiles; weights are read once.
+template <int R, class F>
+[[gnu::noinline, gnu::flatten]] void stream_stored_panel(const std::byte* superblock, const StoredDepth& depth,
+                                                         const std::int32_t* rows, Tile<R, 2>& sums) {
+  using Layout = StoredLayout<F>;
+  constexpr int together = R <= 2 ? 2 : 1;  // strips per pass, limited by registers
+  const index_t superblocks = depth.superblocks(), pairs = depth.pairs(), row_words = depth.row_words();
+  sums.clear();
+  for (index_t s = 0; s < superblocks; ++s, superblock += Layout::bytes(superblock_blocks)) {
+    const index_t blocks = depth.blocks_of(s);
+    const std::int32_t* const x = rows + s * (superblock_columns / 2);
+    const std::int32_t* const row_scales = rows + pairs + s;
+    const std::int32_t* const block_sums = rows + pairs + superblocks + s * superblock_blocks;
+    for (index_t half = 0; half < 2; half += together) {
+      if constexpr (F::has_block_scales) {
+        Floats scaled[together][R] = {};
+        for (index_t b = 0; b < blocks; ++b) {
+          UInts integers[together][R] = {};
+          stream_block<R, together, F>(superblock, b, half, x, block_sums, row_words, integers);
+          simd::unroll<together>([&](auto c) {
+            const Floats scale = Layout::scale(superblock, b, half + c);
+            simd::unroll<R>(
+                [&](auto r) { scaled[c][r] = add_block(scaled[c][r], reinterpret_cast<Ints>(integers[c][r]), scale); });
+          });
+        }
+        simd::unroll<together>([&](auto c) {
+          simd::unroll<R>([&](auto r) {
+            Floats& sum = sums.sums[r][half + c];
+            sum = add_blocks(sum, scaled[c][r], row_scales[r * row_words]);
+          });
+        });
+      } else {
+        UInts totals[together][R] = {};
+        Ints minimums[together][R] = {};
+        for (index_t b = 0; b < blocks; ++b) {
+          stream_block<R, together, F>(superblock, b, half, x, block_sums, row_words, totals);
+          if constexpr (F::has_minimums)
+            simd::unroll<together>([&](auto c) {
+              const Shorts factors = for_cut_sum(Layout::offset(superblock, b, half + c));
+              simd::unroll<R>([&](auto r) {
+                minimums[c][r] =
+                    simd::dot_pairs(minimums[c][r], simd::splat_pair(block_sums[r * row_words + b]), factors);
+              });
+            });
+        }
+        simd::unroll<together>([&](auto c) {
+          const Floats scale = Layout::scale(superblock, 0, half + c);
+          simd::unroll<R>([&](auto r) {
+            Floats& sum = sums.sums[r][half + c];
+            sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale, row_scales[r * row_words]);
+            if constexpr (F::has_minimums)
+              sum = add_superblock(sum, minimums[c][r], -Layout::minimum(superblock, half + c),
+                                   row_scales[r * row_words]);
+          });
+        });
+      }
+    }
+  }
+}
+
+/// Blocked product with a form of integers.
+template <index_t K>
+struct BlockedStoredBlocks {
+  static constexpr index_t steps = StoredRows<K>::superblocks, most_steps = 1, step_words = superblock_columns / 2;
+  StoredForm form;
+
+  void operator()(const std::byte* superblock, PanelPart part, const std::int32_t* x, index_t rows, float* sums,
+                  const ReadAhead& ahead) const {
+    constexpr StoredDepth depth{K};
+    visit_blocks(form,
+                 [&]<class F>(F) { multiply_stored_rows<F>(superblock, depth, part.first, x, rows, sums, ahead); });
+  }
+};
+
+/// Streamed product of R rows.
+template <int R, index_t K>
+struct StreamedStoredBlocks {
+  static constexpr int together = 1;
+  StoredForm form;
+
+  void operator()(const std::byte* const (&panels)[1], const std::int32_t* x, Tile<R, 2> (&sums)[1]) const {
+    constexpr StoredDepth depth{K};
+    visit_blocks(form, [&]<class F>(F) { stream_stored_panel<R, F>(panels[0], depth, x, sums[0]); });
+  }
+};
+
+}  // namespace qwen3vl::cpu_kernels
