@@ -181,7 +181,7 @@ class Program {
                    result.answers.front().token_ids.size());
     stopped_ = reason == FinishReason::cancelled;
     if (stopped_) std::fputs("stopped\n", stderr);
-    if (arguments_.stats) print_stats(result, answerer_.load_seconds());
+    if (arguments_.stats) print_stats(result, answerer_.load_seconds(), answerer_.weight_types());
   }
 
   void print(const Answer& answer, bool numbered) const {

@@ -79,6 +79,7 @@ class Answerer {
   /// Those of the command line.
   const Settings& settings() const { return settings_; }
   double load_seconds() const { return load_seconds_; }
+  const std::string& weight_types() const { return model_.weight_types(); }
   Context<Backend>& context() { return model_.context(); }
 
   /// Whether the answer depends only on its conversation, and so is the same in any batch. With a seed, the rows of a

@@ -104,7 +104,7 @@ inline void print_json(const nlohmann::ordered_json& json) {
   flush_output();
 }
 
-inline void print_stats(const Result& result, double load_seconds) {
+inline void print_stats(const Result& result, double load_seconds, const std::string& weight_types) {
   const auto line = [](const char* kind, const ImageSource& image, const std::string& frames) {
     std::fprintf(stderr, "[%s%s%s: %lld x %lld pixels%s, resized to %lld x %lld]\n", kind,
                  image.name.empty() ? "" : " ", image.name.c_str(), static_cast<long long>(image.width),
@@ -123,6 +123,7 @@ inline void print_stats(const Result& result, double load_seconds) {
       static_cast<long long>(result.video_tokens), static_cast<long long>(t.computed_tokens),
       static_cast<long long>(t.new_tokens), load_seconds, t.vision_seconds, rate(t.computed_tokens, t.prefill_seconds),
       rate(t.new_tokens - 1, t.decode_seconds), static_cast<double>(peak_memory_bytes()) * 1e-6);
+  std::fprintf(stderr, "[matrices: %s]\n", weight_types.c_str());
 }
 
 }  // namespace program

@@ -70,7 +70,8 @@ void change(const fs::path& file, bool keep_time) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(second_start_reads_what_the_first_wrote, P, decltype(std::tuple<F32, Bf16, Q8, Q4>{})) {
+BOOST_AUTO_TEST_CASE_TEMPLATE(second_start_reads_what_the_first_wrote, P,
+                              decltype(std::tuple<Stored, Bf16, Q8, Q4>{})) {
   Folders folders;
   const std::vector<std::byte> wanted = loaded_without<P>(folders);
   BOOST_TEST((folders.load<P>() == wanted));

@@ -23,14 +23,16 @@ class PackedCache {
   static_assert(B::is_host, "packed weights are kept of backends whose memory is the host's");
 
  public:
-  /// `checkpoint_folder` is that of `checkpoint`.
+  /// `checkpoint_folder` is that of `checkpoint`. Parameters whose form depends on the checkpoint have been told of it
+  /// (expect_parameters).
   PackedCache(const std::filesystem::path& folder, Model& model, const std::filesystem::path& checkpoint_folder,
               const Checkpoint& checkpoint)
       : model_(model) {
-    std::string kind = concat(B::packed_layout(), "\n", Model::PrecisionType::name, "\n");
+    std::string kind = concat(B::packed_layout(), "\n", Model::PrecisionType::name, "\n"), forms;
     model.parameters([&](auto& parameter, const Parts& parts) {
       const ParameterShape shape = parameter_shape(parameter);
       kind += concat(parts.front().name, " ", shape.experts, " ", shape.rows, " ", shape.columns, "\n");
+      if constexpr (requires { parameter.forms(); }) forms += concat(parameter.forms(), "\n");
     });
     // One file per checkpoint folder and packed layout; a changed checkpoint replaces its file.
     const std::filesystem::path whole = std::filesystem::weakly_canonical(checkpoint_folder);
@@ -40,7 +42,7 @@ class PackedCache {
     for (std::uint64_t hash = fnv(whole.string() + "\n" + kind); number.size() < 16; hash >>= 4)
       number += digits[hash & 15];
     path_ = folder / concat(name, "-", Model::PrecisionType::name, "-", number, ".packed");
-    identity_ = kind + checkpoint.fingerprint();
+    identity_ = kind + forms + checkpoint.fingerprint();
   }
 
   const std::filesystem::path& path() const { return path_; }

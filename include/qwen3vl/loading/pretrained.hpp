@@ -12,6 +12,7 @@
 #include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/loading/checkpoint_source.hpp"
 #include "qwen3vl/loading/packed_cache.hpp"
+#include "qwen3vl/loading/weight_types.hpp"
 #include "qwen3vl/model/for_conditional_generation.hpp"
 
 namespace qwen3vl {
@@ -63,11 +64,16 @@ ForConditionalGeneration<V, B, P> load_pretrained(const std::filesystem::path& c
   const auto load = [&] {
     model.load(source, weights.name(), options.progress, options.warn);
     weights.require_unchanged();
+    model.set_weight_types(qwen3vl::weight_types(model, source));
   };
   if constexpr (B::is_host) {
     if (!options.packed_cache.empty()) {
+      expect_parameters(model, source);
       PackedCache cache(options.packed_cache, model, files.path(), weights);
-      if (cache.read(backend.threads(), options.progress)) return model;
+      if (cache.read(backend.threads(), options.progress)) {
+        model.set_weight_types(qwen3vl::weight_types(model, source));
+        return model;
+      }
       load();
       try {
         cache.write();

@@ -48,6 +48,7 @@ class ForConditionalGeneration {
   bool has_head_ = true;
   RuntimeConfig config_;
   GenerationConfig generation_config_;
+  std::string weight_types_;
 
  public:
   using VariantType = V;
@@ -111,6 +112,11 @@ class ForConditionalGeneration {
     if (!has_own_head_) ignored.push_back("lm_head.weight");  // some tools store the tied head a second time
     load_parameters(*ctx_, *this, source, source_name, progress, ignored, warn);
   }
+
+  /// Of a model from from_pretrained: the types of its matrices in the file, and those that they are kept in
+  /// (loading/weight_types.hpp).
+  const std::string& weight_types() const { return weight_types_; }
+  void set_weight_types(std::string text) { weight_types_ = std::move(text); }
 
   Context<B>& context() { return *ctx_; }
   const RuntimeConfig& config() const { return config_; }

@@ -113,7 +113,8 @@ class CountedModel {
 }  // namespace detail
 
 /// The memory that `model` will use for `request`. The model need not be loaded: only its parameter list, config and
-/// backend handle are used. The program itself, its tokenizer and thread stacks are not counted.
+/// backend handle are used. (One whose weights are kept as stored has to be loaded; its activations are then an upper
+/// bound.) The program itself, its tokenizer and thread stacks are not counted.
 template <class Model>
 MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
   using V = typename Model::VariantType;
@@ -133,6 +134,11 @@ MemoryPlan plan_memory(Model& model, const MemoryRequest& request) {
     const ParameterShape shape = parameter_shape(parameter);
     detail::complete(parts, shape);
     plan.weights += parameter.bytes();
+    using Parameter = std::remove_reference_t<decltype(parameter)>;
+    if constexpr (detail::ExpectsRows<Parameter> || detail::ExpectsExperts<Parameter>)
+      if (parameter.bytes() == 0)
+        fail("weights of precision ", Model::PrecisionType::name, " are as large as the checkpoint stores them, which ",
+             "a plan does not know; load the model first, or plan with another precision");
     std::size_t stored = 0;  // a part's pages are released before the next one is read
     for (const Part& part : parts)
       stored =

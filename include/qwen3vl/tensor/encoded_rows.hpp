@@ -32,7 +32,7 @@ struct BlockLayout {
   index_t group = 0;  ///< columns of a scale (bytes, nibbles, e4m3): a multiple of 32, or the whole row
   /// bytes, nibbles: a type that holds every scale exactly (f32, bf16 or f16). Kernels keep scales in it.
   DType scale_type = DType::f32;
-  /// nibbles: the offset of all groups, if it is one, which then takes no memory; -1: they differ.
+  /// nibbles: the offset of all groups, if it is one, which kernels need not keep; -1: they differ.
   int offset = -1;
 };
 

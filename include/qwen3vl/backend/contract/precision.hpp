@@ -101,8 +101,8 @@ struct Q4 {
   static constexpr std::string_view name = "q4";
 };
 
-/// What a file has, in the text model and in the vision tower: of a quantised checkpoint its blocks, else the numbers of
-/// its type. Keys and values are in f16, as in Q8.
+/// What a file has, in the text model and in the vision tower: of a quantised checkpoint its blocks, else the numbers
+/// of its type. Keys and values are in f16, as in Q8.
 struct Stored {
   using Weight = stored;
   using Kv = f16;

@@ -44,6 +44,10 @@ struct StorageCheck {
       },
       "the Matrix of this backend lacks allocate, load_rows, bytes or allocated of backend/contract/storage.hpp");
 
+  /// A matrix whose layout follows from what will be loaded (`stored` weights) also has expect_rows(first_row,
+  /// RawTensor), called for every tensor, from the first row on, before bytes() and allocate(); its Experts have
+  /// expect_expert(e, RawTensor, transposed).
+
   /// store_rows(ctx, first_row, span) gives rows back, as stored_weight_t<W>: where a backend has it, its models can be
   /// saved (loading/save_pretrained.hpp).
 

@@ -15,10 +15,11 @@ namespace qwen3vl {
 /// N rows (outputs) of K columns (inputs). With Packing::gate_up the gates come first, then the ups.
 template <class W, index_t N, index_t K, Packing packing>
 class ReferenceMatrix {
-  static_assert(
-      std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || std::is_same_v<W, stored>,
-      "the reference backend keeps weights as float, bf16, bf16_dot or stored, as float: blocks (q8, q4) are the Cpu backend's, "
-      "fp8 is the CUDA backend's (backend/contract/precision.hpp)");
+  static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> ||
+                    std::is_same_v<W, stored>,
+                "the reference backend keeps weights as float, bf16, bf16_dot or stored, as float: blocks (q8, q4) are "
+                "the Cpu backend's, "
+                "fp8 is the CUDA backend's (backend/contract/precision.hpp)");
   using Stored = std::conditional_t<std::is_same_v<W, float> || std::is_same_v<W, stored>, float, bf16>;
 
  public:

@@ -5,6 +5,8 @@
 #include <concepts>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -36,6 +38,10 @@ class CpuExperts {
   void expect_expert(index_t e, const RawTensor& raw, bool transposed) requires(std::is_same_v<W, stored>) {
     if (transposed ? raw.row_size() != N : raw.rows() != N) fail("an expert of ", N, " rows is one tensor");
     experts_[static_cast<std::size_t>(e)].expect_rows(0, raw, transposed);
+  }
+  std::string forms() const requires(std::is_same_v<W, stored>) { return experts_.front().forms(); }
+  std::string_view form_of(index_t /*n*/) const requires(std::is_same_v<W, stored>) {
+    return experts_.front().form_of(0);
   }
   /// Expert e from [N, K], or from [K, N] if `transposed`.
   void load_expert(Context<Cpu>& ctx, index_t e, const RawTensor& raw, bool transposed) {

@@ -42,6 +42,15 @@ struct Tile {
   }
 };
 
+/// The rows of two tiles as one.
+template <int R, int S, int C>
+QWEN3VL_INLINE Tile<R + S, C> joined(const Tile<R, C>& first, const Tile<S, C>& second) {
+  Tile<R + S, C> both;
+  simd::unroll<R>([&](auto r) { simd::unroll<C>([&](auto c) { both.sums[r][c] = first.sums[r][c]; }); });
+  simd::unroll<S>([&](auto r) { simd::unroll<C>([&](auto c) { both.sums[R + r][c] = second.sums[r][c]; }); });
+  return both;
+}
+
 /// tile += A B over `depth` steps. A: element (r, k) at a[r * row_stride + k * step]; B: step k is C vectors at b + k *
 /// b_stride. `step` and `b_stride` are compile-time constants in every caller, so that addresses fold.
 template <int R, int C, class W>

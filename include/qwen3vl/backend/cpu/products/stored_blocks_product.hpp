@@ -20,13 +20,14 @@ struct stored_blocks {};
 ///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
 ///   scales [superblocks]   bits of floats
 ///   sums [blocks]          sums of the integers of each block, cut in two: low | high << 16, sum = low + 128 * high
+///   halves [2 * blocks]    the same of 16 columns each; only for rows that are not in tiles
 /// A tile of rows has the same parts with a last extent of tile_rows.
 template <index_t K>
 struct StoredRows {
   static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
   static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
   static constexpr index_t pairs = blocks * block_columns / 2;
-  static constexpr index_t words = pairs + superblocks + blocks;
+  static constexpr index_t words = pairs + superblocks + 3 * blocks;
 
   using Word = std::int32_t;
   static constexpr int tile_rows = cpu_kernels::tile_rows;
@@ -43,7 +44,7 @@ struct StoredDepth {
   constexpr index_t blocks() const { return (columns + block_columns - 1) / block_columns; }
   constexpr index_t superblocks() const { return (blocks() + superblock_blocks - 1) / superblock_blocks; }
   constexpr index_t pairs() const { return blocks() * block_columns / 2; }
-  constexpr index_t row_words() const { return pairs() + superblocks() + blocks(); }
+  constexpr index_t row_words() const { return pairs() + superblocks() + 3 * blocks(); }
   constexpr index_t blocks_of(index_t s) const { return std::min(superblock_blocks, blocks() - s * superblock_blocks); }
 };
 
@@ -54,7 +55,7 @@ inline constexpr float largest_stored_sum =
 /// A superblock of a row: its integers, their sums, cut in two, and its scale.
 struct alignas(64) RoundedSuperblock {
   std::int32_t words[superblock_columns / 2];
-  std::int32_t sums[superblock_blocks];
+  std::int32_t sums[superblock_blocks], halves[2 * superblock_blocks];
 
   /// Columns beyond the row's are zero.
   [[gnu::noinline, gnu::flatten]] std::int32_t round(const float* x, const StoredDepth& depth, index_t s) {
@@ -69,11 +70,24 @@ struct alignas(64) RoundedSuperblock {
     }
     const float scale = round_to_integers(from, padded, largest_stored_sum, words);
     for (index_t b = 0; b < padded / block_columns; ++b) {
-      const std::int32_t sum = sum_of_block(words + b * block_columns / 2);
-      sums[b] = (sum & 127) | (sum >> 7) * 65536;
+      std::int32_t pairs[block_columns / 2];
+      for (index_t k = 0; k < block_columns / 2; k += simd::width) {
+        const Ints added =
+            simd::dot_pairs(Ints{}, simd::load_shorts(words + b * block_columns / 2 + k), simd::splat_pair(0x00010001));
+        std::memcpy(pairs + k, &added, sizeof added);
+      }
+      std::int32_t half[2] = {};
+      for (index_t k = 0; k < block_columns / 4; ++k) {
+        half[0] += pairs[k];
+        half[1] += pairs[k + block_columns / 4];
+      }
+      halves[2 * b] = cut(half[0]);
+      halves[2 * b + 1] = cut(half[1]);
+      sums[b] = cut(half[0] + half[1]);
     }
     return std::bit_cast<std::int32_t>(scale);
   }
+  static std::int32_t cut(std::int32_t sum) { return (sum & 127) | (sum >> 7) * 65536; }
 };
 
 template <index_t K>
@@ -85,6 +99,7 @@ void StoredRows<K>::put(const float* x, Word* to) {
     const index_t count = depth.blocks_of(s);
     std::copy_n(rounded.words, count * block_columns / 2, to + s * superblock_columns / 2);
     std::copy_n(rounded.sums, count, to + pairs + superblocks + s * superblock_blocks);
+    std::copy_n(rounded.halves, 2 * count, to + pairs + superblocks + blocks + 2 * s * superblock_blocks);
   }
 }
 template <index_t K>
@@ -235,22 +250,45 @@ void multiply_stored_rows(const std::byte* superblock, const StoredDepth& depth,
   }
 }
 
+/// Where a superblock of the first of several rows is.
+struct StreamedColumns {
+  const std::int32_t *x, *sums, *halves, *scale;
+  index_t row_words;
+
+  StreamedColumns(const std::int32_t* rows, const StoredDepth& depth, index_t s) : row_words(depth.row_words()) {
+    x = rows + s * (superblock_columns / 2);
+    scale = rows + depth.pairs() + s;
+    sums = rows + depth.pairs() + depth.superblocks() + s * superblock_blocks;
+    halves = rows + depth.pairs() + depth.superblocks() + depth.blocks() + 2 * s * superblock_blocks;
+  }
+};
+
+/// Factors of a cut sum for subtracting it `zero` times.
+template <int zero>
+QWEN3VL_INLINE Shorts minus_cut_sum() {
+  return simd::splat_pair((-zero & 0xffff) | (-zero * 128) * 65536);
+}
+
 /// C strips of block b, from strip `first` on, for R rows: sums of q * x, with the steps multiplied in and `zero` or
-/// the offset subtracted. `x` and `block_sums` are the superblock's.
+/// the offset subtracted.
+///
+/// With one row there are registers for several sums, some of them too large by a power of two: bits need not be moved
+/// to their place then, masks are enough, and independent sums keep the processor busy. Nothing overflows: 16 columns
+/// times 3 * 64 * 2^15.
 template <int R, int C, class F>
-QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t first, const std::int32_t* x,
-                                 const std::int32_t* block_sums, index_t row_words, UInts (&totals)[C][R]) {
+QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t first, const StreamedColumns& columns,
+                                 UInts (&totals)[C][R]) {
   using Layout = StoredLayout<F>;
   using Words = typename F::Words;
-  constexpr bool apart = R == 1 && Words::sums > 1 && F::high_bits == 0;
-  constexpr int parts = apart ? Words::sums : 1;
+  constexpr bool apart = R == 1 && Words::sums > 1, high_apart = apart && F::high_bits > 0;
+  constexpr int parts = apart ? Words::sums : 1, high_parts = high_apart ? 4 : 1;
   const auto prefetch = [&](const std::byte* from, int strip) __attribute__((always_inline)) {
     if (strip == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // once per line
   };
   for (index_t line = 0; line < Layout::words_at; line += 64)
     __builtin_prefetch(superblock + Layout::block(b) + line + weights_ahead, 0, 2);
   for (index_t group = 0; group < Layout::groups; ++group) {
-    Ints sums[C][R][parts] = {};
+    Ints sums[C][R][parts] = {}, high_sums[C][high_parts] = {};
     Shorts high[C] = {};
     if constexpr (F::high_bits > 0)
       simd::unroll<C>([&](auto c) {
@@ -274,14 +312,19 @@ QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t
             pairs[c] = Words::template summand<i>(words[c]);
           } else {
             pairs[c] = stored_pair<F, i>(words[c], high[c]);
-            if constexpr (!F::has_block_scales && F::zero != 0) pairs[c] -= static_cast<std::int16_t>(F::zero);
           }
         });
         simd::unroll<R>([&](auto r) {
-          const Shorts pair = simd::splat_pair(x[r * row_words + b * (block_columns / 2) + v * Words::per_word + i]);
+          const Shorts pair =
+              simd::splat_pair(columns.x[r * columns.row_words + b * (block_columns / 2) + v * Words::per_word + i]);
           simd::unroll<C>([&](auto c) {
             Ints& sum = sums[c][r][i % parts];
             sum = simd::dot_pairs(sum, pair, pairs[c]);
+            if constexpr (high_apart) {
+              constexpr auto mask = static_cast<std::uint16_t>(((1 << F::high_bits) - 1) << (F::high_bits * i));
+              high_sums[c][i] = simd::dot_pairs(
+                  high_sums[c][i], pair, reinterpret_cast<Shorts>(reinterpret_cast<simd::UShorts>(high[c]) & mask));
+            }
           });
         });
       });
@@ -289,18 +332,28 @@ QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t
     }
     simd::unroll<C>([&](auto c) {
       const auto total = [&](auto r) __attribute__((always_inline)) {
-        if constexpr (apart) return Words::total(sums[c][r]);
-        if constexpr (!apart) return sums[c][r][0];
+        Ints sum = sums[c][r][0];
+        if constexpr (apart) sum = Words::total(sums[c][r]);
+        if constexpr (high_apart) {
+          Ints high_sum = high_sums[c][0];
+          simd::unroll<high_parts - 1>([&](auto i) { high_sum += high_sums[c][i + 1] >> (F::high_bits * (i + 1)); });
+          sum += high_sum << 4;
+        }
+        if constexpr (!F::has_block_scales && F::zero != 0)
+          sum = simd::dot_pairs(sum, simd::splat_pair(columns.halves[r * columns.row_words + 2 * b + group]),
+                                minus_cut_sum<F::zero>());
+        return sum;
       };
       if constexpr (F::has_block_scales) {
-        Ints offset = -reinterpret_cast<Ints>(simd::splat_int(F::zero));
-        if constexpr (F::has_offsets) offset = -Layout::offset(superblock, b, first + c);
-        // As for_cut_sum, of a negative number.
-        const Shorts factors = reinterpret_cast<Shorts>((offset & 0xffff) | (offset << 23));
+        Shorts factors = minus_cut_sum<F::zero>();
+        if constexpr (F::has_offsets) {
+          const Ints offset = -Layout::offset(superblock, b, first + c);  // as for_cut_sum, of a negative number
+          factors = reinterpret_cast<Shorts>((offset & 0xffff) | (offset << 23));
+        }
         simd::unroll<R>([&](auto r) {
           Ints sum = total(r);
           if constexpr (F::has_offsets || F::zero != 0)
-            sum = simd::dot_pairs(sum, simd::splat_pair(block_sums[r * row_words + b]), factors);
+            sum = simd::dot_pairs(sum, simd::splat_pair(columns.sums[r * columns.row_words + b]), factors);
           totals[c][r] = reinterpret_cast<UInts>(sum);
         });
       } else {
@@ -316,20 +369,18 @@ template <int R, class F>
 [[gnu::noinline, gnu::flatten]] void stream_stored_panel(const std::byte* superblock, const StoredDepth& depth,
                                                          const std::int32_t* rows, Tile<R, 2>& sums) {
   using Layout = StoredLayout<F>;
-  constexpr int together = R <= 2 ? 2 : 1;  // strips per pass, limited by registers
-  const index_t superblocks = depth.superblocks(), pairs = depth.pairs(), row_words = depth.row_words();
+  constexpr int together = 2;  // strips per pass
+  const index_t superblocks = depth.superblocks(), row_words = depth.row_words();
   sums.clear();
   for (index_t s = 0; s < superblocks; ++s, superblock += Layout::bytes(superblock_blocks)) {
     const index_t blocks = depth.blocks_of(s);
-    const std::int32_t* const x = rows + s * (superblock_columns / 2);
-    const std::int32_t* const row_scales = rows + pairs + s;
-    const std::int32_t* const block_sums = rows + pairs + superblocks + s * superblock_blocks;
+    const StreamedColumns columns(rows, depth, s);
     for (index_t half = 0; half < 2; half += together) {
       if constexpr (F::has_block_scales) {
         Floats scaled[together][R] = {};
         for (index_t b = 0; b < blocks; ++b) {
           UInts integers[together][R] = {};
-          stream_block<R, together, F>(superblock, b, half, x, block_sums, row_words, integers);
+          stream_block<R, together, F>(superblock, b, half, columns, integers);
           simd::unroll<together>([&](auto c) {
             const Floats scale = Layout::scale(superblock, b, half + c);
             simd::unroll<R>(
@@ -339,20 +390,20 @@ template <int R, class F>
         simd::unroll<together>([&](auto c) {
           simd::unroll<R>([&](auto r) {
             Floats& sum = sums.sums[r][half + c];
-            sum = add_blocks(sum, scaled[c][r], row_scales[r * row_words]);
+            sum = add_blocks(sum, scaled[c][r], columns.scale[r * row_words]);
           });
         });
       } else {
         UInts totals[together][R] = {};
         Ints minimums[together][R] = {};
         for (index_t b = 0; b < blocks; ++b) {
-          stream_block<R, together, F>(superblock, b, half, x, block_sums, row_words, totals);
+          stream_block<R, together, F>(superblock, b, half, columns, totals);
           if constexpr (F::has_minimums)
             simd::unroll<together>([&](auto c) {
               const Shorts factors = for_cut_sum(Layout::offset(superblock, b, half + c));
               simd::unroll<R>([&](auto r) {
                 minimums[c][r] =
-                    simd::dot_pairs(minimums[c][r], simd::splat_pair(block_sums[r * row_words + b]), factors);
+                    simd::dot_pairs(minimums[c][r], simd::splat_pair(columns.sums[r * row_words + b]), factors);
               });
             });
         }
@@ -360,10 +411,10 @@ template <int R, class F>
           const Floats scale = Layout::scale(superblock, 0, half + c);
           simd::unroll<R>([&](auto r) {
             Floats& sum = sums.sums[r][half + c];
-            sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale, row_scales[r * row_words]);
+            sum = add_superblock(sum, reinterpret_cast<Ints>(totals[c][r]), scale, columns.scale[r * row_words]);
             if constexpr (F::has_minimums)
               sum = add_superblock(sum, minimums[c][r], -Layout::minimum(superblock, half + c),
-                                   row_scales[r * row_words]);
+                                   columns.scale[r * row_words]);
           });
         });
       }
@@ -385,7 +436,8 @@ struct BlockedStoredBlocks {
   }
 };
 
-/// Streamed product of R rows.
+/// Streamed product of R rows. More than two are taken in pairs, the second time from the cache: kernels for three and
+/// four rows were no faster.
 template <int R, index_t K>
 struct StreamedStoredBlocks {
   static constexpr int together = 1;
@@ -393,7 +445,17 @@ struct StreamedStoredBlocks {
 
   void operator()(const std::byte* const (&panels)[1], const std::int32_t* x, Tile<R, 2> (&sums)[1]) const {
     constexpr StoredDepth depth{K};
-    visit_blocks(form, [&]<class F>(F) { stream_stored_panel<R, F>(panels[0], depth, x, sums[0]); });
+    visit_blocks(form, [&]<class F>(F) {
+      if constexpr (R <= 2) {
+        stream_stored_panel<R, F>(panels[0], depth, x, sums[0]);
+      } else {
+        Tile<2, 2> pair;
+        Tile<R - 2, 2> others;
+        stream_stored_panel<2, F>(panels[0], depth, x, pair);
+        stream_stored_panel<R - 2, F>(panels[0], depth, x + 2 * depth.row_words(), others);
+        sums[0] = joined(pair, others);
+      }
+    });
   }
 };
 

@@ -12,17 +12,52 @@ namespace qwen3vl::cpu_kernels {
 /// The floating numbers of `StoredForm`, in place of a weight type.
 struct stored_floats {};
 
-/// Weights of `depth` columns of an e4m3 panel, from a chunk's beginning on, as floats [depth][panel_rows].
-template <class Panels>
-[[gnu::noinline, gnu::flatten]] void widen_e4m3(const std::byte* chunk, index_t depth, float* to) {
-  for (index_t first = 0; first < depth; first += Panels::chunk_columns, chunk += Panels::chunk_bytes) {
-    const Floats scale0 = simd::load(reinterpret_cast<const float*>(chunk));
-    const Floats scale1 = simd::load(reinterpret_cast<const float*>(chunk) + simd::width);
-    const std::byte* q = chunk + Panels::scale_bytes;
-    for (index_t k = first; k < std::min(depth, first + Panels::chunk_columns); ++k, q += panel_rows) {
-      simd::store(to + k * panel_rows, load_e4m3(q) * scale0);
-      simd::store(to + k * panel_rows + simd::width, load_e4m3(q + simd::width) * scale1);
+/// What sums over the columns of a chunk are multiplied by, for the outputs of a strip.
+QWEN3VL_INLINE Floats e4m3_scale(const std::byte* chunk, index_t strip) {
+  return simd::load(reinterpret_cast<const float*>(chunk) + strip * simd::width) * e4m3_unit;
+}
+
+/// sums [R][panel] = (or +=, if not `first`) the products of `depth` columns of an e4m3 panel, from a chunk's beginning
+/// on, for a tile of R rows: x [depth][tile_rows], wide the numbers without scales [depth][panel_rows].
+template <int R>
+[[gnu::noinline, gnu::flatten]] void multiply_e4m3(index_t depth, const float* x, const std::byte* chunk,
+                                                   index_t chunk_columns, index_t chunk_bytes, const float* wide,
+                                                   bool first, float* sums, const float* next) {
+  for (index_t from = 0; from < depth; from += chunk_columns, chunk += chunk_bytes) {
+    Tile<R, 2> tile;
+    tile.clear();
+    for (index_t k = from; k < std::min(depth, from + chunk_columns); ++k) {
+      ReadAhead::ask(next + k * tile_rows);
+      multiply_add(tile, 1, x + k * tile_rows, 1, 0, wide + k * panel_rows, 0);
     }
+    simd::unroll<2>([&](auto c) {
+      const Floats scale = e4m3_scale(chunk, c);
+      simd::unroll<R>([&](auto r) {
+        float* const to = sums + r * panel_rows + c * simd::width;
+        const Floats before = first && from == 0 ? Floats{} : simd::load(to);
+        simd::store(to, before + tile.sums[r][c] * scale);
+      });
+    });
+  }
+}
+
+/// The same for up to row_block rows in tiles, each with all `columns_of_x` columns. `wide` is room for the numbers.
+template <class Panels>
+void multiply_e4m3_rows(index_t depth, const float* x, index_t columns_of_x, index_t rows, const std::byte* chunk,
+                        float* wide, bool first, float* sums, ReadAhead ahead) {
+  for (index_t k = 0; k < depth; ++k) {
+    const std::byte* const q = chunk + k / Panels::chunk_columns * Panels::chunk_bytes + Panels::scale_bytes +
+                               k % Panels::chunk_columns * panel_rows;
+    simd::unroll<2>(
+        [&](auto c) { simd::store(wide + k * panel_rows + c * simd::width, load_e4m3(q + c * simd::width)); });
+  }
+  for (index_t row = 0; row < rows; row += tile_rows) {
+    ahead();
+    with_rows(std::min<index_t>(tile_rows, rows - row), [&](auto r) {
+      const float* const from = x + row * columns_of_x;
+      multiply_e4m3<r>(depth, from, chunk, Panels::chunk_columns, Panels::chunk_bytes, wide, first,
+                       sums + row * panel_rows, ahead.behind(from));
+    });
   }
 }
 
@@ -38,8 +73,7 @@ class BlockedStoredFloats {
     const bool first = part.first == 0;
     visit_float_form(form_, [&]<class T>(T) {
       if constexpr (requires { typename T::Panels; }) {
-        widen_e4m3<typename T::Panels>(columns, part.steps, wide_);
-        multiply_rows<float>(part.steps, x, K, rows, wide_, nullptr, first, sums, ahead);
+        multiply_e4m3_rows<typename T::Panels>(part.steps, x, K, rows, columns, wide_, first, sums, ahead);
       } else {
         using W = typename T::Element;
         multiply_rows<W>(part.steps, x, K, rows, reinterpret_cast<const W*>(columns), wide_, first, sums, ahead);
@@ -60,19 +94,25 @@ template <int R, int C, class T>
   simd::unroll<C>([&](auto c) { sums[c].clear(); });
   if constexpr (requires { typename T::Panels; }) {
     using Panels = typename T::Panels;
-    for (index_t first = 0, chunk = 0; first < columns; first += Panels::chunk_columns, chunk += Panels::chunk_bytes)
+    for (index_t first = 0, chunk = 0; first < columns; first += Panels::chunk_columns, chunk += Panels::chunk_bytes) {
+      Tile<R, 2> tiles_of_chunk[C];
+      simd::unroll<C>([&](auto c) { tiles_of_chunk[c].clear(); });
       for (index_t k = first; k < std::min(columns, first + Panels::chunk_columns); ++k)
         simd::unroll<C>([&](auto c) {
           const std::byte* const q = panels[c] + chunk + Panels::scale_bytes + (k - first) * panel_rows;
-          if ((k & 1) == 0 || panel_rows > 32) __builtin_prefetch(q + 1536, 0, 2);
-          const auto* const scales = reinterpret_cast<const float*>(panels[c] + chunk);
-          const Floats weights[2] = {load_e4m3(q) * simd::load(scales),
-                                     load_e4m3(q + simd::width) * simd::load(scales + simd::width)};
+          const Floats weights[2] = {load_e4m3(q), load_e4m3(q + simd::width)};
           simd::unroll<R>([&](auto r) {
             const Floats value = simd::splat(x[r * columns + k]);
-            simd::unroll<2>([&](auto half) { sums[c].sums[r][half] += value * weights[half]; });
+            simd::unroll<2>([&](auto half) { tiles_of_chunk[c].sums[r][half] += value * weights[half]; });
           });
         });
+      simd::unroll<C>([&](auto c) {
+        simd::unroll<2>([&](auto half) {
+          const Floats scale = e4m3_scale(panels[c] + chunk, half);
+          simd::unroll<R>([&](auto r) { sums[c].sums[r][half] += tiles_of_chunk[c].sums[r][half] * scale; });
+        });
+      });
+    }
   } else {
     using W = typename T::Element;
     for (index_t k = 0; k < columns; ++k)
@@ -83,7 +123,7 @@ template <int R, int C, class T>
   simd::unroll<C>([&](auto c) { tiles[c] = sums[c]; });
 }
 
-/// Streamed product of R rows, several panels at a time as in StreamedFloats.
+/// Streamed product of R rows, several panels at a time as in StreamedFloats; more than two rows in pairs.
 template <int R, index_t K>
 struct StreamedStoredFloats {
   static constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
@@ -91,7 +131,17 @@ struct StreamedStoredFloats {
 
   template <int C>
   void operator()(const std::byte* const (&panels)[C], const float* x, Tile<R, 2> (&tiles)[C]) const {
-    visit_float_form(form, [&]<class T>(T) { stream_stored_floats<R, C, T>(panels, K, x, tiles); });
+    visit_float_form(form, [&]<class T>(T) {
+      if constexpr (R <= 2) {
+        stream_stored_floats<R, C, T>(panels, K, x, tiles);
+      } else {
+        Tile<2, 2> pair[C];
+        Tile<R - 2, 2> others[C];
+        stream_stored_floats<2, C, T>(panels, K, x, pair);
+        stream_stored_floats<R - 2, C, T>(panels, K, x + 2 * K, others);
+        simd::unroll<C>([&](auto c) { tiles[c] = joined(pair[c], others[c]); });
+      }
+    });
   }
 };
 

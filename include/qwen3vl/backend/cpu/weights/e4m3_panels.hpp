@@ -3,7 +3,7 @@
 ///   scales  f32 [panel_rows]
 ///   q       u8 [Columns][panel_rows]
 ///
-/// The weight scale * q is rounded to a float as in the format's own definition; products are those of float weights.
+/// Products multiply the sum over these columns by the scale: the weight scale * q itself need not be a float.
 #pragma once
 
 #include <algorithm>
@@ -17,13 +17,25 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// The numbers of e4m3, none of them NaN: the multiplication by 2^120 moves the exponent and makes subnormals normal.
+/// Numbers of e4m3, none of them NaN, times 2^-8: with another exponent bias they are those of f16, subnormals
+/// included. The sign is copied down to the exponent, and all copies but one are cut off.
+inline constexpr float e4m3_unit = 0x1p8f;
 QWEN3VL_INLINE simd::Floats load_e4m3(const std::byte* p) {
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+  const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i bits = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<short>(0xbf80)));
+  return (simd::Floats)_mm512_maskz_cvtph_ps(0xffff, bits);
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+  const __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m128i bits = _mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16(static_cast<short>(0xbf80)));
+  return (simd::Floats)_mm256_cvtph_ps(bits);
+#else
+  // The same with the exponent of a float, whose multiplication by 2^112 makes subnormals normal.
   simd::SBytes lanes;
   std::memcpy(&lanes, p, sizeof lanes);
-  // The sign is copied down to the exponent of a float, and all but one copy cut off.
   const auto bits = reinterpret_cast<simd::UInts>(simd::widen(lanes) << 20) & 0x87f00000u;
-  return reinterpret_cast<simd::Floats>(bits) * 0x1p120f;
+  return reinterpret_cast<simd::Floats>(bits) * 0x1p112f;
+#endif
 }
 
 template <index_t Columns>

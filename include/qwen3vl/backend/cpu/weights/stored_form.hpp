@@ -31,6 +31,27 @@ enum class StoredForm : std::uint8_t {
   offset_nibbles_f32,
 };
 
+constexpr std::string_view form_name(StoredForm form) {
+  constexpr std::string_view names[] = {"f32",
+                                        "bf16",
+                                        "f16",
+                                        "e4m3",
+                                        "e4m3 by 32",
+                                        "q4_k",
+                                        "q5_k",
+                                        "q6_k",
+                                        "bytes with f16 scales",
+                                        "bytes with bf16 scales",
+                                        "bytes with f32 scales",
+                                        "nibbles with f16 scales",
+                                        "nibbles with bf16 scales",
+                                        "nibbles with f32 scales",
+                                        "nibbles with offsets and f16 scales",
+                                        "nibbles with offsets and bf16 scales",
+                                        "nibbles with offsets and f32 scales"};
+  return names[static_cast<std::size_t>(form)];
+}
+
 /// Products of these multiply floats; the others are integers with factors.
 constexpr bool is_float_form(StoredForm form) { return form < StoredForm::q4_k; }
 

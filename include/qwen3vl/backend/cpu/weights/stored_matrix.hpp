@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "qwen3vl/backend/contract/precision.hpp"
@@ -40,6 +41,8 @@ class CpuMatrix<stored, N, K, packing> {
   void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
     weights_.load_transposed(ctx.backend().threads(), raw);
   }
+  std::string forms() const { return weights_.forms(); }
+  std::string_view form_of(index_t n) const { return weights_.form_of(n); }
   void read_row(index_t n, float* row) const { weights_.read_row(n, row); }
 
   /// Ranges of panels in one form, in order.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "qwen3vl/backend/contract/context.hpp"
@@ -41,7 +42,8 @@ class StoredWeights {
     expected_.push_back({first_row, first_row + rows, form});
   }
 
-  bool allocated() const { return data_.allocated(); }
+  /// Whether there is memory for what was announced last.
+  bool allocated() const { return data_.allocated() && expected_.empty(); }
 
   /// Of the memory that is or will be allocated; 0 if nothing has been announced.
   std::size_t bytes() const {
@@ -52,7 +54,7 @@ class StoredWeights {
   /// Allocates what was announced; only padding is written. Weights loaded in other forms are dropped.
   void allocate() {
     if (expected_.empty()) {
-      if (allocated()) return;
+      if (data_.allocated()) return;
       fail(
           "a matrix of stored weights has to know what will be loaded before it takes memory: call expect_rows() with "
           "every tensor first");
@@ -69,6 +71,16 @@ class StoredWeights {
   }
 
   std::span<std::byte> memory() { return data_.span(); }
+
+  /// Of the rows that are or will be there: "q4_k 64, q6_k 32", with the panels of each.
+  std::string forms() const {
+    std::string text;
+    for (const StoredSection& section : expected_.empty() ? sections_ : sections_of_expected())
+      text += concat(text.empty() ? "" : ", ", form_name(section.form), " ", section.end - section.first);
+    return text;
+  }
+  /// The form of row n.
+  std::string_view form_of(index_t n) const { return form_name(section_of(group_of(n) % panel_count()).form); }
   const std::vector<StoredSection>& sections() const { return sections_; }
   const std::byte* panels(const StoredSection& section) const { return data_.data() + section.place; }
 

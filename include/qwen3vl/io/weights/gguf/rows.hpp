@@ -32,7 +32,10 @@ class Rows final : public EncodedRows {
 
   BlockLayout blocks() const override {
     const bool has_groups = Block::form == BlockForm::bytes || Block::form == BlockForm::nibbles;
-    return {.form = Block::form, .group = has_groups ? Block::group : 0};
+    return {.form = Block::form,
+            .group = has_groups ? Block::group : 0,
+            .scale_type = DType::f16,
+            .offset = Block::form == BlockForm::nibbles ? Block::zero : -1};
   }
   void read_blocks(index_t index, const BlockRow& to) const override {
     if constexpr (Block::form != BlockForm::none) {
