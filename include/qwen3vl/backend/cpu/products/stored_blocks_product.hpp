@@ -157,8 +157,7 @@ struct alignas(64) ExpandedSuperblock {
           if constexpr (!F::has_block_scales) step = simd::both_halves(Layout::step(superblock, b, group, strip));
           if constexpr (F::high_bits > 0) high = simd::load_shorts(superblock + Layout::high(b, group, strip));
           for (index_t v = 0; v < Layout::group_vectors; ++v) {
-            const Shorts words =
-                simd::load_shorts(superblock + Layout::words(b, group * Layout::group_vectors + v, strip));
+            const Shorts words = simd::load_shorts(superblock + Layout::words(b, group, v, strip));
             simd::unroll<F::Words::per_word>([&](auto i) {
               Shorts pair = stored_pair<F, i>(words, high);
               if constexpr (F::zero != 0 || (F::has_offsets && !F::has_minimums)) pair -= zero;
@@ -298,10 +297,10 @@ QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t
       });
       // Not unrolled: GCC would do all multiplications first and spill the results.
 #pragma GCC unroll 1
-    for (index_t v = group * Layout::group_vectors; v < (group + 1) * Layout::group_vectors; ++v) {
+    for (index_t v = 0; v < Layout::group_vectors; ++v) {
       Shorts words[C];
       simd::unroll<C>([&](auto c) {
-        const std::byte* const from = superblock + Layout::words(b, v, first + c);
+        const std::byte* const from = superblock + Layout::words(b, group, v, first + c);
         words[c] = simd::load_shorts(from);
         prefetch(from, c);
       });
@@ -315,8 +314,8 @@ QWEN3VL_INLINE void stream_block(const std::byte* superblock, index_t b, index_t
           }
         });
         simd::unroll<R>([&](auto r) {
-          const Shorts pair =
-              simd::splat_pair(columns.x[r * columns.row_words + b * (block_columns / 2) + v * Words::per_word + i]);
+          const Shorts pair = simd::splat_pair(columns.x[r * columns.row_words + b * (block_columns / 2) +
+                                                         (group * Layout::group_vectors + v) * Words::per_word + i]);
           simd::unroll<C>([&](auto c) {
             Ints& sum = sums[c][r][i % parts];
             sum = simd::dot_pairs(sum, pair, pairs[c]);

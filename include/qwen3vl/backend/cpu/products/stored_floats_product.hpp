@@ -23,6 +23,9 @@ template <int R>
 [[gnu::noinline, gnu::flatten]] void multiply_e4m3(index_t depth, const float* x, const std::byte* chunk,
                                                    index_t chunk_columns, index_t chunk_bytes, const float* wide,
                                                    bool first, float* sums, const float* next) {
+  // Zeros to add to, rather than no addition: the compiler then rounds once in every case, as stream_stored_floats
+  // does.
+  if (first) std::fill_n(sums, R * panel_rows, 0.0f);
   for (index_t from = 0; from < depth; from += chunk_columns, chunk += chunk_bytes) {
     Tile<R, 2> tile;
     tile.clear();
@@ -34,8 +37,7 @@ template <int R>
       const Floats scale = e4m3_scale(chunk, c);
       simd::unroll<R>([&](auto r) {
         float* const to = sums + r * panel_rows + c * simd::width;
-        const Floats before = first && from == 0 ? Floats{} : simd::load(to);
-        simd::store(to, before + tile.sums[r][c] * scale);
+        simd::store(to, simd::load(to) + tile.sums[r][c] * scale);
       });
     });
   }
@@ -123,7 +125,7 @@ template <int R, int C, class T>
   simd::unroll<C>([&](auto c) { tiles[c] = sums[c]; });
 }
 
-/// Streamed product of R rows, several panels at a time as in StreamedFloats; more than two rows in pairs.
+/// Streamed product of R rows, several panels at a time as in StreamedFloats.
 template <int R, index_t K>
 struct StreamedStoredFloats {
   static constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
@@ -131,17 +133,7 @@ struct StreamedStoredFloats {
 
   template <int C>
   void operator()(const std::byte* const (&panels)[C], const float* x, Tile<R, 2> (&tiles)[C]) const {
-    visit_float_form(form, [&]<class T>(T) {
-      if constexpr (R <= 2) {
-        stream_stored_floats<R, C, T>(panels, K, x, tiles);
-      } else {
-        Tile<2, 2> pair[C];
-        Tile<R - 2, 2> others[C];
-        stream_stored_floats<2, C, T>(panels, K, x, pair);
-        stream_stored_floats<R - 2, C, T>(panels, K, x + 2 * K, others);
-        simd::unroll<C>([&](auto c) { tiles[c] = joined(pair[c], others[c]); });
-      }
-    });
+    visit_float_form(form, [&]<class T>(T) { stream_stored_floats<R, C, T>(panels, K, x, tiles); });
   }
 };
 

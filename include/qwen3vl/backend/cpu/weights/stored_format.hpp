@@ -8,8 +8,9 @@
 ///     scales   f32, bf16 or f16 [2][width]              (bytes, nibbles)
 ///     steps    u8 or i8 [groups][2][width]              (K-quants), a group being 32 columns, of q6_k 16
 ///     offsets  u8 [2][width]                            (q4_k, q5_k, nibbles whose offsets differ)
-///     words    u16 [vectors][2][width][2]               as in block_format.hpp: the bytes, or the lower four bits
-///     high     u32 [groups][2][width]                   (q5_k, q6_k) the bits above the lower four
+///     for each group
+///       high   u32 [2][width]                           (q5_k, q6_k) the bits above the lower four
+///       words  u16 [vectors][2][width][2]               as in block_format.hpp: the bytes, or the lower four bits
 ///
 /// The 16 bits of a lane of `high` that belong to the columns of one parity are those of its pairs, in order.
 #pragma once
@@ -93,8 +94,9 @@ struct StoredLayout {
       F::has_block_scales ? 2 * width * static_cast<index_t>(sizeof(typename F::Scale)) : 0;
   static constexpr index_t offsets_at = steps_at + (F::has_block_scales ? 0 : groups * 2 * width);
   static constexpr index_t words_at = offsets_at + (F::has_offsets ? 2 * width : 0);
-  static constexpr index_t high_at = words_at + vectors * 2 * vector_bytes;
-  static constexpr index_t block_bytes = high_at + (F::high_bits > 0 ? groups * 2 * vector_bytes : 0);
+  static constexpr index_t high_bytes = F::high_bits > 0 ? 2 * vector_bytes : 0;
+  static constexpr index_t group_bytes = high_bytes + group_vectors * 2 * vector_bytes;
+  static constexpr index_t block_bytes = words_at + groups * group_bytes;
 
   static constexpr index_t bytes(index_t blocks) { return head_bytes + blocks * block_bytes; }
   static constexpr index_t block(index_t b) { return bytes(b); }
@@ -108,11 +110,12 @@ struct StoredLayout {
     return block(b) + steps_at + (group * 2 + strip) * width;
   }
   static constexpr index_t offsets(index_t b, index_t strip) { return block(b) + offsets_at + strip * width; }
-  static constexpr index_t words(index_t b, index_t vector, index_t strip) {
-    return block(b) + words_at + (vector * 2 + strip) * vector_bytes;
+  /// Vector `vector` of a group.
+  static constexpr index_t words(index_t b, index_t group, index_t vector, index_t strip) {
+    return block(b) + words_at + group * group_bytes + high_bytes + (vector * 2 + strip) * vector_bytes;
   }
   static constexpr index_t high(index_t b, index_t group, index_t strip) {
-    return block(b) + high_at + (group * 2 + strip) * vector_bytes;
+    return block(b) + words_at + group * group_bytes + strip * vector_bytes;
   }
 
   static QWEN3VL_INLINE Floats scale(const std::byte* superblock, index_t b, index_t strip) {
@@ -216,7 +219,8 @@ void pack_stored_row(const BlockLayout& source, const BlockRow& row, index_t col
           for (std::int8_t& value : q) value = static_cast<std::int8_t>(value + F::zero);
       }
       for (index_t v = 0; v < Layout::vectors; ++v) {
-        std::byte* const to = panel + Layout::words(b, v, strip) + lane * 4;
+        std::byte* const to =
+            panel + Layout::words(b, v / Layout::group_vectors, v % Layout::group_vectors, strip) + lane * 4;
         if constexpr (F::Words::per_word == 2) {
           const std::int8_t* const four = q + v * 4;
           const std::int8_t words[4] = {four[0], four[2], four[1], four[3]};
@@ -250,8 +254,8 @@ void read_stored_row(const std::byte* panel, index_t columns, index_t lane_of_pa
   for (index_t k = 0; k < columns; ++k) {
     const std::byte* const superblock = panel + k / superblock_columns * Layout::bytes(superblock_blocks);
     const index_t b = k % superblock_columns / block_columns, inside = k % block_columns, parity = k % 2;
-    const index_t group = inside / F::group_columns, vector = inside / (2 * per_word);
-    const auto word = get<std::uint16_t>(superblock + Layout::words(b, vector, strip) + (lane * 2 + parity) * 2);
+    const index_t group = inside / F::group_columns, vector = inside % F::group_columns / (2 * per_word);
+    const auto word = get<std::uint16_t>(superblock + Layout::words(b, group, vector, strip) + (lane * 2 + parity) * 2);
     std::int32_t q = F::Words::part(word, inside / 2 % per_word);
     if constexpr (F::high_bits > 0) {
       const auto high = get<std::uint16_t>(superblock + Layout::high(b, group, strip) + (lane * 2 + parity) * 2);
