@@ -94,7 +94,11 @@ void all_blocks() {
   with_threads([](Context<Cpu>& ctx) { operations::all_block_cases(ctx); });
 }
 void all_stored() {
-  with_threads([](Context<Cpu>& ctx) { operations::all_stored_cases(ctx); });
+  for (const int threads : {1, 3}) {
+    Cpu cpu(threads);
+    Context<Cpu> ctx(cpu);
+    operations::all_stored_cases(ctx);
+  }
 }
 #ifndef QWEN3VL_PRODUCTS_ONLY
 void all_attention() {

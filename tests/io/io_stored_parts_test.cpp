@@ -3,14 +3,19 @@
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE io_stored_parts
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/backend/cpu/weights/stored_parts.hpp"
+#include "qwen3vl/backend/cpu/weights/stored_weights.hpp"
+#include "qwen3vl/io/weights/gguf.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "support/test_files.hpp"
@@ -175,4 +180,42 @@ BOOST_AUTO_TEST_CASE(weights_are_the_same_from_file_and_memory) {
       same_from_both<q4, Packing::gate_up>(ctx, raw);
     }
   }
+}
+
+/// What `Stored` keeps of a GGUF file's types, and that it gives back the file's own values.
+BOOST_AUTO_TEST_CASE(types_of_gguf_are_kept) {
+  const GgufFile file = GgufFile::open(std::filesystem::path(QWEN3VL_TEST_DATA) / "golden" / "gguf" / "types.gguf");
+  const std::map<std::string_view, std::string_view> forms = {{"Q8_0", "bytes with f16 scales"},
+                                                              {"Q5_0", "bytes with f16 scales"},
+                                                              {"IQ4_NL", "bytes with f16 scales"},
+                                                              {"Q4_0", "nibbles with f16 scales"},
+                                                              {"Q4_K", "q4_k"},
+                                                              {"Q5_K", "q5_k"},
+                                                              {"Q6_K", "q6_k"},
+                                                              {"Q4_1", "bf16"}};
+  std::size_t seen = 0;
+  for (const StoredTensor& tensor : file.tensors()) {
+    if (!tensor.encoded || tensor.shape.size() != 2) continue;
+    RawTensor raw = raw_of(tensor);
+    raw.encoded = tensor.encoded.get();
+    cpu_kernels::StoredWeights weights(raw.rows(), raw.row_size(), 1);
+    weights.expect_rows(0, raw);
+    weights.allocate();
+    weights.load_rows(2, 0, raw);
+    const auto form = forms.find(tensor.encoded->type_name());
+    const std::string what = concat(tensor.name, ", ", tensor.encoded->type_name());
+    if (form == forms.end()) continue;
+    ++seen;
+    BOOST_TEST(weights.form_of(0) == form->second, what);
+    if (form->second == "bf16") continue;
+    std::vector<float> row(static_cast<std::size_t>(raw.row_size())), wanted(row.size());
+    for (index_t n = 0; n < raw.rows(); ++n) {
+      weights.read_row(n, row.data());
+      tensor.encoded->read(n, 1, wanted.data());
+      for (std::size_t k = 0; k < row.size(); ++k)
+        BOOST_REQUIRE_MESSAGE(row[k] == wanted[k] || (std::isnan(row[k]) && std::isnan(wanted[k])),
+                              what << ", row " << n << ", column " << k);
+    }
+  }
+  BOOST_TEST(seen >= forms.size());
 }
