@@ -15,6 +15,7 @@
 /// The 16 bits of a lane of `high` that belong to the columns of one parity are those of its pairs, in order.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -183,16 +184,16 @@ inline T get(const std::byte* from) {
 
 }  // namespace packing
 
-/// Packs a row of `columns` integers into a lane of a panel of format F. `source` says how the row's numbers are to be
-/// read; bytes and nibbles with offsets may come from nibbles, q5_k from q4_k.
+/// Packs the factors of a row into a lane of a panel of format F, and makes its integers those that are packed.
+/// `source` says how the row's numbers are to be read; bytes and nibbles with offsets may come from nibbles, q5_k from
+/// q4_k.
 template <class F>
-void pack_stored_row(const BlockLayout& source, const BlockRow& row, index_t columns, index_t lane_of_panel,
-                     std::byte* panel) {
+void pack_stored_factors(const BlockLayout& source, const BlockRow& row, index_t columns, index_t lane_of_panel,
+                         std::byte* panel) {
   using namespace packing;
   using Layout = StoredLayout<F>;
   using Scale = typename F::Scale;
   const index_t strip = lane_of_panel / Layout::width, lane = lane_of_panel % Layout::width;
-  const bool from_nibbles = source.form == BlockForm::nibbles;
   for (index_t first = 0; first < columns; first += superblock_columns, panel += Layout::bytes(superblock_blocks)) {
     if constexpr (!F::has_block_scales) {
       put(panel + Layout::scales(0, strip) + lane * 2, Scale(row.scales[first / superblock_columns]));
@@ -200,47 +201,64 @@ void pack_stored_row(const BlockLayout& source, const BlockRow& row, index_t col
         put(panel + Layout::minimums(strip) + lane * 2, Scale(row.minimums[first / superblock_columns]));
     }
     for (index_t b = 0; b < superblock_blocks && first + b * block_columns < columns; ++b) {
-      const index_t k0 = first + b * block_columns, count = std::min(block_columns, columns - k0);
-      std::int8_t q[block_columns] = {};
-      std::memcpy(q, row.q + k0, static_cast<std::size_t>(count));
+      const index_t k0 = first + b * block_columns;
       if constexpr (F::has_block_scales) {
         const index_t group = k0 / source.group;
         put(panel + Layout::scales(b, strip) + lane * static_cast<index_t>(sizeof(Scale)), Scale(row.scales[group]));
-        const int offset = !from_nibbles ? 0 : source.offset >= 0 ? source.offset : row.offsets[group];
-        if constexpr (F::has_offsets)
+        if (source.form != BlockForm::nibbles) continue;
+        const int offset = source.offset >= 0 ? source.offset : row.offsets[group];
+        if constexpr (F::has_offsets) {
           put(panel + Layout::offsets(b, strip) + lane, static_cast<std::uint8_t>(offset));
-        else if constexpr (F::zero == 0)
-          for (index_t k = 0; k < count; ++k) q[k] = static_cast<std::int8_t>(q[k] - offset);
+        } else if constexpr (F::zero == 0) {
+          for (index_t k = k0; k < std::min(columns, k0 + block_columns); ++k)
+            row.q[k] = static_cast<std::int8_t>(row.q[k] - offset);
+        }
       } else {
         for (index_t g = 0; g < Layout::groups; ++g)
           put(panel + Layout::steps(b, g, strip) + lane, row.steps[k0 / F::group_columns + g]);
         if constexpr (F::has_offsets) put(panel + Layout::offsets(b, strip) + lane, row.offsets[k0 / block_columns]);
-        if constexpr (F::zero != 0)
-          for (std::int8_t& value : q) value = static_cast<std::int8_t>(value + F::zero);
       }
-      for (index_t v = 0; v < Layout::vectors; ++v) {
-        std::byte* const to =
-            panel + Layout::words(b, v / Layout::group_vectors, v % Layout::group_vectors, strip) + lane * 4;
-        if constexpr (F::Words::per_word == 2) {
-          const std::int8_t* const four = q + v * 4;
-          const std::int8_t words[4] = {four[0], four[2], four[1], four[3]};
-          std::memcpy(to, words, sizeof words);
-        } else {
-          const auto eight = get<std::uint64_t>(reinterpret_cast<const std::byte*>(q + v * 8));
-          put(to, gathered<0, 4>(eight));
-        }
-      }
-      if constexpr (F::high_bits > 0)
-        for (index_t g = 0; g < Layout::groups; ++g) {
-          std::uint32_t high = 0;
-          for (index_t v = 0; v < Layout::group_vectors; ++v) {
-            const auto eight = get<std::uint64_t>(reinterpret_cast<const std::byte*>(q + g * F::group_columns + v * 8));
-            high |= gathered<4, F::high_bits>(eight) << (v * 4 * F::high_bits);
-          }
-          put(panel + Layout::high(b, g, strip) + lane * 4, high);
-        }
     }
   }
+  if constexpr (!F::has_block_scales && F::zero != 0)
+    for (index_t k = 0; k < columns; ++k) row.q[k] = static_cast<std::int8_t>(row.q[k] + F::zero);
+}
+
+/// Packs the integers of `count` rows, `stride` apart and padded to whole blocks, into as many lanes of one strip.
+template <class F>
+void pack_stored_integers(const std::int8_t* q, index_t stride, index_t count, index_t columns, index_t lane_of_panel,
+                          std::byte* panel) {
+  using namespace packing;
+  using Layout = StoredLayout<F>;
+  constexpr index_t width = Layout::width, word_columns = 2 * F::Words::per_word;
+  using Columns = std::conditional_t<word_columns == 4, std::uint32_t, std::uint64_t>;
+  const index_t strip = lane_of_panel / width, lane = lane_of_panel % width;
+  const auto put_lanes = [&](std::byte* to, const std::uint32_t* words) {
+    std::memcpy(to + lane * 4, words, static_cast<std::size_t>(count) * 4);
+  };
+  // All lanes of a word at once, so that they are vectors.
+  for (index_t first = 0; first < columns; first += superblock_columns, panel += Layout::bytes(superblock_blocks))
+    for (index_t b = 0; b < superblock_blocks && first + b * block_columns < columns; ++b)
+      for (index_t g = 0; g < Layout::groups; ++g) {
+        const index_t k0 = first + b * block_columns + g * F::group_columns;
+        std::uint32_t high[width] = {};
+        for (index_t v = 0; v < Layout::group_vectors; ++v) {
+          Columns part[width] = {};
+          std::uint32_t words[width];
+          for (index_t r = 0; r < count; ++r)
+            std::memcpy(&part[r], q + r * stride + k0 + v * word_columns, sizeof part[r]);
+          for (index_t r = 0; r < width; ++r) {
+            if constexpr (word_columns == 4) {  // the two in the middle change places
+              words[r] = (part[r] & 0xff0000ffu) | (part[r] >> 8 & 0xff00u) | (part[r] << 8 & 0xff0000u);
+            } else {
+              words[r] = gathered<0, 4>(part[r]);
+            }
+            if constexpr (F::high_bits > 0) high[r] |= gathered<4, F::high_bits>(part[r]) << (v * 4 * F::high_bits);
+          }
+          put_lanes(panel + Layout::words(b, g, v, strip), words);
+        }
+        if constexpr (F::high_bits > 0) put_lanes(panel + Layout::high(b, g, strip), high);
+      }
 }
 
 /// The weights of one lane of a panel as floats: the stored integers and factors multiplied out.

@@ -92,7 +92,8 @@ class StoredWeights {
     const bool has_blocks = raw.encoded != nullptr && raw.encoded->blocks().form != BlockForm::none;
     for (index_t g = first_group; g <= last_group; ++g) require_form(section_of(g % panels).form, raw, first_row);
     const StoredParts stored_parts(raw, threads, panel_outputs_);
-    std::vector<BlockBuffers> buffers(has_blocks ? static_cast<std::size_t>(threads) : 0, BlockBuffers(columns_));
+    std::vector<BlockBuffers> buffers(has_blocks ? static_cast<std::size_t>(threads) : 0,
+                                      BlockBuffers(columns_, panel_outputs_));
 #pragma omp parallel for schedule(static) num_threads(threads) if (raw.rows() * columns_ > 65536)
     for (index_t g = first_group; g <= last_group; ++g) {
       const index_t part = g / panels, first = part * outputs_ + g % panels * panel_outputs_;
@@ -101,11 +102,8 @@ class StoredWeights {
       const StoredSection& section = section_of(g % panels);
       std::byte* const panel = mutable_panel(section, g % panels);
       if (has_blocks && is_block_form(section.form)) {
-        BlockBuffers& buffer = buffers[static_cast<std::size_t>(omp_get_thread_num())];
-        for (index_t n = begin; n < end; ++n) {
-          raw.encoded->read_blocks(raw.first_row + n - first_row, buffer.row());
-          pack_blocks(section.form, raw.encoded->blocks(), buffer.row(), lane_of(n), panel);
-        }
+        pack_blocks(section.form, *raw.encoded, raw.first_row + begin - first_row, end - begin, lane_of(begin), panel,
+                    buffers[static_cast<std::size_t>(omp_get_thread_num())]);
       } else {
         pack_numbers(section.form, raw.encoded != nullptr ? DType::f32 : raw.dtype,
                      stored_parts(begin - first_row, end - begin), end - begin, lane_of(begin), panel);
@@ -157,21 +155,22 @@ class StoredWeights {
     StoredForm form;
   };
 
-  /// A row of integers with factors, as wide as any form needs.
+  /// The integers of some rows, padded to whole blocks, and the factors of one of them, as many as any form has.
   struct BlockBuffers {
+    index_t stride;
     std::vector<std::int8_t> q, steps;
     std::vector<float> scales, minimums;
     std::vector<std::uint8_t> offsets;
-    explicit BlockBuffers(index_t columns) {
+    BlockBuffers(index_t columns, index_t rows) : stride((columns + 31) / 32 * 32) {
       const auto of = [&](index_t group) { return static_cast<std::size_t>((columns + group - 1) / group); };
-      q.resize(of(1));
+      q.resize(static_cast<std::size_t>(rows * stride));
       steps.resize(of(16));
       scales.resize(of(32));
       minimums.resize(of(256));
       offsets.resize(of(32));
     }
-    BlockRow row() {
-      return {.q = q.data(),
+    BlockRow row(index_t i) {
+      return {.q = q.data() + i * stride,
               .scales = scales.data(),
               .minimums = minimums.data(),
               .steps = steps.data(),
@@ -242,12 +241,27 @@ class StoredWeights {
     return size;
   }
 
-  void pack_blocks(StoredForm form, const BlockLayout& source, const BlockRow& row, index_t lane,
-                   std::byte* panel) const {
-    if (!is_float_form(form))
-      return visit_blocks(form, [&]<class T>(T) { pack_stored_row<T>(source, row, columns_, lane, panel); });
-    visit_float_form(form, [&]<class T>(T) {
-      if constexpr (requires { typename T::Panels; }) T::Panels::pack_row(source, row, columns_, lane, panel);
+  /// Rows [first, first + count) into as many lanes from `lane` on.
+  void pack_blocks(StoredForm form, const EncodedRows& rows, index_t first, index_t count, index_t lane,
+                   std::byte* panel, BlockBuffers& buffer) const {
+    const BlockLayout source = rows.blocks();
+    const auto each_row = [&](const auto& pack) {
+      for (index_t i = 0; i < count; ++i) {
+        rows.read_blocks(first + i, buffer.row(i));
+        pack(buffer.row(i), lane + i);
+      }
+    };
+    if (is_float_form(form))
+      return visit_float_form(form, [&]<class T>(T) {
+        if constexpr (requires { typename T::Panels; })
+          each_row([&](const BlockRow& row, index_t to) { T::Panels::pack_row(source, row, columns_, to, panel); });
+      });
+    visit_blocks(form, [&]<class T>(T) {
+      each_row([&](const BlockRow& row, index_t to) { pack_stored_factors<T>(source, row, columns_, to, panel); });
+      for (index_t i = 0, in_strip = 0; i < count; i += in_strip) {
+        in_strip = std::min<index_t>(count - i, simd::width - (lane + i) % simd::width);
+        pack_stored_integers<T>(buffer.row(i).q, buffer.stride, in_strip, columns_, lane + i, panel);
+      }
     });
   }
   void pack_numbers(StoredForm form, DType dtype, const std::byte* from, index_t rows, index_t lane,
