@@ -16,7 +16,7 @@ from gpu_check_table import Table
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(HERE)
 TESTS = ["operations_test", "attention_test", "bf16_attention_test", "gemv_test", "linear_test", "f8_test",
-         "f8_cache_test", "f8_experts_test", "sampling_test", "handle_test", "random_test",
+         "f8_blocks_test", "f8_cache_test", "f8_experts_test", "sampling_test", "handle_test", "random_test",
          "checkpoint_test_tiny-shapes", "checkpoint_test_tiny-shapes-moe"]
 PARITY = ["dense_small", "moe_small"]
 # The part of a test that compute-sanitizer gets: it makes kernels a hundred times slower.
@@ -105,7 +105,7 @@ class Check:
         configure = ["cmake", "-S", SOURCE, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DQWEN3VL_CUDA_DEVICE_TESTS=ON",
                      "-DQWEN3VL_BUILD_BENCHMARKS=ON", "-DQWEN3VL_BENCHMARK_VARIANTS=", "-DQWEN3VL_VARIANTS=",
                      "-DQWEN3VL_CUDA_BENCHMARK_VARIANTS=" + ";".join(self.options.variants)]
-        configure += [f"-DQWEN3VL_CUDA_BENCHMARK_PRECISIONS_{variant}=bf16;fp8" for variant in self.fp8_variants()]
+        configure += [f"-DQWEN3VL_CUDA_BENCHMARK_PRECISIONS_{variant}=bf16;fp8;fp8-blocks" for variant in self.fp8_variants()]
         if shutil.which("ninja"):
             configure += ["-G", "Ninja"]
         code, output, seconds = self.run(configure, 120, self.measuring)
@@ -261,7 +261,8 @@ class Check:
             for variant in self.options.variants:
                 self.model(variant)
             for variant in self.fp8_variants():
-                self.model(variant, "fp8")
+                for weights in ("fp8", "fp8-blocks"):
+                    self.model(variant, weights)
         if "transformers" not in steps:
             return
         if self.options.dry_run or self.has_torch():

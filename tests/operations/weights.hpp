@@ -12,28 +12,34 @@ namespace operations {
 
 template <class W>
 std::string weight_name() {
-  if constexpr (BlockWeight<W> || std::is_same_v<W, bf16_dot> || std::is_same_v<W, fp8>) {
+  if constexpr (requires { W::name; }) {
     return std::string(W::name);
   } else {
     return sizeof(W) == 2 ? "bf16" : "f32";
   }
 }
 
+/// The weights of a matrix as products use them, [N, K]: what the embedding gives.
+template <class B, template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K>
+std::vector<float> weights_of(Context<B>& ctx, const Matrix<W, N, K, Packing::plain>& matrix) {
+  std::vector<std::int32_t> ids;
+  for (std::int32_t n = 0; n < N; ++n) ids.push_back(n);
+  Guarded<B, std::int32_t> id_buffer(ctx, ids);
+  Activations<B> rows(N * K);
+  embedding(ctx, id_buffer.template input<dynamic>(N), matrix, rows.template view<dynamic, K>(N));
+  if (!rows.intact()) fail("embedding wrote beside its output");
+  return rows.values(ctx);
+}
+
 /// The N x K weights that products with weights of type W use. Blocks and fp8 are read back through the embedding,
 /// which gives exactly those; block_cases.hpp checks how far they are from the originals.
 template <class B, class W, index_t N, index_t K>
 std::vector<float> as_packed(Context<B>& ctx, const std::vector<float>& weights) {
-  if constexpr (BlockWeight<W> || std::is_same_v<W, fp8>) {
+  if constexpr (BlockWeight<W> || std::is_same_v<W, fp8> || std::is_same_v<W, fp8_blocks>) {
     typename B::template Matrix<W, N, K, Packing::plain> matrix;
     matrix.allocate();
     matrix.load_rows(ctx, 0, raw_matrix(weights.data(), {N, K}));
-    std::vector<std::int32_t> ids;
-    for (std::int32_t n = 0; n < N; ++n) ids.push_back(n);
-    Guarded<B, std::int32_t> id_buffer(ctx, ids);
-    Activations<B> rows(N * K);
-    embedding(ctx, id_buffer.template input<dynamic>(N), matrix, rows.template view<dynamic, K>(N));
-    if (!rows.intact()) fail("embedding wrote beside its output");
-    return rows.values(ctx);
+    return weights_of<B>(ctx, matrix);
   } else {
     return rounded_to<std::conditional_t<std::is_same_v<W, bf16_dot>, bf16, W>>(weights);
   }
@@ -70,6 +76,17 @@ inline std::vector<float> rounded_rows(std::vector<float> x, index_t count) {
     }
   }
   return x;
+}
+/// Each row of `columns` numbers rounded so by 128 of them.
+inline std::vector<float> rounded_blocks(const std::vector<float>& x, index_t columns) {
+  std::vector<float> rounded;
+  for (auto row = x.begin(); row != x.end(); row += columns)
+    for (index_t first = 0; first < columns; first += 128) {
+      const index_t count = std::min<index_t>(128, columns - first);
+      const auto block = rounded_rows({row + first, row + first + count}, count);
+      rounded.insert(rounded.end(), block.begin(), block.end());
+    }
+  return rounded;
 }
 /// The activations that products with weights of type W multiply: with fp8, more than eight rows are rounded.
 template <class W>

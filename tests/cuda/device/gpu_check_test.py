@@ -77,7 +77,8 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(code, 0, errors)
         for step in ("-DQWEN3VL_CUDA_DEVICE_TESTS=ON", "--target device_operations_test", "bench-model-8b-cuda",
                      "--tool racecheck", "device_parity-moe_small", "bench-layers-8b-cuda --json",
-                     "peer_transformers_cuda.py 2b", "bench-model-8b-cuda --json --random --runs 3 --weights fp8"):
+                     "peer_transformers_cuda.py 2b", "bench-model-8b-cuda --json --random --runs 3 --weights fp8",
+                     "bench-model-8b-cuda --json --random --runs 3 --weights fp8-blocks"):
             self.assertIn(step, errors)
         self.assertNotIn("4b", errors)
         self.assertIn("| test operations_test | not run |", output)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Compiles the kernels of a variant for one architecture, prints what each needs and its occupancy, and fails if one spills registers or if
 # fewer of its blocks fit a multiprocessor than it was made for.
-# usage: check_cuda_kernels.sh NVCC ARCHITECTURE VARIANT[:Fp8|:SoftCap] INCLUDE_DIR...       (such as: nvcc 90 Qwen3VL_2B include)
+# usage: check_cuda_kernels.sh NVCC ARCHITECTURE VARIANT[:Fp8|:Fp8Blocks|:SoftCap] INCLUDE_DIR...       (such as: nvcc 90 Qwen3VL_2B include)
 set -euo pipefail
 nvcc=$1 architecture=$2 variant=$3 precision=
-case $variant in *:Fp8) precision=-DQWEN3VL_CHECKED_FP8 ;; *:SoftCap) precision=-DQWEN3VL_CHECKED_SOFTCAP ;; esac
+case $variant in *:Fp8) precision=-DQWEN3VL_CHECKED_FP8 ;; *:Fp8Blocks) precision=-DQWEN3VL_CHECKED_FP8_BLOCKS ;; *:SoftCap) precision=-DQWEN3VL_CHECKED_SOFTCAP ;; esac
 shift 3
 here=$(dirname "${BASH_SOURCE[0]}")
 source=$here/cuda_kernels.cu

@@ -10,6 +10,8 @@
 namespace qwen3vl {
 #if defined(QWEN3VL_CHECKED_FP8)
 using Precision = WithKv<Fp8, f8_e4m3>;
+#elif defined(QWEN3VL_CHECKED_FP8_BLOCKS)
+using Precision = Fp8Blocks;
 #elif defined(QWEN3VL_CHECKED_SOFTCAP)
 using Precision = WithAttention<WithKv<Bf16, bf16>, attention_policy::Scored<SoftCap, SoftCap>>;
 #else

@@ -82,6 +82,8 @@ BOOST_FIXTURE_TEST_CASE(alone, OnDevice) {
   rows_alone<bf16, 48, 264, epilogue::SwiGlu>(ctx);
   rows_alone<fp8, 48, 720, epilogue::Add>(ctx);
   rows_alone<fp8, 64, 272, epilogue::SwiGlu>(ctx);
+  rows_alone<fp8_blocks, 48, 720, epilogue::Add>(ctx);
+  rows_alone<fp8_blocks, 64, 272, epilogue::SwiGlu>(ctx);
   rows_alone<float, 11, 300, epilogue::Store>(ctx);
   rows_alone<float, 12, 65, epilogue::SwiGlu>(ctx);
 }

@@ -2,7 +2,7 @@
 /// sums are always at least f32.
 ///
 /// A precision is any struct with
-///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8, q4, stored or fp8
+///   Weight         the type of the text model's weights: float, bf16, bf16_dot, q8, q4, stored, fp8 or fp8_blocks
 ///   Kv             the type of cached keys and values
 ///   name
 /// and, where they differ from Weight,
@@ -54,6 +54,14 @@ struct stored {
 /// tensor cores multiply FP8 at twice the speed of bf16.
 struct fp8 {
   static constexpr std::string_view name = "fp8";
+};
+
+/// FP8 weights as FP8 checkpoints have them, for GPUs of compute capability 8.0 and later; the CPU has none. w = s * q,
+/// with q of type f8_e4m3 and an f32 scale s for each row and each 128 columns, 8.25 bits per weight. What a file has
+/// in e4m3 with scales for blocks of 128 x 128, for rows or for a whole tensor is kept, bits and scales. Other weights
+/// are rounded once when they are loaded, as with fp8, but by 128 columns. Products do not round activations.
+struct fp8_blocks {
+  static constexpr std::string_view name = "fp8-blocks";
 };
 
 /// Weights as stored, nothing rounded.
@@ -117,6 +125,17 @@ struct Fp8 {
   using RouterWeight = bf16;
   using Kv = bf16;
   static constexpr std::string_view name = "fp8";
+};
+
+/// Official FP8 checkpoints as they are, on GPUs: nothing is rounded. What those do not store in FP8, the vision tower,
+/// the router, the embedding and the head, is in bf16.
+struct Fp8Blocks {
+  using Weight = fp8_blocks;
+  using VisionWeight = bf16;
+  using RouterWeight = bf16;
+  using HeadWeight = bf16;
+  using Kv = bf16;
+  static constexpr std::string_view name = "fp8-blocks";
 };
 
 namespace detail {

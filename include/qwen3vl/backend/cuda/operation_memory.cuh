@@ -29,6 +29,7 @@ struct OperationMemory<Cuda> {
       const index_t padded = cuda::f8_padded_rows(rows);
       return scratch<f8_e4m3>(padded * K) + scratch<float>(padded) + scratch<float>(cuda::f8_piece_rows<N>(rows) * N);
     }
+    if constexpr (std::is_same_v<W, fp8_blocks>) return 0;
     if (packing == Packing::gate_up) return scratch<T>(rows * N);
     return std::is_same_v<T, float> ? 0 : scratch<T>(N);
   }
@@ -88,6 +89,17 @@ struct OperationMemory<Cuda> {
   }
   template <index_t N, index_t K, Packing packing>
   static std::size_t load(const Cuda&, const CudaMatrix<fp8, N, K, packing>&, index_t rows, std::size_t stored_bytes) {
+    return Workspace<Cuda>::rounded(static_cast<std::size_t>(cuda::f8_loaded_rows(rows, K, stored_bytes) * K) *
+                                    stored_bytes);
+  }
+  template <index_t E, index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda&, const CudaExperts<fp8_blocks, E, N, K, packing>&, index_t,
+                          std::size_t stored_bytes) {
+    return Workspace<Cuda>::rounded(static_cast<std::size_t>(N * K) * stored_bytes);
+  }
+  template <index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda&, const CudaMatrix<fp8_blocks, N, K, packing>&, index_t rows,
+                          std::size_t stored_bytes) {
     return Workspace<Cuda>::rounded(static_cast<std::size_t>(cuda::f8_loaded_rows(rows, K, stored_bytes) * K) *
                                     stored_bytes);
   }

@@ -41,7 +41,8 @@ struct LayoutOf<W, K> {
 /// N rows (outputs) of K columns (inputs), weights of type W.
 template <class W, index_t N, index_t K, Packing packing>
 class CpuMatrix {
-  static_assert(!std::is_same_v<W, fp8>, "fp8 weights are for the CUDA backend; 8-bit weights of the CPU are Q8");
+  static_assert(!std::is_same_v<W, fp8> && !std::is_same_v<W, fp8_blocks>,
+                "fp8 weights are for the CUDA backend; 8-bit weights of the CPU are Q8");
   static_assert(
       std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || BlockWeight<W>,
       "the weights of a precision are float, bf16, bf16_dot, q8, q4 or stored (backend/contract/precision.hpp)");

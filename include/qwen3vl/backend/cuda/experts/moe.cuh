@@ -8,6 +8,7 @@
 #include "qwen3vl/backend/cuda/experts/expert_plan.cuh"
 #include "qwen3vl/backend/cuda/experts/expert_product.cuh"
 #include "qwen3vl/backend/cuda/experts/experts.cuh"
+#include "qwen3vl/backend/cuda/experts/f8_blocks_experts.cuh"
 #include "qwen3vl/backend/cuda/experts/f8_experts.cuh"
 #include "qwen3vl/backend/cuda/experts/router.cuh"
 #include "qwen3vl/backend/cuda/primitives/vector.cuh"
@@ -47,18 +48,22 @@ void with_expert_tiling(index_t slots, index_t experts, F&& f) {
   if constexpr (!tensor_cores) {
     f(ExpertFmaTiling{});
   } else if (slots <= 8 * experts) {
-    f(SmallExpertTiling{});
+    f(SmallTiling{});
   } else if (slots <= 64 * experts) {
-    f(MediumExpertTiling{});
+    f(MediumTiling{});
   } else {
-    f(LargeExpertTiling{});
+    f(LargeTiling{});
   }
 }
 
 /// One product over all tiles; see expert_mma_kernel.
-template <class Tiling, int Choices, class W, index_t E, index_t N, index_t K, Packing packing>
+template <class Chosen, int Choices, class W, index_t E, index_t N, index_t K, Packing packing>
 void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const ExpertPlan& plan,
                     const CudaExperts<W, E, N, K, packing>& w, index_t tile_count, operand_t<W>* y) {
+  // Sums by blocks of columns take as many registers again, which the medium tiling does not have.
+  constexpr bool square = std::is_same_v<W, fp8_blocks> && std::is_same_v<Chosen, MediumTiling>;
+  using Tiling = std::conditional_t<square, SquareTiling, Chosen>;
+  static_assert(Tiling::rows == Chosen::rows, "the plan is of tiles of so many rows");
   constexpr bool gated = packing == Packing::gate_up;
   constexpr index_t outputs = gated ? N / 2 : N, block_outputs = gated ? Tiling::columns / 2 : Tiling::columns;
   const unsigned blocks = blocks_for(tile_count * ceil_div(outputs, block_outputs), 1);
@@ -68,7 +73,7 @@ void expert_product(Context<Cuda>& ctx, const operand_t<W>* x, const ExpertPlan&
   } else {
     using Stored = std::remove_const_t<std::remove_pointer_t<decltype(w.data())>>;
     const float* scales = nullptr;
-    if constexpr (std::is_same_v<W, fp8>) scales = w.scales();
+    if constexpr (std::is_same_v<W, fp8> || std::is_same_v<W, fp8_blocks>) scales = w.scales();
     launch_early<typename Tiling::template Shared<Stored>>(ctx, expert_mma_kernel<Tiling, Stored, gated, N, K, Choices>,
                                                            blocks, Tiling::threads, x, plan, w.data(), scales, y);
   }
@@ -84,7 +89,7 @@ void plan_experts(Context<Cuda>& ctx, const std::int32_t* choices, index_t slots
 
 }  // namespace cuda
 
-/// See backend/contract/ops.hpp. x and y are bf16 for bf16 and fp8 weights and float for float ones; so are the
+/// See backend/contract/ops.hpp. x and y are float for float weights and bf16 for all others; so are the
 /// activated values and each expert's result in between, rounded once each. Scratch memory: tokens * TopK * (I + D) of
 /// them.
 template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>

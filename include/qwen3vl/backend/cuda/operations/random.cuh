@@ -6,7 +6,9 @@
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/experts/experts.cuh"
+#include "qwen3vl/backend/cuda/experts/f8_blocks_experts.cuh"
 #include "qwen3vl/backend/cuda/experts/f8_experts.cuh"
+#include "qwen3vl/backend/cuda/products/f8_blocks_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
 #include "qwen3vl/base/random_stream.hpp"
@@ -53,6 +55,12 @@ void fill_random(Context<Cuda>& ctx, CudaMatrix<fp8, N, K, packing>& matrix, ind
   cuda::round_weights<false>(ctx, cuda::RandomRows{random, rows, K, K, 1}, rows, static_cast<int>(K),
                              matrix.data() + first_row * K, matrix.scales() + first_row);
 }
+template <index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaMatrix<fp8_blocks, N, K, packing>& matrix, index_t first_row, index_t rows,
+                 const RandomStream& random) {
+  cuda::round_blocks(ctx, cuda::RandomRows{random, rows, K, K, 1}, rows, first_row, N, static_cast<int>(K),
+                     matrix.data(), matrix.scales());
+}
 template <index_t N, index_t... E>
 void fill_random(Context<Cuda>& ctx, Tensor<float, Cuda, N, E...>& table, index_t first_row, index_t rows,
                  const RandomStream& random) {
@@ -71,6 +79,12 @@ void fill_random(Context<Cuda>& ctx, CudaExperts<fp8, E, N, K, packing>& experts
   cuda::require_fp8(ctx.backend());
   cuda::round_weights<true>(ctx, cuda::RandomRows{random, N, K, 1, N}, E * N, static_cast<int>(K), experts.data(),
                             experts.scales());
+}
+template <index_t E, index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaExperts<fp8_blocks, E, N, K, packing>& experts, index_t /*first_row*/,
+                 index_t /*rows*/, const RandomStream& random) {
+  cuda::round_blocks(ctx, cuda::RandomRows{random, N, K, 1, N}, E * N, 0, N, static_cast<int>(K), experts.data(),
+                     experts.scales());
 }
 
 }  // namespace qwen3vl

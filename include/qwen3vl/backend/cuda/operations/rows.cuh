@@ -7,6 +7,7 @@
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/primitives/vector.cuh"
+#include "qwen3vl/backend/cuda/products/f8_blocks_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
 
@@ -49,6 +50,23 @@ __global__ void __launch_bounds__(row_threads)
 #pragma unroll
     for (float& value : values) value *= scale;
     store_floats<8>(y + row * columns + c, values);
+  }
+}
+
+/// The same of a table with scales [blocks of columns, height].
+template <class T>
+__global__ void __launch_bounds__(row_threads)
+    f8_blocks_rows_kernel(const F8InBlocks* table, const float* scales, std::int64_t height, const std::int32_t* ids,
+                          T* y, int columns) {
+  take_turn();
+  const std::int64_t row = blockIdx.x, from = ids[row];
+  for (int c = static_cast<int>(threadIdx.x) * 2; c < columns; c += row_threads * 2) {  // pairs stay neighbours
+    float values[2];
+    const auto pair = load_vector<2>(table + from * columns + f8_place<true>(c));
+    const float scale = scales[c / f8_block_columns * height + from];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) values[i] = static_cast<float>(pair.values[i].q) * scale;
+    store_floats<2>(y + row * columns + c, values);
   }
 }
 
@@ -113,6 +131,13 @@ void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
                const CudaMatrix<fp8, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
   cuda::launch_early(ctx, cuda::f8_rows_kernel<T>, cuda::blocks_for(ids.rows(), 1), cuda::row_threads, table.data(),
                      table.scales(), ids.data(), y.data(), K);
+}
+
+template <index_t N, index_t K, class T>
+void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
+               const CudaMatrix<fp8_blocks, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
+  cuda::launch_early(ctx, cuda::f8_blocks_rows_kernel<T>, cuda::blocks_for(ids.rows(), 1), cuda::row_threads,
+                     table.data(), table.scales(), N, ids.data(), y.data(), K);
 }
 
 template <class T, index_t C>

@@ -10,8 +10,23 @@
 #include <cstdint>
 
 #include "qwen3vl/backend/cuda/primitives/instructions.cuh"
+#include "qwen3vl/tensor/dtype.hpp"
 
 namespace qwen3vl::cuda {
+
+/// A number of a matrix that has a scale for each row and each so many columns. Rows are in the order of f8_place.
+struct F8InBlocks {
+  f8_e4m3 q;
+};
+inline constexpr int f8_block_columns = 128;
+
+/// Where column c of a row is kept. `paired` is the order of the tensor cores (tiles.cuh): in each 16 columns, a word
+/// has 2 i, 2 i + 1, 2 i + 8 and 2 i + 9.
+template <bool paired>
+__host__ __device__ constexpr int f8_place(int c) {
+  if constexpr (!paired) return c;
+  return c / 16 * 16 + c % 8 / 2 * 4 + c % 16 / 8 * 2 + c % 2;
+}
 
 /// Numbers 0 and 1 in `low`, 2 and 3 in `high`; the first of each pair in its lower half.
 struct Bf16Pairs {
@@ -33,6 +48,12 @@ __device__ __forceinline__ std::uint32_t nan_f8(std::uint32_t widened, std::uint
 }
 
 }  // namespace detail
+
+/// Of a word that f8_place made: the pair in the first half of its 16 columns (part 0), or in the second (1). NaN
+/// becomes 480.
+__device__ __forceinline__ std::uint32_t unpack_pair(std::uint32_t word, int part) {
+  return detail::widen_f8(__byte_perm(word, 0, part == 0 ? 0x1404 : 0x3424));
+}
 
 /// Number 0 is in the lowest byte. Without `may_be_nan` (weights, see f8_rounding.cuh) NaN becomes 480.
 template <bool may_be_nan = true>

@@ -9,6 +9,7 @@
 #include "qwen3vl/backend/contract/precision.hpp"
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/products/f8_rounding.cuh"
+#include "qwen3vl/backend/cuda/products/f8_stored.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
 #include "qwen3vl/tensor/tensor.hpp"
 
@@ -54,10 +55,15 @@ inline void require_fp8(const Cuda& cuda) {
          cuda.architecture() / 10, ".", cuda.architecture() % 10, ": use bf16 weights");
 }
 
-/// Rounds `raw`, [rows, columns], to e4m3. It has been read when this returns.
+/// Rounds `raw`, [rows, columns], to e4m3; what is stored so, with a scale for each row or for all, is copied. It has
+/// been read when this returns.
 template <bool paired>
 void load_f8_rows(Context<Cuda>& ctx, const RawTensor& raw, index_t rows, index_t columns, f8_e4m3* to, float* scales) {
   require_fp8(ctx.backend());
+  if (stores_f8(raw, columns)) {
+    const std::vector<float> factors = upload_f8<paired>(ctx, raw, columns, to);
+    return upload_floats(ctx, factors, 0, factors.size(), scales);
+  }
   visit_floating(raw.dtype, [&](auto kind) {
     using Source = f8_source_t<decltype(kind)>;
     const index_t most = f8_loaded_rows(rows, columns, sizeof(Source));

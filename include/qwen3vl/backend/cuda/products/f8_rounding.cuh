@@ -1,5 +1,6 @@
-/// Rounds rows of numbers to e4m3 with a scale per row: x = scale * q, where the largest magnitude of a row becomes
-/// 448. Used for weights when they are loaded or generated, and for activations before a product of many rows.
+/// Rounds rows of numbers to e4m3 with a scale per row, or per 128 columns of one: x = scale * q, where the largest
+/// magnitude becomes 448. Used for weights when they are loaded or generated, and for activations before a product of
+/// many rows.
 ///
 /// Limited by memory bandwidth. The threads of a warp (weights) or block (activations) share a row: together they find
 /// its largest magnitude, then each rounds the numbers it has read. Activations stay in registers in between; weights
@@ -10,6 +11,7 @@
 
 #include "qwen3vl/backend/cuda/cuda.cuh"
 #include "qwen3vl/backend/cuda/primitives/packed_bf16.cuh"
+#include "qwen3vl/backend/cuda/primitives/packed_f8.cuh"
 #include "qwen3vl/backend/cuda/primitives/reduce.cuh"
 #include "qwen3vl/backend/cuda/primitives/vector.cuh"
 #include "qwen3vl/base/random_stream.hpp"
@@ -60,14 +62,6 @@ struct RandomRows {
   }
 };
 
-/// Where column c of a row is kept. `paired` is the order of the tensor cores (expert_product.cuh): in each 16 columns,
-/// a word has 2 i, 2 i + 1, 2 i + 8 and 2 i + 9.
-template <bool paired>
-__host__ __device__ constexpr int f8_place(int c) {
-  if constexpr (!paired) return c;
-  return c / 16 * 16 + c % 8 / 2 * 4 + c % 16 / 8 * 2 + c % 2;
-}
-
 /// to [rows, columns], scales [rows]. Grid: rows by the warps of a block.
 template <bool paired, class Source>
 __global__ void __launch_bounds__(rounding_threads)
@@ -87,6 +81,41 @@ void round_weights(Context<Cuda>& ctx, const Source& source, std::int64_t rows, 
                    float* scales) {
   launch(ctx, round_weights_kernel<paired, Source>, blocks_for(rows, rounding_threads / warp_size), rounding_threads,
          source, rows, columns, to, scales);
+}
+
+/// The same with a scale for each row and each 128 columns: rows [first, first + rows) of matrices [height, columns]
+/// that are stored one after another; each has scales [blocks of columns, height]. Grid: rows and blocks by the warps
+/// of a CUDA block.
+template <class Source>
+__global__ void __launch_bounds__(rounding_threads)
+    round_blocks_kernel(Source source, std::int64_t rows, std::int64_t first, std::int64_t height, int columns,
+                        F8InBlocks* to, float* scales) {
+  constexpr int each = f8_block_columns / warp_size;
+  const int lane = static_cast<int>(threadIdx.x) % warp_size, blocks = ceil_div(columns, f8_block_columns);
+  const std::int64_t part = (static_cast<std::int64_t>(blockIdx.x) * rounding_threads + threadIdx.x) / warp_size;
+  if (part >= rows * blocks) return;
+  const std::int64_t row = part / blocks, block = part % blocks, to_row = first + row;
+  const int begin = static_cast<int>(block) * f8_block_columns + lane;
+  float values[each] = {}, largest = 0.0f;
+#pragma unroll
+  for (int i = 0; i < each; ++i) {
+    if (begin + i * warp_size < columns) values[i] = source(row, begin + i * warp_size);
+    largest = fmaxf(largest, magnitude_of(values[i]));
+  }
+  const F8Scale by(warp_max(largest));
+#pragma unroll
+  for (int i = 0; i < each; ++i)
+    if (begin + i * warp_size < columns)
+      to[to_row * columns + f8_place<true>(begin + i * warp_size)].q = by.round(values[i]);
+  if (lane == 0) scales[(to_row / height * blocks + block) * height + to_row % height] = by.scale;
+}
+
+template <class Source>
+void round_blocks(Context<Cuda>& ctx, const Source& source, std::int64_t rows, std::int64_t first, std::int64_t height,
+                  int columns, F8InBlocks* to, float* scales) {
+  launch(ctx, round_blocks_kernel<Source>,
+         blocks_for(rows * ceil_div(columns, f8_block_columns), rounding_threads / warp_size), rounding_threads, source,
+         rows, first, height, columns, to, scales);
 }
 
 /// x [rows, K] to q [grid, K] and scales [grid]: zeros after the last row. Grid: rows, including padding.

@@ -16,7 +16,8 @@
 /// matching ups, so that both meet in the CUDA block.
 ///
 /// e4m3: the same with half the bytes: a lane's 16 bytes are 16 columns of a turn, converted exactly to bf16 in
-/// registers. Sums are multiplied by their row's scale.
+/// registers. Sums are multiplied by their row's scale; or, where each 128 columns have scales of their own, those of
+/// two turns are, before they are added up.
 ///
 /// f32, and bf16 with odd widths: a warp has one row (or a gate and its up).
 ///
@@ -100,6 +101,19 @@ struct StreamedWeights<f8_e4m3> {
     return PackedBf16{{a.low, a.high, b.low, b.high}};
   }
 };
+/// The words have the lane's columns in the order of f8_place.
+template <>
+struct StreamedWeights<F8InBlocks> {
+  uint4 words = {};
+  static __device__ __forceinline__ constexpr int column(int j, int part) { return 16 * j + 8 * part; }
+  __device__ __forceinline__ void load(const F8InBlocks* turn, int part) {
+    if (part == 0) words = load_streaming(turn);
+  }
+  __device__ __forceinline__ PackedBf16 operator[](int part) const {
+    return PackedBf16{{unpack_pair(words.x, part), unpack_pair(words.y, part), unpack_pair(words.z, part),
+                       unpack_pair(words.w, part)}};
+  }
+};
 
 /// CUDA blocks that may be resident before their turn (264 on an H100). Each of their warps prefetches its first group
 /// of turns; prefetching four was slower (docs/performance/cuda.md).
@@ -111,13 +125,14 @@ struct GemvShared {
   float sums[Tiling::warps][16][gemv_tokens];
 };
 
-/// Grid: outputs by block_outputs. Weights of e4m3 have `scales` [N].
+/// Grid: outputs by block_outputs. Weights of e4m3 have `scales` [N], those in blocks [blocks of columns, N].
 template <class W, class Y, int N, int K, class E>
 __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     gemv_mma_kernel(const bf16* x, int tokens, const W* weight, const float* scales, const float* bias, Y* y) {
   using Tiling = GemvTiling<N, K, E>;
   using Streamed = StreamedWeights<W>;
   static_assert(K % (16 / sizeof(W)) == 0, "16-byte loads");
+  constexpr bool blocks = std::is_same_v<W, F8InBlocks>;
   constexpr bool whole_rows = Tiling::outputs % Tiling::block_outputs == 0;
   constexpr bool whole_turns = K % (Tiling::turn * Tiling::unroll * Tiling::warps * 2) == 0;
   auto& shared = shared_memory<GemvShared<Tiling>>();
@@ -127,6 +142,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
 
   // Rows g and g + 8 of the block: two outputs, or a gate and its up.
   const W* rows[2];
+  const float* row_scales[2] = {};
   bool valid[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -134,6 +150,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     valid[half] = whole_rows || output < Tiling::outputs;
     const int row = output + (Tiling::gated ? half * Tiling::outputs : 0);
     rows[half] = weight + static_cast<std::int64_t>(valid[half] ? row : 0) * K;
+    if constexpr (blocks) row_scales[half] = scales + warp * N + (valid[half] ? row : 0);
   }
   const bool token_valid = g < tokens;
   const bf16* token = x + static_cast<std::int64_t>(token_valid ? g : 0) * K;
@@ -141,6 +158,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
   struct Loaded {
     Streamed w[Tiling::unroll][2];
     PackedBf16 a[Tiling::unroll][2];
+    float scales[2];  // with `blocks`
   };
   constexpr int width = Tiling::unroll * Tiling::turn;  // columns of a group
   // The first operands are prefetched before this kernel's turn: no kernel writes weights.
@@ -155,6 +173,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
   take_turn();
 
   // Pointers advance with the columns: the increments are constants, and registers are scarce.
+  static_assert(!blocks || width == f8_block_columns, "a group of turns has one scale for each row");
   int column = warp * width + Streamed::column(j, 0);  // this lane's first of the group that `even` has next
   rows[0] += column, rows[1] += column, token += column;
   const auto load = [&](Loaded& to, int groups_on) {
@@ -172,18 +191,29 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
         }
         to.a[t][part] = load_packed_if(inside && token_valid, token + step + inner);
       }
+    if constexpr (blocks)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const bool inside = column - Streamed::column(j, 0) + ahead < K;
+        to.scales[half] = inside ? row_scales[half][groups_on * Tiling::warps * N] : 0.0f;
+      }
   };
-  float sums[2][4] = {};  // two chains of products
+  float sums[2][4] = {};  // two chains of products, or in [0] their sum
   const auto multiply = [&](const Loaded& from) {
+    float of_block[2][4] = {};
+    auto& chains = blocks ? of_block : sums;
 #pragma unroll
     for (int t = 0; t < Tiling::unroll; ++t)
 #pragma unroll
       for (int part = 0; part < 2; ++part) {
         const PackedBf16 upper = from.w[t][0][part], lower = from.w[t][1][part];
         const auto &u = upper.values, &l = lower.values, &b = from.a[t][part].values;
-        mma_bf16_16x8x16(sums[0], {u[0], l[0], u[1], l[1]}, {b[0], b[1]});
-        mma_bf16_16x8x16(sums[1], {u[2], l[2], u[3], l[3]}, {b[2], b[3]});
+        mma_bf16_16x8x16(chains[0], {u[0], l[0], u[1], l[1]}, {b[0], b[1]});
+        mma_bf16_16x8x16(chains[1], {u[2], l[2], u[3], l[3]}, {b[2], b[3]});
       }
+    if constexpr (blocks)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sums[0][e] = fmaf(of_block[0][e] + of_block[1][e], from.scales[e / 2], sums[0][e]);
   };
   Loaded even, odd;
   load(even, 0);
@@ -195,6 +225,7 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
     multiply(odd);
     constexpr int two_groups = 2 * Tiling::warps * width;
     column += two_groups, rows[0] += two_groups, rows[1] += two_groups, token += two_groups;
+    if constexpr (blocks) row_scales[0] += 2 * Tiling::warps * N, row_scales[1] += 2 * Tiling::warps * N;
   }
 
 #pragma unroll
@@ -266,12 +297,13 @@ __global__ void __launch_bounds__(gemv_fma_warps* warp_size)
   }
 }
 
-/// y = epilogue(x weight^T + bias) for `tokens` rows of x, one to gemv_tokens; weight [N, K], with scales [N] if it is
-/// of e4m3, bias [N] or null, y [tokens, epilogue::width<E, N>]. x is float for float weights, else bf16.
+/// y = epilogue(x weight^T + bias) for `tokens` rows of x, one to gemv_tokens; weight [N, K], with scales if it is of
+/// e4m3 (see gemv_mma_kernel), bias [N] or null, y [tokens, epilogue::width<E, N>]. x is float for float weights, else
+/// bf16.
 template <int N, int K, class E, class X, class W, class Y>
 void gemv(Context<Cuda>& ctx, const X* x, index_t tokens, const W* weight, const float* scales, const float* bias,
           Y* y) {
-  constexpr bool rounded = std::is_same_v<W, f8_e4m3>;
+  constexpr bool rounded = std::is_same_v<W, f8_e4m3> || std::is_same_v<W, F8InBlocks>;
   static_assert(std::is_same_v<W, X> || (rounded && std::is_same_v<X, bf16>));
   if (tokens == 0) return;
   if constexpr (rounded || (std::is_same_v<W, bf16> && K % 8 == 0)) {

@@ -1,5 +1,5 @@
 /// linear() on the device: weights streamed for a few rows (gemv.cuh); else cuBLASLt with its own epilogues, and a
-/// kernel for those that it does not have. Weights of e4m3: f8_linear.cuh.
+/// kernel for those that it does not have. Weights of e4m3: f8_linear.cuh, f8_blocks_linear.cuh.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 
 #include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/backend/cuda/primitives/vector.cuh"
+#include "qwen3vl/backend/cuda/products/f8_blocks_linear.cuh"
 #include "qwen3vl/backend/cuda/products/f8_linear.cuh"
 #include "qwen3vl/backend/cuda/products/gemm.cuh"
 #include "qwen3vl/backend/cuda/products/gemv.cuh"
