@@ -16,7 +16,7 @@ from gpu_check_table import Table
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(HERE)
 TESTS = ["operations_test", "attention_test", "bf16_attention_test", "gemv_test", "linear_test", "f8_test",
-         "f8_blocks_test", "f8_cache_test", "f8_experts_test", "sampling_test", "handle_test", "random_test",
+         "f8_blocks_test", "f8_cache_test", "f8_experts_test", "stored_test", "sampling_test", "handle_test", "random_test",
          "checkpoint_test_tiny-shapes", "checkpoint_test_tiny-shapes-moe"]
 PARITY = ["dense_small", "moe_small"]
 # The part of a test that compute-sanitizer gets: it makes kernels a hundred times slower.

@@ -24,7 +24,7 @@ function(qwen3vl_add_cuda_device_test name)
   set_tests_properties(cuda-device.${name} PROPERTIES TIMEOUT 300 LABELS cuda-device SKIP_RETURN_CODE 77)
 endfunction()
 
-foreach(test IN ITEMS operations attention bf16_attention gemv linear f8 f8_blocks f8_cache f8_experts sampling random)
+foreach(test IN ITEMS operations attention bf16_attention gemv linear f8 f8_blocks f8_cache f8_experts sampling random stored)
   qwen3vl_add_cuda_device_test(${test}_test SOURCE operations/cuda_${test}_test.cpp)
 endforeach()
 qwen3vl_add_cuda_device_test(handle_test SOURCE cuda_handle_test.cpp)

@@ -43,6 +43,7 @@ concept BlockWeight = std::same_as<W, q8> || std::same_as<W, q4>;
 /// Weights as the file has them, matrix by matrix, nothing rounded: f32, bf16, f16, and the blocks of integers of
 /// BlockForm (tensor/encoded_rows.hpp), which are multiplied as they are. Rows whose form no kernel knows
 /// (BlockForm::none) become bf16. What a matrix keeps is known when the tensors that fill it are (expect_rows()).
+/// On GPUs e4m3 stays as with fp8_blocks, and everything else becomes bf16.
 struct stored {
   static constexpr std::string_view name = "stored";
 };
@@ -110,7 +111,7 @@ struct Q4 {
 };
 
 /// What a file has, in the text model and in the vision tower: of a quantised checkpoint its blocks, else the numbers
-/// of its type. Keys and values are in f16, as in Q8.
+/// of its type. Keys and values are in f16, as in Q8; on GPUs take WithKv<Stored, bf16>.
 struct Stored {
   using Weight = stored;
   using Kv = f16;

@@ -103,6 +103,11 @@ struct OperationMemory<Cuda> {
     return Workspace<Cuda>::rounded(static_cast<std::size_t>(cuda::f8_loaded_rows(rows, K, stored_bytes) * K) *
                                     stored_bytes);
   }
+  template <index_t E, index_t N, index_t K, Packing packing>
+  static std::size_t load(const Cuda& cuda, const CudaExperts<stored, E, N, K, packing>& experts, index_t rows,
+                          std::size_t stored_bytes) {
+    return experts.visit([&](const auto& weights) { return load(cuda, weights, rows, stored_bytes); });
+  }
   static std::size_t handle(const Cuda&) { return cuda::GemmPlans::workspace_bytes; }
   static std::size_t pinned(const Cuda&) { return 2 * cuda::Staging::piece; }
 

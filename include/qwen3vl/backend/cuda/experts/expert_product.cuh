@@ -10,6 +10,8 @@
 ///   medium       64 x 128     2 x 4      3     up to 64                  memory, then tensor cores
 ///   large       128 x 128     2 x 4      3     more                      tensor cores (mma.sync: on Hopper about 0.6
 ///                                                                        of what wgmma reaches)
+///
+/// With weights in blocks (F8InBlocks) the square tiling takes the place of the medium one.
 #pragma once
 
 #include <cmath>

@@ -39,13 +39,13 @@ __global__ void __launch_bounds__(transpose_tile* transpose_rows)
 
 }  // namespace cuda
 
-/// E matrices of N rows (outputs) and K columns (inputs), row-major, weights of type W (float or bf16; fp8:
-/// f8_experts.cuh, fp8_blocks: f8_blocks_experts.cuh). With Packing::gate_up the gates are the first half of the rows
-/// of each and the ups the second.
+/// E matrices of N rows (outputs) and K columns (inputs), row-major, weights of type W: float or bf16. Others:
+/// f8_experts.cuh, f8_blocks_experts.cuh, stored_experts.cuh. With Packing::gate_up the gates are the first half of the
+/// rows of each and the ups the second.
 template <class W, index_t E, index_t N, index_t K, Packing packing>
 class CudaExperts {
   static_assert(E >= 1 && (std::is_same_v<W, float> || std::is_same_v<W, bf16>),
-                "weights on the device are float, bf16, fp8 or fp8_blocks");
+                "weights on the device are float, bf16, fp8, fp8_blocks or stored");
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
 
  public:

@@ -11,6 +11,7 @@
 #include "qwen3vl/backend/cuda/experts/f8_blocks_experts.cuh"
 #include "qwen3vl/backend/cuda/experts/f8_experts.cuh"
 #include "qwen3vl/backend/cuda/experts/router.cuh"
+#include "qwen3vl/backend/cuda/experts/stored_experts.cuh"
 #include "qwen3vl/backend/cuda/primitives/vector.cuh"
 
 namespace qwen3vl {
@@ -92,15 +93,16 @@ void plan_experts(Context<Cuda>& ctx, const std::int32_t* choices, index_t slots
 /// See backend/contract/ops.hpp. x and y are float for float weights and bf16 for all others; so are the
 /// activated values and each expert's result in between, rounded once each. Scratch memory: tokens * TopK * (I + D) of
 /// them.
-template <index_t TopK, class W, index_t E, index_t N, index_t D, index_t I>
-void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operand_t<W>, Cuda, dynamic, D>> x,
-                std::type_identity_t<View<const std::int32_t, Cuda, dynamic, TopK>> experts,
-                std::type_identity_t<View<const float, Cuda, dynamic, TopK>> weights,
-                const CudaExperts<W, E, N, D, Packing::gate_up>& gate_up,
-                const CudaExperts<W, E, D, I, Packing::plain>& down,
-                std::type_identity_t<View<cuda::operand_t<W>, Cuda, dynamic, D>> y) {
+template <index_t TopK, class W, class DownW, index_t E, index_t N, index_t D, index_t I>
+requires(!std::is_same_v<W, stored>) void expert_mlp(
+    Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operand_t<W>, Cuda, dynamic, D>> x,
+    std::type_identity_t<View<const std::int32_t, Cuda, dynamic, TopK>> experts,
+    std::type_identity_t<View<const float, Cuda, dynamic, TopK>> weights,
+    const CudaExperts<W, E, N, D, Packing::gate_up>& gate_up, const CudaExperts<DownW, E, D, I, Packing::plain>& down,
+    std::type_identity_t<View<cuda::operand_t<W>, Cuda, dynamic, D>> y) {
   static_assert(N == 2 * I, "an expert has as many gates as ups");
   using T = cuda::operand_t<W>;
+  static_assert(std::is_same_v<T, cuda::operand_t<DownW>>);
   const index_t slots = x.rows() * TopK;
   if (slots == 0) return;
   if (slots > 0x7fffffff) fail(x.rows(), " tokens with ", TopK, " experts each are too many for one pass");
@@ -131,6 +133,19 @@ void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const cuda::operan
   const index_t vectors = x.rows() * (D / cuda::vector_width<T, D>);
   cuda::launch_early(ctx, cuda::expert_sum_kernel<T, D, TopK>, cuda::blocks_for(vectors, 256), 256, results.data(),
                      plan, weights.data(), y.data(), vectors);
+}
+
+/// The same with what the weights of each product are.
+template <index_t TopK, index_t E, index_t N, index_t D, index_t I>
+void expert_mlp(Context<Cuda>& ctx, std::type_identity_t<View<const bf16, Cuda, dynamic, D>> x,
+                std::type_identity_t<View<const std::int32_t, Cuda, dynamic, TopK>> experts,
+                std::type_identity_t<View<const float, Cuda, dynamic, TopK>> weights,
+                const CudaExperts<stored, E, N, D, Packing::gate_up>& gate_up,
+                const CudaExperts<stored, E, D, I, Packing::plain>& down,
+                std::type_identity_t<View<bf16, Cuda, dynamic, D>> y) {
+  gate_up.visit([&](const auto& first) {
+    down.visit([&](const auto& second) { expert_mlp<TopK>(ctx, x, experts, weights, first, second, y); });
+  });
 }
 
 }  // namespace qwen3vl

@@ -8,9 +8,11 @@
 #include "qwen3vl/backend/cuda/experts/experts.cuh"
 #include "qwen3vl/backend/cuda/experts/f8_blocks_experts.cuh"
 #include "qwen3vl/backend/cuda/experts/f8_experts.cuh"
+#include "qwen3vl/backend/cuda/experts/stored_experts.cuh"
 #include "qwen3vl/backend/cuda/products/f8_blocks_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
+#include "qwen3vl/backend/cuda/products/stored_matrix.cuh"
 #include "qwen3vl/base/random_stream.hpp"
 #include "qwen3vl/tensor/tensor.hpp"
 
@@ -61,6 +63,12 @@ void fill_random(Context<Cuda>& ctx, CudaMatrix<fp8_blocks, N, K, packing>& matr
   cuda::round_blocks(ctx, cuda::RandomRows{random, rows, K, K, 1}, rows, first_row, N, static_cast<int>(K),
                      matrix.data(), matrix.scales());
 }
+/// In the form that the matrix has: bf16, unless tensors were announced.
+template <index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaMatrix<stored, N, K, packing>& matrix, index_t first_row, index_t rows,
+                 const RandomStream& random) {
+  matrix.visit([&](auto& weights) { fill_random(ctx, weights, first_row, rows, random); });
+}
 template <index_t N, index_t... E>
 void fill_random(Context<Cuda>& ctx, Tensor<float, Cuda, N, E...>& table, index_t first_row, index_t rows,
                  const RandomStream& random) {
@@ -85,6 +93,11 @@ void fill_random(Context<Cuda>& ctx, CudaExperts<fp8_blocks, E, N, K, packing>& 
                  index_t /*rows*/, const RandomStream& random) {
   cuda::round_blocks(ctx, cuda::RandomRows{random, N, K, 1, N}, E * N, 0, N, static_cast<int>(K), experts.data(),
                      experts.scales());
+}
+template <index_t E, index_t N, index_t K, Packing packing>
+void fill_random(Context<Cuda>& ctx, CudaExperts<stored, E, N, K, packing>& experts, index_t first_row, index_t rows,
+                 const RandomStream& random) {
+  experts.visit([&](auto& weights) { fill_random(ctx, weights, first_row, rows, random); });
 }
 
 }  // namespace qwen3vl

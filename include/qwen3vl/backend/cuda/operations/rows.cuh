@@ -10,6 +10,7 @@
 #include "qwen3vl/backend/cuda/products/f8_blocks_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/f8_matrix.cuh"
 #include "qwen3vl/backend/cuda/products/matrix.cuh"
+#include "qwen3vl/backend/cuda/products/stored_matrix.cuh"
 
 namespace qwen3vl {
 namespace cuda {
@@ -138,6 +139,12 @@ void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
                const CudaMatrix<fp8_blocks, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
   cuda::launch_early(ctx, cuda::f8_blocks_rows_kernel<T>, cuda::blocks_for(ids.rows(), 1), cuda::row_threads,
                      table.data(), table.scales(), N, ids.data(), y.data(), K);
+}
+
+template <index_t N, index_t K, class T>
+void embedding(Context<Cuda>& ctx, View<const std::int32_t, Cuda, dynamic> ids,
+               const CudaMatrix<stored, N, K, Packing::plain>& table, View<T, Cuda, dynamic, K> y) {
+  table.visit([&](const auto& matrix) { embedding(ctx, ids, matrix, y); });
 }
 
 template <class T, index_t C>

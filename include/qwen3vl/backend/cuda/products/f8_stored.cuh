@@ -20,7 +20,8 @@ namespace qwen3vl::cuda {
 inline bool stores_f8(const RawTensor& raw, index_t width) {
   if (raw.encoded == nullptr) return false;
   const BlockLayout layout = raw.encoded->blocks();
-  return layout.form == BlockForm::e4m3 && (layout.group >= raw.encoded->columns() || layout.group % width == 0);
+  return layout.form == BlockForm::e4m3 && layout.group > 0 &&
+         (layout.group >= raw.encoded->columns() || layout.group % width == 0);
 }
 
 /// The rows of a tensor of e4m3, read one by one, by several threads.

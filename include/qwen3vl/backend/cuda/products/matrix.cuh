@@ -67,12 +67,12 @@ void download_weights(Context<Cuda>& ctx, const W* from, std::span<W> to) {
 
 }  // namespace cuda
 
-/// N rows (outputs) of K columns (inputs), weights of type W (float or bf16; fp8: f8_matrix.cuh, fp8_blocks:
-/// f8_blocks_matrix.cuh).
+/// N rows (outputs) of K columns (inputs), weights of type W: float or bf16. Others: f8_matrix.cuh,
+/// f8_blocks_matrix.cuh, stored_matrix.cuh.
 template <class W, index_t N, index_t K, Packing packing>
 class CudaMatrix {
   static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16>,
-                "weights on the device are float, bf16, fp8 or fp8_blocks");
+                "weights on the device are float, bf16, fp8, fp8_blocks or stored");
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
 
  public:
