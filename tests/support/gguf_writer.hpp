@@ -101,8 +101,8 @@ class GgufWriter {
 
 /// The checkpoint folder's tensors under llama.cpp's names and in its shapes: of the text model, or of the tower with
 /// the keys that describe it. Nothing is rounded.
-inline void add_tensors(GgufWriter& to, const qwen3vl::Checkpoint& checkpoint, bool tower, std::vector<std::string>& storage,
-                        const std::vector<int>& deepstack) {
+inline void add_tensors(GgufWriter& to, const qwen3vl::Checkpoint& checkpoint, bool tower,
+                        std::vector<std::string>& storage, const std::vector<int>& deepstack) {
   storage.reserve(2);  // of the patch embedding's two halves
   for (const std::string& name : checkpoint.names()) {
     StoredTensor tensor = *checkpoint.find(name);
