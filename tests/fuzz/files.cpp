@@ -19,6 +19,7 @@
 #include "qwen3vl/io/weights/packed_file.hpp"
 #include "qwen3vl/io/weights/quantized/quantization.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
+#include "qwen3vl/loading/adapters/peft_adapter.hpp"
 #include "qwen3vl/processing/tokenizer/gguf_tokenizer.hpp"
 #include "qwen3vl/text/rotary_embedding.hpp"
 #include "target.hpp"
@@ -297,7 +298,66 @@ void generation_config(Bytes bytes) {
   });
 }
 
-constexpr Target targets[] = {{"safetensors", 2048, safetensors},
+/// The first byte: how many bytes are the config, in hundreds; the next one, the data bytes behind the header of the
+/// tensors that follow.
+void adapter(Bytes bytes) {
+  static const MemoryFile config, tensors, base_file;
+  static const Folder folder, base;
+  static const bool ready = [] {
+    folder.link("adapter_config.json", config);
+    folder.link("adapter_model.safetensors", tensors);
+    base.link("model.safetensors", base_file);
+    std::string data, header = "{";
+    const auto add = [&](std::string_view name, std::initializer_list<int> shape) {
+      int size = 4;
+      std::string sizes;
+      for (const int extent : shape) {
+        size *= extent;
+        sizes += concat(sizes.empty() ? "" : ",", extent);
+      }
+      header += concat(header.size() > 1 ? "," : "", "\"", name, R"(":{"dtype":"F32","shape":[)", sizes,
+                       R"(],"data_offsets":[)", data.size(), ",", data.size() + static_cast<std::size_t>(size), "]}");
+      data.append(static_cast<std::size_t>(size), '\x3f');
+    };
+    const std::string layer = "model.language_model.layers.0.";
+    add("model.language_model.embed_tokens.weight", {5, 2});
+    add(layer + "self_attn.q_proj.weight", {3, 2});
+    add(layer + "input_layernorm.weight", {2});
+    add(layer + "mlp.experts.gate_up_proj", {2, 2, 4});
+    add(layer + "mlp.experts.down_proj", {2, 2, 2});
+    add("model.visual.patch_embed.proj.weight", {3, 1, 2, 1, 1});
+    add("model.visual.patch_embed.proj.bias", {3});
+    base_file.set(as_bytes(with_length(header + "}") + data));
+    return true;
+  }();
+  require(ready, "the base is written");
+  Input input(bytes);
+  const std::size_t config_size = input.byte() * std::size_t{100};
+  const std::uint8_t data = input.byte();
+  config.set(input.bytes(config_size));
+  tensors.set(as_bytes(with_length(as_text(input.rest())) + std::string(data * std::size_t{4}, '\x3e')));
+  allow_errors([&] {
+    Checkpoint checkpoint = Checkpoint::open(base.path());
+    const std::vector<std::string> names = checkpoint.names();
+    bool tied = true;
+    const auto merged = PeftAdapter::open(folder.path(), {.max_header_bytes = 4096, .max_rank = 8})
+                            .merge_into(checkpoint, 0.5f, tied, {});
+    std::size_t changed = 0;
+    for (const std::string& name : checkpoint.names()) {
+      const StoredTensor& tensor = *checkpoint.find(name);
+      std::vector<float> values(static_cast<std::size_t>(tensor.size()));
+      read_floats(tensor, values);
+      if (!tensor.encoded) continue;
+      ++changed;
+      require(tensor.encoded->rows() * tensor.encoded->columns() == tensor.size(), "rows have the tensor's size");
+    }
+    require(changed <= 2 * (merged.updated + merged.replaced), "what is changed is counted");
+    require(checkpoint.names().size() <= names.size() + 1, "no tensors but a head appear");
+  });
+}
+
+constexpr Target targets[] = {{"adapter", 4096, adapter},
+                              {"safetensors", 2048, safetensors},
                               {"gguf", 4096, gguf},
                               {"gguf_model", 8192, gguf_model},
                               {"npy", 1200, npy},

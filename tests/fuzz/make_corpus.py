@@ -155,6 +155,39 @@ for name in ("fp8", "fp8_experts_hub", "fp8_experts_split", "ct_int4_zeros", "ct
         elif key.endswith("weight_shape"):
             tensors[key].append("".join(map(chr, stored)))
     seed("quantization", name, dump({**configs[name], "tensors": tensors}))
+# ---- adapters, of the base that files.cpp writes
+def adapter(name, config, tensors):
+    text = dump({"peft_type": "LORA", **config})
+    text += " " * (-len(text) % 100)
+    header, offset = {}, 0
+    for tensor, shape in tensors.items():
+        count = 1
+        for extent in shape:
+            count *= extent
+        header["base_model.model." + tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + 4 * count]}
+        offset += 4 * count
+    seed("adapter", name, bytes([len(text) // 100, offset // 4]) + (text + dump(header)).encode())
+
+
+q = "model.language_model.layers.0.self_attn.q_proj."
+experts = "model.language_model.layers.0.mlp.experts."
+embedding = "model.language_model.embed_tokens."
+adapter("lora", {"r": 1, "target_modules": ["q_proj"], "rank_pattern": {".*layers\\.[0-9]+.*q_proj": 2}, "use_rslora": True},
+        {q + "lora_A.weight": [2, 2], q + "lora_B.weight": [3, 2]})
+adapter("dora", {"r": 1, "target_modules": "^(?!.*visual).*(q|v)_proj|.*patch_embed.proj", "use_dora": True},
+        {q + "lora_A.default.weight": [1, 2], q + "lora_B.default.weight": [3, 1], q + "lora_magnitude_vector": [3]})
+adapter("experts", {"r": 1, "target_modules": [], "target_parameters": ["experts.gate_up_proj", "experts.down_proj"]},
+        {experts + "base_layer.lora_A.weight": [2, 2], experts + "base_layer.lora_B.weight": [4, 2],
+         experts + "lora_A.weight": [2, 2], experts + "lora_B.weight": [2, 2]})
+adapter("embedding", {"r": 1, "target_modules": ["embed_tokens"], "layers_to_transform": None, "use_dora": True},
+        {embedding + "lora_embedding_A": [1, 5], embedding + "lora_embedding_B": [2, 1],
+         embedding + "lora_magnitude_vector": [2], embedding + "base_layer.weight": [5, 2]})
+adapter("tokens", {"r": 1, "target_modules": ["patch_embed.proj"], "trainable_token_indices": {"embed_tokens": [4, 1]},
+                   "lora_bias": True, "modules_to_save": ["lm_head"]},
+        {embedding + "token_adapter.trainable_tokens_delta": [2, 2], "lm_head.weight": [5, 2],
+         "model.visual.patch_embed.proj.lora_A.weight": [1, 1, 2, 1, 1],
+         "model.visual.patch_embed.proj.lora_B.weight": [3, 1, 1, 1, 1],
+         "model.visual.patch_embed.proj.lora_B.bias": [3]})
 
 # ---- configs
 for model in ("dense_small", "moe_small", "moe_step"):

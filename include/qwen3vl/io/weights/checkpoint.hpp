@@ -79,6 +79,9 @@ class Checkpoint {
   void erase(std::string_view name) {
     if (const auto found = tensors_.find(name); found != tensors_.end()) tensors_.erase(found);
   }
+  /// What else the tensors depend on, a line: part of the fingerprint.
+  void note(std::string line) { notes_.push_back(std::move(line)); }
+  const std::vector<std::string>& notes() const { return notes_; }
   /// One line per file that identifies its version: name, size, modification time, and a hash of samples, because
   /// copies may keep size and time.
   std::string fingerprint() const {
@@ -90,11 +93,12 @@ class Checkpoint {
       text += concat(path.filename().string(), " ", file.mapping.bytes().size(), " ", time, " ",
                      sample_hash(file.mapping.bytes()), "\n");
     }
-    return text + settings_;
+    for (const std::string& note : notes_) text += note + "\n";
+    return text;
   }
   /// Settings in other files that its tensors were decoded with: part of the fingerprint.
   void decoded_with(std::string_view settings) {
-    settings_ += concat("settings ", sample_hash(std::as_bytes(std::span(settings))), "\n");
+    notes_.push_back(concat("settings ", sample_hash(std::as_bytes(std::span(settings)))));
   }
   /// Throws Error if a file was written to since it was opened: weights may then be a mixture of two versions.
   void require_unchanged() const {
@@ -160,8 +164,7 @@ class Checkpoint {
     const char* advice = "download the weights";
     if (has("adapter_model.safetensors")) {
       advice =
-          "it holds an adapter (LoRA): merge it into its base model (PEFT's merge_and_unload), save that, and load "
-          "that folder";
+          "it holds an adapter (LoRA): give its base model as the checkpoint, and this folder as an adapter (--lora)";
     } else if (has("pytorch_model.bin") || has("pytorch_model.bin.index.json")) {
       advice =
           "its pytorch_model.bin is a Python pickle, which is not read: load it with transformers and save it, which "
@@ -226,9 +229,9 @@ class Checkpoint {
 
   std::string name_;
   std::vector<File> files_;
+  std::vector<std::string> notes_;
   std::map<std::string, StoredTensor, std::less<>> tensors_;
   std::vector<std::string> twice_;
-  std::string settings_;
 };
 
 }  // namespace qwen3vl

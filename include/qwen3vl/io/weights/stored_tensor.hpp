@@ -72,6 +72,16 @@ inline void read_floats(const StoredTensor& tensor, std::span<float> to) {
   });
 }
 
+/// Rows [first, first + count) of a tensor that was found to be floating, seen as a matrix of this many columns (those
+/// of its `encoded` rows, if it has them), as float. Threads may call it at once.
+inline void read_rows(const StoredTensor& tensor, index_t columns, index_t first, index_t count, float* to) {
+  if (tensor.encoded) return tensor.encoded->read(first, count, to);
+  visit_floating(tensor.dtype, [&](auto type) {
+    const auto begin = static_cast<std::size_t>(first * columns), size = static_cast<std::size_t>(count * columns);
+    for (std::size_t i = 0; i < size; ++i) to[i] = load_float<decltype(type)>(tensor.bytes.data(), begin + i);
+  });
+}
+
 /// The values of an integer or boolean tensor (all but U64, whose values may not fit). `to` must have its size.
 inline void read_int64s(const StoredTensor& tensor, std::span<std::int64_t> to) {
   if (tensor.bytes.size() / size_of(tensor.dtype) != to.size())
