@@ -100,7 +100,12 @@ class Program {
   /// The exit code.
   int run() {
     int code = 0;
-    if (!arguments_.batch.empty()) {
+    if (arguments_.stats)
+      for (const std::string& note : answerer_.load_notes()) std::fprintf(stderr, "[%s]\n", note.c_str());
+    if (!arguments_.save.empty()) {
+      answerer_.save(arguments_.save);
+      std::fprintf(stderr, "saved to %s\n", arguments_.save.c_str());
+    } else if (!arguments_.batch.empty()) {
       Batch<Model>(answerer_, arguments_).run();
     } else if (!arguments_.is_chat()) {
       const Asked asked = only_question(arguments_, answerer_.settings());

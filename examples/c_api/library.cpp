@@ -289,6 +289,8 @@ qwen3vl_model* qwen3vl_load(const char* folder, const qwen3vl_load_options* opti
     const std::filesystem::path path = text_of(folder, "folder");
     const auto c = completed(options, qwen3vl_load_options QWEN3VL_LOAD_OPTIONS_INIT, "options");
     PretrainedOptions pretrained;
+    for (const char* const* adapter = c.adapters; adapter != nullptr && *adapter != nullptr; ++adapter)
+      pretrained.adapters.push_back(adapter_of(*adapter));
     if (c.packed_cache != nullptr) pretrained.packed_cache = c.packed_cache;
     if (c.mmproj != nullptr) pretrained.mmproj = c.mmproj;
     if (c.progress != nullptr)

@@ -18,6 +18,7 @@
 #include "question.hpp"
 #include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
+#include "qwen3vl/loading/save_pretrained.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
@@ -80,6 +81,16 @@ class Answerer {
   const Settings& settings() const { return settings_; }
   double load_seconds() const { return load_seconds_; }
   const std::string& weight_types() const { return model_.weight_types(); }
+  /// What loading did, for --stats.
+  const std::vector<std::string>& load_notes() const { return load_notes_; }
+  /// Writes the model as it was loaded, with its processor, as a checkpoint.
+  void save(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    if (std::filesystem::equivalent(folder, arguments_.model, ignored))
+      fail("--save ", folder.string(), " is the checkpoint itself; give another folder");
+    model_.save_pretrained(folder, {.progress = ProgressBar("saving")});
+    prepare_.processor().save_pretrained(folder);
+  }
   Context<Backend>& context() { return model_.context(); }
 
   /// Whether the answer depends only on its conversation, and so is the same in any batch. With a seed, the rows of a
@@ -165,12 +176,16 @@ class Answerer {
  private:
   Model load_model() {
     const auto start = std::chrono::steady_clock::now();
+    std::vector<AdapterFolder> adapters;
+    for (const std::string& adapter : arguments_.lora) adapters.push_back(adapter_of(adapter));
     Model model = Model::from_pretrained(arguments_.model, backend_,
                                          {.mmproj = arguments_.mmproj,
                                           .progress = ProgressBar("loading"),
+                                          .adapters = std::move(adapters),
                                           .packed_cache = arguments_.packed_cache,
                                           .limits = arguments_.limits.checkpoint,
-                                          .warn = warn});
+                                          .warn = warn,
+                                          .note = [this](const std::string& text) { load_notes_.push_back(text); }});
     load_seconds_ = detail::seconds_since(start);
     GenerateOptions& generate = settings_.generate;
     const GenerationConfig config = generate.applied_to(model.generation_config());
@@ -194,6 +209,7 @@ class Answerer {
   const Arguments& arguments_;
   Backend backend_;
   double load_seconds_ = 0.0;
+  std::vector<std::string> load_notes_;
   Preparation prepare_;
   Settings settings_;
   Model model_;

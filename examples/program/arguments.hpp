@@ -20,6 +20,8 @@
 #include "qwen3vl/generation/generate_types.hpp"
 #include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
+#include "qwen3vl/json/fields.hpp"
+#include "qwen3vl/json/json_file.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 #include "qwen3vl/processing/retrieval/retrieval_content.hpp"
 #include "settings.hpp"
@@ -31,6 +33,8 @@ using namespace qwen3vl;
 struct Arguments {
   std::string model, mmproj;
   std::string packed_cache;
+  std::vector<std::string> lora;
+  std::string save;
   std::vector<std::string> images;
   std::vector<std::string> videos;
   std::optional<std::string> prompt;
@@ -180,6 +184,20 @@ inline void add_retrieval_options(CLI::App& app, Arguments& arguments) {
   });
 }
 
+/// Throws Error that says how to call it if `model` is an adapter.
+inline void require_no_adapter(const std::filesystem::path& model) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(model / "adapter_config.json", ignored) ||
+      std::filesystem::exists(model / "config.json", ignored))
+    return;
+  const std::filesystem::path config = model / "adapter_config.json";
+  const nlohmann::json json = read_json_file(config);
+  std::string base = "BASE";
+  JsonFields(json, config.string()).read("base_model_name_or_path", base);
+  fail(model.string(), " holds an adapter (LoRA), not a whole model: call --model ", detail::shown(base), " --lora ",
+       model.string());
+}
+
 /// Reads the command line. Returns false if the program is done (--help, --version); throws Error if it is wrong.
 inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
   CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages, --batch, --embed and --rerank it is a chat.",
@@ -200,6 +218,12 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
            "Folder for packed weights: the first start writes a file as large as the weights, later ones are faster")
         ->type_name("DIR");
   }
+
+  auto* const lora =
+      app.add_option("--lora", arguments.lora,
+                     "LoRA as PEFT saves it, merged while loading, SCALE times as strong; may be repeated")
+          ->type_name("DIR[=SCALE]")
+          ->allow_extra_args(false);
 
   const std::string input = "What to answer";
   auto* const image = app.add_option("--image", arguments.images, "Image (PNG, JPEG, WebP, GIF, BMP); may be repeated")
@@ -320,6 +344,17 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->check(in_range<int>(within(1, 1024)))
       ->group(output);
 
+  auto* const save =
+      app.add_option(
+             "--save", arguments.save,
+             "Write what was loaded (adapters merged, weights rounded) as a checkpoint that transformers loads, "
+             "and answer nothing")
+          ->type_name("DIR")
+          ->excludes(prompt)
+          ->excludes(messages)
+          ->excludes(batch)
+          ->group(output);
+
   std::vector<std::string> limits;
   app.add_option("--limit", limits,
                  "Accept more or less from outside: a limit by the name that its error and docs/limits.md give; may be "
@@ -343,7 +378,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->allow_extra_args(false)
       ->needs(plan)
       ->group(planning);
-  plan->excludes(prompt)->excludes(messages)->excludes(batch);
+  plan->excludes(prompt)->excludes(messages)->excludes(batch)->excludes(lora)->excludes(save);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -356,6 +391,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
   for (const std::string& limit : limits) arguments.limits.set(limit);
   if (arguments.model.empty() && !arguments.memory_plan) fail("--model is required; see --help");
   if (arguments.model.empty() && !arguments.mmproj.empty()) fail("--mmproj is for a --model; see --help");
+  require_no_adapter(arguments.model);
   if (batch_size->count() > 0) arguments.plan_batch_size = arguments.batch_size;
   for (const auto* files : {&arguments.images, &arguments.videos})
     for (const std::string& file : *files)

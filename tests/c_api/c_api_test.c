@@ -188,6 +188,10 @@ static void pixel_budget(const qwen3vl_model* model, const char* folder) {
   qwen3vl_free(other);
   load.max_pixels = -1;
   CHECK_ERROR(qwen3vl_load(folder, &load) == NULL, "max_pixels is -1; it must be from 1 to 2147483648");
+  load.max_pixels = 0;
+  const char* const adapters[] = {"/nonexistent/lora=0.5", NULL};
+  load.adapters = adapters;
+  CHECK_ERROR(qwen3vl_load(folder, &load) == NULL, "there is no adapter /nonexistent/lora;");
 }
 
 static void errors(qwen3vl_model* model, const char* image) {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 MODELS = Path(__file__).resolve().parent.parent / "golden" / "models"
@@ -101,13 +102,32 @@ def check(name, saved, messages):
     return not found
 
 
+def check_adapter(folder, messages):
+    """A model that was saved with an adapter: transformers has PEFT's logits (tests/golden/make_adapters.py)."""
+    name, adapter = folder.parent.name, folder.name
+    golden = MODELS.parent / "adapters" / name
+    messages.texts.clear()
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    prompt, expected = load_file(golden / "prompt.safetensors"), load_file(golden / adapter / "expected.safetensors")
+    ids = prompt["input_ids"]
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), image_grid_thw=prompt["image_grid_thw"],
+                       pixel_values=prompt["pixel_values"].float(),
+                       mm_token_type_ids=(ids == model.config.image_token_id).int()).logits[0, -1]
+    worst = (logits - expected["logits"]).abs().max().item()
+    print(f"{name} with {adapter}: logits differ by at most {worst:.1e}", *messages.texts)
+    return worst < 1e-4 and not messages.texts
+
+
 def main():
     messages = Messages()
     transformers.utils.logging.get_logger("transformers").addHandler(messages)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.argv[1], "--run_test=for_transformers", "--", folder], check=True)
         saved = sorted(path for path in Path(folder).iterdir() if path.is_dir())
-        results = [check(path.name, path, messages) for path in saved]
+        adapters = [path for path in saved if path.name == "adapters"]
+        results = [check(path.name, path, messages) for path in saved if path not in adapters]
+        results += [check_adapter(path, messages) for path in sorted(adapters[0].glob("*/*"))]
     sys.exit(0 if results and all(results) else 1)
 
 

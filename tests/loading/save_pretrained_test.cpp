@@ -4,11 +4,14 @@
 #define BOOST_TEST_MODULE save_pretrained
 #include "qwen3vl/loading/save_pretrained.hpp"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "qwen3vl/base/random_stream.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/variants/golden-dense_small_model.hpp"
 #include "qwen3vl/variants/golden-dense_wide_model.hpp"
@@ -192,14 +195,143 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_saved) {
   Dense model = load<Dense>(models / "dense_small", cpu);
   CHECK_FAILS(model.save_pretrained(folder.path(), {.max_shard_size = 0}), "max_shard_size is 0");
   CHECK_FAILS(model.save_pretrained(folder.write("file", "")), "it is not a folder and none can be made");
-  const auto store = [&]<class W>(W) {
-    const CpuMatrix<W, 32, 256, Packing::plain> matrix;
-    Context<Cpu> ctx(cpu);
-    detail::store_parameter(ctx, matrix, Parts{"some.weight"}, DType::f32, [](const auto&...) {});
+}
+
+// Weights that were rounded to blocks are saved as what products use: float32, which holds them exactly.
+BOOST_AUTO_TEST_CASE(rounded_weights) {
+  constexpr index_t rows = 40, columns = 328;
+  Cpu cpu(1);
+  Context<Cpu> ctx(cpu);
+  const RandomStream random(1, "weights", 0.05f);
+  std::vector<float> values(rows * columns);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random(i);
+  const auto check = [&]<class W>(W, float tolerance) {
+    CpuMatrix<W, rows, columns, Packing::plain> matrix;
+    matrix.allocate();
+    const index_t shape[] = {rows, columns};
+    matrix.load_rows(ctx, 0, {.dtype = DType::f32, .data = std::as_bytes(std::span(values)).data(), .shape = shape});
+    std::vector<float> saved(values.size());
+    detail::store_parameter(ctx, matrix, Parts{Part("w", rows, {rows, columns})}, DType::f32,
+                            [&](const TensorInfo& info, const auto& write) {
+                              BOOST_TEST((info.dtype == DType::f32));
+                              write([&](std::size_t at, std::span<const std::byte> bytes) {
+                                std::ranges::copy(bytes, std::as_writable_bytes(std::span(saved)).data() + at);
+                              });
+                            });
+    std::vector<float> row(columns);
+    for (index_t r = 0; r < rows; ++r) {
+      matrix.read_row(r, row.data());
+      BOOST_TEST(std::ranges::equal(row, std::span(saved).subspan(static_cast<std::size_t>(r * columns), columns)));
+    }
+    float worst = 0.0f;
+    for (std::size_t i = 0; i < values.size(); ++i) worst = std::max(worst, std::abs(saved[i] - values[i]));
+    BOOST_TEST(worst > 0.0f);
+    BOOST_TEST(worst < tolerance);
   };
-  CHECK_FAILS(store(q8{}),
-              "some.weight is held as q8, rounded when it was loaded; save a model whose precision is F32");
-  CHECK_FAILS(store(q4{}), "some.weight is held as q4");
+  check(q8{}, 0.002f);
+  check(q4{}, 0.03f);
+}
+
+namespace {
+
+/// The largest difference from the expected logits, relative to the largest of those (tests/golden/README.md).
+template <class M>
+float worst_logit(M& model, const fs::path& adapters, const fs::path& expected_file) {
+  const SafetensorsFile prompt = SafetensorsFile::open(adapters / "prompt.safetensors");
+  const SafetensorsFile expected = SafetensorsFile::open(expected_file);
+  ModelInputs inputs;
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(prompt.find("input_ids")->size())), grid(3);
+  read_int64s(*prompt.find("input_ids"), ids);
+  read_int64s(*prompt.find("image_grid_thw"), grid);
+  inputs.input_ids = HostMatrix<TokenId>(1, static_cast<index_t>(ids.size()));
+  std::ranges::transform(ids, inputs.input_ids.data(), [](std::int64_t id) { return static_cast<TokenId>(id); });
+  inputs.pixel_values = to_tensor<float, dynamic, dynamic>(*prompt.find("pixel_values"));
+  inputs.image_grid_thw = {{grid[0], grid[1], grid[2]}};
+  const ModelOutput output = model.forward(inputs, {.logits_to_keep = 1});
+  const auto logits = to_tensor<float, dynamic>(*expected.find("logits"));
+  float worst = 0.0f, largest = 0.0f;
+  for (index_t v = 0; v < logits.size(); ++v) {
+    worst = std::max(worst, std::abs(logits(v) - output.logits(0, 0, v)));
+    largest = std::max(largest, std::abs(logits(v)));
+  }
+  return worst / largest;
+}
+
+template <class M>
+M with_adapters(const char* model, std::vector<AdapterFolder> adapters, Cpu& cpu) {
+  std::vector<std::string> notes;
+  M loaded = M::from_pretrained(
+      models / model, cpu,
+      {.adapters = adapters, .warn = {}, .note = [&](const std::string& text) { notes.push_back(text); }});
+  BOOST_TEST(notes.size() == adapters.size());
+  return loaded;
+}
+
+const fs::path golden_adapters = fs::path(QWEN3VL_TEST_DATA) / "golden" / "adapters";
+
+}  // namespace
+
+// Logits of the model with adapters are PEFT's, also of one that was saved with them.
+BOOST_AUTO_TEST_CASE(adapters) {
+  Cpu cpu(2);
+  const auto check = [&]<class M>(const char* name) {
+    const fs::path folder = golden_adapters / name;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      if (!entry.is_directory()) continue;
+      M model = with_adapters<M>(name, {{.folder = entry.path()}}, cpu);
+      const fs::path expected = entry.path() / "expected.safetensors";
+      BOOST_TEST(worst_logit(model, folder, expected) < 1e-4f, entry.path());
+      M base = load<M>(models / name, cpu);
+      BOOST_TEST(worst_logit(base, folder, expected) > 1e-2f, entry.path());
+    }
+    std::vector<AdapterFolder> several;
+    const nlohmann::json list = read_json_file(golden_adapters / "several.json")[name];
+    BOOST_TEST(list.size() > 1u);
+    for (const auto& adapter : list)
+      several.push_back({.folder = folder / adapter[0].get<std::string>(), .scale = adapter[1].get<float>()});
+    M model = with_adapters<M>(name, several, cpu);
+    BOOST_TEST(worst_logit(model, folder, folder / "several.safetensors") < 1e-4f, name);
+    const TemporaryFolder saved;
+    model.save_pretrained(saved.path());
+    M again = load<M>(saved.path(), cpu);
+    BOOST_TEST((memory(again) == memory(model)));
+  };
+  check.operator()<Dense>("dense_small");
+  check.operator()<Moe>("moe_small");
+}
+
+BOOST_AUTO_TEST_CASE(packed_with_adapters) {
+  const TemporaryFolder cache;
+  Cpu cpu(1);
+  const auto loaded = [&](std::vector<AdapterFolder> adapters, const fs::path& packed) {
+    Dense model = Dense::from_pretrained(models / "dense_small", cpu,
+                                         {.adapters = std::move(adapters), .packed_cache = packed, .warn = no_warning});
+    return memory(model);
+  };
+  const fs::path lora = golden_adapters / "dense_small" / "lora";
+  std::vector<std::vector<std::byte>> found;
+  for (const std::vector<AdapterFolder>& adapters : {std::vector<AdapterFolder>{},
+                                                     {{.folder = lora}},
+                                                     {{.folder = lora, .scale = 0.5f}},
+                                                     {{.folder = lora}, {.folder = lora}}}) {
+    found.push_back(loaded(adapters, {}));
+    BOOST_TEST((loaded(adapters, cache.path()) == found.back()));
+    BOOST_TEST((loaded(adapters, cache.path()) == found.back()));
+    for (std::size_t i = 0; i + 1 < found.size(); ++i) BOOST_TEST((found[i] != found.back()));
+  }
+  BOOST_TEST(std::distance(fs::directory_iterator(cache.path()), {}) == 4);
+}
+
+BOOST_AUTO_TEST_CASE(adapters_by_name_and_scale) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "a=2");
+  const std::string whole = (folder / "a=2").string();
+  BOOST_TEST(adapter_of(whole).folder == whole);
+  BOOST_TEST(adapter_of(whole + "=-0.5").folder == whole);
+  BOOST_TEST(adapter_of(whole + "=-0.5").scale == -0.5f);
+  BOOST_TEST(adapter_of("b").scale == 1.0f);
+  for (const char* const wrong : {"b=", "b=x", "b=1x", "b=inf", "b=nan", "b=1e99"})
+    CHECK_FAILS(adapter_of(wrong), "the scale of the adapter b=");
 }
 
 // Run by save_pretrained.py: `save_pretrained_test --run_test=for_transformers -- FOLDER` saves all models there.
@@ -210,4 +342,9 @@ BOOST_AUTO_TEST_CASE(for_transformers, *boost::unit_test::disabled()) {
   round_trip<Dense>("dense_small", folder / "dense_small");
   round_trip<Wide>("dense_wide", folder / "dense_wide", {.max_shard_size = 300'000});
   round_trip<Moe>("moe_small", folder / "moe_small", {.max_shard_size = 500'000});
+  Cpu cpu(1);
+  with_adapters<Dense>("dense_small", {{.folder = golden_adapters / "dense_small" / "saved"}}, cpu)
+      .save_pretrained(folder / "adapters" / "dense_small" / "saved");
+  with_adapters<Moe>("moe_small", {{.folder = golden_adapters / "moe_small" / "experts"}}, cpu)
+      .save_pretrained(folder / "adapters" / "moe_small" / "experts");
 }

@@ -1,6 +1,7 @@
 // The program's options for videos, decoding, reasoning, tools and drawing.
 #define BOOST_TEST_DYN_LINK
 #define BOOST_TEST_MODULE program_options
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <string>
 #include <vector>
@@ -8,6 +9,8 @@
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/io/video/gif_file.hpp"
+#include "qwen3vl/io/weights/checkpoint.hpp"
+#include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "support/program_run.hpp"
 #include "support/trace_file.hpp"
 
@@ -200,6 +203,42 @@ BOOST_AUTO_TEST_CASE(packed_weights) {
   const Result warned = run("--packed-cache /proc/none" + describe);
   BOOST_TEST(warned.code == 0);
   BOOST_TEST(warned.err.find("warning: cannot write") == 0u, warned.err);
+}
+
+BOOST_AUTO_TEST_CASE(adapters_and_saving) {
+  // An adapter of the whole head: its rows are the embedding's, the other way round.
+  const TemporaryFolder folder;
+  const qwen3vl::Checkpoint base = qwen3vl::Checkpoint::open(assets);
+  const qwen3vl::StoredTensor& embedding = *base.find("model.language_model.embed_tokens.weight");
+  std::vector<float> values(static_cast<std::size_t>(embedding.size()));
+  qwen3vl::read_floats(embedding, values);
+  std::ranges::reverse(values);
+  fs::create_directory(folder / "lora");
+  qwen3vl::write_safetensors(
+      folder / "lora" / "adapter_model.safetensors",
+      {{"base_model.model.lm_head.weight", qwen3vl::DType::f32, embedding.shape, std::as_bytes(std::span(values))}});
+  write(folder / "lora" / "adapter_config.json",
+        R"({"peft_type": "LORA", "modules_to_save": ["lm_head"], "base_model_name_or_path": "tiny"})");
+  const std::string lora = " --lora '" + (folder / "lora").string() + "'", out = (folder / "out").string();
+  const json plain = answer_of(describe), adapted = answer_of(lora + describe);
+  BOOST_TEST(plain.at("token_ids") != adapted.at("token_ids"));
+  const Result stats = run(lora + " --stats" + describe);
+  BOOST_TEST(stats.err.find("lora: 0 tensors merged, 1 replaced]") != std::string::npos, stats.err);
+
+  const Result saved = run(lora + " --save '" + out + "'");
+  BOOST_TEST(saved.code == 0, saved.err);
+  BOOST_TEST(saved.err.find("saved to " + out) != std::string::npos, saved.err);
+  for (const char* const file : {"config.json", "tokenizer.json", "chat_template.jinja", "preprocessor_config.json"})
+    BOOST_TEST(fs::exists(folder / "out" / file), file);
+  BOOST_TEST(json_lines(run("--json" + describe, "", folder / "out")).front().at("token_ids") ==
+             adapted.at("token_ids"));
+
+  check_error(run("--lora /nowhere" + describe), "there is no adapter /nowhere");
+  check_error(run(lora + "=much" + describe), "is not a number: give DIR or DIR=SCALE");
+  check_error(run("--save x" + describe), "excludes");
+  check_error(run("--save '" + fs::path(assets).string() + "'"), "is the checkpoint itself");
+  check_error(run("" + describe, "", folder / "lora"),
+              "an adapter (LoRA), not a whole model: call --model tiny --lora ");
 }
 
 BOOST_AUTO_TEST_CASE(trace) {

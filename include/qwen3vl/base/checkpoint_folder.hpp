@@ -78,8 +78,8 @@ inline void require_checkpoint_folder(const std::filesystem::path& folder,
     fail(name, " is a folder of the Hub's cache that holds checkpoints, not one of them; give one, such as ",
          found.string());
   if (fs::exists(folder / "adapter_config.json", ignored))
-    fail(name, " holds an adapter (LoRA), not a whole model; merge it into its base model (PEFT's merge_and_unload), ",
-         "save that, and give that folder");
+    fail(name, " holds an adapter (LoRA), not a whole model; give its base model (base_model_name_or_path in its ",
+         "adapter_config.json), and this folder as an adapter: --model BASE --lora ", name);
   if (const fs::path found = detail::subfolder_with(folder, "", config_file); !found.empty())
     fail(name, " holds no ", config_file.string(), ", but ", found.string(), " does; give that");
   fail(name, " holds no ", config_file.string(), "; give ", wanted);

@@ -66,9 +66,11 @@ typedef struct qwen3vl_load_options {
   /** Called with what is not wrong, but may not be meant, in one line; NULL: written to standard error. */
   void (*warn)(void* user, const char* text);
   const char* mmproj; /**< file of a GGUF model's vision tower; NULL: the mmproj-*.gguf beside the model */
+  /** LoRA adapters, merged in this order: folders of PEFT, "DIR" or "DIR=SCALE"; ends with NULL. NULL: none. */
+  const char* const* adapters;
 } qwen3vl_load_options;
 #define QWEN3VL_LOAD_OPTIONS_INIT \
-  { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
+  { sizeof(qwen3vl_load_options), 0, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL }
 
 /** Initialise with QWEN3VL_GENERATE_OPTIONS_INIT: the checkpoint's generation_config.json unchanged. */
 typedef struct qwen3vl_generate_options {

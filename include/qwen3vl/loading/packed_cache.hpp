@@ -34,7 +34,8 @@ class PackedCache {
       kind += concat(parts.front().name, " ", shape.experts, " ", shape.rows, " ", shape.columns, "\n");
       if constexpr (requires { parameter.forms(); }) forms += concat(parameter.forms(), "\n");
     });
-    // One file per checkpoint folder and packed layout; a changed checkpoint replaces its file.
+    for (const std::string& note : checkpoint.notes()) kind += note + "\n";
+    // One file per checkpoint folder, its adapters, and packed layout; a changed checkpoint replaces its file.
     const std::filesystem::path whole = std::filesystem::weakly_canonical(checkpoint_folder);
     const std::string name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
     constexpr char digits[] = "0123456789abcdef";

@@ -10,6 +10,7 @@
 #include "qwen3vl/config/config_json.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
 #include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
+#include "qwen3vl/loading/adapters/merge_adapters.hpp"
 #include "qwen3vl/loading/checkpoint_source.hpp"
 #include "qwen3vl/loading/packed_cache.hpp"
 #include "qwen3vl/loading/weight_types.hpp"
@@ -39,11 +40,13 @@ ForConditionalGeneration<V, B, P> load_pretrained(const std::filesystem::path& c
   model.set_generation_config(
       is_folder ? read_generation_config(files.path(), config.runtime.eos_token_id, options.warn)
                 : generation_config_from_json(files.needed_json(generation), files.place_of(generation), options.warn));
-  const Checkpoint weights = files.weights(options.limits, options.config_file);
-  CheckpointSource source(weights);
+  Checkpoint weights = files.weights(options.limits, options.config_file);
   constexpr const char *head = "lm_head.weight", *embedding = "model.language_model.embed_tokens.weight";
   bool tied = V::config.tie_word_embeddings && !own_head;
-  if (own_head) {
+  const bool parted = merge_adapters(weights, options, tied, head, embedding);
+  tied = tied && !parted;
+  CheckpointSource source(weights);
+  if (own_head || parted) {
     model.untie_head();
   } else if constexpr (V::config.tie_word_embeddings) {
     if (source.tie(head, embedding)) {

@@ -55,8 +55,7 @@ template <class B, template <class, index_t, index_t, Packing> class Matrix, cla
 void store_parameter(Context<B>& ctx, const Matrix<W, N, K, packing>& matrix, const Parts& parts, DType, Sink&& sink) {
   using Stored = stored_weight_t<W>;
   if constexpr (std::is_void_v<Stored>) {
-    fail(parts.front().name, " is held as ", W::name,
-         ", rounded when it was loaded; save a model whose precision is F32, Bf16 or Bf16Dot");
+    fail(parts.front().name, " is held as ", W::name, ", which is not saved; save a model of another precision");
   } else {
     constexpr index_t rows_at_once = std::max<index_t>(1, (index_t{16} << 20) / K);
     index_t first = 0;
@@ -81,8 +80,7 @@ void store_parameter(Context<B>& ctx, const Experts<W, E, N, K, packing>& expert
   using Stored = stored_weight_t<W>;
   const std::string& name = parts.front().name;
   if constexpr (std::is_void_v<Stored>) {
-    fail(name, " is held as ", W::name,
-         ", rounded when it was loaded; save a model whose precision is F32, Bf16 or Bf16Dot");
+    fail(name, " is held as ", W::name, ", which is not saved; save a model of another precision");
   } else {
     sink(TensorInfo{name, saved_dtype<W>, {E, N, K}}, [&](const auto& write) {
       std::vector<Stored> values(static_cast<std::size_t>(N * K));

@@ -78,8 +78,8 @@ class ForConditionalGeneration {
                                                const std::function<void(const CheckpointSource&, bool tied)>& see = {});
 
   /// Writes config.json, generation_config.json and the weights, in one safetensors file or several with an index, as
-  /// transformers 5 names and lays them out, in the type in which they are held (float32 or bfloat16): what
-  /// from_pretrained reads, here and there. Weights that loading rounded (q8, q4, fp8) are an Error. Files of an
+  /// transformers 5 names and lays them out, in the type in which they are held (float32 or bfloat16; q8 and q4 as what
+  /// they multiply out to, in float32): what from_pretrained reads, here and there. fp8 is an Error. Files of an
   /// earlier save in `folder` are replaced. Defined in loading/save_pretrained.hpp; a template, so that a library can
   /// instantiate the model without it.
   template <std::same_as<SaveOptions> Options = SaveOptions>

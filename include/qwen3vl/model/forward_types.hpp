@@ -19,6 +19,12 @@
 
 namespace qwen3vl {
 
+/// A LoRA to merge into the checkpoint (loading/adapters/peft_adapter.hpp).
+struct AdapterFolder {
+  std::filesystem::path folder{};  ///< as PEFT saves it
+  float scale = 1.0f;              ///< times the strength that it was trained with
+};
+
 /// Options of from_pretrained.
 struct PretrainedOptions {
   /// File name of the model's configuration within the folder.
@@ -28,6 +34,8 @@ struct PretrainedOptions {
   LoadProgress progress{};
   /// Changes the run-time half of config.json before it is used (rope parameters, token ids).
   std::function<void(RuntimeConfig&)> override_config{};
+  /// Merged in this order, each into the result of those before, in float32 and before anything is rounded.
+  std::vector<AdapterFolder> adapters{};
   /// Folder for packed weights. The first start writes a file of the weights' size into it; later starts read that file
   /// instead of packing again, several times faster. Whatever has changed (checkpoint, precision, processor) is packed
   /// again. Empty: none.
@@ -36,6 +44,8 @@ struct PretrainedOptions {
   /// Called with what does not stop loading: tensors that are not used, a tied head that is stored with other values,
   /// packed weights that could not be written, ...
   Warn warn = print_warning;
+  /// Called with what loading did that is worth a line: which adapter changed how many tensors.
+  Warn note{};
 };
 
 /// Options of save_pretrained.

@@ -174,9 +174,18 @@ template <>
 struct StoredWeight<bf16_dot> {
   using type = bf16;
 };
+template <>
+struct StoredWeight<q8> {
+  using type = float;
+};
+template <>
+struct StoredWeight<q4> {
+  using type = float;
+};
 }  // namespace detail
 
-/// The type of a file that holds weights of type W exactly; void where loading rounds them to blocks or fp8.
+/// The type of a file that holds weights of type W exactly, of blocks what they multiply out to: a scale of 8 bits
+/// times an integer of up to 15 has too many for bf16. Void for fp8.
 template <class W>
 using stored_weight_t = typename detail::StoredWeight<W>::type;
 
