@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/base/python_pattern.hpp"
 #include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/weights/concatenated_rows.hpp"
 #include "qwen3vl/io/weights/plain_rows.hpp"
@@ -250,7 +251,7 @@ BOOST_AUTO_TEST_CASE(golden_formats) {
 
 BOOST_AUTO_TEST_CASE(patterns_of_names) {
   const auto matches = [](const char* pattern, std::string_view name) {
-    return ModulePattern(pattern, "targets").matches(name);
+    return PythonPattern(pattern, "targets").matches_start(name);
   };
   // Each as Python's re.match has it.
   const std::tuple<const char*, const char*, bool> cases[] = {
@@ -282,14 +283,6 @@ BOOST_AUTO_TEST_CASE(patterns_of_names) {
       {"", "x", true}};
   for (const auto& [pattern, name, expected] : cases)
     BOOST_TEST(matches(pattern, name) == expected, pattern << " and " << name);
-  BOOST_TEST(!matches("(a*)*(a*)*(a*)*b", std::string(200, 'a')));  // no time for all ways
-  BOOST_TEST(!matches(".*", std::string(300, 'a')));
-  for (const char* const wrong : {"(", ")", "a)", "[a", "a**", "*", "a{3,2}", "a{300}", R"(\1)", "(?<=a)", "(?P<n>a)",
-                                  "\\", R"(\k)", "[b-a]", "(?=a(?=b))"})
-    CHECK_FAILS(ModulePattern(wrong, "the targets"), "the targets has the pattern");
-  CHECK_FAILS(ModulePattern(std::string(2000, 'a'), "x"), "too long");
-  CHECK_FAILS(ModulePattern(std::string(100, '('), "x"), "without end");
-  CHECK_FAILS(ModulePattern("((a{100}){100}){100}", "x"), "too long with its repetitions");
 }
 
 // Every tensor of a format is needed, in its type and size.
@@ -448,7 +441,7 @@ BOOST_AUTO_TEST_CASE(settings) {
       {R"({"quant_method": "gptq", "group_size": 0})", "group_size is 0"},
       {R"({"quant_method": "gptq", "rotation": "hadamard"})", "rotation is \"hadamard\", wanted none"},
       {R"({"quant_method": "gptq", "dynamic": {"+:a": {"bits": 8, "x": 1}}})", "x is a setting of quantisation"},
-      {R"({"quant_method": "gptq", "dynamic": {"+:a(": {"bits": 8}}})", "has the pattern 'a('"},
+      {R"({"quant_method": "gptq", "dynamic": {"+:a(": {"bits": 8}}})", "a ( without ) at character 2"},
       {R"({"quant_method": "awq", "version": "GEMV"})", "version is \"GEMV\", wanted gemm"},
       {R"({"quant_method": "awq", "bits": 8})", "bits is 8, wanted 4"},
       {R"({"quant_method": "bitsandbytes", "bnb_4bit_quant_type": "int4"})", "wanted one of fp4, nf4"},

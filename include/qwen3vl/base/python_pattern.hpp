@@ -23,6 +23,8 @@ class PythonPattern {
   static constexpr int max_nesting = 50;              ///< of groups
   static constexpr int max_steps = 1'000'000;         ///< of a match
   static constexpr int max_depth = 4000;              ///< of what a match must remember
+  /// Of all patterns of a file over all names: a second or two.
+  static constexpr std::int64_t steps_of_all = 100'000'000;
 
   /// Throws Error that names `where` if the pattern is not valid or not supported.
   PythonPattern(std::string_view pattern, std::string where) : where_(std::move(where)), pattern_(pattern) {

@@ -283,7 +283,7 @@ class AdapterConfig {
   Patterns ranks_, alphas_;
   std::vector<PythonPattern> saved_, layers_patterns_;
   std::vector<std::int64_t> layers_to_transform_;
-  mutable std::int64_t steps_ = 100'000'000;  // left for all patterns over all names: a second or two
+  mutable std::int64_t steps_ = PythonPattern::steps_of_all;
 };
 
 }  // namespace qwen3vl

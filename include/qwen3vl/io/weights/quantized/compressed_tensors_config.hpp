@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "qwen3vl/io/weights/quantized/module_pattern.hpp"
+#include "qwen3vl/base/python_pattern.hpp"
 #include "qwen3vl/io/weights/quantized/quantization_fields.hpp"
 #include "qwen3vl/tensor/extents.hpp"
 
@@ -59,7 +59,7 @@ class CompressedTensorsConfig {
     if (schemes_.size() == 1) return schemes_.front();
     if (const auto found = by_name_.find(module); found != by_name_.end()) return schemes_[found->second];
     for (const Pattern& pattern : patterns_)
-      if (pattern.pattern.matches(module)) return schemes_[pattern.scheme];
+      if (pattern.pattern.matches_start(module, &steps_)) return schemes_[pattern.scheme];
     const bool is_embedding = module.ends_with("embed_tokens") || module.ends_with("pos_embed");
     if (const auto found = by_name_.find(is_embedding ? "Embedding" : "Linear"); found != by_name_.end())
       return schemes_[found->second];
@@ -69,7 +69,7 @@ class CompressedTensorsConfig {
  private:
   struct Pattern {
     std::string text;
-    ModulePattern pattern;
+    PythonPattern pattern;
     std::size_t scheme;
   };
 
@@ -94,7 +94,7 @@ class CompressedTensorsConfig {
         fail(group.place("targets"), " has ", detail::shown(target), ", as another group has");
       if (is_pattern) {
         patterns_.push_back(
-            {target, ModulePattern(std::string_view(target).substr(3), group.place("targets")), scheme});
+            {target, PythonPattern(std::string_view(target).substr(3), group.place("targets")), scheme});
       } else {
         by_name_.emplace(target, scheme);
       }
@@ -146,6 +146,7 @@ class CompressedTensorsConfig {
   std::vector<CompressedScheme> schemes_;
   std::map<std::string, std::size_t, std::less<>> by_name_;
   std::vector<Pattern> patterns_;
+  mutable std::int64_t steps_ = PythonPattern::steps_of_all;
 };
 
 }  // namespace qwen3vl

@@ -4,14 +4,15 @@
 ///   qweight [columns * bits / 32, rows], qzeros [groups, rows * bits / 32], scales [groups, rows], g_idx [columns]
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "qwen3vl/base/python_pattern.hpp"
 #include "qwen3vl/io/weights/quantized/group_of_column.hpp"
-#include "qwen3vl/io/weights/quantized/module_pattern.hpp"
 #include "qwen3vl/io/weights/quantized/module_tensors.hpp"
 #include "qwen3vl/io/weights/quantized/quantization_fields.hpp"
 #include "qwen3vl/io/weights/quantized/rows/integer_rows.hpp"
@@ -26,17 +27,18 @@ struct GptqConfig {
   };
   /// GPTQModel's `dynamic`: other sizes for some modules.
   struct Exception {
-    ModulePattern pattern;
+    PythonPattern pattern;
     Sizes sizes;
   };
 
   Sizes sizes;
   bool zeros_are_one_less = true;  ///< format "gptq", not "gptq_v2"
   std::vector<Exception> dynamic;
+  mutable std::int64_t steps_left = PythonPattern::steps_of_all;
 
   const Sizes& sizes_of(std::string_view module) const {
     for (const Exception& exception : dynamic)
-      if (exception.pattern.matches(module)) return exception.sizes;
+      if (exception.pattern.matches_start(module, &steps_left)) return exception.sizes;
     return sizes;
   }
 };
@@ -125,7 +127,7 @@ inline GptqConfig read_gptq_config(const JsonFields& fields) {
     GptqConfig::Sizes other = config.sizes;
     detail::read_gptq_sizes(own, other);
     const std::string_view pattern = name.starts_with("+:") ? std::string_view(name).substr(2) : std::string_view(name);
-    config.dynamic.push_back({ModulePattern(pattern, exceptions.where()), other});
+    config.dynamic.push_back({PythonPattern(pattern, exceptions.where()), other});
   }
   return config;
 }
