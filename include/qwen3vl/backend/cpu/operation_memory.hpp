@@ -25,29 +25,31 @@ struct OperationMemory<Cpu> {
       std::size_t most = 0;
       for (index_t threads = 1; threads <= std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels);
            ++threads)
-        most = std::max({most, linear_of_kind<stored_floats, K>(rows, static_cast<int>(threads)),
-                         linear_of_kind<stored_blocks, K>(rows, static_cast<int>(threads))});
+        most = std::max({most, linear_of<StoredFloatRows>(K, rows, static_cast<int>(threads)),
+                         linear_of<StoredRows>(StoredRows::words(K), rows, static_cast<int>(threads))});
       return most;
     } else {
       const bool worth = rows * N * K > 65536;
-      return linear_of_kind<W, K>(
-          rows, worth ? static_cast<int>(std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels)) : 1);
+      using Rows = PackedRows<W, K>;
+      return linear_of<Rows>(
+          Rows::words, rows,
+          worth ? static_cast<int>(std::min<index_t>(cpu.threads(), CpuMatrix<W, N, K, packing>::panels)) : 1);
     }
   }
 
  private:
-  template <class W, index_t K>
-  static std::size_t linear_of_kind(index_t rows, int threads) {
+  /// `words` of a row packed as Packed.
+  template <class Packed>
+  static std::size_t linear_of(index_t words, index_t rows, int threads) {
     using namespace cpu_kernels;
-    using Packed = PackedRows<W, K>;
     if (rows == 0) return 0;
     if (rows <= streaming_rows) {
       const index_t packed = std::is_same_v<typename Packed::Word, float> ? 0 : rows;
-      return scratch<typename Packed::Word>(packed * Packed::words);
+      return scratch<typename Packed::Word>(packed * words);
     }
     std::size_t bytes = 0;
     RowShares<Packed>::for_most(rows, threads, [&](index_t packed_rows, index_t block) {
-      bytes = std::max(bytes, scratch<typename Packed::Word>(packed_rows * Packed::words) +
+      bytes = std::max(bytes, scratch<typename Packed::Word>(packed_rows * words) +
                                   scratch<float>(threads * sums_size<Packed>(block)));
     });
     return bytes;
@@ -82,27 +84,26 @@ struct OperationMemory<Cpu> {
   static std::size_t expert_mlp(const Cpu& cpu, index_t tokens) {
     using namespace cpu_kernels;
     if constexpr (std::is_same_v<W, stored>) {
-      return std::max(experts_of_kind<stored_floats, TopK, E, I, D>(cpu, tokens),
-                      experts_of_kind<stored_blocks, TopK, E, I, D>(cpu, tokens));
+      return experts_of<StoredFloatRows, TopK, E, I, D>(cpu, tokens, std::max(D, StoredRows::words(D)),
+                                                        std::max(I, StoredRows::words(I)));
     } else {
-      return experts_of_kind<W, TopK, E, I, D>(cpu, tokens);
+      using Rows = PackedRows<W, D>;
+      return experts_of<Rows, TopK, E, I, D>(cpu, tokens, Rows::words, PackedRows<W, I>::words);
     }
   }
 
  private:
-  template <class W, index_t TopK, index_t E, index_t I, index_t D>
-  static std::size_t experts_of_kind(const Cpu& cpu, index_t tokens) {
+  /// `x_words` and `activated_words` of rows packed as Packed.
+  template <class Packed, index_t TopK, index_t E, index_t I, index_t D>
+  static std::size_t experts_of(const Cpu& cpu, index_t tokens, index_t x_words, index_t activated_words) {
     using namespace cpu_kernels;
     if (tokens == 0) return 0;
-    using PackedX = PackedRows<W, D>;
-    using PackedActivated = PackedRows<W, I>;
     const index_t slots = tokens * TopK;
     // Each expert's rows are padded to whole tiles; one expert can have all tokens.
-    const index_t rows = slots + std::min(E, slots) * (PackedX::tile_rows - 1);
+    const index_t rows = slots + std::min(E, slots) * (Packed::tile_rows - 1);
     const index_t threads = slots * D * I > 65536 ? cpu.threads() : 1;
-    return scratch<typename PackedX::Word>(rows * PackedX::words) + scratch<float>(slots * I) +
-           scratch<typename PackedActivated::Word>(rows * PackedActivated::words) +
-           scratch<float>(threads * sums_size<PackedX>(tokens));
+    return scratch<typename Packed::Word>(rows * x_words) + scratch<float>(slots * I) +
+           scratch<typename Packed::Word>(rows * activated_words) + scratch<float>(threads * sums_size<Packed>(tokens));
   }
 
  public:

@@ -122,27 +122,27 @@ struct ExpertPlan {
   }
 
   /// Packs the rows of tile `i` for the products; source(slot) is a row [K].
-  template <class W, index_t K, class Source>
-  void pack_tile(std::size_t i, const Source& source, typename PackedRows<W, K>::Word* packed) const {
+  template <class Panels, class Source>
+  void pack_tile(const Panels& panels, std::size_t i, const Source& source, typename Panels::Rows::Word* packed) const {
     const auto g = static_cast<std::size_t>(tiles[i]);
     const ExpertGroup& group = groups[g];
     const auto first_of_group = std::lower_bound(tiles.begin(), tiles.end(), tiles[i]) - tiles.begin();
-    constexpr index_t tile_rows = PackedRows<W, K>::tile_rows;
+    constexpr index_t tile_rows = Panels::Rows::tile_rows;
     const index_t first = (static_cast<index_t>(i) - first_of_group) * tile_rows;
-    pack_rows<W, K>([&](index_t r) { return source(group.begin + first + r); },
-                    std::min<index_t>(tile_rows, group.rows - first), group.packed(),
-                    packed + (group.place + first) * PackedRows<W, K>::words);
+    panels.pack([&](index_t r) { return source(group.begin + first + r); },
+                std::min<index_t>(tile_rows, group.rows - first), group.packed(),
+                packed + (group.place + first) * panels.row_words());
   }
 };
 
-/// The panels of expert e, for the kernels of `Kind`.
-template <class Kind, class Matrices>
+/// The panels of expert e; `Kernels` are those of `stored` weights.
+template <class Kernels, class Matrices>
 struct ExpertPanels {
   const Matrices& experts;
 
   auto operator()(index_t e) const {
     if constexpr (std::is_same_v<typename Matrices::Weight, stored>) {
-      return section_panels<Kind>(experts[e], experts[e].sections().front());
+      return section_panels<Kernels>(experts[e], experts[e].sections().front());
     } else {
       return all_panels(experts[e]);
     }
@@ -158,9 +158,9 @@ void for_expert_panels(const CpuExperts<W, E, N, K, packing>& experts, const F& 
     for (index_t e = 1; e < E; ++e)
       if (is_float_form(experts[e].sections().front().form) != is_float_form(first.form))
         fail("of the experts of a layer some are stored as integers, some as floating numbers");
-    for_kind(first, [&]<class Kind>(Kind) { f(ExpertPanels<Kind, Matrices>{experts}); });
+    for_kernels(first, [&]<class Kernels>(Kernels) { f(ExpertPanels<Kernels, Matrices>{experts}); });
   } else {
-    f(ExpertPanels<W, Matrices>{experts});
+    f(ExpertPanels<void, Matrices>{experts});
   }
 }
 
@@ -171,15 +171,16 @@ void multiply_experts(Context<Cpu>& ctx, View<const float, Cpu, dynamic, D> x,
                       View<const std::int32_t, Cpu, dynamic, TopK> experts,
                       View<const float, Cpu, dynamic, TopK> weights, const GateUpPanels& gate_up_panels,
                       const DownPanels& down_panels, View<float, Cpu, dynamic, D> y) {
-  using KindX = typename std::invoke_result_t<GateUpPanels, index_t>::Kind;
-  using KindActivated = typename std::invoke_result_t<DownPanels, index_t>::Kind;
-  using RowsX = PackedRows<KindX, D>;
-  using RowsActivated = PackedRows<KindActivated, I>;
+  const auto any_gate_up = gate_up_panels(0);  // for what experts have in common
+  const auto any_down = down_panels(0);
+  using RowsX = typename std::invoke_result_t<GateUpPanels, index_t>::Rows;
+  using RowsActivated = typename std::invoke_result_t<DownPanels, index_t>::Rows;
+  const index_t x_words = any_gate_up.row_words(), activated_words = any_down.row_words();
   const ExpertPlan plan(E, RowsX::tile_rows, experts, weights);
-  auto packed_x = ctx.template scratch<typename RowsX::Word, dynamic, RowsX::words>(plan.packed_rows);
+  auto packed_x = ctx.template scratch<typename RowsX::Word, dynamic, dynamic>(plan.packed_rows, x_words);
   auto activated = ctx.template scratch<float, dynamic, I>(static_cast<index_t>(plan.slots.size()));  // [slots, I]
   auto packed_activated =
-      ctx.template scratch<typename RowsActivated::Word, dynamic, RowsActivated::words>(plan.packed_rows);
+      ctx.template scratch<typename RowsActivated::Word, dynamic, dynamic>(plan.packed_rows, activated_words);
   const Finish<W, N, D, Packing::gate_up, epilogue::SwiGlu> swiglu{nullptr};
   const Finish<W, D, I, Packing::plain, epilogue::Add> add{nullptr};
   const auto tiles = static_cast<index_t>(plan.tiles.size());
@@ -191,13 +192,13 @@ void multiply_experts(Context<Cpu>& ctx, View<const float, Cpu, dynamic, D> x,
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
 #pragma omp for schedule(static)
     for (index_t i = 0; i < tiles; ++i)
-      plan.template pack_tile<KindX, D>(
-          static_cast<std::size_t>(i),
+      plan.pack_tile(
+          any_gate_up, static_cast<std::size_t>(i),
           [&](index_t slot) { return x.data() + plan.slots[static_cast<std::size_t>(slot)].token * D; },
           packed_x.data());
     constexpr index_t gate_panels = CpuMatrix<W, N, D, Packing::gate_up>::panels;
     for (const ExpertGroup& group : plan.groups)
-      panels_of_rows(gate_up_panels(group.expert), packed_x.data() + group.place * RowsX::words, group.rows,
+      panels_of_rows(gate_up_panels(group.expert), packed_x.data() + group.place * x_words, group.rows,
                      gate_panels * me / team, gate_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
                      [&](index_t p, Floats z0, Floats z1, index_t row) {
                        swiglu(p, z0, z1, activated.data() + (group.begin + row) * I);
@@ -205,14 +206,14 @@ void multiply_experts(Context<Cpu>& ctx, View<const float, Cpu, dynamic, D> x,
 #pragma omp barrier
 #pragma omp for schedule(static)
     for (index_t i = 0; i < tiles; ++i)
-      plan.template pack_tile<KindActivated, I>(
-          static_cast<std::size_t>(i), [&](index_t slot) { return activated.data() + slot * I; },
+      plan.pack_tile(
+          any_down, static_cast<std::size_t>(i), [&](index_t slot) { return activated.data() + slot * I; },
           packed_activated.data());
     constexpr index_t out_panels = CpuMatrix<W, D, I, Packing::plain>::panels;
     for (const ExpertGroup& group : plan.groups)
-      panels_of_rows(down_panels(group.expert), packed_activated.data() + group.place * RowsActivated::words,
-                     group.rows, out_panels * me / team, out_panels * (me + 1) / team,
-                     sums.data() + me * sums.row_size(), [&](index_t p, Floats z0, Floats z1, index_t row) {
+      panels_of_rows(down_panels(group.expert), packed_activated.data() + group.place * activated_words, group.rows,
+                     out_panels * me / team, out_panels * (me + 1) / team, sums.data() + me * sums.row_size(),
+                     [&](index_t p, Floats z0, Floats z1, index_t row) {
                        const ExpertSlot& slot = plan.slots[static_cast<std::size_t>(group.begin + row)];
                        const Floats weight = simd::splat(slot.weight);
                        add(p, z0 * weight, z1 * weight, y.data() + slot.token * D);

@@ -15,26 +15,25 @@ namespace cpu_kernels {
 
 /// linear() for panels of a matrix.
 template <class Panels, class F>
-void multiply_panels(Context<Cpu>& ctx, const Panels& weight, View<const float, Cpu, dynamic, Panels::inputs> x,
-                     const F& finish, float* y, index_t y_stride) {
-  constexpr index_t K = Panels::inputs;
-  const index_t rows = x.rows(), panels = weight.end - weight.first;
+void multiply_panels(Context<Cpu>& ctx, const Panels& weight, const float* x, index_t rows, const F& finish, float* y,
+                     index_t y_stride) {
+  const index_t K = weight.columns(), words = weight.row_words(), panels = weight.end - weight.first;
   // Below about 2^16 multiply-adds, starting a thread costs more than it saves.
   const bool worth = rows * weight.rows() * K > 65536;
   const int threads = worth ? static_cast<int>(std::min<index_t>(ctx.backend().threads(), panels)) : 1;
   const auto share = [&](index_t i, index_t team) { return weight.first + panels * i / team; };
 
-  using Rows = PanelRows<Panels>;
+  using Rows = typename Panels::Rows;
   using Word = typename Rows::Word;
 
   if (rows <= streaming_rows) {
     // Float rows need no packing; other rows are few enough to be packed by one thread.
-    auto rounded = ctx.template scratch<Word, dynamic, Rows::words>(std::is_same_v<Word, float> ? 0 : rows);
+    auto rounded = ctx.template scratch<Word, dynamic, dynamic>(std::is_same_v<Word, float> ? 0 : rows, words);
     const Word* packed = nullptr;
     if constexpr (std::is_same_v<Word, float>) {
-      packed = x.data();
+      packed = x;
     } else {
-      pack_rows<typename Panels::Kind, K>([&](index_t r) { return x.data() + r * K; }, rows, false, rounded.data());
+      weight.pack([&](index_t r) { return x + r * K; }, rows, false, rounded.data());
       packed = rounded.data();
     }
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -48,21 +47,20 @@ void multiply_panels(Context<Cpu>& ctx, const Panels& weight, View<const float, 
 
   const RowShares<Rows> shares(rows, threads);
   const index_t block = shares.block;
-  auto packed = ctx.template scratch<Word, dynamic, Rows::words>(shares.packed_rows());
+  auto packed = ctx.template scratch<Word, dynamic, dynamic>(shares.packed_rows(), words);
   auto sums = ctx.template scratch<float, dynamic, dynamic>(threads, sums_size<Rows>(block));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     // One loop for both ways of sharing, so that the product is compiled once.
     const index_t team = omp_get_num_threads(), me = omp_get_thread_num();
     const bool own = shares.own_rows;
-    Word* const tiles = packed.data() + (own ? me * block * Rows::words : 0);
+    Word* const tiles = packed.data() + (own ? me * block * words : 0);
     const index_t end = own ? rows * (me + 1) / team : rows;
     for (index_t row = own ? rows * me / team : 0; row < end; row += block) {
       const index_t count = std::min(block, end - row);
       for (index_t i = own ? 0 : me * Rows::tile_rows; i < count; i += (own ? 1 : team) * Rows::tile_rows)
-        pack_rows<typename Panels::Kind, K>([&](index_t r) { return x.data() + (row + i + r) * K; },
-                                            std::min<index_t>(Rows::tile_rows, count - i), true,
-                                            tiles + i * Rows::words);
+        weight.pack([&](index_t r) { return x + (row + i + r) * K; }, std::min<index_t>(Rows::tile_rows, count - i),
+                    true, tiles + i * words);
       if (!own) {
 #pragma omp barrier
       }
@@ -93,7 +91,15 @@ void linear(Context<Cpu>& ctx, std::type_identity_t<View<const float, Cpu, dynam
                           weight.bytes());
   });
   if (x.rows() == 0) return;
-  for_panels(weight, [&](const auto& panels) { multiply_panels(ctx, panels, x, finish, y.data(), y_stride); });
+  if constexpr (std::is_same_v<W, stored>) {
+    for (const StoredSection& section : weight.sections())
+      for_kernels(section, [&]<class Kernels>(Kernels) {
+        multiply_panels(ctx, section_panels<Kernels>(weight, section), x.data(), x.rows(), AnyFinish(finish), y.data(),
+                        y_stride);
+      });
+  } else {
+    multiply_panels(ctx, all_panels(weight), x.data(), x.rows(), finish, y.data(), y_stride);
+  }
 }
 
 /// Rows of the table; ids are checked by the caller.

@@ -24,7 +24,7 @@ namespace qwen3vl::cpu_kernels {
 template <class W, index_t N, index_t K, Packing packing, class E>
 struct Finish {
   using Matrix = CpuMatrix<W, N, K, packing>;
-  static constexpr index_t outputs = Matrix::outputs;
+  static constexpr index_t outputs = Matrix::outputs, panel_outputs = Matrix::panel_outputs;
   const float* bias;  // [N] or null
 
   static QWEN3VL_INLINE Floats activate(Floats z) {
@@ -91,6 +91,29 @@ struct Finish {
   }
 };
 
+/// A Finish of any type, so that what is compiled with it is compiled once.
+struct AnyFinish {
+  const void* finish;
+  void (*apply)(const void* finish, index_t p, const float* z, float* y);  ///< z [panel_rows]
+  index_t outputs, panel_outputs;
+
+  template <class F>
+  explicit AnyFinish(const F& of)
+      : finish(&of),
+        apply([](const void* any, index_t p, const float* z, float* y) {
+          (*static_cast<const F*>(any))(p, simd::load(z), simd::load(z + simd::width), y);
+        }),
+        outputs(F::outputs),
+        panel_outputs(F::panel_outputs) {}
+
+  QWEN3VL_INLINE void operator()(index_t p, Floats z0, Floats z1, float* y) const {
+    float z[panel_rows];
+    simd::store(z, z0);
+    simd::store(z + simd::width, z1);
+    apply(finish, p, z, y);
+  }
+};
+
 /// Applies a Finish to rows of panels and writes row i to y + i * stride.
 template <class Finish>
 struct FinishRows {
@@ -102,8 +125,8 @@ struct FinishRows {
     finish(p, z0, z1, y + row * stride);
   }
   Places places(index_t p) const {
-    constexpr index_t width = Finish::Matrix::panel_outputs;
-    return {y + p * width, stride, std::min(width, Finish::outputs - p * width)};
+    const index_t width = finish.panel_outputs;
+    return {y + p * width, stride, std::min(width, finish.outputs - p * width)};
   }
 };
 template <class Finish>
@@ -143,108 +166,106 @@ struct Kernel<W, K> {
 };
 #endif
 
-template <index_t K>
-struct Kernel<stored_blocks, K> {
-  using Rows = StoredRows<K>;
-  using Blocked = BlockedStoredBlocks<K>;
-  template <int R>
-  using Streamed = StreamedStoredBlocks<R, K>;
-};
-template <index_t K>
-struct Kernel<stored_floats, K> {
-  using Rows = FloatRows<K>;
-  using Blocked = BlockedStoredFloats<K>;
-  template <int R>
-  using Streamed = StreamedStoredFloats<R, K>;
-};
-
 template <class W, index_t K>
 using PackedRows = typename Kernel<W, K>::Rows;
 
-/// Panels [first, end) of a matrix: what products read. `Kind` is the weight type whose kernels read them; `form()`, if
-/// there is one, says which of them.
+/// What products read: panels [first, end) of a matrix, and how activations meet them. Here all panels of one; of
+/// `stored` weights those of a section, below.
 template <class W, index_t N, index_t K, Packing packing>
 struct AllPanels {
   using Matrix = CpuMatrix<W, N, K, packing>;
-  using Kind = W;
   using Element = typename Matrix::Element;
-  static constexpr index_t inputs = K, first = 0, end = Matrix::panels;
+  using Rows = PackedRows<W, K>;
+  using Blocked = typename Kernel<W, K>::Blocked;
+  template <int R>
+  using Streamed = typename Kernel<W, K>::template Streamed<R>;
+  static constexpr index_t first = 0, end = Matrix::panels;
   const Matrix& matrix;
 
   static constexpr index_t rows() { return N; }
-
-  const Element* panel(index_t p) const { return matrix.panel(p); }
+  static constexpr index_t columns() { return K; }
+  /// Of a row of activations.
+  static constexpr index_t row_words() { return Rows::words; }
+  /// Of the inner product.
+  static constexpr index_t steps() { return Blocked::steps; }
   static constexpr index_t offset(index_t step) { return Matrix::Layout::offset(step); }
+  const Element* panel(index_t p) const { return matrix.panel(p); }
+  /// f(Blocked), whose room for widened weights is not initialised.
+  template <class F>
+  static void with_blocked(const F& f) {
+    Blocked multiply;
+    f(multiply);
+  }
+  template <int R>
+  static Streamed<R> streamed() {
+    return {};
+  }
+
+  /// Packs the `count` rows source(i) as one tile, or one after another if they will be streamed.
+  template <class Source>
+  static void pack(const Source& source, index_t count, bool tiled, typename Rows::Word* to) {
+    if (tiled) {
+      Rows::put_tile(source, count, to);
+    } else {
+      for (index_t r = 0; r < count; ++r) Rows::put(source(r), to + r * Rows::words);
+    }
+  }
 };
 template <class W, index_t N, index_t K, Packing packing>
 AllPanels<W, N, K, packing> all_panels(const CpuMatrix<W, N, K, packing>& matrix) {
   return {matrix};
 }
-/// Those of a section of `stored` weights.
-template <class W, index_t K>
-struct SectionPanels {
-  using Kind = W;
-  using Element = std::byte;
-  static constexpr index_t inputs = K;
-  StoredForm form_;
-  index_t first, end;
-  const std::byte* memory;
-  index_t panel_bytes;
 
-  StoredForm form() const { return form_; }
+/// Panels of a section of `stored` weights, of any shape. `Kernels` is StoredBlocks or StoredFloats.
+template <class Kernels>
+struct SectionPanels {
+  using Element = std::byte;
+  using Rows = typename Kernels::Rows;
+  using Blocked = typename Kernels::Blocked;
+  template <int R>
+  using Streamed = typename Kernels::template Streamed<R>;
+  StoredForm form;
+  StoredDepth depth;
+  index_t first, end, panel_bytes;
+  const std::byte* memory;
+
   index_t rows() const { return (end - first) * panel_rows; }
-  const std::byte* panel(index_t p) const { return memory + (p - first) * panel_bytes; }
+  index_t columns() const { return depth.columns; }
+  index_t row_words() const { return Rows::words(depth.columns); }
+  index_t steps() const { return Kernels::steps(depth); }
   index_t offset(index_t step) const {
-    constexpr index_t columns = std::is_same_v<W, stored_blocks> ? superblock_columns : 1;
-    return stored_bytes(form_, std::min(K, step * columns));
+    return stored_bytes(form, std::min(depth.columns, step * Kernels::step_columns));
+  }
+  const std::byte* panel(index_t p) const { return memory + (p - first) * panel_bytes; }
+  template <class F>
+  void with_blocked(const F& f) const {
+    Blocked multiply{form, depth};
+    f(multiply);
+  }
+  template <int R>
+  Streamed<R> streamed() const {
+    return {form, depth};
+  }
+  template <class Source>
+  void pack(const Source& source, index_t count, bool tiled, typename Rows::Word* to) const {
+    if (tiled) {
+      Rows::put_tile(depth.columns, source, count, to);
+    } else {
+      for (index_t r = 0; r < count; ++r) Rows::put(depth.columns, source(r), to + r * row_words());
+    }
   }
 };
-template <class Panels>
-using PanelRows = PackedRows<typename Panels::Kind, Panels::inputs>;
-
-/// f(Kind) for the kernels of a section.
+template <class Kernels, index_t N, index_t K, Packing packing>
+SectionPanels<Kernels> section_panels(const CpuMatrix<stored, N, K, packing>& weight, const StoredSection& section) {
+  return {section.form, {K}, section.first, section.end, section.panel_bytes, weight.panels_of(section)};
+}
+/// f(StoredBlocks or StoredFloats) for the kernels of a section.
 template <class F>
-void for_kind(const StoredSection& section, const F& f) {
+void for_kernels(const StoredSection& section, const F& f) {
   if (is_float_form(section.form)) {
-    f(stored_floats{});
+    f(StoredFloats{});
   } else {
-    f(stored_blocks{});
-  }
-}
-template <class Kind, index_t N, index_t K, Packing packing>
-SectionPanels<Kind, K> section_panels(const CpuMatrix<stored, N, K, packing>& weight, const StoredSection& section) {
-  return {section.form, section.first, section.end, weight.panels_of(section), section.panel_bytes};
-}
-
-/// f(panels) for all panels of a matrix, which of `stored` weights are several ranges.
-template <class W, index_t N, index_t K, Packing packing, class F>
-void for_panels(const CpuMatrix<W, N, K, packing>& weight, const F& f) {
-  if constexpr (std::is_same_v<W, stored>) {
-    for (const StoredSection& section : weight.sections())
-      for_kind(section, [&]<class Kind>(Kind) { f(section_panels<Kind>(weight, section)); });
-  } else {
-    f(all_panels(weight));
-  }
-}
-
-/// The kernel `K` for these panels.
-template <class K, class Panels>
-K kernel_for(const Panels& panels) {
-  if constexpr (requires { panels.form(); }) {
-    return K{panels.form()};
-  } else {
-    return K{};
-  }
-}
-
-/// Packs the `count` rows source(i) as one tile, or one after another if they will be streamed.
-template <class W, index_t K, class Source>
-void pack_rows(const Source& source, index_t count, bool tiled, typename PackedRows<W, K>::Word* to) {
-  using Rows = PackedRows<W, K>;
-  if (tiled) {
-    Rows::put_tile(source, count, to);
-  } else {
-    for (index_t r = 0; r < count; ++r) Rows::put(source(r), to + r * Rows::words);
+    f(StoredBlocks{});
   }
 }
 
@@ -312,33 +333,34 @@ struct RowShares {
 /// columns are the outer loop, so that the rows' part of a block is read from the L2 cache however many columns there
 /// are. Partial sums are kept in `sums` [panel_group][rows in whole tiles][panel_rows].
 template <class Panels, class F>
-void blocked_product(const Panels& weight, const typename PanelRows<Panels>::Word* x, index_t rows, index_t begin,
+void blocked_product(const Panels& weight, const typename Panels::Rows::Word* x, index_t rows, index_t begin,
                      index_t end, float* sums, const F& finish) {
-  using Rows = PanelRows<Panels>;
-  using Blocked = typename Kernel<typename Panels::Kind, Panels::inputs>::Blocked;
+  using Rows = typename Panels::Rows;
+  using Blocked = typename Panels::Blocked;
   const auto columns = [&](PanelPart part) { return weight.panel(part.panel) + weight.offset(part.first); };
-  auto multiply = kernel_for<Blocked>(weight);
-  visit_panels(begin, end, Blocked::steps, Blocked::most_steps, [&](PanelPart part, PanelPart next) {
-    constexpr index_t step_words = Blocked::step_words * Rows::tile_rows;  // per tile
-    const index_t p = part.panel, next_size = weight.offset(next.first + next.steps) - weight.offset(next.first);
-    const bool last = part.first + part.steps == Blocked::steps;
-    ReadAhead ahead(columns(next), next_size * static_cast<index_t>(sizeof(typename Panels::Element)), rows);
-    ahead.columns_move((next.first - part.first) * step_words);
-    if (last) ahead.results(places_of(finish, p));
-    float* const z = sums + (p - begin) % panel_group * whole_tiles<Rows>(rows) * panel_rows;
-    multiply(columns(part), part, x + part.first * step_words, rows, z, ahead);
-    if (last)
-      for (index_t row = 0; row < rows; ++row)
-        finish(p, simd::load(z + row * panel_rows), simd::load(z + row * panel_rows + simd::width), row);
+  weight.with_blocked([&](Blocked& multiply) {
+    visit_panels(begin, end, weight.steps(), Blocked::most_steps, [&](PanelPart part, PanelPart next) {
+      constexpr index_t step_words = Blocked::step_words * Rows::tile_rows;  // per tile
+      const index_t p = part.panel, next_size = weight.offset(next.first + next.steps) - weight.offset(next.first);
+      const bool last = part.first + part.steps == weight.steps();
+      ReadAhead ahead(columns(next), next_size * static_cast<index_t>(sizeof(typename Panels::Element)), rows);
+      ahead.columns_move((next.first - part.first) * step_words);
+      if (last) ahead.results(places_of(finish, p));
+      float* const z = sums + (p - begin) % panel_group * whole_tiles<Rows>(rows) * panel_rows;
+      multiply(columns(part), part, x + part.first * step_words, rows, z, ahead);
+      if (last)
+        for (index_t row = 0; row < rows; ++row)
+          finish(p, simd::load(z + row * panel_rows), simd::load(z + row * panel_rows + simd::width), row);
+    });
   });
 }
 
-/// Panels [begin, end) for R rows x [R, Rows::words] that are not in tiles; weights are read once.
+/// Panels [begin, end) for R rows x [R, row_words] that are not in tiles; weights are read once.
 template <int R, class Panels, class F>
-QWEN3VL_KERNEL void streamed_product(const Panels& weight, const typename PanelRows<Panels>::Word* x, index_t begin,
+QWEN3VL_KERNEL void streamed_product(const Panels& weight, const typename Panels::Rows::Word* x, index_t begin,
                                      index_t end, const F& finish) {
-  using Streamed = typename Kernel<typename Panels::Kind, Panels::inputs>::template Streamed<R>;
-  const auto multiply = kernel_for<Streamed>(weight);
+  using Streamed = typename Panels::template Streamed<R>;
+  const auto multiply = weight.template streamed<R>();
   const auto stream = [&](auto panel_count, index_t p) {
     constexpr int count = panel_count;
     const typename Panels::Element* panels[count];
@@ -356,10 +378,10 @@ QWEN3VL_KERNEL void streamed_product(const Panels& weight, const typename PanelR
     for (; p < end; ++p) stream(std::integral_constant<int, 1>{}, p);
 }
 
-/// Panels [begin, end) for any number of rows packed by pack_rows: in tiles if there are more than `streaming_rows`.
+/// Panels [begin, end) for any number of rows packed by pack(): in tiles if there are more than `streaming_rows`.
 /// `sums` is this thread's scratch of sums_size floats.
 template <class Panels, class F>
-void panels_of_rows(const Panels& weight, const typename PanelRows<Panels>::Word* x, index_t rows, index_t begin,
+void panels_of_rows(const Panels& weight, const typename Panels::Rows::Word* x, index_t rows, index_t begin,
                     index_t end, float* sums, const F& finish) {
   if (rows == 0) return;
   if (rows <= streaming_rows) {
@@ -367,10 +389,10 @@ void panels_of_rows(const Panels& weight, const typename PanelRows<Panels>::Word
                                                 [&](auto r) { streamed_product<r>(weight, x, begin, end, finish); });
     return;
   }
-  using Rows = PanelRows<Panels>;
+  using Rows = typename Panels::Rows;
   const index_t block = rows_of_block<Rows>(rows);
   for (index_t row = 0; row < rows; row += block)
-    blocked_product(weight, x + row * Rows::words, std::min(block, rows - row), begin, end, sums,
+    blocked_product(weight, x + row * weight.row_words(), std::min(block, rows - row), begin, end, sums,
                     [&](index_t p, Floats z0, Floats z1, index_t i) { finish(p, z0, z1, row + i); });
 }
 

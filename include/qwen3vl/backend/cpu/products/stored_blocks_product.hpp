@@ -13,37 +13,13 @@
 
 namespace qwen3vl::cpu_kernels {
 
-/// The integers of `StoredForm`, in place of a weight type.
-struct stored_blocks {};
-
-/// Activation rows for all integer forms, in 32-bit words. A row is
-///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
-///   scales [superblocks]   bits of floats
-///   sums [blocks]          sums of the integers of each block, cut in two: low | high << 16, sum = low + 128 * high
-///   halves [2 * blocks]    the same of 16 columns each; only for rows that are not in tiles
-/// A tile of rows has the same parts with a last extent of tile_rows.
-template <index_t K>
-struct StoredRows {
-  static constexpr index_t blocks = (K + block_columns - 1) / block_columns;
-  static constexpr index_t superblocks = (blocks + superblock_blocks - 1) / superblock_blocks;
-  static constexpr index_t pairs = blocks * block_columns / 2;
-  static constexpr index_t words = pairs + superblocks + 3 * blocks;
-
-  using Word = std::int32_t;
-  static constexpr int tile_rows = cpu_kernels::tile_rows;
-  static constexpr index_t row_block = tile_rows * tiles_of_block;
-
-  static void put(const float* x, Word* to);
-  template <class Source>
-  static void put_tile(const Source& source, index_t count, Word* tile);
-};
-
-/// What the inner loops need of StoredRows and the weights' shape.
+/// Sizes of the products of rows of some columns.
 struct StoredDepth {
   index_t columns;
   constexpr index_t blocks() const { return (columns + block_columns - 1) / block_columns; }
   constexpr index_t superblocks() const { return (blocks() + superblock_blocks - 1) / superblock_blocks; }
   constexpr index_t pairs() const { return blocks() * block_columns / 2; }
+  /// Of StoredRows.
   constexpr index_t row_words() const { return pairs() + superblocks() + 3 * blocks(); }
   constexpr index_t blocks_of(index_t s) const { return std::min(superblock_blocks, blocks() - s * superblock_blocks); }
 };
@@ -90,34 +66,46 @@ struct alignas(64) RoundedSuperblock {
   static std::int32_t cut(std::int32_t sum) { return (sum & 127) | (sum >> 7) * 65536; }
 };
 
-template <index_t K>
-void StoredRows<K>::put(const float* x, Word* to) {
-  constexpr StoredDepth depth{K};
-  RoundedSuperblock rounded;
-  for (index_t s = 0; s < superblocks; ++s) {
-    to[pairs + s] = rounded.round(x, depth, s);
-    const index_t count = depth.blocks_of(s);
-    std::copy_n(rounded.words, count * block_columns / 2, to + s * superblock_columns / 2);
-    std::copy_n(rounded.sums, count, to + pairs + superblocks + s * superblock_blocks);
-    std::copy_n(rounded.halves, 2 * count, to + pairs + superblocks + blocks + 2 * s * superblock_blocks);
+/// Activation rows for all integer forms, in 32-bit words. A row is
+///   pairs [columns / 2]    two neighbouring columns as 16-bit integers
+///   scales [superblocks]   bits of floats
+///   sums [blocks]          sums of the integers of each block, cut in two: low | high << 16, sum = low + 128 * high
+///   halves [2 * blocks]    the same of 16 columns each; only for rows that are not in tiles
+/// A tile of rows has the same parts with a last extent of tile_rows.
+struct StoredRows {
+  using Word = std::int32_t;
+  static constexpr int tile_rows = cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
+  static constexpr index_t words(index_t columns) { return StoredDepth{columns}.row_words(); }
+
+  static void put(index_t columns, const float* x, Word* to) {
+    const StoredDepth depth{columns};
+    RoundedSuperblock rounded;
+    for (index_t s = 0; s < depth.superblocks(); ++s) {
+      const index_t count = depth.blocks_of(s), sums = depth.pairs() + depth.superblocks();
+      to[depth.pairs() + s] = rounded.round(x, depth, s);
+      std::copy_n(rounded.words, count * block_columns / 2, to + s * superblock_columns / 2);
+      std::copy_n(rounded.sums, count, to + sums + s * superblock_blocks);
+      std::copy_n(rounded.halves, 2 * count, to + sums + depth.blocks() + 2 * s * superblock_blocks);
+    }
   }
-}
-template <index_t K>
-template <class Source>
-void StoredRows<K>::put_tile(const Source& source, index_t count, Word* tile) {
-  constexpr StoredDepth depth{K};
-  RoundedSuperblock rounded[tile_rows];
-  for (index_t s = 0; s < superblocks; ++s) {
-    for (index_t r = 0; r < count; ++r) tile[(pairs + s) * tile_rows + r] = rounded[r].round(source(r), depth, s);
-    const index_t blocks_here = depth.blocks_of(s);
-    put_in_tile(
-        blocks_here * block_columns / 2, count, [&](index_t r) { return rounded[r].words; },
-        tile + s * superblock_columns / 2 * tile_rows);
-    put_in_tile(
-        blocks_here, count, [&](index_t r) { return rounded[r].sums; },
-        tile + (pairs + superblocks + s * superblock_blocks) * tile_rows);
+  template <class Source>
+  static void put_tile(index_t columns, const Source& source, index_t count, Word* tile) {
+    const StoredDepth depth{columns};
+    RoundedSuperblock rounded[tile_rows];
+    for (index_t s = 0; s < depth.superblocks(); ++s) {
+      for (index_t r = 0; r < count; ++r)
+        tile[(depth.pairs() + s) * tile_rows + r] = rounded[r].round(source(r), depth, s);
+      const index_t blocks = depth.blocks_of(s);
+      put_in_tile(
+          blocks * block_columns / 2, count, [&](index_t r) { return rounded[r].words; },
+          tile + s * superblock_columns / 2 * tile_rows);
+      put_in_tile(
+          blocks, count, [&](index_t r) { return rounded[r].sums; },
+          tile + (depth.pairs() + depth.superblocks() + s * superblock_blocks) * tile_rows);
+    }
   }
-}
+};
 
 /// Two factors that make of a cut sum the sum times `offset`: offset and 128 * offset.
 QWEN3VL_INLINE Shorts for_cut_sum(Ints offset) { return reinterpret_cast<Shorts>(offset | (offset << 23)); }
@@ -422,14 +410,13 @@ template <int R, class F>
 }
 
 /// Blocked product with a form of integers.
-template <index_t K>
 struct BlockedStoredBlocks {
-  static constexpr index_t steps = StoredRows<K>::superblocks, most_steps = 1, step_words = superblock_columns / 2;
+  static constexpr index_t most_steps = 1, step_words = superblock_columns / 2;
   StoredForm form;
+  StoredDepth depth;
 
   void operator()(const std::byte* superblock, PanelPart part, const std::int32_t* x, index_t rows, float* sums,
                   const ReadAhead& ahead) const {
-    constexpr StoredDepth depth{K};
     visit_blocks(form,
                  [&]<class F>(F) { multiply_stored_rows<F>(superblock, depth, part.first, x, rows, sums, ahead); });
   }
@@ -437,13 +424,13 @@ struct BlockedStoredBlocks {
 
 /// Streamed product of R rows. More than two are taken in pairs, the second time from the cache: kernels for three and
 /// four rows were no faster.
-template <int R, index_t K>
+template <int R>
 struct StreamedStoredBlocks {
   static constexpr int together = 1;
   StoredForm form;
+  StoredDepth depth;
 
   void operator()(const std::byte* const (&panels)[1], const std::int32_t* x, Tile<R, 2> (&sums)[1]) const {
-    constexpr StoredDepth depth{K};
     visit_blocks(form, [&]<class F>(F) {
       if constexpr (R <= 2) {
         stream_stored_panel<R, F>(panels[0], depth, x, sums[0]);
@@ -456,6 +443,16 @@ struct StreamedStoredBlocks {
       }
     });
   }
+};
+
+/// The kernels for integer forms, in place of a weight type's (Kernel in product.hpp).
+struct StoredBlocks {
+  using Rows = StoredRows;
+  using Blocked = BlockedStoredBlocks;
+  template <int R>
+  using Streamed = StreamedStoredBlocks<R>;
+  static constexpr index_t step_columns = superblock_columns;
+  static index_t steps(StoredDepth depth) { return depth.superblocks(); }
 };
 
 }  // namespace qwen3vl::cpu_kernels

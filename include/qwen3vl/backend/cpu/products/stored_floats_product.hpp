@@ -5,12 +5,24 @@
 #include <algorithm>
 
 #include "qwen3vl/backend/cpu/products/float_product.hpp"
+#include "qwen3vl/backend/cpu/products/stored_blocks_product.hpp"
 #include "qwen3vl/backend/cpu/weights/stored_form.hpp"
 
 namespace qwen3vl::cpu_kernels {
 
-/// The floating numbers of `StoredForm`, in place of a weight type.
-struct stored_floats {};
+/// Activation rows, as FloatRows.
+struct StoredFloatRows {
+  using Word = float;
+  static constexpr int tile_rows = cpu_kernels::tile_rows;
+  static constexpr index_t row_block = tile_rows * tiles_of_block;
+  static constexpr index_t words(index_t columns) { return columns; }
+
+  static void put(index_t columns, const float* x, float* to) { std::copy_n(x, columns, to); }
+  template <class Source>
+  static void put_tile(index_t columns, const Source& source, index_t count, float* tile) {
+    put_in_tile(columns, count, source, tile);
+  }
+};
 
 /// What sums over the columns of a chunk are multiplied by, for the outputs of a strip.
 QWEN3VL_INLINE Floats e4m3_scale(const std::byte* chunk, index_t strip) {
@@ -64,27 +76,27 @@ void multiply_e4m3_rows(index_t depth, const float* x, index_t columns_of_x, ind
 }
 
 /// Blocked product with a form of floats.
-template <index_t K>
 class BlockedStoredFloats {
  public:
-  static constexpr index_t steps = K, most_steps = depth_block, step_words = 1;
-  explicit BlockedStoredFloats(StoredForm form) : form_(form) {}
+  static constexpr index_t most_steps = depth_block, step_words = 1;
+  BlockedStoredFloats(StoredForm form, StoredDepth depth) : form_(form), columns_(depth.columns) {}
 
   void operator()(const std::byte* columns, PanelPart part, const float* x, index_t rows, float* sums,
                   const ReadAhead& ahead) {
     const bool first = part.first == 0;
     visit_float_form(form_, [&]<class T>(T) {
       if constexpr (requires { typename T::Panels; }) {
-        multiply_e4m3_rows<typename T::Panels>(part.steps, x, K, rows, columns, wide_, first, sums, ahead);
+        multiply_e4m3_rows<typename T::Panels>(part.steps, x, columns_, rows, columns, wide_, first, sums, ahead);
       } else {
         using W = typename T::Element;
-        multiply_rows<W>(part.steps, x, K, rows, reinterpret_cast<const W*>(columns), wide_, first, sums, ahead);
+        multiply_rows<W>(part.steps, x, columns_, rows, reinterpret_cast<const W*>(columns), wide_, first, sums, ahead);
       }
     });
   }
 
  private:
   StoredForm form_;
+  index_t columns_;
   alignas(64) float wide_[depth_block * panel_rows];
 };
 
@@ -126,15 +138,26 @@ template <int R, int C, class T>
 }
 
 /// Streamed product of R rows, several panels at a time as in StreamedFloats.
-template <int R, index_t K>
+template <int R>
 struct StreamedStoredFloats {
   static constexpr int together = R == 1 ? 4 : R == 2 ? 2 : 1;
   StoredForm form;
+  StoredDepth depth;
 
   template <int C>
   void operator()(const std::byte* const (&panels)[C], const float* x, Tile<R, 2> (&tiles)[C]) const {
-    visit_float_form(form, [&]<class T>(T) { stream_stored_floats<R, C, T>(panels, K, x, tiles); });
+    visit_float_form(form, [&]<class T>(T) { stream_stored_floats<R, C, T>(panels, depth.columns, x, tiles); });
   }
+};
+
+/// The kernels for forms of floats, in place of a weight type's (Kernel in product.hpp).
+struct StoredFloats {
+  using Rows = StoredFloatRows;
+  using Blocked = BlockedStoredFloats;
+  template <int R>
+  using Streamed = StreamedStoredFloats<R>;
+  static constexpr index_t step_columns = 1;
+  static index_t steps(StoredDepth depth) { return depth.columns; }
 };
 
 }  // namespace qwen3vl::cpu_kernels
