@@ -67,7 +67,7 @@ constexpr index_t all[2] = {N, K}, a_third[2] = {N / 3, K}, two_thirds[2] = {N -
 BOOST_FIXTURE_TEST_CASE(matrices, OnDevice) {
   const StoredF8 f8(N, K, 128, 128, 1), narrow(N, K, 1, 32, 2);
   const std::vector<float> numbers = operations::Numbers(4).many(N * K);
-  const RawTensor floats = operations::raw_matrix(numbers.data(), {N, K});
+  const RawTensor floats = operations::raw_matrix(numbers.data(), all);
   check_is<fp8_blocks>(ctx, {f8.tensor(all)});
   check_is<fp8_blocks>(ctx, {f8.tensor(a_third), f8.tensor(two_thirds, N / 3)});
   check_is<bf16>(ctx, {floats});
@@ -80,7 +80,7 @@ BOOST_FIXTURE_TEST_CASE(matrices, OnDevice) {
 BOOST_FIXTURE_TEST_CASE(announcements, OnDevice) {
   const StoredF8 f8(N, K, 128, 128, 1);
   const std::vector<float> numbers = operations::Numbers(4).many(N * K);
-  const RawTensor floats = operations::raw_matrix(numbers.data(), {N, K});
+  const RawTensor floats = operations::raw_matrix(numbers.data(), all);
   CudaMatrix<stored, N, K, Packing::plain> matrix;
   BOOST_TEST(matrix.bytes() == 0u);
   matrix.allocate();  // in bf16
