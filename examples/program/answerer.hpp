@@ -61,6 +61,20 @@ B make_backend(const Arguments& arguments) {
   }
 }
 
+/// How the command line's checkpoint is loaded; `notes`, which must outlive the loading, receives what --stats says of
+/// it.
+inline PretrainedOptions pretrained_options(const Arguments& arguments, std::vector<std::string>& notes) {
+  std::vector<AdapterFolder> adapters;
+  for (const std::string& adapter : arguments.lora) adapters.push_back(adapter_of(adapter));
+  return {.mmproj = arguments.mmproj,
+          .progress = ProgressBar("loading"),
+          .adapters = std::move(adapters),
+          .packed_cache = arguments.packed_cache,
+          .limits = arguments.limits.checkpoint,
+          .warn = warn,
+          .note = [&notes](const std::string& text) { notes.push_back(text); }};
+}
+
 template <class Model>
 class Answerer {
  public:
@@ -176,16 +190,7 @@ class Answerer {
  private:
   Model load_model() {
     const auto start = std::chrono::steady_clock::now();
-    std::vector<AdapterFolder> adapters;
-    for (const std::string& adapter : arguments_.lora) adapters.push_back(adapter_of(adapter));
-    Model model = Model::from_pretrained(arguments_.model, backend_,
-                                         {.mmproj = arguments_.mmproj,
-                                          .progress = ProgressBar("loading"),
-                                          .adapters = std::move(adapters),
-                                          .packed_cache = arguments_.packed_cache,
-                                          .limits = arguments_.limits.checkpoint,
-                                          .warn = warn,
-                                          .note = [this](const std::string& text) { load_notes_.push_back(text); }});
+    Model model = Model::from_pretrained(arguments_.model, backend_, pretrained_options(arguments_, load_notes_));
     load_seconds_ = detail::seconds_since(start);
     GenerateOptions& generate = settings_.generate;
     const GenerationConfig config = generate.applied_to(model.generation_config());

@@ -16,6 +16,8 @@
 
 namespace program {
 
+using namespace qwen3vl;
+
 /// Reads lines of bounded length; longer ones are skipped, so that no input can exhaust memory.
 class LineReader {
  public:

@@ -154,13 +154,7 @@ class Retrieval {
   /// load(options) makes the model.
   template <class Load>
   auto load(const Load& load) {
-    auto model = timed(load_seconds_, [&] {
-      return load({.mmproj = arguments_.mmproj,
-                   .progress = ProgressBar("loading"),
-                   .packed_cache = arguments_.packed_cache,
-                   .limits = arguments_.limits.checkpoint,
-                   .warn = warn});
-    });
+    auto model = timed(load_seconds_, [&] { return load(pretrained_options(arguments_, load_notes_)); });
     if (!arguments_.trace.empty()) begin_trace(model.context(), trace_);
     return model;
   }
@@ -206,6 +200,8 @@ class Retrieval {
 
   void finish(Context<B>& ctx) const {
     if (arguments_.stats)
+      for (const std::string& note : load_notes_) std::fprintf(stderr, "[%s]\n", note.c_str());
+    if (arguments_.stats)
       std::fprintf(stderr,
                    "[%lld prompts of %lld tokens (%lld of images, %lld of videos) | load %.2f s, processing %.2f s, "
                    "model %.2f s, %.0f tokens/s | peak memory %.0f MB]\n",
@@ -224,6 +220,7 @@ class Retrieval {
   ProcessorOptions options_;
   RetrievalOptions settings_;
   Trace trace_;
+  std::vector<std::string> load_notes_;
   std::size_t number_ = 0, failed_ = 0;
   index_t prompts_ = 0, tokens_ = 0, image_tokens_ = 0, video_tokens_ = 0;
   double load_seconds_ = 0.0, processing_seconds_ = 0.0, model_seconds_ = 0.0;
