@@ -61,6 +61,8 @@ def with_tokenizer(folder, name):
     named = {text["bos_token_id"]: "<|endoftext|>", text["eos_token_id"]: "<|im_end|>",
              config["vision_start_token_id"]: "<|vision_start|>", config["vision_end_token_id"]: "<|vision_end|>",
              config["image_token_id"]: "<|image_pad|>", config["video_token_id"]: "<|video_pad|>"}
+    for i in range(min(named), max(named)):  # transformers numbers added tokens without gaps
+        named.setdefault(i, f"<|reserved_{i}|>")
     vocabulary = {letter: i for i, letter in enumerate(byte_letters())}
     merges = []
     letters = byte_letters()
