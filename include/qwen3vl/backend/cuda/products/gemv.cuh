@@ -191,12 +191,12 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
         }
         to.a[t][part] = load_packed_if(inside && token_valid, token + step + inner);
       }
-    if constexpr (blocks)
+    if constexpr (blocks) {  // braces: nvcc loses its way in a discarded pragma
+      const bool inside = column - Streamed::column(j, 0) + ahead < K;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const bool inside = column - Streamed::column(j, 0) + ahead < K;
+      for (int half = 0; half < 2; ++half)
         to.scales[half] = inside ? row_scales[half][groups_on * Tiling::warps * N] : 0.0f;
-      }
+    }
   };
   float sums[2][4] = {};  // two chains of products, or in [0] their sum
   const auto multiply = [&](const Loaded& from) {
@@ -211,9 +211,10 @@ __global__ void __launch_bounds__(GemvTiling<N, K, E>::warps* warp_size, 2)
         mma_bf16_16x8x16(chains[0], {u[0], l[0], u[1], l[1]}, {b[0], b[1]});
         mma_bf16_16x8x16(chains[1], {u[2], l[2], u[3], l[3]}, {b[2], b[3]});
       }
-    if constexpr (blocks)
+    if constexpr (blocks) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[0][e] = fmaf(of_block[0][e] + of_block[1][e], from.scales[e / 2], sums[0][e]);
+    }
   };
   Loaded even, odd;
   load(even, 0);
