@@ -288,7 +288,7 @@ class GgufDocuments {
     return json;
   }
   static std::vector<double> decimal(std::vector<double> values) {
-    std::ranges::transform(values, values.begin(), shortest);
+    std::ranges::transform(values, values.begin(), [](double value) { return shortest(value); });
     return values;
   }
 
