@@ -212,8 +212,9 @@ def ollama(path, source, values, model):
         if base.endswith("attn_qkv"):
             parts = {base.replace("qkv", part): rows for part, rows in zip("qkv", value.chunk(3))}
         for part, rows in parts.items():
-            array = rows.numpy()
-            writer.add_tensor(f"{part}.{ending}", array if array.ndim == 1 else array.astype("float16"))
+            # float16 as there, but where the reference's numbers, which llama.cpp keeps in float32, would be rounded.
+            array, half = rows.numpy(), rows.numpy().astype("float16")
+            writer.add_tensor(f"{part}.{ending}", array if array.ndim == 1 or (half != array).any() else half)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
