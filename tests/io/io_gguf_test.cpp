@@ -148,7 +148,8 @@ void read_all(const GgufFile& file) {
 
 // What read_blocks gives, multiplied out.
 std::vector<float> multiplied(const EncodedRows& rows) {
-  const auto [form, group] = rows.blocks();
+  const BlockForm form = rows.blocks().form;
+  const index_t group = rows.blocks().group;
   const auto columns = static_cast<std::size_t>(rows.columns());
   std::vector<std::int8_t> q(columns), steps(columns);
   std::vector<std::uint8_t> offsets(columns);

@@ -11,6 +11,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "qwen3vl/backend/cpu.hpp"
@@ -156,7 +158,7 @@ BOOST_AUTO_TEST_CASE(stored_weights_are_those_of_the_file) {
           }
           first += part.rows;
         }
-      } else if constexpr (requires { parameter[0].sections(); }) {
+      } else if constexpr (requires { typename std::remove_cvref_t<decltype(parameter)>::Matrix; }) {  // experts
         for (index_t e = 0; e < shape.experts; ++e)
           for (index_t n = 0; n < shape.rows; ++n, ++rows_seen) {
             parameter[e].read_row(n, row.data());
