@@ -234,7 +234,7 @@ void quantization(Bytes bytes) {
     Checkpoint checkpoint("fuzz");
     for (const auto& [name, entry] : tensors.object().items()) {
       if (!entry.is_array() || entry.size() < 2 || !entry[0].is_string() || !entry[1].is_array()) continue;
-      StoredTensor tensor{.name = name, .bytes = {}};
+      StoredTensor tensor{.name = name, .shape = {}, .bytes = {}};
       for (int i = 0; i <= static_cast<int>(DType::f8_e5m2); ++i)
         if (name_of(static_cast<DType>(i)) == entry[0].get_ref<const std::string&>())
           tensor.dtype = static_cast<DType>(i);
