@@ -1,4 +1,4 @@
-// expect: the reference backend keeps weights as float, bf16 or bf16_dot
+// expect: the reference backend keeps weights as float, bf16, bf16_dot or stored
 #include "qwen3vl/backend/eigen.hpp"
 
 using namespace qwen3vl;
