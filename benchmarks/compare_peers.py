@@ -76,9 +76,11 @@ class Comparison:
 
     # --- The sides ---
 
-    def ours(self, weights, prompt=0, decode=0, context=0, image=None):
+    def ours(self, weights, prompt=0, decode=0, context=0, image=None, gguf=None):
+        """`gguf`: with that file of llama.cpp's instead of the checkpoint."""
         o = self.options
-        command = [os.path.join(o.programs, f"bench-model-{o.variant}"), "--model", o.checkpoint, "--weights", weights,
+        model = f"{o.gguf}-{gguf}.gguf" if gguf else o.checkpoint
+        command = [os.path.join(o.programs, f"bench-model-{o.variant}"), "--model", model, "--weights", weights,
                    "--prompt-tokens", str(prompt), "--decode-tokens", str(decode), "--context", str(context), "--threads",
                    str(o.threads), "--roof", "--json"]
         if image:
@@ -99,6 +101,14 @@ class Comparison:
         o = self.options
         command = [os.path.join(o.programs, f"bench-model-{o.variant}"), "--model", o.checkpoint, "--weights", "bf16",
                    "--prompt-tokens", "0", "--decode-tokens", "0", "--threads", str(o.threads), "--json"]
+        first, second = (self.json_in(self.run(command)[0])["load_seconds"] for _ in range(2))
+        return {"load_seconds": second, "first_load_seconds": first}
+
+    def ours_load_gguf(self, gguf):
+        """As ours_load, of a GGUF file whose blocks are kept as they are stored."""
+        o = self.options
+        command = [os.path.join(o.programs, f"bench-model-{o.variant}"), "--model", f"{o.gguf}-{gguf}.gguf", "--weights",
+                   "stored", "--prompt-tokens", "0", "--decode-tokens", "0", "--threads", str(o.threads), "--json"]
         first, second = (self.json_in(self.run(command)[0])["load_seconds"] for _ in range(2))
         return {"load_seconds": second, "first_load_seconds": first}
 
@@ -142,8 +152,8 @@ class Comparison:
                                  *o.sizes], {"HF_HUB_OFFLINE": "1"})
         return self.json_in(output)
 
-    def cat(self):
-        path = os.path.join(self.options.checkpoint, "model.safetensors")
+    def cat(self, path=None):
+        path = path or os.path.join(self.options.checkpoint, "model.safetensors")
         return {"seconds": self.run(["sh", "-c", 'cat "$0" >/dev/null', path])[2]}
 
     def our_processing(self):
@@ -175,6 +185,17 @@ class Comparison:
                     if o.llama:
                         self.take(f"llama {gguf} decode", repeat,
                                   lambda: self.llama_bench(gguf, decode=o.decode, depth=o.contexts[0]))
+            if o.llama:  # both read the same file
+                for gguf in o.stored:
+                    self.take(f"stored {gguf}", number, lambda: self.ours("stored", o.prompt, gguf=gguf))
+                    self.take(f"llama {gguf}", number, lambda: self.llama_bench(gguf, prompt=o.prompt))
+                    for repeat in repeats:
+                        self.take(f"stored {gguf} decode", repeat,
+                                  lambda: self.ours("stored", 0, o.decode, o.contexts[0], gguf=gguf))
+                        self.take(f"llama {gguf} decode", repeat,
+                                  lambda: self.llama_bench(gguf, decode=o.decode, depth=o.contexts[0]))
+                        self.take(f"cat {gguf}", repeat, lambda: self.cat(f"{o.gguf}-{gguf}.gguf"))
+                        self.take(f"stored {gguf} load", repeat, lambda: self.ours_load_gguf(gguf))
             if o.bf16_dot:
                 self.take("ours bf16-dot", number, lambda: self.ours("bf16-dot", o.prompt))
             if o.python:
@@ -253,6 +274,13 @@ class Comparison:
         for weights, gguf, bits, wanted in (("bf16", "bf16", "bf16", 1.1), ("q8", "Q8_0", "8-bit", 1.15), ("q4", "Q4_0", "4-bit", 1.2)):
             yield row(f"decode at {first} tokens, {bits}", f"ours {weights} decode" + decode, f"llama {gguf} decode" + decode,
                       "llama.cpp " + gguf, wanted, **speed)
+        for gguf in o.stored:
+            yield row(f"prefill {o.prompt} tokens, {gguf}.gguf", f"stored {gguf}{prefill}", f"llama {gguf}{prefill}",
+                      "llama.cpp, the same file", 1.0, **speed)
+            yield row(f"decode at {first} tokens, {gguf}.gguf", f"stored {gguf} decode{decode}", f"llama {gguf} decode{decode}",
+                      "llama.cpp, the same file", 1.0, **speed)
+            yield row(f"map and pack {gguf}.gguf", f"stored {gguf} load/load_seconds", f"cat {gguf}/seconds",
+                      "`cat FILE >/dev/null`", 1.5, at_most=True, unit=" s")
         for context, wanted in zip(o.contexts[1:], (1.7, 2.0)):
             yield row(f"decode at {context} tokens, 8-bit", f"ours q8 at {context}" + decode, f"llama Q8_0 at {context}" + decode,
                       "llama.cpp Q8_0", wanted, **speed)
@@ -366,6 +394,8 @@ def arguments():
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--decode", type=int, default=32)
     parser.add_argument("--contexts", type=int, nargs="+", default=[512, 4096, 16384], help="one, two or three")
+    parser.add_argument("--stored", nargs="*", default=[], metavar="TYPE",
+                        help="types of GGUF files, such as Q8_0 Q4_K_M, that this library reads, too (precision stored)")
     parser.add_argument("--samples", help="keep all samples in this file, and go on from it")
     parser.add_argument("--bf16-dot", action="store_true", help="also with bf16 products (precision bf16-dot)")
     parser.add_argument("--note", action="append", default=[], help="a line for the page, such as versions")

@@ -8,7 +8,7 @@
 #   LLAMA_CPP_DIR     llama.cpp's source: a folder, or a git URL (with LLAMA_CPP_TAG); default: the source package of
 #                     llama-cpp-python on PyPI, which has a fixed version of it inside
 #   BENCH_VARIANT     2b (default), 4b or 8b
-#   BENCH_PRECISIONS  precisions to build, such as "bf16;q8;q4" (default: those of benchmarks/CMakeLists.txt)
+#   BENCH_PRECISIONS  precisions to build, such as "bf16;q8;q4" (default: all that this processor is fast with)
 #   BENCH_AVX2        1: keep all three to AVX2 on a processor that has AVX-512
 #   TOKENIZER_JSON    a tokenizer.json of Qwen3-VL (default: the one of the tests)
 #
@@ -37,8 +37,10 @@ if [ "${BENCH_AVX2:-0}" = 1 ]; then
   # ATen, oneDNN, MKL
   export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 # Processors that multiply bf16 by itself are measured with it, too.
-elif [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4"; fi
-case ";${BENCH_PRECISIONS:-};" in *";bf16-dot;"*) peers+=(--bf16-dot) ;; esac
+elif [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4;stored"; fi
+: "${BENCH_PRECISIONS:=bf16;q8;q4;stored}"
+case ";$BENCH_PRECISIONS;" in *";bf16-dot;"*) peers+=(--bf16-dot) ;; esac
+case ";$BENCH_PRECISIONS;" in *";stored;"*) peers+=(--stored Q8_0 Q4_K_M) ;; esac
 
 say() { echo "== $*" >&2; }
 # Runs a step with its output in a log; on failure says where to look.
@@ -57,7 +59,7 @@ build_ours() {
   local options=(-DCMAKE_BUILD_TYPE=Release -DQWEN3VL_BUILD_BENCHMARKS=ON -DQWEN3VL_BUILD_TESTS=OFF -DQWEN3VL_BUILD_EXAMPLES=OFF
     "-DQWEN3VL_BENCHMARK_VARIANTS=$variant")
   [ -z "$kind" ] || options+=(-DQWEN3VL_ARCH=x86-64-v3)
-  [ -z "${BENCH_PRECISIONS:-}" ] || options+=("-DQWEN3VL_BENCHMARK_PRECISIONS=$BENCH_PRECISIONS")
+  options+=("-DQWEN3VL_BENCHMARK_PRECISIONS=$BENCH_PRECISIONS")
   step configure-ours cmake -S "$source_dir" -B "$work/build$kind" "${options[@]}"
   step build-ours cmake --build "$work/build$kind" -j "$(nproc)" --target "bench-model-$variant" bench-processing
 }
@@ -74,7 +76,7 @@ install_python() {
 install_transformers() {
   if ! "$python" -c 'import torch, torchvision, transformers, gguf' 2>/dev/null; then
     say "installing transformers and torch"
-    step pip-transformers "$python" -m pip install -q torch==2.13.0 torchvision transformers==5.23.0 gguf sentencepiece || return 1
+    step pip-transformers "$python" -m pip install -q torch==2.15.0 torchvision transformers==5.24.0 gguf sentencepiece || return 1
   fi
   notes+=(--note "transformers $("$python" -c 'import transformers; print(transformers.__version__)'), torch $("$python" -c 'import torch; print(torch.__version__)') (float32).")
   peers+=(--python "$python")
@@ -156,7 +158,7 @@ prepare_llama() {
   convert "$name-bf16.gguf" "$python" "$llama/convert_hf_to_gguf.py" "$name" --outtype bf16 --outfile "$name-bf16.gguf" || return 1
   convert "$name-mmproj.gguf" "$python" "$llama/convert_hf_to_gguf.py" "$name" --mmproj --outtype f16 --outfile "$name-mmproj.gguf" || return 1
   local q
-  for q in Q8_0 Q4_0; do
+  for q in Q8_0 Q4_0 Q4_K_M; do
     convert "$name-$q.gguf" "$work/llama-build$kind/bin/llama-quantize" "$name-bf16.gguf" "$name-$q.gguf" "$q" || return 1
   done
   notes+=(--note "llama.cpp: ${LLAMA_CPP_DIR:-$package}${LLAMA_CPP_TAG:+ $LLAMA_CPP_TAG}, built $target, flash attention on.")
