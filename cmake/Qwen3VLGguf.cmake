@@ -1,6 +1,5 @@
 # GGUF files as the CONFIG of qwen3vl_add_variant: a small program, built once at configure time, prints their config.json.
 set(QWEN3VL_MMPROJ "" CACHE FILEPATH "The vision tower (mmproj) of a GGUF file that a variant is made of; default: found beside it")
-set(_qwen3vl_gguf_source "${CMAKE_CURRENT_LIST_DIR}/gguf_config.cpp")
 
 # Whether <path> is a GGUF file, by how it begins, or a folder that holds some and no config.json.
 function(_qwen3vl_is_gguf path out)
@@ -20,9 +19,13 @@ endfunction()
 
 # Sets <out> to the config.json of <path>, for which _qwen3vl_is_gguf holds; ends the configuration if it cannot be read.
 function(_qwen3vl_gguf_config path out)
+  set(source_file "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/gguf_config.cpp")
   set(program "${CMAKE_BINARY_DIR}/qwen3vl-gguf-config${CMAKE_EXECUTABLE_SUFFIX}")
   set(include "")
   foreach(target IN ITEMS qwen3vl::qwen3vl nlohmann_json::nlohmann_json)
+    if(NOT TARGET ${target})  # imported where the library was added, and in the compiler's own folders
+      continue()
+    endif()
     get_target_property(directories ${target} INTERFACE_INCLUDE_DIRECTORIES)
     if(directories)
       string(REGEX REPLACE "\\$<INSTALL_INTERFACE:[^>]*>" "" directories "${directories}")
@@ -34,7 +37,7 @@ function(_qwen3vl_gguf_config path out)
   list(GET include 0 root)
   file(GLOB_RECURSE sources "${root}/qwen3vl/io/checkpoint/*.hpp" "${root}/qwen3vl/io/weights/*.hpp")
   set(is_current ON)
-  foreach(source IN LISTS sources _qwen3vl_gguf_source)
+  foreach(source IN LISTS sources source_file)
     if("${source}" IS_NEWER_THAN "${program}")  # or there is no program
       set(is_current OFF)
     endif()
@@ -43,7 +46,7 @@ function(_qwen3vl_gguf_config path out)
     if(CMAKE_CROSSCOMPILING)
       message(FATAL_ERROR "a GGUF file cannot be read when compiling for another machine; take the model's config.json")
     endif()
-    try_compile(built "${CMAKE_BINARY_DIR}/qwen3vl-gguf-config-build" "${_qwen3vl_gguf_source}"
+    try_compile(built "${CMAKE_BINARY_DIR}/qwen3vl-gguf-config-build" "${source_file}"
                 CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${include}" COPY_FILE "${program}"
                 CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON OUTPUT_VARIABLE log)
     if(NOT built)

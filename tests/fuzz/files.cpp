@@ -107,6 +107,7 @@ void gguf_model(Bytes bytes) {
   file.set(bytes);
   allow_errors([&] {
     const CheckpointFiles checkpoint(file.path(), {}, [](const std::string&) {});
+    if (checkpoint.gguf() == nullptr) return;  // it does not begin as one
     allow_errors([&] {
       const CheckpointConfig read = config_from_json(checkpoint.needed_json("config.json"), "a file", {});
       require(validate(read.model) == nullptr, "an accepted config is valid");
