@@ -470,8 +470,8 @@ BOOST_AUTO_TEST_CASE(settings) {
       {R"({"quant_method": "compressed-tensors", "config_groups":
            {"g": {"weights": {}, "targets": ["Linear"]}, "h": {"weights": {}, "targets": ["Linear"]}}})",
        "h.targets has Linear, as another group has"}};
-  for (const auto& [json, message] : wrong)
-    CHECK_FAILS(read(concat(R"({"quantization_config": )", json, "}").c_str()), message);
+  for (const auto& one : wrong)
+    CHECK_FAILS(read(concat(R"({"quantization_config": )", std::get<0>(one), "}").c_str()), std::get<1>(one));
   CHECK_FAILS(read(R"({"quantization_config": {"quant_method": "awq"},
                        "text_config": {"quantization_config": {"quant_method": "gptq"}}})"),
               "text_config.quantization_config differs from another one");

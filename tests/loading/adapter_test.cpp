@@ -291,9 +291,10 @@ BOOST_AUTO_TEST_CASE(settings_that_are_not_computed) {
       {"target_modules", "(?<=a)q_proj"},
       {"trainable_token_indices", {-1}},
   };
-  for (const auto& [key, value] : settings) {
+  for (const auto& setting : settings) {
+    const std::string key = setting.first;
     Changed changed("lora");
-    changed.config[key] = value;
+    changed.config[key] = setting.second;
     CHECK_FAILS(changed.merge(), key);
   }
   // Of training, or without effect.
