@@ -6,10 +6,13 @@
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/io/weights/plain_rows.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "qwen3vl/loading/save_pretrained.hpp"
 #include "qwen3vl/variants/golden-dense_small_model.hpp"
@@ -256,4 +259,33 @@ BOOST_AUTO_TEST_CASE(quantised_weights) {
   BOOST_TEST(saved.dump().find("quant") == std::string::npos);
   Model again = load(folder / "saved");
   BOOST_TEST((memory(again) == weights));
+}
+
+// A head and an embedding are compared by their values, whatever forms they are stored in; other types than floats are
+// never taken for them.
+BOOST_AUTO_TEST_CASE(a_tied_pair_in_two_forms) {
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6}, others = {1, 2, 3, 4, 5, 7};
+  const std::vector<std::int8_t> integers = {1, 2, 3, 4, 5, 6};
+  const auto plain = [](const char* name, DType dtype, std::span<const std::byte> bytes) {
+    return StoredTensor{.name = name, .dtype = dtype, .shape = {2, 3}, .bytes = bytes};
+  };
+  const auto floats = [&](const char* name, const std::vector<float>& from) {
+    return plain(name, DType::f32, std::as_bytes(std::span(from)));
+  };
+  const auto encoded = [&](const std::vector<float>& from) {
+    StoredTensor tensor = plain("head", DType::f32, {});
+    tensor.encoded = rows_of(floats("head", from));
+    return tensor;
+  };
+  const auto parts = [](StoredTensor head, StoredTensor embedding) {
+    Checkpoint checkpoint("a test");
+    checkpoint.put(std::move(head));
+    checkpoint.put(std::move(embedding));
+    return CheckpointSource(checkpoint).tie("head", "embedding");
+  };
+  BOOST_TEST(!parts(encoded(values), floats("embedding", values)));
+  BOOST_TEST(!parts(floats("head", values), floats("embedding", values)));
+  BOOST_TEST(parts(encoded(values), floats("embedding", others)));
+  BOOST_TEST(parts(floats("head", others), floats("embedding", values)));
+  BOOST_TEST(parts(encoded(values), plain("embedding", DType::i8, std::as_bytes(std::span(integers)))));
 }

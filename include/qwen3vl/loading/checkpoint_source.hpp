@@ -1,7 +1,6 @@
 /// Weights of a checkpoint, of the whole model or of one part.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -80,45 +79,19 @@ class CheckpointSource {
 
   static bool same_values(const StoredTensor& a, const StoredTensor& b) {
     if (a.shape != b.shape) return false;
-    if (a.encoded || b.encoded) return same_rows(a, b);
     // Equal bytes are equal values but for NaN, which is nobody's weight.
-    if (a.dtype == b.dtype && std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0) return true;
-    if (!is_floating_weight(a.dtype) || !is_floating_weight(b.dtype)) return false;
-    const std::size_t count = a.bytes.size() / size_of(a.dtype);
-    constexpr std::size_t at_once = 4096;
-    std::vector<float> a_values(at_once), b_values(at_once);
-    for (std::size_t first = 0; first < count; first += at_once) {
-      const std::size_t size = std::min(at_once, count - first);
-      read(a, first, size, a_values);
-      read(b, first, size, b_values);
-      if (!std::equal(a_values.begin(), a_values.begin() + static_cast<std::ptrdiff_t>(size), b_values.begin()))
-        return false;
+    if (!a.encoded && !b.encoded && a.dtype == b.dtype &&
+        std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0)
+      return true;
+    const auto has_floats = [](const StoredTensor& one) { return one.encoded || is_floating_weight(one.dtype); };
+    if (!has_floats(a) || !has_floats(b) || a.shape.size() != 2) return false;
+    std::vector<float> a_row(static_cast<std::size_t>(a.shape[1])), b_row(a_row.size());
+    for (index_t row = 0; row < a.shape[0]; ++row) {
+      read_rows(a, a.shape[1], row, 1, a_row.data());
+      read_rows(b, a.shape[1], row, 1, b_row.data());
+      if (a_row != b_row) return false;
     }
     return true;
-  }
-  static bool same_rows(const StoredTensor& a, const StoredTensor& b) {
-    if (a.shape.size() != 2) return false;
-    const auto row = [&](const StoredTensor& tensor, index_t r, std::vector<float>& to) {
-      const auto columns = static_cast<std::size_t>(a.shape[1]);
-      to.resize(columns);
-      if (tensor.encoded) {
-        tensor.encoded->read(r, 1, to.data());
-      } else {
-        read(tensor, static_cast<std::size_t>(r) * columns, columns, to);
-      }
-    };
-    std::vector<float> a_values, b_values;
-    for (index_t r = 0; r < a.shape[0]; ++r) {
-      row(a, r, a_values);
-      row(b, r, b_values);
-      if (a_values != b_values) return false;
-    }
-    return true;
-  }
-  static void read(const StoredTensor& tensor, std::size_t first, std::size_t count, std::vector<float>& to) {
-    visit_floating(tensor.dtype, [&](auto type) {
-      for (std::size_t i = 0; i < count; ++i) to[i] = load_float<decltype(type)>(tensor.bytes.data(), first + i);
-    });
   }
 
   const Checkpoint& checkpoint_;

@@ -20,14 +20,6 @@
 namespace qwen3vl {
 namespace detail {
 
-/// The rows of a tensor, however it is stored; a vector is one row.
-inline std::shared_ptr<const EncodedRows> rows_of(const StoredTensor& tensor) {
-  if (tensor.encoded) return tensor.encoded;
-  StoredTensor matrix = tensor;
-  if (matrix.shape.size() < 2) matrix.shape.insert(matrix.shape.begin(), 1);
-  return std::make_shared<PlainRows>(matrix);
-}
-
 /// The weights of a 3D convolution, [rows, channels, frames, size], of which each frame's, [rows, channels, size], are
 /// a tensor by themselves: llama.cpp has 2D convolutions only.
 class FramesAsOne final : public EncodedRows {

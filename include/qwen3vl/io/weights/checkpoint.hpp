@@ -110,13 +110,13 @@ class Checkpoint {
   std::uint64_t total_bytes() const {
     std::uint64_t total = 0;
     for (const auto& [name, tensor] : tensors_)
-      for_bytes(tensor, [&](std::span<const std::byte> bytes) { total += bytes.size(); });
+      for (const std::span<const std::byte> bytes : tensor.memory()) total += bytes.size();
     return total;
   }
   /// Releases the pages of a tensor that is no longer needed.
   void release(std::string_view name) const {
     if (const StoredTensor* const tensor = find(name))
-      for_bytes(*tensor, [&](std::span<const std::byte> bytes) { release(bytes); });
+      for (const std::span<const std::byte> bytes : tensor->memory()) release(bytes);
   }
 
  private:
@@ -139,12 +139,6 @@ class Checkpoint {
     MappedFile mapping;
     std::string name;
   };
-
-  template <class F>
-  static void for_bytes(const StoredTensor& tensor, const F& f) {
-    if (!tensor.encoded) return f(tensor.bytes);
-    for (const std::span<const std::byte> bytes : tensor.encoded->memory()) f(bytes);
-  }
 
   void release(std::span<const std::byte> bytes) const {
     for (const File& file : files_) {

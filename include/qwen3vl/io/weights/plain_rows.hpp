@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -40,5 +41,13 @@ class PlainRows final : public EncodedRows {
   std::span<const std::byte> bytes_;
   index_t rows_ = 0, columns_ = 0;
 };
+
+/// The rows of a tensor, however it is stored; a vector is one row. Throws Error if it is plain and of another type.
+inline std::shared_ptr<const EncodedRows> rows_of(const StoredTensor& tensor) {
+  if (tensor.encoded) return tensor.encoded;
+  StoredTensor matrix = tensor;
+  if (matrix.shape.size() < 2) matrix.shape.insert(matrix.shape.begin(), 1);
+  return std::make_shared<PlainRows>(matrix);
+}
 
 }  // namespace qwen3vl

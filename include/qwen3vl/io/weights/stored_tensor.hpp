@@ -34,6 +34,10 @@ struct StoredTensor {
     for (const index_t extent : shape) product *= extent;
     return product;
   }
+  /// The bytes of files that its values are in.
+  std::vector<std::span<const std::byte>> memory() const {
+    return encoded ? encoded->memory() : std::vector<std::span<const std::byte>>{bytes};
+  }
 };
 
 /// A view of a host tensor for writing; must not outlive it.

@@ -63,13 +63,9 @@ class LowRankRows final : public EncodedRows {
     return update_.kind == Magnitudes::none ? "merged LoRA" : "merged DoRA";
   }
   std::vector<std::span<const std::byte>> memory() const override {
-    std::vector<std::span<const std::byte>> all = {update_.left.tensor.bytes, update_.right.tensor.bytes};
-    if (!base_.encoded) {
-      all.push_back(base_.bytes);
-    } else {
-      const auto below = base_.encoded->memory();
-      all.insert(all.end(), below.begin(), below.end());
-    }
+    std::vector<std::span<const std::byte>> all = base_.memory();
+    all.push_back(update_.left.tensor.bytes);
+    all.push_back(update_.right.tensor.bytes);
     return all;
   }
 
@@ -174,8 +170,7 @@ class ReplacedRows final : public EncodedRows {
   index_t columns() const override { return base_.shape[1]; }
   std::string_view type_name() const override { return "trained tokens"; }
   std::vector<std::span<const std::byte>> memory() const override {
-    if (!base_.encoded) return {base_.bytes, replaced_.bytes};
-    auto all = base_.encoded->memory();
+    std::vector<std::span<const std::byte>> all = base_.memory();
     all.push_back(replaced_.bytes);
     return all;
   }

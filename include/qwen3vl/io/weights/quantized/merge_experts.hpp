@@ -64,9 +64,7 @@ inline void merge_experts(Checkpoint& checkpoint) {
         if (wanted.size() != 2 || tensor->shape != wanted || tensor->size() == 0)
           fail(place(), e, ".", matrix, ".weight is ", detail::shape_text(tensor->shape), ", wanted ",
                wanted.size() == 2 ? detail::shape_text(wanted) : "a matrix", " as of its neighbours");
-        std::shared_ptr<const EncodedRows> rows = tensor->encoded;
-        if (!rows) rows = std::make_shared<PlainRows>(*tensor);
-        (matrix == "down_proj" ? down : gate_up).push_back({std::move(rows), 0, wanted[0]});
+        (matrix == "down_proj" ? down : gate_up).push_back({rows_of(*tensor), 0, wanted[0]});
       }
     }
     const auto count = static_cast<index_t>(down.size());
