@@ -18,6 +18,7 @@
 #include "qwen3vl/variants/golden-moe_small_model.hpp"
 #include "support/check_fails.hpp"
 #include "support/model_memory.hpp"
+#include "support/random_blocks.hpp"
 #include "support/test_files.hpp"
 
 using namespace qwen3vl;
@@ -230,6 +231,30 @@ BOOST_AUTO_TEST_CASE(rounded_weights) {
   };
   check(q8{}, 0.002f);
   check(q4{}, 0.03f);
+}
+
+// Weights that are kept as a file has them are saved as the numbers that the file defines.
+BOOST_AUTO_TEST_CASE(stored_weights_are_saved_as_their_numbers) {
+  constexpr index_t rows = 40, columns = 64;
+  const RandomBlocks blocks(rows, columns, {.form = BlockForm::nibbles, .group = 32});
+  const index_t shape[] = {rows, columns};
+  const RawTensor raw{.shape = shape, .encoded = &blocks};
+  Cpu cpu(1);
+  Context<Cpu> ctx(cpu);
+  CpuMatrix<stored, rows, columns, Packing::plain> matrix;
+  matrix.expect_rows(0, raw);
+  matrix.allocate();
+  matrix.load_rows(ctx, 0, raw);
+  std::vector<float> wanted(static_cast<std::size_t>(rows * columns)), saved(wanted.size());
+  blocks.read(0, rows, wanted.data());
+  detail::store_parameter(ctx, matrix, Parts{Part("w", rows, {rows, columns})}, DType::f32,
+                          [&](const TensorInfo& info, const auto& write) {
+                            BOOST_TEST((info.dtype == DType::f32));
+                            write([&](std::size_t at, std::span<const std::byte> bytes) {
+                              std::ranges::copy(bytes, std::as_writable_bytes(std::span(saved)).data() + at);
+                            });
+                          });
+  BOOST_TEST((saved == wanted));
 }
 
 namespace {

@@ -21,34 +21,9 @@
 namespace qwen3vl {
 namespace detail {
 
-/// The type that weights of type W are saved in. Those that are kept as their file had them, each in another form, are
-/// saved as the numbers that they multiply out to.
-template <class W>
-using saved_weight_t = std::conditional_t<std::is_same_v<W, stored>, float, stored_weight_t<W>>;
 /// The stored type of a model's matrices of type W, for the floats beside them (norms, biases, the position table).
 template <class W>
-inline constexpr DType saved_dtype = std::is_same_v<saved_weight_t<W>, bf16> ? DType::bf16 : DType::f32;
-
-/// A matrix, or experts, of a backend that gives weights back.
-template <class P, class B, class Stored>
-concept GivesRows =
-    !std::is_void_v<Stored> &&
-    (
-        requires(const P& p, Context<B>& ctx, std::span<Stored> to) { p.store_rows(ctx, index_t{}, to); } ||
-        requires(const P& p, Context<B>& ctx, std::span<Stored> to) { p.store_expert(ctx, index_t{}, to); } ||
-        requires(const P& p, float* row) { p.read_row(index_t{}, row); } ||
-        requires(const P& p, float* row) { p[0].read_row(index_t{}, row); });
-
-/// Gives back rows of a matrix from `first_row` on.
-template <class B, template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K,
-          Packing packing, class Stored>
-void store_rows(Context<B>& ctx, const Matrix<W, N, K, packing>& matrix, index_t first_row, std::span<Stored> to) {
-  if constexpr (requires { matrix.store_rows(ctx, first_row, to); }) {
-    matrix.store_rows(ctx, first_row, to);
-  } else {
-    for (index_t r = 0; r < static_cast<index_t>(to.size()) / K; ++r) matrix.read_row(first_row + r, to.data() + r * K);
-  }
-}
+inline constexpr DType saved_dtype = std::is_same_v<stored_weight_t<W>, bf16> ? DType::bf16 : DType::f32;
 
 /// PyTorch's name.
 constexpr std::string_view torch_name(DType dtype) { return dtype == DType::bf16 ? "bfloat16" : "float32"; }
@@ -78,8 +53,8 @@ void store_parameter(Context<B>& ctx, const OwningTensor<float, M, E...>& tensor
 template <class B, template <class, index_t, index_t, Packing> class Matrix, class W, index_t N, index_t K,
           Packing packing, class Sink>
 void store_parameter(Context<B>& ctx, const Matrix<W, N, K, packing>& matrix, const Parts& parts, DType, Sink&& sink) {
-  using Stored = saved_weight_t<W>;
-  if constexpr (!GivesRows<Matrix<W, N, K, packing>, B, Stored>) {
+  using Stored = stored_weight_t<W>;
+  if constexpr (!requires(std::span<Stored> to) { matrix.store_rows(ctx, index_t{}, to); }) {
     fail(parts.front().name, " is held as ", W::name, ", which is not saved; save a model of another precision");
   } else {
     constexpr index_t rows_at_once = std::max<index_t>(1, (index_t{16} << 20) / K);
@@ -89,7 +64,7 @@ void store_parameter(Context<B>& ctx, const Matrix<W, N, K, packing>& matrix, co
         std::vector<Stored> values;
         for (index_t row = 0; row < part.rows; row += rows_at_once) {
           values.resize(static_cast<std::size_t>(std::min(rows_at_once, part.rows - row) * K));
-          store_rows(ctx, matrix, first + row, std::span(values));
+          matrix.store_rows(ctx, first + row, std::span(values));
           write(static_cast<std::size_t>(row * K) * sizeof(Stored), std::as_bytes(std::span(values)));
         }
       });
@@ -102,19 +77,15 @@ template <class B, template <class, index_t, index_t, index_t, Packing> class Ex
           index_t K, Packing packing, class Sink>
 void store_parameter(Context<B>& ctx, const Experts<W, E, N, K, packing>& experts, const Parts& parts, DType,
                      Sink&& sink) {
-  using Stored = saved_weight_t<W>;
+  using Stored = stored_weight_t<W>;
   const std::string& name = parts.front().name;
-  if constexpr (!GivesRows<Experts<W, E, N, K, packing>, B, Stored>) {
+  if constexpr (!requires(std::span<Stored> to) { experts.store_expert(ctx, index_t{}, to); }) {
     fail(name, " is held as ", W::name, ", which is not saved; save a model of another precision");
   } else {
     sink(TensorInfo{name, saved_dtype<W>, {E, N, K}}, [&](const auto& write) {
       std::vector<Stored> values(static_cast<std::size_t>(N * K));
       for (index_t e = 0; e < E; ++e) {
-        if constexpr (requires { experts.store_expert(ctx, e, std::span(values)); }) {
-          experts.store_expert(ctx, e, std::span(values));
-        } else {
-          store_rows(ctx, experts[e], 0, std::span(values));
-        }
+        experts.store_expert(ctx, e, std::span(values));
         write(static_cast<std::size_t>(e * N * K) * sizeof(Stored), std::as_bytes(std::span(values)));
       }
     });

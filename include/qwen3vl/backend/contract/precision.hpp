@@ -182,6 +182,10 @@ template <>
 struct StoredWeight<q4> {
   using type = float;
 };
+template <>
+struct StoredWeight<stored> {
+  using type = float;
+};
 }  // namespace detail
 
 /// The type of a file that holds weights of type W exactly, of blocks what they multiply out to: a scale of 8 bits

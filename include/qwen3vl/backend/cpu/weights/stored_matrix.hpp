@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,12 @@ class CpuMatrix<stored, N, K, packing> {
   }
   void load_transposed(Context<Cpu>& ctx, const RawTensor& raw) {
     weights_.load_transposed(ctx.backend().threads(), raw);
+  }
+  /// Gives back rows [first_row, first_row + to.size() / K) as the numbers that they multiply out to.
+  void store_rows(Context<Cpu>& ctx, index_t first_row, std::span<float> to) const {
+    const index_t rows = static_cast<index_t>(to.size()) / K;
+#pragma omp parallel for schedule(static) num_threads(ctx.backend().threads()) if (rows * K > 65536)
+    for (index_t r = 0; r < rows; ++r) read_row(first_row + r, to.data() + r * K);
   }
   std::string forms() const { return weights_.forms(); }
   std::string_view form_of(index_t n) const { return weights_.form_of(n); }
