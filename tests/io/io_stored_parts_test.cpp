@@ -80,7 +80,18 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_mapped) {
   BOOST_TEST(cpu_kernels::StoredParts(raw, 1, 7)(8, 7) == raw.data + 8 * row_bytes);
 }
 
-/// Row r of two halves: r, r + 1, ... and their double.
+/// Requires the same numbers of two matrices, to the last bit.
+template <class W, index_t N, index_t K, Packing packing>
+void require_same(const CpuMatrix<W, N, K, packing>& a, const CpuMatrix<W, N, K, packing>& b) {
+  for (index_t n = 0; n < N; ++n) {
+    float a_row[K], b_row[K];
+    a.read_row(n, a_row);
+    b.read_row(n, b_row);
+    BOOST_TEST_REQUIRE(std::memcmp(a_row, b_row, sizeof a_row) == 0, "row " << n);
+  }
+}
+
+/// Rows of numbers that are counted up, of twice as many rows as the tests load.
 class Counted : public EncodedRows {
  public:
   index_t rows() const override { return test_rows; }
@@ -112,23 +123,13 @@ void packed_from_rows(Context<Cpu>& ctx, index_t first) {
   actual.allocate();
   expected.load_rows(ctx, 0, {.data = reinterpret_cast<const std::byte*>(values.data()), .shape = shape});
   actual.load_rows(ctx, 0, {.shape = shape, .encoded = &counted, .first_row = first});
-  for (index_t n = 0; n < rows; ++n) {
-    float a[columns], b[columns];
-    expected.read_row(n, a);
-    actual.read_row(n, b);
-    BOOST_TEST_REQUIRE(std::memcmp(a, b, sizeof a) == 0, "row " << n);
-  }
+  require_same(expected, actual);
   CpuMatrix<W, columns, rows, packing> back, turned_back;
   back.allocate();
   turned_back.allocate();
   back.load_transposed(ctx, {.shape = shape, .encoded = &counted, .first_row = first});
   turned_back.load_rows(ctx, 0, {.data = reinterpret_cast<const std::byte*>(columns_first.data()), .shape = turned});
-  for (index_t n = 0; n < columns; ++n) {
-    float a[rows], b[rows];
-    back.read_row(n, a);
-    turned_back.read_row(n, b);
-    BOOST_TEST_REQUIRE(std::memcmp(a, b, sizeof a) == 0, "row " << n);
-  }
+  require_same(back, turned_back);
 }
 
 BOOST_AUTO_TEST_CASE(encoded_rows_are_packed) {
@@ -152,12 +153,7 @@ void same_from_both(Context<Cpu>& ctx, const RawTensor& raw) {
   memory.file = {};
   from_file.load_rows(ctx, 0, raw);
   from_memory.load_rows(ctx, 0, memory);
-  for (index_t n = 0; n < rows; ++n) {
-    float a[columns], b[columns];
-    from_file.read_row(n, a);
-    from_memory.read_row(n, b);
-    BOOST_TEST_REQUIRE(std::memcmp(a, b, sizeof a) == 0, "row " << n);
-  }
+  require_same(from_file, from_memory);
 }
 
 BOOST_AUTO_TEST_CASE(weights_are_the_same_from_file_and_memory) {

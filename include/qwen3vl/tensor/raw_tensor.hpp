@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "qwen3vl/base/error.hpp"
 #include "qwen3vl/tensor/dtype.hpp"
 #include "qwen3vl/tensor/encoded_rows.hpp"
 #include "qwen3vl/tensor/extents.hpp"
@@ -66,6 +67,15 @@ inline RawTensor widened(const RawTensor& raw, std::vector<float>& values) {
   raw.encoded->read(raw.first_row, size / raw.encoded->columns(), values.data());
   return {.dtype = DType::f32, .data = reinterpret_cast<const std::byte*>(values.data()), .shape = raw.shape};
 }
+
+namespace detail {
+/// Throws Error unless rows [first_row, first_row + count) of `columns` columns lie in a matrix [height, width].
+inline void require_rows_fit(index_t first_row, index_t count, index_t columns, index_t height, index_t width) {
+  if (first_row < 0 || count > height - first_row || columns != width)
+    fail("rows ", first_row, " to ", first_row + count, " of ", columns, " columns do not fit a matrix of ", height,
+         " x ", width);
+}
+}  // namespace detail
 
 /// How the rows of a weight matrix are laid out by a backend.
 enum class Packing {

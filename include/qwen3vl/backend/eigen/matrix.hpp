@@ -38,9 +38,7 @@ class ReferenceMatrix {
   /// Converts rows [first_row, first_row + raw.rows()).
   template <class B>
   void load_rows(Context<B>&, index_t first_row, const RawTensor& raw) {
-    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
-      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
-           " columns do not fit a matrix of ", N, " x ", K);
+    detail::require_rows_fit(first_row, raw.rows(), raw.row_size(), N, K);
     convert(raw, [&](index_t row, index_t column) -> Stored& { return values_(first_row + row, column); });
   }
 

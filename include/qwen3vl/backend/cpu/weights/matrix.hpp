@@ -79,9 +79,7 @@ class CpuMatrix {
 
   /// Converts and packs rows [first_row, first_row + raw.rows()).
   void load_rows(Context<Cpu>& ctx, index_t first_row, const RawTensor& raw) {
-    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
-      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
-           " columns do not fit a matrix of ", N, " x ", K);
+    detail::require_rows_fit(first_row, raw.rows(), raw.row_size(), N, K);
     if constexpr (packing == Packing::gate_up) {
       if (raw.rows() == N) {
         const index_t half[] = {outputs, K};

@@ -183,9 +183,7 @@ class StoredWeights {
   }
 
   void check_rows(index_t first_row, index_t rows, index_t columns) const {
-    if (first_row < 0 || rows > rows_ - first_row || columns != columns_)
-      fail("rows ", first_row, " to ", first_row + rows, " of ", columns, " columns do not fit a matrix of ", rows_,
-           " x ", columns_);
+    detail::require_rows_fit(first_row, rows, columns, rows_, columns_);
   }
   void require_form(StoredForm form, const RawTensor& raw, index_t first_row) const {
     const StoredForm own = stored_form(raw, columns_);

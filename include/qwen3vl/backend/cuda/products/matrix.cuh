@@ -88,9 +88,7 @@ class CudaMatrix {
 
   /// Converts and copies rows [first_row, first_row + raw.rows()). `raw` has been read when this returns.
   void load_rows(Context<Cuda>& ctx, index_t first_row, const RawTensor& raw) {
-    if (first_row < 0 || raw.rows() > N - first_row || raw.row_size() != K)
-      fail("rows ", first_row, " to ", first_row + raw.rows(), " of ", raw.row_size(),
-           " columns do not fit a matrix of ", N, " x ", K);
+    detail::require_rows_fit(first_row, raw.rows(), raw.row_size(), N, K);
     cuda::upload_weights(ctx, raw, 0, raw.rows() * K, data() + first_row * K);
   }
 
