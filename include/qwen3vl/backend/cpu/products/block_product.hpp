@@ -86,17 +86,9 @@ struct BlockRows {
 
   /// Rounds superblock s of row x, with zeros for columns beyond K. Returns the scale.
   static QWEN3VL_INLINE float round_columns(const float* x, index_t s, Rounded& to) {
-    const index_t first = s * superblock_columns, columns = std::min(superblock_columns, K - first);
     const index_t padded = columns_of(s);
-    float copy[superblock_columns];
-    const float* from = x + first;
-    if (padded != columns) {
-      std::copy_n(from, columns, copy);
-      std::fill(copy + columns, copy + padded, 0.0f);
-      from = copy;
-    }
     std::fill_n(to.words + padded / 2, block_columns / 2, 0);
-    return round_to_integers(from, padded, largest_sum, to.words);
+    return round_superblock(x, K, s, padded, largest_sum, to.words);
   }
 
 #if QWEN3VL_HAS_TILES

@@ -47,6 +47,17 @@ QWEN3VL_INLINE float round_to_integers(const float* x, index_t columns, float la
   return 1.0f / factor;
 }
 
+/// The same of superblock s of a row x of `columns` columns: `padded` of them, those beyond the row's end zeros.
+QWEN3VL_INLINE float round_superblock(const float* x, index_t columns, index_t s, index_t padded, float largest_sum,
+                                      std::int32_t* rounded) {
+  const index_t first = s * superblock_columns, own = std::min(superblock_columns, columns - first);
+  if (padded == own) return round_to_integers(x + first, padded, largest_sum, rounded);
+  float copy[superblock_columns];
+  std::copy_n(x + first, own, copy);
+  std::fill(copy + own, copy + padded, 0.0f);
+  return round_to_integers(copy, padded, largest_sum, rounded);
+}
+
 /// The sum of the 32 integers of a block.
 QWEN3VL_INLINE std::int32_t sum_of_block(const std::int32_t* pairs_of_block) {
   Ints sums = {};

@@ -35,16 +35,8 @@ struct alignas(64) RoundedSuperblock {
 
   /// Columns beyond the row's are zero.
   [[gnu::noinline, gnu::flatten]] std::int32_t round(const float* x, const StoredDepth& depth, index_t s) {
-    const index_t first = s * superblock_columns, columns = std::min(superblock_columns, depth.columns - first);
     const index_t padded = depth.blocks_of(s) * block_columns;
-    float copy[superblock_columns];
-    const float* from = x + first;
-    if (padded != columns) {
-      std::copy_n(from, columns, copy);
-      std::fill(copy + columns, copy + padded, 0.0f);
-      from = copy;
-    }
-    const float scale = round_to_integers(from, padded, largest_stored_sum, words);
+    const float scale = round_superblock(x, depth.columns, s, padded, largest_stored_sum, words);
     for (index_t b = 0; b < padded / block_columns; ++b) {
       std::int32_t pairs[block_columns / 2];
       for (index_t k = 0; k < block_columns / 2; k += simd::width) {
