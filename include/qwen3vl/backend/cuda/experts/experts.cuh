@@ -13,6 +13,13 @@
 namespace qwen3vl {
 namespace cuda {
 
+/// Throws Error unless `raw` is [rows, columns] and there is an expert e.
+inline void require_expert_fits(index_t e, index_t experts, const RawTensor& raw, index_t rows, index_t columns) {
+  if (e < 0 || e >= experts) fail("expert ", e, " of ", experts);
+  if (raw.rows() != rows || raw.row_size() != columns)
+    fail("expert ", e, " is stored as ", raw.rows(), " x ", raw.row_size(), ", not as ", rows, " x ", columns);
+}
+
 inline constexpr int transpose_tile = 32, transpose_rows = 8;
 
 template <class W>
@@ -64,10 +71,7 @@ class CudaExperts {
   /// Converts and copies expert e from [N, K], or from [K, N] if `transposed` (as the Hub has them: the device then
   /// transposes). `raw` has been read when this returns.
   void load_expert(Context<Cuda>& ctx, index_t e, const RawTensor& raw, bool transposed) {
-    if (e < 0 || e >= E) fail("expert ", e, " of ", E);
-    const index_t rows = transposed ? K : N, columns = transposed ? N : K;
-    if (raw.rows() != rows || raw.row_size() != columns)
-      fail("expert ", e, " is stored as ", raw.rows(), " x ", raw.row_size(), ", not as ", rows, " x ", columns);
+    cuda::require_expert_fits(e, E, raw, transposed ? K : N, transposed ? N : K);
     W* const to = data() + e * N * K;
     if (!transposed) return cuda::upload_weights(ctx, raw, 0, N * K, to);
     auto stored = ctx.template scratch<W, K, N>();

@@ -35,21 +35,15 @@ inline bool load_f8_squares(Context<Cuda>& ctx, const RawTensor& raw, index_t ro
       if (c % side != 0 && !same) return false;
       if (c % side == 0) std::fill_n(factor, std::min(side, rows - b * side), scale);
     }
-  const index_t at_once = std::max<index_t>(1, static_cast<index_t>(Staging::piece) / columns);
-  for (index_t first = 0; first < rows; first += at_once) {
-    const index_t count = std::min(at_once, rows - first);
-    ctx.backend().staging().upload(
-        ctx.backend().stream(), to + first * columns, static_cast<std::size_t>(count * columns),
-        [&](std::byte* pinned, std::size_t, std::size_t) {  // all of them at once
-          constexpr index_t strip = 64;                     // rows whose numbers are neighbours as they are stored
+  upload_rows(ctx, rows, columns, to, [&](std::byte* pinned, index_t first, index_t count) {
+    constexpr index_t strip = 64;  // rows whose numbers are neighbours as they are stored
 #pragma omp parallel for schedule(static)
-          for (index_t begin = 0; begin < count; begin += strip)
-            for (index_t c = 0; c < columns; ++c)
-              for (index_t i = begin; i < std::min(count, begin + strip); ++i)
-                pinned[i * columns + f8_place<true>(static_cast<int>(c))] =
-                    std::bit_cast<std::byte>(stored[static_cast<std::size_t>(c * rows + first + i)]);
-        });
-  }
+    for (index_t begin = 0; begin < count; begin += strip)
+      for (index_t c = 0; c < columns; ++c)
+        for (index_t i = begin; i < std::min(count, begin + strip); ++i)
+          pinned[i * columns + f8_place<true>(static_cast<int>(c))] =
+              std::bit_cast<std::byte>(stored[static_cast<std::size_t>(c * rows + first + i)]);
+  });
   upload_floats(ctx, factors, 0, factors.size(), scales);
   return true;
 }
@@ -66,10 +60,7 @@ class CudaExperts<fp8_blocks, E, N, K, packing> : public cuda::F8BlocksMemory<E,
   /// Expert e from [N, K], or from [K, N] if `transposed` (as the Hub has them): numbers in e4m3 with fitting scales
   /// are copied, others rounded. `raw` has been read when this returns.
   void load_expert(Context<Cuda>& ctx, index_t e, const RawTensor& raw, bool transposed) {
-    if (e < 0 || e >= E) fail("expert ", e, " of ", E);
-    const index_t rows = transposed ? K : N, columns = transposed ? N : K;
-    if (raw.rows() != rows || raw.row_size() != columns)
-      fail("expert ", e, " is stored as ", raw.rows(), " x ", raw.row_size(), ", not as ", rows, " x ", columns);
+    cuda::require_expert_fits(e, E, raw, transposed ? K : N, transposed ? N : K);
     cuda::F8InBlocks* const to = this->data() + e * N * K;
     float* const scales = this->scales() + e * blocks * N;
     if (!transposed) return cuda::load_f8_blocks(ctx, raw, K, 0, N, to, scales);

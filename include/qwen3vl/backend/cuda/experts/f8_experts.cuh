@@ -12,17 +12,14 @@
 namespace qwen3vl {
 
 template <index_t E, index_t N, index_t K, Packing packing>
-class CudaExperts<fp8, E, N, K, packing> : public cuda::F8Memory<E * N, K> {
+class CudaExperts<fp8, E, N, K, packing> : public cuda::F8Memory<f8_e4m3, E * N, K> {
   static_assert(E >= 1 && N % 2 == 0, "outputs are stored in pairs");
 
  public:
   /// Rounds and copies expert e from [N, K], or from [K, N] if `transposed` (as the Hub has them). `raw` has been read
   /// when this returns. Throws Error on a device without FP8 products.
   void load_expert(Context<Cuda>& ctx, index_t e, const RawTensor& raw, bool transposed) {
-    if (e < 0 || e >= E) fail("expert ", e, " of ", E);
-    const index_t rows = transposed ? K : N, columns = transposed ? N : K;
-    if (raw.rows() != rows || raw.row_size() != columns)
-      fail("expert ", e, " is stored as ", raw.rows(), " x ", raw.row_size(), ", not as ", rows, " x ", columns);
+    cuda::require_expert_fits(e, E, raw, transposed ? K : N, transposed ? N : K);
     f8_e4m3* const to = this->data() + e * N * K;
     float* const scales = this->scales() + e * N;
     if (!transposed) return cuda::load_f8_rows<true>(ctx, raw, N, K, to, scales);

@@ -51,33 +51,40 @@ class F8Rows {
   index_t columns_, width_, group_;
 };
 
+/// Copies [rows, columns] numbers to the device: fill(pinned, first, count) writes `count` rows from `first` on.
+template <class T, class F>
+void upload_rows(Context<Cuda>& ctx, index_t rows, index_t columns, T* to, const F& fill) {
+  static_assert(sizeof(T) == 1);
+  const index_t at_once = std::max<index_t>(1, static_cast<index_t>(Staging::piece) / columns);
+  for (index_t first = 0; first < rows; first += at_once) {
+    const index_t count = std::min(at_once, rows - first);
+    // A piece of the staging memory holds all of them.
+    ctx.backend().staging().upload(ctx.backend().stream(), to + first * columns,
+                                   static_cast<std::size_t>(count * columns),
+                                   [&](std::byte* pinned, std::size_t, std::size_t) { fill(pinned, first, count); });
+  }
+}
+
 /// Copies the numbers of `raw`, [rows, columns], to the device, columns in their order or by f8_place. Gives back their
 /// scales, [blocks of `width` columns, rows].
 template <bool paired, class T>
 std::vector<float> upload_f8(Context<Cuda>& ctx, const RawTensor& raw, index_t width, T* to) {
-  static_assert(sizeof(T) == 1);
   const index_t rows = raw.rows(), columns = raw.encoded->columns();
   std::vector<float> scales(static_cast<std::size_t>(ceil_div(columns, width) * rows));
   const F8Rows from(raw, width);
-  const index_t at_once = std::max<index_t>(1, static_cast<index_t>(Staging::piece) / columns);
-  for (index_t first = 0; first < rows; first += at_once) {
-    const index_t count = std::min(at_once, rows - first);
-    ctx.backend().staging().upload(
-        ctx.backend().stream(), to + first * columns, static_cast<std::size_t>(count * columns),
-        [&](std::byte* pinned, std::size_t, std::size_t) {  // all of them at once
+  upload_rows(ctx, rows, columns, to, [&](std::byte* pinned, index_t first, index_t count) {
 #pragma omp parallel if (count * columns > 65536)
-          {
-            std::vector<std::int8_t> q(static_cast<std::size_t>(columns));
+    {
+      std::vector<std::int8_t> q(static_cast<std::size_t>(columns));
 #pragma omp for schedule(static)
-            for (index_t i = 0; i < count; ++i) {
-              from.read(raw.first_row + first + i, q.data(), scales.data() + first + i, rows);
-              std::byte* const row = pinned + i * columns;
-              for (index_t c = 0; c < columns; ++c)
-                row[f8_place<paired>(static_cast<int>(c))] = std::bit_cast<std::byte>(q[static_cast<std::size_t>(c)]);
-            }
-          }
-        });
-  }
+      for (index_t i = 0; i < count; ++i) {
+        from.read(raw.first_row + first + i, q.data(), scales.data() + first + i, rows);
+        std::byte* const row = pinned + i * columns;
+        for (index_t c = 0; c < columns; ++c)
+          row[f8_place<paired>(static_cast<int>(c))] = std::bit_cast<std::byte>(q[static_cast<std::size_t>(c)]);
+      }
+    }
+  });
   return scales;
 }
 
