@@ -30,13 +30,14 @@ class StoredParts {
   /// if the read fails, so that a failing disk or truncated file is reported as it is everywhere else.
   const std::byte* operator()(index_t first, index_t count) const {
     const std::size_t bytes = static_cast<std::size_t>(count) * row_;
+    if (!buffers_) return raw_.data + static_cast<std::size_t>(first) * row_;
     std::byte* const buffer = buffers_.get() + static_cast<std::size_t>(omp_get_thread_num()) * bytes_;
     if (raw_.encoded != nullptr) {
       raw_.encoded->read(raw_.first_row + first, count, reinterpret_cast<float*>(buffer));
       return buffer;
     }
     const std::byte* const mapped = raw_.data + static_cast<std::size_t>(first) * row_;
-    if (!buffers_ || bytes > bytes_) return mapped;
+    if (bytes > bytes_) return mapped;
     const auto offset = static_cast<std::uint64_t>(mapped - raw_.file.begin);
     return read_at(raw_.file.descriptor, offset, {buffer, bytes}) ? buffer : mapped;
   }
