@@ -35,7 +35,7 @@ class StoredRowsOf {
   void update() {
     values_.resize(static_cast<std::size_t>(shape_[0] * shape_[1]));
     blocks_->read(0, shape_[0], values_.data());
-    if (blocks_->blocks().form == BlockForm::none)  // they become bf16
+    if (blocks_->blocks().form == BlockForm::none && blocks_->blocks().widened == DType::bf16)
       for (float& value : values_) value = static_cast<float>(static_cast<bf16>(value));
   }
 
@@ -74,6 +74,7 @@ inline std::vector<NamedLayout> flat_layouts() {
   layouts.push_back({"e4m3 of 32", {BlockForm::e4m3, 32}});
   layouts.push_back({"e4m3 of a row", {BlockForm::e4m3, 100000}});
   layouts.push_back({"none", {BlockForm::none, 32}});
+  layouts.push_back({"none, as f32", {.form = BlockForm::none, .group = 32, .widened = DType::f32}});
   return layouts;
 }
 inline std::vector<NamedLayout> deep_layouts() {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,7 +16,9 @@
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/backend/cpu/weights/stored_parts.hpp"
 #include "qwen3vl/backend/cpu/weights/stored_weights.hpp"
+#include "qwen3vl/io/weights/concatenated_rows.hpp"
 #include "qwen3vl/io/weights/gguf.hpp"
+#include "qwen3vl/io/weights/plain_rows.hpp"
 #include "qwen3vl/io/weights/safetensors.hpp"
 #include "qwen3vl/io/weights/write_safetensors.hpp"
 #include "support/test_files.hpp"
@@ -176,6 +179,45 @@ BOOST_AUTO_TEST_CASE(weights_are_the_same_from_file_and_memory) {
       same_from_both<q4, Packing::gate_up>(ctx, raw);
     }
   }
+}
+
+/// Plain tensors that are put together stay in their type; of several types, in float32, which holds them all.
+BOOST_AUTO_TEST_CASE(plain_rows_put_together_are_kept) {
+  const auto values = [](auto type) {
+    std::vector<decltype(type)> numbers;
+    for (index_t i = 0; i < rows * columns; ++i)
+      numbers.push_back(decltype(type)(static_cast<float>(i % 977) + 0.125f));
+    return numbers;
+  };
+  const auto floats = values(0.0f);
+  const auto bf16s = values(bf16());
+  const auto f16s = values(f16());
+  const auto part = [](const auto& numbers) {
+    return SomeRows{
+        std::make_shared<PlainRows>(stored_tensor(
+            "x", View<const std::decay_t<decltype(numbers[0])>, Cpu, dynamic, columns>(numbers.data(), rows))),
+        0, rows};
+  };
+  const auto form = [&](const SomeRows& first, const SomeRows& second) {
+    const ConcatenatedRows both({first, second}, "x");
+    const index_t shape[] = {2 * rows, columns};
+    cpu_kernels::StoredWeights weights(2 * rows, columns, 1);
+    const RawTensor raw{.shape = shape, .encoded = &both};
+    weights.expect_rows(0, raw);
+    weights.allocate();
+    weights.load_rows(2, 0, raw);
+    std::vector<float> row(columns), wanted(columns);
+    for (const index_t n : {index_t{0}, rows - 1, rows, 2 * rows - 1}) {
+      weights.read_row(n, row.data());
+      both.read(n, 1, wanted.data());
+      BOOST_TEST(row == wanted, boost::test_tools::per_element());
+    }
+    return weights.form_of(0);
+  };
+  BOOST_TEST(form(part(floats), part(floats)) == "f32");
+  BOOST_TEST(form(part(bf16s), part(bf16s)) == "bf16");
+  BOOST_TEST(form(part(f16s), part(f16s)) == "f16");
+  BOOST_TEST(form(part(f16s), part(bf16s)) == "f32");
 }
 
 /// What `Stored` keeps of a GGUF file's types, and that it gives back the file's own values.

@@ -34,6 +34,8 @@ struct BlockLayout {
   DType scale_type = DType::f32;
   /// nibbles: the offset of all groups, if it is one, which kernels need not keep; -1: they differ.
   int offset = -1;
+  /// none: the type in which weights that keep what a file has are to keep what read() gives: f32, bf16 or f16.
+  DType widened = DType::bf16;
 };
 
 /// One row as integers, written by EncodedRows::read_blocks. Sizes are those of the columns, a last group may be

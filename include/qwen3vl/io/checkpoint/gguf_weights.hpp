@@ -46,6 +46,7 @@ class FramesAsOne final : public EncodedRows {
           std::copy_n(row.data() + c * size_, size_, to + (r * columns + c * size_) * frames + f * size_);
       }
   }
+  BlockLayout blocks() const override { return frames_[0]->blocks(); }
   std::string_view type_name() const override { return frames_[0]->type_name(); }
   std::vector<std::span<const std::byte>> memory() const override {
     std::vector<std::span<const std::byte>> memory;

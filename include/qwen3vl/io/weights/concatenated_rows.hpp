@@ -42,6 +42,7 @@ class ConcatenatedRows final : public EncodedRows {
       rows_ += part.count;
       const BlockLayout blocks = part.of->blocks();
       if (blocks.form != blocks_.form || blocks.group != blocks_.group) blocks_ = {};
+      if (blocks.widened != blocks_.widened) blocks_.widened = DType::f32;
       if (blocks.scale_type != blocks_.scale_type) blocks_.scale_type = DType::f32;
       if (blocks.offset != blocks_.offset) blocks_.offset = -1;
       if (part.of->type_name() != type_name_) type_name_ = "several types";

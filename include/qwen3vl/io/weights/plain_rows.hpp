@@ -33,6 +33,7 @@ class PlainRows final : public EncodedRows {
       for (std::size_t i = 0; i < size; ++i) to[i] = load_float<decltype(type)>(bytes_.data(), begin + i);
     });
   }
+  BlockLayout blocks() const override { return {.widened = dtype_}; }
   std::string_view type_name() const override { return name_of(dtype_); }
   std::vector<std::span<const std::byte>> memory() const override { return {bytes_}; }
 

@@ -37,6 +37,12 @@ struct Factor {
 /// How a DoRA scales the merged weight: each row, or each column, to a length that was learnt.
 enum class Magnitudes { none, rows, columns };
 
+/// What becomes of `base` is to be kept in its type, if that is one of floats.
+inline BlockLayout widened_as(const StoredTensor& base) {
+  if (!base.encoded) return {.widened = base.dtype};
+  return {.widened = base.encoded->blocks().widened};
+}
+
 /// base + scaling * left right, in float32, where `left` is [rows, rank] and `right` [rank, columns]; of experts, for
 /// each of them.
 class LowRankRows final : public EncodedRows {
@@ -59,6 +65,7 @@ class LowRankRows final : public EncodedRows {
 
   index_t rows() const override { return experts_ * rows_; }
   index_t columns() const override { return columns_; }
+  BlockLayout blocks() const override { return widened_as(base_); }
   std::string_view type_name() const override {
     return update_.kind == Magnitudes::none ? "merged LoRA" : "merged DoRA";
   }
@@ -168,6 +175,7 @@ class ReplacedRows final : public EncodedRows {
 
   index_t rows() const override { return base_.shape[0]; }
   index_t columns() const override { return base_.shape[1]; }
+  BlockLayout blocks() const override { return widened_as(base_); }
   std::string_view type_name() const override { return "trained tokens"; }
   std::vector<std::span<const std::byte>> memory() const override {
     std::vector<std::span<const std::byte>> all = base_.memory();

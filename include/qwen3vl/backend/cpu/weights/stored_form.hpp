@@ -133,13 +133,17 @@ inline index_t stored_panel_bytes(StoredForm form, index_t columns) {
   return (stored_bytes(form, columns) + 63) / 64 * 64;
 }
 
-/// The form in which rows of `columns` columns are kept.
-inline StoredForm stored_form(const RawTensor& raw, index_t columns) {
-  if (raw.encoded == nullptr)
-    return raw.dtype == DType::bf16 ? StoredForm::bf16 : raw.dtype == DType::f16 ? StoredForm::f16 : StoredForm::f32;
+/// The form in which rows of `columns` columns are kept; of a transposed tensor, whose blocks run along the matrix's
+/// columns, floats.
+inline StoredForm stored_form(const RawTensor& raw, index_t columns, bool transposed = false) {
+  const auto floats = [](DType type) {
+    return type == DType::bf16 ? StoredForm::bf16 : type == DType::f16 ? StoredForm::f16 : StoredForm::f32;
+  };
+  if (raw.encoded == nullptr) return floats(raw.dtype);
   const BlockLayout layout = raw.encoded->blocks();
   const index_t group = layout.group;
-  if (raw.encoded->columns() != columns) return StoredForm::bf16;
+  if (layout.form == BlockForm::none) return floats(layout.widened);
+  if (transposed || raw.encoded->columns() != columns) return StoredForm::bf16;
   const bool k_quants = columns % superblock_columns == 0;
   const bool flat = group > 0 && (group % block_columns == 0 || group >= columns);
   const auto scaled = [&](StoredForm with_f16) {
@@ -148,7 +152,7 @@ inline StoredForm stored_form(const RawTensor& raw, index_t columns) {
   };
   switch (layout.form) {
     case BlockForm::none:
-      return StoredForm::bf16;
+      break;
     case BlockForm::bytes:
       return scaled(StoredForm::bytes_f16);
     case BlockForm::nibbles:

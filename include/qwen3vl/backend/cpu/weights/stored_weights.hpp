@@ -38,7 +38,7 @@ class StoredWeights {
     if (first_row == 0) expected_.clear();
     const index_t rows = transposed ? raw.row_size() : raw.rows(), columns = transposed ? raw.rows() : raw.row_size();
     check_rows(first_row, rows, columns);
-    const StoredForm form = transposed && raw.encoded != nullptr ? StoredForm::bf16 : stored_form(raw, columns_);
+    const StoredForm form = stored_form(raw, columns_, transposed);
     expected_.push_back({first_row, first_row + rows, form});
   }
 
