@@ -71,6 +71,7 @@ inline PretrainedOptions pretrained_options(const Arguments& arguments, std::vec
           .adapters = std::move(adapters),
           .packed_cache = arguments.packed_cache,
           .limits = arguments.limits.checkpoint,
+          .gguf_limits = arguments.limits.gguf,
           .warn = warn,
           .note = [&notes](const std::string& text) { notes.push_back(text); }};
 }

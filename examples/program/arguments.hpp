@@ -78,7 +78,7 @@ struct Arguments {
   std::optional<index_t> plan_batch_size;
 
   /// The files of `model`. Throws Error.
-  CheckpointFiles files() const { return CheckpointFiles(model, mmproj); }
+  CheckpointFiles files() const { return CheckpointFiles(model, mmproj, print_warning, limits.gguf); }
   bool is_retrieval() const { return !embed.empty() || !rerank.empty(); }
   bool is_chat() const { return !prompt && messages.empty() && batch.empty() && !is_retrieval(); }
   /// Whether anything but the best answer is wanted.

@@ -23,6 +23,7 @@ struct Limits {
   qwen3vl::ImageLimits images{};
   qwen3vl::MessageLimits messages{};
   qwen3vl::SafetensorsLimits checkpoint{};
+  qwen3vl::GgufLimits gguf{};
   std::size_t max_tokens = qwen3vl::ProcessorOptions{}.max_tokens;
 
   /// Sets one from "NAME=VALUE". Throws Error that lists the names or the limit's possible values.
@@ -57,6 +58,13 @@ struct Limits {
     visit("SafetensorsLimits::max_header_bytes", checkpoint.max_header_bytes);
     visit("SafetensorsLimits::max_tensors", checkpoint.max_tensors);
     visit("SafetensorsLimits::max_rank", checkpoint.max_rank);
+    visit("GgufLimits::max_header_bytes", gguf.max_header_bytes);
+    visit("GgufLimits::max_name_bytes", gguf.max_name_bytes);
+    visit("GgufLimits::max_keys", gguf.max_keys);
+    visit("GgufLimits::max_array_depth", gguf.max_array_depth);
+    visit("GgufLimits::max_tensors", gguf.max_tensors);
+    visit("GgufLimits::max_rank", gguf.max_rank);
+    visit("GgufLimits::max_files", gguf.max_files);
   }
 };
 

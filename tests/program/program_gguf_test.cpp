@@ -74,6 +74,8 @@ BOOST_AUTO_TEST_CASE(the_tower_is_given_or_found) {
   BOOST_TEST(answer.out == "A large green star on the right and a small purple heart at the bottom.\n", answer.err);
   fs::rename(converted.folder / "tower.gguf", converted.folder / "mmproj.gguf");
   BOOST_TEST(run(converted.model, question).out == answer.out);
+  check_error(run(converted.model, question + " --limit GgufLimits::max_tensors=3"), "(GgufLimits::max_tensors)");
+  check_error(run(converted.model, question + " --limit GgufLimits::max_keys=3"), "(GgufLimits::max_keys)");
   // The folder that holds both; a blob's name says nothing.
   BOOST_TEST(run(Checkpoint{dense.program, converted.folder.path()}, question).out == answer.out);
   fs::rename(converted.folder / "model.gguf", converted.folder / "sha256-0123456789abcdef");

@@ -26,7 +26,7 @@ template <Variant V, Backend B, class P>
 ForConditionalGeneration<V, B, P> load_pretrained(const std::filesystem::path& checkpoint, B& backend,
                                                   const PretrainedOptions& options, bool with_head,
                                                   const SeeWeights& see = {}) {
-  const CheckpointFiles files(checkpoint, options.mmproj, options.warn);
+  const CheckpointFiles files(checkpoint, options.mmproj, options.warn, options.gguf_limits);
   const bool is_folder = files.gguf() == nullptr;
   if (is_folder) require_checkpoint_folder(files.path(), options.config_file);
   const std::string config_name = files.place_of(options.config_file);

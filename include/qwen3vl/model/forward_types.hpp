@@ -40,7 +40,8 @@ struct PretrainedOptions {
   /// instead of packing again, several times faster. Whatever has changed (checkpoint, precision, processor) is packed
   /// again. Empty: none.
   std::filesystem::path packed_cache{};
-  SafetensorsLimits limits{};  ///< for the weight files
+  SafetensorsLimits limits{};  ///< for weight files in safetensors
+  GgufLimits gguf_limits{};    ///< for those in GGUF
   /// Called with what does not stop loading: tensors that are not used, a tied head that is stored with other values,
   /// packed weights that could not be written, ...
   Warn warn = print_warning;

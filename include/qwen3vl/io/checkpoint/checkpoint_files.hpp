@@ -33,11 +33,11 @@ class CheckpointFiles {
   /// are not taken as they are. Throws Error for GGUF files that cannot be read; what a folder lacks is an error where
   /// it is needed.
   explicit CheckpointFiles(const std::filesystem::path& checkpoint, const std::filesystem::path& mmproj = {},
-                           const Warn& warn = print_warning)
-      : path_(find_checkpoint(checkpoint)), warn_(warn), read_(std::make_shared<Documents>()) {
+                           const Warn& warn = print_warning, const GgufLimits& limits = {})
+      : path_(find_checkpoint(checkpoint)), warn_(warn), limits_(limits), read_(std::make_shared<Documents>()) {
     if (const auto file = find_gguf(path_)) {
       path_ = *file;
-      gguf_ = std::make_shared<const GgufPair>(GgufPair::open(path_, mmproj));
+      gguf_ = std::make_shared<const GgufPair>(GgufPair::open(path_, mmproj, limits_));
     } else if (!mmproj.empty()) {
       fail(mmproj.string(), " is given as the vision tower (mmproj) of ", path_.string(),
            ", which is no GGUF file and has its own");
@@ -79,7 +79,7 @@ class CheckpointFiles {
   /// The weights, under transformers' names; of a folder as its `config_file` says that they are quantised.
   Checkpoint weights(const SafetensorsLimits& limits = {}, const std::string& config_file = "config.json") const {
     // Opened again: the checkpoint takes the mappings.
-    if (gguf_) return open_weights(GgufPair::open(path_, gguf_->tower ? gguf_->tower->name() : std::string()));
+    if (gguf_) return open_weights(GgufPair::open(path_, gguf_->tower ? gguf_->tower->name() : "", limits_));
     Checkpoint checkpoint = Checkpoint::open(path_, limits, warn_);
     const auto decode = [&](const std::string& name, const std::optional<QuantizationConfig>& config) {
       if (!config) return false;
@@ -117,6 +117,7 @@ class CheckpointFiles {
 
   std::filesystem::path path_;
   Warn warn_;
+  GgufLimits limits_;
   std::shared_ptr<const GgufPair> gguf_;
   std::shared_ptr<Documents> read_;
 };
