@@ -224,41 +224,83 @@ void pack_stored_factors(const BlockLayout& source, const BlockRow& row, index_t
     for (index_t k = 0; k < columns; ++k) row.q[k] = static_cast<std::int8_t>(row.q[k] + F::zero);
 }
 
+/// Words of a superblock of a row, beside one another; squares of them are transposed into lanes.
+template <class F>
+struct alignas(64) RowWords {
+  using Layout = StoredLayout<F>;
+  static constexpr index_t word_columns = 2 * F::Words::per_word;
+  /// A multiple of every vector's width, and as many words of high bits (a word for each group).
+  static constexpr index_t most = superblock_columns / word_columns, most_high = 16;
+  std::uint32_t words[most], high[most_high];
+
+  /// Of the `blocks` blocks at q.
+  void put(const std::int8_t* q, index_t blocks) {
+    using namespace packing;
+    for (index_t i = 0; i < blocks * Layout::vectors; ++i) {
+      if constexpr (word_columns == 4) {  // the two in the middle change places
+        std::uint32_t x = 0;
+        std::memcpy(&x, q + i * 4, sizeof x);
+        words[i] = (x & 0xff0000ffu) | (x >> 8 & 0xff00u) | (x << 8 & 0xff0000u);
+      } else {
+        std::uint64_t x = 0;
+        std::memcpy(&x, q + i * 8, sizeof x);
+        words[i] = gathered<0, 4>(x);
+      }
+    }
+    if constexpr (F::high_bits > 0)
+      for (index_t g = 0; g < blocks * Layout::groups; ++g) {
+        high[g] = 0;
+        for (index_t v = 0; v < Layout::group_vectors; ++v) {
+          std::uint64_t x = 0;
+          std::memcpy(&x, q + g * F::group_columns + v * 8, sizeof x);
+          high[g] |= gathered<4, F::high_bits>(x) << (v * 4 * F::high_bits);
+        }
+      }
+  }
+};
+
+/// Word i of each of `count` rows, row(r)[i], becomes lanes [0, count) of the vector at to(i). Reads words up to the
+/// next multiple of the width.
+template <class Row, class To>
+QWEN3VL_INLINE void put_in_lanes(index_t words, index_t count, const Row& row, const To& to) {
+  constexpr index_t width = simd::width;
+  for (index_t k = 0; k < words; k += width) {
+    Floats square[width] = {};
+    for (index_t r = 0; r < count; ++r) std::memcpy(&square[r], row(r) + k, sizeof(Floats));
+    simd::transpose(square);
+    const index_t here = std::min(width, words - k);
+    if (count == width) {
+      for (index_t i = 0; i < here; ++i) std::memcpy(to(k + i), &square[i], sizeof(Floats));
+    } else {
+      for (index_t i = 0; i < here; ++i) std::memcpy(to(k + i), &square[i], static_cast<std::size_t>(count) * 4);
+    }
+  }
+}
+
 /// Packs the integers of `count` rows, `stride` apart and padded to whole blocks, into as many lanes of one strip.
 template <class F>
-void pack_stored_integers(const std::int8_t* q, index_t stride, index_t count, index_t columns, index_t lane_of_panel,
-                          std::byte* panel) {
-  using namespace packing;
+[[gnu::flatten]] void pack_stored_integers(const std::int8_t* q, index_t stride, index_t count, index_t columns,
+                                           index_t lane_of_panel, std::byte* panel) {
   using Layout = StoredLayout<F>;
-  constexpr index_t width = Layout::width, word_columns = 2 * F::Words::per_word;
-  using Columns = std::conditional_t<word_columns == 4, std::uint32_t, std::uint64_t>;
-  const index_t strip = lane_of_panel / width, lane = lane_of_panel % width;
-  const auto put_lanes = [&](std::byte* to, const std::uint32_t* words) {
-    std::memcpy(to + lane * 4, words, static_cast<std::size_t>(count) * 4);
-  };
-  // All lanes of a word at once, so that they are vectors.
-  for (index_t first = 0; first < columns; first += superblock_columns, panel += Layout::bytes(superblock_blocks))
-    for (index_t b = 0; b < superblock_blocks && first + b * block_columns < columns; ++b)
-      for (index_t g = 0; g < Layout::groups; ++g) {
-        const index_t k0 = first + b * block_columns + g * F::group_columns;
-        std::uint32_t high[width] = {};
-        for (index_t v = 0; v < Layout::group_vectors; ++v) {
-          Columns part[width] = {};
-          std::uint32_t words[width];
-          for (index_t r = 0; r < count; ++r)
-            std::memcpy(&part[r], q + r * stride + k0 + v * word_columns, sizeof part[r]);
-          for (index_t r = 0; r < width; ++r) {
-            if constexpr (word_columns == 4) {  // the two in the middle change places
-              words[r] = (part[r] & 0xff0000ffu) | (part[r] >> 8 & 0xff00u) | (part[r] << 8 & 0xff0000u);
-            } else {
-              words[r] = gathered<0, 4>(part[r]);
-            }
-            if constexpr (F::high_bits > 0) high[r] |= gathered<4, F::high_bits>(part[r]) << (v * 4 * F::high_bits);
-          }
-          put_lanes(panel + Layout::words(b, g, v, strip), words);
-        }
-        if constexpr (F::high_bits > 0) put_lanes(panel + Layout::high(b, g, strip), high);
-      }
+  const index_t strip = lane_of_panel / Layout::width, lane = lane_of_panel % Layout::width;
+  RowWords<F> rows[Layout::width];
+  for (index_t first = 0; first < columns; first += superblock_columns, panel += Layout::bytes(superblock_blocks)) {
+    const index_t blocks = std::min(superblock_blocks, (columns - first + block_columns - 1) / block_columns);
+    for (index_t r = 0; r < count; ++r) rows[r].put(q + r * stride + first, blocks);
+    const auto group_at = [&](index_t g) {
+      return panel + Layout::high(g / Layout::groups, g % Layout::groups, strip);
+    };
+    put_in_lanes(
+        blocks * Layout::vectors, count, [&](index_t r) { return rows[r].words; },
+        [&](index_t i) {
+          const index_t g = i / Layout::group_vectors, v = i % Layout::group_vectors;
+          return group_at(g) + Layout::high_bytes + v * 2 * Layout::vector_bytes + lane * 4;
+        });
+    if constexpr (F::high_bits > 0)
+      put_in_lanes(
+          blocks * Layout::groups, count, [&](index_t r) { return rows[r].high; },
+          [&](index_t g) { return group_at(g) + lane * 4; });
+  }
 }
 
 /// The weights of one lane of a panel as floats: the stored integers and factors multiplied out.
