@@ -1,6 +1,6 @@
 /// The Hub's cache on this machine, where `hf download` and transformers keep what they load: it is read, never filled.
-///   <cache>/models--Qwen--Qwen3-VL-2B-Instruct/refs/main          the commit of the revision
-///   <cache>/models--Qwen--Qwen3-VL-2B-Instruct/snapshots/<commit>/  the files, as links
+///   CACHE/models--Qwen--Qwen3-VL-2B-Instruct/refs/main          the commit of the revision
+///   CACHE/models--Qwen--Qwen3-VL-2B-Instruct/snapshots/COMMIT/  the files, as links
 #pragma once
 
 #include <algorithm>

@@ -15,8 +15,9 @@
 
 namespace qwen3vl {
 
-/// A compiled pattern: groups, alternatives, classes, greedy and lazy repetition, look-ahead, ^ $ \b \B \A \Z. What
-/// else there is (look-behind, back references, flags) is an Error. Texts are ASCII; in others, a byte is a character.
+/// A compiled pattern: groups, alternatives, classes, greedy and lazy repetition, look-ahead, anchors and boundaries of
+/// words. What else there is (look-behind, back references, flags) is an Error. Texts are ASCII; in others, a byte is a
+/// character.
 class PythonPattern {
  public:
   static constexpr std::size_t max_length = 100'000;  ///< of a pattern

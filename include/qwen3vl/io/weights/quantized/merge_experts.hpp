@@ -40,9 +40,9 @@ inline ExpertName expert_name(std::string_view name) {
 
 }  // namespace detail
 
-/// Tensors `P.experts.N.{gate,up,down}_proj.weight`, quantised or plain, become `P.experts.gate_up_proj`
-/// [experts, 2 * inner, hidden], the gate's rows first, and `P.experts.down_proj` [experts, hidden, inner]. Throws
-/// Error if one is missing or has another shape than the others.
+/// The weights of gate_proj, up_proj and down_proj that are stored for each of a layer's experts, quantised or plain,
+/// become gate_up_proj [experts, 2 * inner, hidden], the gate's rows first, and down_proj [experts, hidden, inner], as
+/// transformers 5 has them. Throws Error if one is missing or has another shape than the others.
 inline void merge_experts(Checkpoint& checkpoint) {
   using Matrices = std::map<std::string_view, const StoredTensor*>;  // gate_proj, up_proj, down_proj
   std::map<std::string, std::map<index_t, Matrices>> layers;
