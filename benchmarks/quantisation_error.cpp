@@ -2,8 +2,8 @@
 //   quantisation_error-<variant> MODEL_DIR [EXPECTED_DIR] [--check]
 // EXPECTED_DIR/cases.json has conversations and the exact greedy answers (default: MODEL_DIR/expected). Each answer is
 // given to the model token by token; the answer is reproduced if every next token would have been chosen. Prints one
-// line for f32, bf16, bf16-dot, q8 and q4, and for llama.cpp's formats: their weights rounded in f32, activations not
-// rounded. With --check the program fails if an error is larger than it should be.
+// line for f32, bf16, bf16-dot, q8, q8-dot, q4 and q4-dot, and for llama.cpp's formats: their weights rounded in f32,
+// activations not rounded. With --check the program fails if an error is larger than it should be.
 //   quantisation_error-<variant> MODEL_DIR --golden CASES_DIR
 // The same on the golden cases of a model with random weights (tests/golden), each token of whose prompts counts; the
 // answer to reproduce is what f32 finds likeliest.
@@ -259,7 +259,9 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
   ours(Bf16{}, 16);
   ours(Bf16Dot{}, 16);
   ours(Q8{}, 8.3125);
+  ours(Q8Dot{}, 8.3125);
   ours(Q4{}, 4.5625);
+  ours(Q4Dot{}, 4.5625);
   if (!checks) return 0;
 
   bool right = true;
@@ -276,9 +278,13 @@ int main_of(const std::filesystem::path& folder, const std::filesystem::path& ex
   check(summaries["q8"].mean_kl < 1e-3, "q8: mean KL below 1e-3");
   check(summaries["q8"].logits_error < 0.02, "q8: logits within 2 %");
   check(summaries["q8"].logits_error < 1.1 * summaries["Q8_0, weights only"].logits_error, "q8 is as good as Q8_0");
+  check(summaries["q8-dot"].answers >= all - 1, "q8-dot gives every answer but one");
+  check(summaries["q8-dot"].mean_kl < 1e-3, "q8-dot: mean KL below 1e-3");
   check(summaries["q4"].answers >= all * 9 / 10, "q4 gives nine answers of ten");
   check(summaries["q4"].mean_kl < 1e-2, "q4: mean KL below 1e-2");
   check(summaries["q4"].logits_error < summaries["Q4_0, weights only"].logits_error, "q4 is better than Q4_0");
+  check(summaries["q4-dot"].mean_kl < 1e-2, "q4-dot: mean KL below 1e-2");
+  check(summaries["q4-dot"].logits_error < summaries["Q4_0, weights only"].logits_error, "q4-dot is better than Q4_0");
   return right ? 0 : 1;
 }
 

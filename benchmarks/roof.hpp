@@ -54,10 +54,11 @@ inline double least_seconds(const Work& work, Arithmetic arithmetic, const Roof&
 }
 
 /// The arithmetic of a precision's products, by its name: bf16 weights meet f32 activations, those of bf16-dot bf16
-/// ones; the roof of 8- and 4-bit block weights, which quantised files have, is that of 8-bit products (AMX takes four
-/// of them, because weights and activations have 16 bits).
+/// ones; the roof of 8- and 4-bit block weights, which quantised files have, is that of 8-bit products (with q8 and q4
+/// AMX takes four of them, because weights and activations have 16 bits).
 constexpr Arithmetic arithmetic_of(std::string_view precision) {
-  if (precision == "q8" || precision == "q4" || precision == "stored") return Arithmetic::int8;
+  for (const std::string_view blocks : {"q8", "q4", "q8-dot", "q4-dot", "stored"})
+    if (precision == blocks) return Arithmetic::int8;
   if (precision == "bf16") return Arithmetic::bf16_parts;
   return precision == "bf16-dot" ? Arithmetic::bf16 : Arithmetic::f32;
 }

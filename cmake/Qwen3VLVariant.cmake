@@ -5,7 +5,7 @@
 #   target <name>          an interface library; link it and
 #   #include <qwen3vl/variants/<name>.hpp>   which defines   qwen3vl::variants::<TypeName>
 # TypeName defaults to <name> with every character that C++ does not allow replaced by '_'.
-# With INSTANTIATE and any of F32, Bf16, Bf16Dot, Q8, Q4 and Stored (the precisions of qwen3vl/backend/contract/precision.hpp), the model is also
+# With INSTANTIATE and any of F32, Bf16, Bf16Dot, Q8, Q4, Q8Dot, Q4Dot and Stored (the precisions of qwen3vl/backend/contract/precision.hpp), the model is also
 # compiled once for each, into the library <name>_model, on the CPU backend; the header <qwen3vl/variants/<name>_model.hpp>
 # declares it extern, so that files which include it need not compile it again.
 #
@@ -73,7 +73,7 @@ endfunction()
 function(qwen3vl_add_variant)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "TARGET;CONFIG;TYPE" "INSTANTIATE")
   if(NOT arg_TARGET OR NOT arg_CONFIG OR arg_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "usage: qwen3vl_add_variant(TARGET name CONFIG path/to/config.json-or-file.gguf [TYPE TypeName] [INSTANTIATE F32 Bf16 Q8 Q4 Stored])")
+    message(FATAL_ERROR "usage: qwen3vl_add_variant(TARGET name CONFIG path/to/config.json-or-file.gguf [TYPE TypeName] [INSTANTIATE F32 Bf16 Q8 Q4 Stored...])")
   endif()
   get_filename_component(_qwen3vl_config "${arg_CONFIG}" ABSOLUTE)
   if(NOT EXISTS "${_qwen3vl_config}")
@@ -214,8 +214,8 @@ struct @arg_TYPE@ {
     set(externs "")
     set(sources "")
     foreach(precision IN LISTS arg_INSTANTIATE)
-      if(NOT precision MATCHES "^(F32|Bf16|Bf16Dot|Q8|Q4|Stored)$")
-        message(FATAL_ERROR "qwen3vl_add_variant: INSTANTIATE ${precision}, wanted F32, Bf16, Bf16Dot, Q8, Q4 or Stored")
+      if(NOT precision MATCHES "^(F32|Bf16|Bf16Dot|Q8|Q4|Q8Dot|Q4Dot|Stored)$")
+        message(FATAL_ERROR "qwen3vl_add_variant: INSTANTIATE ${precision}, wanted F32, Bf16, Bf16Dot, Q8, Q4, Q8Dot, Q4Dot or Stored")
       endif()
       set(type "class qwen3vl::ForConditionalGeneration<qwen3vl::variants::${arg_TYPE}, qwen3vl::Cpu, qwen3vl::${precision}>")
       string(APPEND externs "extern template ${type};\n")

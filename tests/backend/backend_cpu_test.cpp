@@ -7,14 +7,11 @@
 #include <boost/test/unit_test.hpp>
 #include <cstdio>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include "backend/block_cases.hpp"
 #include "backend/expert_cases.hpp"
 #include "backend/formulas.hpp"
 #include "backend/linear_cases.hpp"
+#include "backend/processor.hpp"
 #include "backend/stored_cases.hpp"
 #ifndef QWEN3VL_PRODUCTS_ONLY
 #include "backend/attention_cases.hpp"
@@ -36,52 +33,6 @@ void with_threads(F&& f) {
     Context<Cpu> ctx(cpu);
     f(ctx);
   }
-}
-
-#if defined(__AVXVNNI__) && !defined(__AVX512VNNI__)
-bool has_avx_vnni() {
-  unsigned a = 0, b = 0, c = 0, d = 0;  // GCC 12 has no name for it
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
-}
-#endif
-
-#if QWEN3VL_HAS_TILES
-bool has_tiles() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned bf16_tile_int8 = (1u << 22) | (1u << 24) | (1u << 25);
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & bf16_tile_int8) != bf16_tile_int8) return false;
-  try {
-    simd::request_tiles();
-  } catch (const Error&) {
-    return false;
-  }
-  return true;
-}
-#endif
-
-/// Whether this processor supports the instruction set of the build.
-bool processor_fits() {
-  __builtin_cpu_init();
-#if defined(__AVX512F__)
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
-    return false;
-#endif
-#if defined(__AVX512VNNI__)
-  if (!__builtin_cpu_supports("avx512vnni")) return false;
-#endif
-#if defined(__AVX512BF16__)
-  if (!__builtin_cpu_supports("avx512bf16")) return false;
-#endif
-#if QWEN3VL_HAS_TILES
-  if (!has_tiles()) return false;
-#endif
-#if defined(__AVXVNNI__) && !defined(__AVX512VNNI__)
-  if (!has_avx_vnni()) return false;
-#endif
-#if defined(__AVX2__)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
-#endif
-  return true;
 }
 
 void all_linear() {

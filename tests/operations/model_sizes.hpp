@@ -35,6 +35,8 @@ void for_model_sizes(F&& f) {
   f(Linear<bf16, 4304, 1152, epilogue::GeluTanh>{1024});
   for_layer_products<q8>(f);
   for_layer_products<q4>(f);
+  for_layer_products<q8_dot>(f);
+  for_layer_products<q4_dot>(f);
   for (const index_t tokens : {1, 512}) f(Route<128, 8>{tokens});
   for (const index_t tokens : {1, 512}) f(ExpertMlp<bf16, 16, 8, 2048, 768>{tokens});  // 30B-A3B has 128 experts
   for (const index_t tokens : {1024, 3072}) f(Attention<16, 64>{{tokens}});

@@ -397,7 +397,8 @@ struct ExpertMlp {
       std::ranges::copy(as_packed<B, W, 2 * I, D>(ctx, {expert, expert + 2 * I * D}), expert);
     for (auto expert = down.begin(); expert != down.end(); expert += D * I)
       std::ranges::copy(as_packed<B, W, D, I>(ctx, {expert, expert + D * I}), expert);
-    return {exact_expert_mlp<E, TopK, D, I>(tokens, of.numbers, of.choices, of.share_values, gate_up, down,
+    const std::vector<float> x = rounds_to_bytes<W> ? as_multiplied<W>(of.numbers, tokens, D) : of.numbers;
+    return {exact_expert_mlp<E, TopK, D, I>(tokens, x, of.choices, of.share_values, gate_up, down,
                                             {of.before.begin(), of.before.end()})};
   }
   Results bounds(const auto& of, Results results) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "operations/buffers.hpp"
+#include "qwen3vl/backend/cpu/simd/instruction_set.hpp"
 
 namespace operations {
 
@@ -35,7 +36,7 @@ std::vector<float> weights_of(Context<B>& ctx, const Matrix<W, N, K, Packing::pl
 /// which gives exactly those; block_cases.hpp checks how far they are from the originals.
 template <class B, class W, index_t N, index_t K>
 std::vector<float> as_packed(Context<B>& ctx, const std::vector<float>& weights) {
-  if constexpr (BlockWeight<W> || std::is_same_v<W, fp8> || std::is_same_v<W, fp8_blocks>) {
+  if constexpr (BlockWeight<W> || BlockDotWeight<W> || std::is_same_v<W, fp8> || std::is_same_v<W, fp8_blocks>) {
     typename B::template Matrix<W, N, K, Packing::plain> matrix;
     matrix.allocate();
     matrix.load_rows(ctx, 0, raw_matrix(weights.data(), {N, K}));
@@ -88,9 +89,27 @@ inline std::vector<float> rounded_blocks(const std::vector<float>& x, index_t co
     }
   return rounded;
 }
+/// Whether products with weights of type W round activations to bytes, on the CPU that this is compiled for.
+template <class W>
+inline constexpr bool rounds_to_bytes =
+    !simd::has_tiles &&
+    (std::is_same_v<W, q8_dot> ? simd::has_byte_dot : std::is_same_v<W, q4_dot> && simd::has_byte_pairs);
+/// Each row of `columns` numbers rounded by 32 of them to integers, the largest of which is 127 in magnitude.
+inline std::vector<float> rounded_to_bytes(std::vector<float> x, index_t columns) {
+  for (auto row = x.begin(); row != x.end(); row += columns)
+    for (index_t first = 0; first < columns; first += 32) {
+      const auto begin = row + first, end = row + std::min(columns, first + 32);
+      float largest = 0x1p-100f;
+      for (auto value = begin; value != end; ++value) largest = std::max(largest, std::abs(*value));
+      const float factor = 127.0f / largest, scale = 1.0f / factor;
+      for (auto value = begin; value != end; ++value) *value = scale * std::nearbyint(*value * factor);
+    }
+  return x;
+}
 /// The activations that products with weights of type W multiply: with fp8, more than eight rows are rounded.
 template <class W>
 std::vector<float> as_multiplied(const std::vector<float>& x, index_t rows, index_t count) {
+  if constexpr (rounds_to_bytes<W>) return rounded_to_bytes(x, count);
   return std::is_same_v<W, fp8> && rows > 8 ? rounded_rows(x, count) : x;
 }
 
@@ -108,14 +127,24 @@ double sum_rounding(index_t rows) {
 
 /// How far an activation of this row may be off when it meets weights of type W: for bf16_dot 2^-8 of itself. For
 /// blocks, backend/contract/ops.hpp allows 2^-16 of the largest and 2^-10 of the mean magnitude of its 256 columns (the
-/// last ones may be fewer; the mean is of 256), and a few units in the last place.
+/// last ones may be fewer; the mean is of 256), and a few units in the last place. With bytes, activations that are not
+/// known to the last bit (T = double) may be off by half a step of 32 columns; others are what as_multiplied() gives.
 template <class W, class T>
 std::vector<double> activation_error(const T* x, index_t count) {
   std::vector<double> error(static_cast<std::size_t>(count), 0.0);
   if constexpr (std::is_same_v<W, bf16_dot>)  // half a unit in the last of 8 bits
     for (index_t k = 0; k < count; ++k)
       error[static_cast<std::size_t>(k)] = std::abs(static_cast<double>(x[k])) * 0x1p-8;
-  if constexpr (BlockWeight<W>) {
+  if constexpr (rounds_to_bytes<W>)
+    for (index_t first = 0; first < count; first += 32) {
+      const index_t end = std::min(count, first + 32);
+      double largest = 0.0;
+      for (index_t k = first; k < end; ++k) largest = std::max(largest, std::abs(static_cast<double>(x[k])));
+      for (index_t k = first; k < end; ++k)
+        error[static_cast<std::size_t>(k)] =
+            (std::is_same_v<T, double> ? largest * (1.02 / 254) : 0.0) + 4 * epsilon * largest;
+    }
+  if constexpr (BlockWeight<W> || (BlockDotWeight<W> && !rounds_to_bytes<W>)) {
     for (index_t k0 = 0; k0 < count; k0 += 256) {
       const index_t end = std::min(count, k0 + 256);
       double largest = 0.0, sum = 0.0;

@@ -1,4 +1,4 @@
-// expect: the weights of a precision are float, bf16, bf16_dot, q8, q4 or stored
+// expect: the weights of a precision are float, bf16, bf16_dot, q8, q4, q8_dot, q4_dot or stored
 #include "qwen3vl/backend/cpu.hpp"
 #include "qwen3vl/layers/linear.hpp"
 

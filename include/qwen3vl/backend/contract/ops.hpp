@@ -11,12 +11,13 @@
 /// Accuracy: sums in f32 or better; the error against exact arithmetic on the same (already rounded) operands is within
 /// a small multiple of eps(A) * sum |a_i b_i| for products, and of eps(A) * |y| elsewhere. tests/backend/ checks both.
 ///
-/// The weight type W is float, bf16, bf16_dot, q8, q4, stored, fp8 or fp8_blocks (see precision.hpp). Products with
-/// bf16_dot weights may round activations to bf16. Products with block weights (q8, q4, and the blocks of integers that
-/// `stored` keeps) may round activations, in groups of 256 columns of a row: each by at most max(2^-16 of the largest,
-/// 2^-10 of the mean magnitude in its group). With fp8 weights, linear() of more than eight rows may round activations
-/// to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the largest in its row. Results are judged against the
-/// rounded weights, which `embedding` returns exactly.
+/// The weight type W is float, bf16, bf16_dot, q8, q4, q8_dot, q4_dot, stored, fp8 or fp8_blocks (see precision.hpp).
+/// Products with bf16_dot weights may round activations to bf16. Products with block weights (q8, q4, and the blocks of
+/// integers that `stored` keeps) may round activations, in groups of 256 columns of a row: each by at most max(2^-16 of
+/// the largest, 2^-10 of the mean magnitude in its group). Those with q8_dot and q4_dot weights may round them in
+/// groups of 32 columns: each by at most 1 / 254 of the largest in its group. With fp8 weights, linear() of more than
+/// eight rows may round activations to e4m3: each by at most 2^-4 of itself or 2^-10 / 448 of the largest in its row.
+/// Results are judged against the rounded weights, which `embedding` returns exactly.
 #pragma once
 
 #include <concepts>

@@ -17,9 +17,8 @@ template <class W, index_t N, index_t K, Packing packing>
 class ReferenceMatrix {
   static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> ||
                     std::is_same_v<W, stored>,
-                "the reference backend keeps weights as float, bf16, bf16_dot or stored, as float: blocks (q8, q4) are "
-                "the Cpu backend's, "
-                "fp8 is the CUDA backend's (backend/contract/precision.hpp)");
+                "the reference backend keeps weights as float, bf16, bf16_dot or stored, as float: blocks (q8, q4, "
+                "q8_dot, q4_dot) are the Cpu backend's, fp8 is the CUDA backend's (backend/contract/precision.hpp)");
   using Stored = std::conditional_t<std::is_same_v<W, float> || std::is_same_v<W, stored>, float, bf16>;
 
  public:

@@ -1,7 +1,7 @@
 /// Products of rows with a packed weight matrix on the CPU, for every weight type; linear() and expert_mlp() are built
 /// on them. There is a blocked product over rows in tiles, and a streamed one for a few rows (decoding). The kernels
-/// are in float_product.hpp, pair_product.hpp, block_product.hpp, tile_product.hpp and tile_block_product.hpp; those
-/// for `stored` weights in stored_blocks_product.hpp and stored_floats_product.hpp.
+/// are in float_product.hpp, pair_product.hpp, block_product.hpp, byte_product.hpp, tile_product.hpp and
+/// tile_block_product.hpp; those for `stored` weights in stored_blocks_product.hpp and stored_floats_product.hpp.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 
 #include "qwen3vl/backend/contract/ops.hpp"
 #include "qwen3vl/backend/cpu/products/block_product.hpp"
+#include "qwen3vl/backend/cpu/products/byte_product.hpp"
 #include "qwen3vl/backend/cpu/products/float_product.hpp"
 #include "qwen3vl/backend/cpu/products/pair_product.hpp"
 #include "qwen3vl/backend/cpu/products/stored_blocks_product.hpp"
@@ -156,6 +157,17 @@ struct Kernel<W, K> {
   template <int R>
   using Streamed = StreamedBlocks<R, W, K>;
 };
+template <BlockDotWeight W, index_t K>
+struct Kernel<W, K> : Kernel<typename W::Blocks, K> {};
+#if QWEN3VL_HAS_BYTE_PAIRS
+template <ByteWeight W, index_t K>
+struct Kernel<W, K> {
+  using Rows = ByteRows<typename W::Blocks, K>;
+  using Blocked = BlockedBytes<typename W::Blocks, K>;
+  template <int R>
+  using Streamed = StreamedBytes<R, typename W::Blocks, K>;
+};
+#endif
 #if QWEN3VL_HAS_BF16_DOT
 template <PairWeight W, index_t K>
 struct Kernel<W, K> {

@@ -15,6 +15,17 @@
 #define QWEN3VL_HAS_TILES 0
 #endif
 
+#if (defined(__AVX512F__) && defined(__AVX512BW__)) || (!defined(__AVX512F__) && defined(__AVX2__) && defined(__FMA__))
+#define QWEN3VL_HAS_BYTE_PAIRS 1
+#else
+#define QWEN3VL_HAS_BYTE_PAIRS 0
+#endif
+#if QWEN3VL_HAS_BYTE_PAIRS && (defined(__AVX512VNNI__) || (!defined(__AVX512F__) && defined(__AVXVNNI__)))
+#define QWEN3VL_HAS_BYTE_DOT 1
+#else
+#define QWEN3VL_HAS_BYTE_DOT 0
+#endif
+
 namespace qwen3vl::simd {
 
 #if defined(__AVX512F__)
@@ -33,6 +44,8 @@ inline constexpr const char* isa = "portable";
 
 /// Whether there are dot products of bf16 (pair_simd.hpp).
 inline constexpr bool has_bf16_dot = QWEN3VL_HAS_BF16_DOT != 0;
+/// Whether there are dot products of two bytes in 16 bits, and of four in 32 (byte_simd.hpp).
+inline constexpr bool has_byte_pairs = QWEN3VL_HAS_BYTE_PAIRS != 0, has_byte_dot = QWEN3VL_HAS_BYTE_DOT != 0;
 /// Whether there are matrix products of whole tiles (AMX, tiles.hpp).
 inline constexpr bool has_tiles = QWEN3VL_HAS_TILES != 0;
 

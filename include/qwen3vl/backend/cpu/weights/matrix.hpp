@@ -29,6 +29,10 @@ template <BlockWeight W, index_t K>
 struct LayoutOf<W, K> {
   using type = BlockPanels<W, K>;
 };
+template <BlockDotWeight W, index_t K>
+struct LayoutOf<W, K> {
+  using type = BlockPanels<typename W::Blocks, K>;
+};
 #if QWEN3VL_HAS_BF16_DOT
 template <PairWeight W, index_t K>
 struct LayoutOf<W, K> {
@@ -43,9 +47,10 @@ template <class W, index_t N, index_t K, Packing packing>
 class CpuMatrix {
   static_assert(!std::is_same_v<W, fp8> && !std::is_same_v<W, fp8_blocks>,
                 "fp8 weights are for the CUDA backend; 8-bit weights of the CPU are Q8");
-  static_assert(
-      std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || BlockWeight<W>,
-      "the weights of a precision are float, bf16, bf16_dot, q8, q4 or stored (backend/contract/precision.hpp)");
+  static_assert(std::is_same_v<W, float> || std::is_same_v<W, bf16> || std::is_same_v<W, bf16_dot> || BlockWeight<W> ||
+                    BlockDotWeight<W>,
+                "the weights of a precision are float, bf16, bf16_dot, q8, q4, q8_dot, q4_dot or stored "
+                "(backend/contract/precision.hpp)");
   static_assert(packing == Packing::plain || N % 2 == 0, "gate_up needs as many gates as ups");
 
  public:
