@@ -81,8 +81,9 @@ struct alignas(64) ExpandedBytes {
   }
 };
 
-/// Rows of a tile that are multiplied at once: each has integer and float sums in registers.
-inline constexpr int byte_rows_at_once = tile_rows / 2;
+/// Rows of a tile that are multiplied at once. With 32 registers, each has integer and float sums in them. With 16 the
+/// float sums of a whole tile are in memory, which costs less than loading weights for every three rows.
+inline constexpr int byte_rows_at_once = simd::registers == 32 ? tile_rows / 2 : tile_rows;
 
 /// sums [R][panel] = (or +=, if not `first`) the products of one superblock for rows [row, row + R) of a tile x, which
 /// starts at the superblock. Prefetches as much from `next`, the tile's next columns, as it reads of x.
