@@ -198,6 +198,10 @@ class Comparison:
                         self.take(f"stored {gguf} load", repeat, lambda: self.ours_load_gguf(gguf))
             if o.bf16_dot:
                 self.take("ours bf16-dot", number, lambda: self.ours("bf16-dot", o.prompt))
+            for weights in o.byte_activations:
+                self.take("ours " + weights, number, lambda: self.ours(weights, o.prompt))
+                for repeat in repeats:
+                    self.take(f"ours {weights} decode", repeat, lambda: self.ours(weights, 0, o.decode, o.contexts[0]))
             if o.python:
                 self.take("transformers", number, self.transformers)
             for context in o.contexts[1:]:
@@ -274,6 +278,12 @@ class Comparison:
         for weights, gguf, bits, wanted in (("bf16", "bf16", "bf16", 1.1), ("q8", "Q8_0", "8-bit", 1.15), ("q4", "Q4_0", "4-bit", 1.2)):
             yield row(f"decode at {first} tokens, {bits}", f"ours {weights} decode" + decode, f"llama {gguf} decode" + decode,
                       "llama.cpp " + gguf, wanted, **speed)
+        for weights in o.byte_activations:
+            gguf = {"q8-dot": "Q8_0", "q4-dot": "Q4_0"}[weights]
+            yield row(f"prefill {o.prompt} tokens, {weights}", f"ours {weights}{prefill}", f"llama {gguf}{prefill}",
+                      "llama.cpp " + gguf, 1.5, **speed)
+            yield row(f"decode at {first} tokens, {weights}", f"ours {weights} decode{decode}", f"llama {gguf} decode{decode}",
+                      "llama.cpp " + gguf, 1.15, **speed)
         for gguf in o.stored:
             yield row(f"prefill {o.prompt} tokens, {gguf}.gguf", f"stored {gguf}{prefill}", f"llama {gguf}{prefill}",
                       "llama.cpp, the same file", 1.0, **speed)
@@ -338,6 +348,10 @@ class Comparison:
             yield ("Rows of bf16 round nothing but weights here; llama.cpp rounds activations to bf16 for these products, too. Rows of "
                    "bf16-dot do the same.")
             yield ""
+        if o.byte_activations:
+            yield ("Rows of q8-dot and q4-dot round activations to 8 bits in groups of 32, as llama.cpp does; those of 8-bit and 4-bit "
+                   "to 16 bits.")
+            yield ""
         yield "| | this library | peer | peer's figure | ratio | wanted | met |"
         yield "|---|---|---|---|---|---|---|"
         yield from self.rows()
@@ -398,6 +412,8 @@ def arguments():
                         help="types of GGUF files, such as Q8_0 Q4_K_M, that this library reads, too (precision stored)")
     parser.add_argument("--samples", help="keep all samples in this file, and go on from it")
     parser.add_argument("--bf16-dot", action="store_true", help="also with bf16 products (precision bf16-dot)")
+    parser.add_argument("--byte-activations", nargs="*", default=[], choices=["q8-dot", "q4-dot"],
+                        help="also with activations of 8 bits (these precisions)")
     parser.add_argument("--note", action="append", default=[], help="a line for the page, such as versions")
     parser.add_argument("--quick", action="store_true", help="measure the roof in a hurry, to see that all works")
     return parser.parse_args()

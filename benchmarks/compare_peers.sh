@@ -36,10 +36,11 @@ if [ "${BENCH_AVX2:-0}" = 1 ]; then
   notes+=(--note "All three keep to AVX2, on a processor that has more.")
   # ATen, oneDNN, MKL
   export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-# Processors that multiply bf16 by itself are measured with it, too.
-elif [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4;stored"; fi
+# Processors that multiply bf16 by itself are measured with it, too, and with activations of 8 bits.
+elif [ -z "${BENCH_PRECISIONS:-}" ] && grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then BENCH_PRECISIONS="bf16;bf16-dot;q8;q4;q8-dot;q4-dot;stored"; fi
 : "${BENCH_PRECISIONS:=bf16;q8;q4;stored}"
 case ";$BENCH_PRECISIONS;" in *";bf16-dot;"*) peers+=(--bf16-dot) ;; esac
+case ";$BENCH_PRECISIONS;" in *";q8-dot;"*";q4-dot;"*) peers+=(--byte-activations q8-dot q4-dot) ;; esac
 case ";$BENCH_PRECISIONS;" in *";stored;"*) peers+=(--stored Q8_0 Q4_K_M) ;; esac
 
 say() { echo "== $*" >&2; }
