@@ -107,12 +107,12 @@ struct Bf16Dot {
   static constexpr std::string_view name = "bf16-dot";
 };
 
-/// 8-bit weights. The vision tower stays bf16 (it takes little memory, and its error would affect every token), and so
-/// does the router: a rounded router chooses other experts. Keys and values are in f16, whose rounding is far below
-/// that of the weights.
+/// 8-bit weights. The vision tower is that of Bf16Dot: its weights take little memory, and their error would affect
+/// every token. The router stays exact: a rounded one chooses other experts. Keys and values are in f16, whose rounding
+/// is far below that of the weights.
 struct Q8 {
   using Weight = q8;
-  using VisionWeight = bf16;
+  using VisionWeight = bf16_dot;
   using RouterWeight = bf16;
   using Kv = f16;
   static constexpr std::string_view name = "q8";
@@ -121,14 +121,14 @@ struct Q8 {
 /// 4-bit weights; the rest as Q8.
 struct Q4 {
   using Weight = q4;
-  using VisionWeight = bf16;
+  using VisionWeight = bf16_dot;
   using RouterWeight = bf16;
   using Kv = f16;
   static constexpr std::string_view name = "q4";
 };
 
 /// The weights of Q8, and products with activations of 8 bits in groups of 32 columns where that is faster: as
-/// llama.cpp multiplies Q8_0 files. The vision tower is that of Bf16Dot, the router stays exact.
+/// llama.cpp multiplies Q8_0 files. The rest as Q8.
 struct Q8Dot {
   using Weight = q8_dot;
   using VisionWeight = bf16_dot;
@@ -154,7 +154,7 @@ struct Stored {
   static constexpr std::string_view name = "stored";
 };
 
-/// FP8 weights, on GPUs; the vision tower and the router as in Q8. The head is rounded as well: it is a fifth of what
+/// FP8 weights, on GPUs; the vision tower and the router stay bf16. The head is rounded as well: it is a fifth of what
 /// decoding 2B reads. Keys and values are in bf16; WithKv<Fp8, f8_e4m3> halves them.
 struct Fp8 {
   using Weight = fp8;
