@@ -80,7 +80,7 @@ inline std::string listed(const std::vector<std::string>& names) {
 
 /// Throws Error with the concatenated parts as its message.
 template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
+[[noreturn, gnu::cold]] void fail(const Parts&... parts) {  // cold: small, and apart from what succeeds
   throw Error(concat(parts...));
 }
 

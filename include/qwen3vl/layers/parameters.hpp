@@ -8,6 +8,7 @@
 /// Loading, counting, random weights and the memory plan all walk this list (model/load.hpp).
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,13 +34,43 @@ struct Part {
 
 using Parts = std::vector<Part>;
 
+namespace detail {
+
+/// A visitor that is told names with a prefix, which grows and shrinks on the way through the layers: one type for all
+/// depths, so that a layer's list is compiled once for a visitor, wherever the layer stands.
+template <class F>
+class Prefixed {
+ public:
+  explicit Prefixed(F& f) : f_(f) {}
+
+  template <class Parameter>
+  void operator()(Parameter& parameter, Parts parts) {
+    for (Part& part : parts) part.name.insert(0, prefix_);
+    f_(parameter, std::move(parts));
+  }
+  template <class Layer>
+  void visit(std::string_view prefix, Layer& layer) {
+    const std::size_t length = prefix_.size();
+    prefix_ += prefix;
+    layer.parameters(*this);
+    prefix_.resize(length);
+  }
+
+ private:
+  F& f_;
+  std::string prefix_;
+};
+
+}  // namespace detail
+
 /// Visits the parameters of `layer` with `prefix` before their names.
 template <class Layer, class F>
 void visit(std::string_view prefix, Layer& layer, F& f) {
-  layer.parameters([&](auto& parameter, Parts parts) {
-    for (Part& part : parts) part.name.insert(0, prefix);
-    f(parameter, std::move(parts));
-  });
+  detail::Prefixed<F>(f).visit(prefix, layer);
+}
+template <class Layer, class F>
+void visit(std::string_view prefix, Layer& layer, detail::Prefixed<F>& f) {
+  f.visit(prefix, layer);
 }
 
 /// Rows and columns of a parameter: a weight matrix of any backend, a vector or a table, or the matrices of `experts`.

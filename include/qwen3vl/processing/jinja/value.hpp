@@ -39,7 +39,7 @@ class Failure : public std::runtime_error {
 };
 
 template <class... Parts>
-[[noreturn]] void raise(const Parts&... parts) {
+[[noreturn, gnu::cold]] void raise(const Parts&... parts) {
   throw Failure(concat(parts...));
 }
 
