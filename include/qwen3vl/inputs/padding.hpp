@@ -16,6 +16,10 @@ namespace qwen3vl {
 
 /// Where short rows are padded. Generation needs prompts that end together: left.
 enum class PaddingSide { left, right };
+/// `padding`: False, True or "longest", "max_length".
+enum class Padding { do_not_pad, longest, max_length };
+/// The end at which a text that is too long is cut.
+enum class TruncationSide { left, right };
 
 /// Ids, mask and token types [B, S] of prompts, S the longest of them, or `at_least`; without pixels and grids.
 inline ModelInputs to_padded(const PromptTokens& prompts, TokenId pad_token, PaddingSide side, index_t at_least = 0) {

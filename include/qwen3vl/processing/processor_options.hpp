@@ -13,10 +13,9 @@
 #include "qwen3vl/inputs/padding.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
 #include "qwen3vl/io/video/media_readers.hpp"
-#include "qwen3vl/processing/image/image_processor.hpp"
+#include "qwen3vl/processing/image/image_options.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
-#include "qwen3vl/processing/tokenizer/batch_encoding.hpp"
-#include "qwen3vl/processing/video/video_processor.hpp"
+#include "qwen3vl/processing/video/video_options.hpp"
 
 namespace qwen3vl {
 

@@ -18,8 +18,6 @@
 
 namespace qwen3vl {
 
-/// `padding`: False, True or "longest", "max_length".
-enum class Padding { do_not_pad, longest, max_length };
 /// `truncation`: False, True or "longest_first", "only_first", "only_second" (of text and text_pair).
 enum class Truncation { do_not_truncate, longest_first, only_first, only_second };
 

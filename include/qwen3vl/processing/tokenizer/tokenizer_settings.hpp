@@ -40,9 +40,6 @@ TokenId added_token_id(Number id, const std::string& where) {
   return static_cast<TokenId>(id);
 }
 
-/// The end at which a text that is too long is cut.
-enum class TruncationSide { left, right };
-
 /// Special tokens, padding and the chat template. The defaults are those of Qwen2Tokenizer.
 struct TokenizerSettings {
   std::string path = "the defaults of Qwen2Tokenizer";  ///< for messages

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "qwen3vl/processing/image/image_options.hpp"
 
 namespace qwen3vl {
+
+/// Told of a video's frames: those done and those that are taken in all. May throw Cancelled.
+using VideoProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
 /// Settings with transformers' names: those of images, for each frame, and those of time, explained in
 /// for_each_video_option. Defaults are those of the released Qwen3-VL checkpoints.

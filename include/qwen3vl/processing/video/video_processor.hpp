@@ -53,9 +53,6 @@ struct VideoFeatures {
   std::vector<std::vector<double>> timestamps;
 };
 
-/// Told of a video's frames: those done and those that are taken in all. May throw Cancelled.
-using VideoProgress = std::function<void(std::int64_t done, std::int64_t total)>;
-
 class VideoProcessor {
  public:
   /// Of all frames of a video together, as resized. More than size["longest_edge"] can be set to.
