@@ -14,40 +14,36 @@
 #include <vector>
 
 #include "program/commit.hpp"
-#include "program/settings.hpp"
-#include "qwen3vl/backend/cpu.hpp"
+#include "program/input/preparation.hpp"
+#include "program/input/settings.hpp"
+#include "program/model.hpp"
 #include "qwen3vl/c/qwen3vl.h"
-#include "qwen3vl/generation/generate.hpp"
+#include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
-#include "qwen3vl/loading/pretrained.hpp"
+#include "qwen3vl/io/video/video_file.hpp"
+#include "qwen3vl/loading/adapters/adapter_argument.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
-#include "qwen3vl/processing/processor.hpp"
 #include "qwen3vl/processing/tokenizer/token_stream.hpp"
-#include QWEN3VL_VARIANT_HEADER
 
 namespace {
 
 using namespace qwen3vl;
-using Model = ForConditionalGeneration<QWEN3VL_VARIANT_TYPE, Cpu, qwen3vl::QWEN3VL_PRECISION>;
 
 /// An answer without a limit in the checkpoint's generation_config.json ends here, as in the program.
 constexpr index_t default_max_new_tokens = 1024;
 
-/// Never moved: the model points at the handle.
 struct Loaded {
   Loaded(const std::filesystem::path& folder, int threads, const PretrainedOptions& options, ProcessorOptions how)
       : reading(std::move(how)),
-        cpu(threads),
-        processor(Processor::from_pretrained(CheckpointFiles(folder, options.mmproj), std::nullopt, reading.warn)),
-        model(Model::from_pretrained(folder, cpu, options)) {
-    processor.num_multimodal_tokens({}, {}, reading);  // a wrong budget is an error now
+        prepare(CheckpointFiles(folder, options.mmproj), reading.warn),
+        model(program::load_model(folder, {.threads = threads}, options)) {
+    prepare.check(reading);  // a wrong budget is an error now
   }
 
   ProcessorOptions reading;  ///< the caller's of it
-  Cpu cpu;
-  Processor processor;
-  Model model;
+  program::Preparation prepare;
+  std::unique_ptr<program::AnyModel> model;
 };
 
 std::string& last_error() {
@@ -123,7 +119,7 @@ struct qwen3vl_chat {
   std::vector<Image> images;       // of all turns
   std::vector<ContentPart> parts;  // for the next question
   std::size_t waiting = 0;         // images among them
-  PromptCache<Model> cache;
+  std::unique_ptr<program::AnyModel::Cache> cache;
   std::atomic<bool> cancelled{false};
   program::Settings settings;
   std::filesystem::path folder;  // of media that messages name
@@ -205,8 +201,8 @@ struct qwen3vl_chat {
 
   void generate(const program::Settings& now, const qwen3vl_on_text on_text, void* user) {
     GenerateOptions options = now.generate;
-    Processor& processor = loaded->processor;
-    Model& model = loaded->model;
+    const program::Preparation& prepare = loaded->prepare;
+    program::AnyModel& model = *loaded->model;
     const auto check = [this] {
       if (cancelled) throw Cancelled();
     };
@@ -214,19 +210,17 @@ struct qwen3vl_chat {
     reading.media_directory = folder;
     reading.video_progress = [&](std::int64_t, std::int64_t) { check(); };
     reading.readers = linked_readers();
-    const Prompts prompts = processor.prompts(std::span(&messages, 1), now.chat, reading, images);
-    prompt_tokens = prompts.tokens();
-    const std::string rendered = processor.render_chat_template(messages, now.chat);
-    program::require_in_prompt(messages, now.chat, rendered);
+    const program::Prepared prepared = prepare(std::span(&messages, 1), now.chat, reading, images);
+    prompt_tokens = prepared.prompts.tokens();
     const GenerationConfig config = options.applied_to(model.generation_config());
     if (!config.max_new_tokens && !config.max_length) options.max_new_tokens = default_max_new_tokens;
-    options.tokenizer = processor.tokenizer();
+    options.tokenizer = prepare.tokenizer();
     options.output_attentions = options.output_hidden_states = false;  // nothing gives them back
-    TokenStream stream(processor.tokenizer(), /*skip_special_tokens=*/true);
+    TokenStream stream(prepare.tokenizer(), /*skip_special_tokens=*/true);
     const auto give = [&](const std::string& piece) {
       if (on_text != nullptr && !piece.empty() && on_text(user, piece.data(), piece.size()) != 0) cancelled = true;
     };
-    if (!now.stop.empty()) options.stopping_criteria.emplace_back(StopStrings(processor.tokenizer(), now.stop));
+    if (!now.stop.empty()) options.stopping_criteria.emplace_back(StopStrings(prepare.tokenizer(), now.stop));
     const bool streamed = config.num_beams == 1;
     if (streamed) {
       options.streamer = [&](index_t, TokenId token) {
@@ -237,7 +231,7 @@ struct qwen3vl_chat {
       options.stopping_criteria.emplace_back([&](index_t, auto) { return cancelled.load(); });
     }
     options.prefill_progress = [&](index_t, index_t) { check(); };
-    GenerateOutput output = model.generate(prompts, options, &cache);
+    GenerateOutput output = model.generate(prepared.prompts, options, cache.get());
     token_ids = std::move(output.new_tokens.front());
     if (!streamed)
       for (const TokenId token : token_ids) give(stream.push(token));
@@ -253,8 +247,7 @@ struct qwen3vl_chat {
       default:
         finish_reason = QWEN3VL_FINISH_STOP;
     }
-    answer = parse_answer(processor.decode(token_ids, {.skip_special_tokens = true}),
-                          {.starts_in_reasoning = opens_reasoning(rendered)});
+    answer = parse_answer(prepare.decode(token_ids), {.starts_in_reasoning = opens_reasoning(prepared.texts.front())});
     reasoning = answer.reasoning.value_or("");
     json = answer_json(name_of(cancelled ? FinishReason::cancelled : output.finish_reasons.front()));
   }
@@ -275,9 +268,11 @@ struct qwen3vl_chat {
 extern "C" {
 
 const char* qwen3vl_version() {
-  static const std::string text =
-      concat("libqwen3vl-" QWEN3VL_VARIANT_NAME " " QWEN3VL_VERSION ": ", Model::PrecisionType::name, " weights, ",
-             simd::isa, ", commit ", build_commit());
+  static const std::string text = [] {
+    const program::Build build = program::build();
+    return concat("libqwen3vl-", build.variant, " " QWEN3VL_VERSION ": ", build.precision, " weights, ", build.backend,
+                  ", commit ", build_commit());
+  }();
   return text.c_str();
 }
 int qwen3vl_c_api_version() { return QWEN3VL_C_API_VERSION; }
@@ -309,15 +304,13 @@ void qwen3vl_free(qwen3vl_model* model) { delete model; }
 int64_t qwen3vl_image_tokens(const qwen3vl_model* model, int64_t width, int64_t height) {
   return guarded<int64_t>(-1, [&] {
     const Loaded& loaded = *needed(model, "model").loaded;
-    const ImageSize size{height, width};
-    return loaded.processor.num_multimodal_tokens({&size, 1}, {}, loaded.reading).num_image_tokens.front();
+    return loaded.prepare.image_tokens(height, width, loaded.reading);
   });
 }
 int64_t qwen3vl_video_tokens(const qwen3vl_model* model, int64_t frames, int64_t width, int64_t height) {
   return guarded<int64_t>(-1, [&] {
     const Loaded& loaded = *needed(model, "model").loaded;
-    const VideoSize size{frames, height, width};
-    return loaded.processor.num_multimodal_tokens({}, {&size, 1}, loaded.reading).num_video_tokens.front();
+    return loaded.prepare.video_tokens(frames, height, width, loaded.reading);
   });
 }
 
@@ -325,6 +318,7 @@ qwen3vl_chat* qwen3vl_chat_new(qwen3vl_model* model, const char* system) {
   return guarded<qwen3vl_chat*>(nullptr, [&] {
     auto chat = std::make_unique<qwen3vl_chat>();
     chat->loaded = needed(model, "model").loaded;
+    chat->cache = chat->loaded->model->new_cache();
     if (system != nullptr) chat->messages.push_back(system_prompt(system));
     return chat.release();
   });

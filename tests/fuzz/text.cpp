@@ -7,7 +7,7 @@
 #include <sstream>
 #include <vector>
 
-#include "program/lines.hpp"
+#include "program/input/lines.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/processing/chat/answer.hpp"
 #include "qwen3vl/processing/chat/chat_template.hpp"

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "../../examples/program/signals.hpp"
+#include "../../examples/program/output/signals.hpp"
 #include "qwen3vl/base/mapped_file.hpp"
 #include "support/program_child.hpp"
 #include "support/program_run.hpp"

@@ -1,89 +1,24 @@
-/// The command line of the program.
-#pragma once
+#include "program/input/arguments.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <map>
-#include <optional>
-#include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
-#include "backend.hpp"
-#include "limits.hpp"
+#include "program/input/settings.hpp"
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/base/option.hpp"
-#include "qwen3vl/generation/generate_types.hpp"
+#include "qwen3vl/base/warning.hpp"
 #include "qwen3vl/io/checkpoint/checkpoint_files.hpp"
 #include "qwen3vl/io/image/write_image.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
-#include "qwen3vl/processing/placeholders.hpp"
-#include "qwen3vl/processing/retrieval/retrieval_content.hpp"
-#include "settings.hpp"
 
 namespace program {
-
-using namespace qwen3vl;
-
-struct Arguments {
-  std::string model, mmproj;
-  std::string packed_cache;
-  std::vector<std::string> lora;
-  std::string save;
-  std::vector<std::string> images;
-  std::vector<std::string> videos;
-  std::optional<std::string> prompt;
-  std::string messages;  // a file, "-" for standard input
-  std::string batch;     // likewise
-  index_t batch_size = 4;
-  bool ignore_unknown = false;
-  std::string embed;   // a file, "-" for standard input
-  std::string rerank;  // likewise
-  std::string embed_out;
-  index_t dimensions = 0;
-  RetrievalOptions retrieval;
-  std::optional<index_t> max_length;
-  bool inputs = false;
-  std::string system;
-  std::string tools;
-  std::string draw;
-
-  std::optional<std::int64_t> min_pixels, max_pixels, max_video_pixels;
-  std::optional<double> fps;
-  std::optional<std::int64_t> num_frames;
-  std::optional<double> source_fps;
-  bool all_frames = false;
-  VideoPrompt video_prompt = VideoPrompt::keep_outer_pair;
-
-  GenerateOptions generate;
-  std::vector<std::string> stop;
-  std::optional<index_t> thinking_budget;
-  bool thinking = false;
-  bool hide_thinking = false;
-  int threads = 0;
-  int device = 0;
-  bool json = false;
-  bool stats = false;
-  std::string trace;
-  Limits limits;
-
-  bool memory_plan = false;
-  index_t prompt_tokens = 512;
-  std::vector<std::string> image_sizes;
-  std::optional<index_t> plan_batch_size;
-
-  /// The files of `model`. Throws Error.
-  CheckpointFiles files() const { return CheckpointFiles(model, mmproj, print_warning, limits.gguf); }
-  bool is_retrieval() const { return !embed.empty() || !rerank.empty(); }
-  bool is_chat() const { return !prompt && messages.empty() && batch.empty() && !is_retrieval(); }
-  /// Whether anything but the best answer is wanted.
-  bool several_answers() const { return generate.num_return_sequences.value_or(1) > 1; }
-};
+namespace {
 
 /// Checks that a number is in a range and fits T, in the words of the library.
 template <class T>
@@ -102,7 +37,7 @@ CLI::Validator in_range(Range range) {
 }
 
 /// The options of generation but those that the checkpoint or another option says better.
-inline void add_generation_options(CLI::App& app, GenerateOptions& generate, const std::string& group) {
+void add_generation_options(CLI::App& app, GenerateOptions& generate, const std::string& group) {
   for_each_generation_option(
       [&]<class T>(const GenerationOption& option, std::optional<T>& value) {
         std::string flag = concat("--", option.name), help(option.help);
@@ -132,7 +67,7 @@ inline void add_generation_options(CLI::App& app, GenerateOptions& generate, con
 }
 
 /// The options of --embed and --rerank.
-inline void add_retrieval_options(CLI::App& app, Arguments& arguments) {
+void add_retrieval_options(CLI::App& app, Arguments& arguments) {
   const std::string group = "Embeddings and scores (Qwen3-VL-Embedding, Qwen3-VL-Reranker)";
   auto* const embed =
       app.add_option("--embed", arguments.embed,
@@ -185,7 +120,7 @@ inline void add_retrieval_options(CLI::App& app, Arguments& arguments) {
 }
 
 /// Throws Error that says how to call it if `model` is an adapter.
-inline void require_no_adapter(const std::filesystem::path& model) {
+void require_no_adapter(const std::filesystem::path& model) {
   std::error_code ignored;
   if (!std::filesystem::exists(model / "adapter_config.json", ignored) ||
       std::filesystem::exists(model / "config.json", ignored))
@@ -198,10 +133,13 @@ inline void require_no_adapter(const std::filesystem::path& model) {
        model.string());
 }
 
-/// Reads the command line. Returns false if the program is done (--help, --version); throws Error if it is wrong.
-inline bool parse(int argc, char** argv, const std::string& name, const std::string& version, Arguments& arguments) {
+}  // namespace
+
+CheckpointFiles Arguments::files() const { return CheckpointFiles(model, mmproj, print_warning, limits.gguf); }
+
+bool parse(int argc, char** argv, const Build& build, const std::string& version, Arguments& arguments) {
   CLI::App app("Runs a Qwen3-VL checkpoint. Without --prompt, --messages, --batch, --embed and --rerank it is a chat.",
-               name);
+               build.program_name());
   app.set_version_flag("--version", version);
   app.add_option(
          "--model", arguments.model,
@@ -209,7 +147,7 @@ inline bool parse(int argc, char** argv, const std::string& name, const std::str
       ->type_name("DIR|FILE");
   app.add_option("--mmproj", arguments.mmproj, "Vision tower of a GGUF model (default: the mmproj-*.gguf beside it)")
       ->type_name("FILE");
-  if constexpr (on_device) {
+  if (build.on_device) {
     app.add_option("--device", arguments.device, "Number of the GPU, as nvidia-smi counts them (default: 0)")
         ->check(in_range<int>(at_least(0)));
   } else {

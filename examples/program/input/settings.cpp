@@ -1,37 +1,16 @@
-/// How a conversation becomes a prompt and is answered, and what requests say about it: for the program and the C API.
-#pragma once
+#include "program/input/settings.hpp"
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include "qwen3vl/base/error.hpp"
 #include "qwen3vl/config/generation_config_json.hpp"
-#include "qwen3vl/generation/generate_types.hpp"
-#include "qwen3vl/processing/chat/chat_template.hpp"
-#include "qwen3vl/processing/chat/message.hpp"
-#include "qwen3vl/processing/chat/request_json.hpp"
 #include "qwen3vl/processing/placeholders.hpp"
 
 namespace program {
 
-using namespace qwen3vl;
-
-/// How a conversation becomes a prompt, and how it is answered.
-struct Settings {
-  ChatTemplateOptions chat{.add_generation_prompt = true, .sanitize_control_tokens = true};
-  GenerateOptions generate{};
-  std::vector<std::string> stop{};  // texts that end the answer
-  std::string own{};                // what a request says of this, as JSON: equal ones can be answered together
-};
-
-/// Whether to sample, where only other options say so: who sets an option of sampling wants it, and a temperature of 0
-/// is greedy.
-inline void choose_sampling(GenerateOptions& generate) {
+void choose_sampling(GenerateOptions& generate) {
   bool sampling = false;
   for_each_generation_option(
       [&](const GenerationOption& option, const auto& value) {
@@ -51,8 +30,7 @@ inline void choose_sampling(GenerateOptions& generate) {
   }
 }
 
-/// The names of what a request can say about generation.
-inline const std::vector<std::string_view>& generation_names() {
+const std::vector<std::string_view>& generation_names() {
   static const std::vector<std::string_view> names = [] {
     std::vector<std::string_view> all;
     GenerateOptions none;
@@ -62,8 +40,7 @@ inline const std::vector<std::string_view>& generation_names() {
   return names;
 }
 
-/// Puts what `json` says, by the names of generation_config.json, into `generate`.
-inline void read_generation(const nlohmann::json& json, GenerateOptions& generate) {
+void read_generation(const nlohmann::json& json, GenerateOptions& generate) {
   GenerateOptions said;
   GenerationConfig config = generation_config_from_json(json, "request");
   for_each_generation_option(
@@ -84,8 +61,7 @@ inline void read_generation(const nlohmann::json& json, GenerateOptions& generat
   if (said.do_sample == false) generate.temperature.reset();
 }
 
-/// What a request says goes before what `settings` said.
-inline void apply(ChatRequest request, Settings& settings) {
+void apply(ChatRequest request, Settings& settings) {
   nlohmann::ordered_json own;
   if (!request.tools.is_null()) {
     own["tools"] = request.tools;
@@ -115,9 +91,7 @@ inline void apply(ChatRequest request, Settings& settings) {
   if (!own.is_null()) settings.own = own.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-/// Throws Error where a text has the mark of an image or video: it would be text to the model
-/// (sanitize_control_tokens), and who wrote it by hand meant an image.
-inline void refuse_placeholders(const Conversation& messages) {
+void refuse_placeholders(const Conversation& messages) {
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const auto check = [&](std::string_view text) {
       for (const std::string_view mark : {image_placeholder, video_placeholder})
@@ -131,8 +105,8 @@ inline void refuse_placeholders(const Conversation& messages) {
   }
 }
 
-/// The longest word of a text: what a template that writes the text leaves in it, however it trims and quotes.
-inline std::string_view longest_word(std::string_view text) {
+// The longest word of a text: what a template that writes the text leaves in it, however it trims and quotes.
+static std::string_view longest_word(std::string_view text) {
   const auto in_word = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80) != 0;
   };
@@ -146,10 +120,7 @@ inline std::string_view longest_word(std::string_view text) {
   return longest;
 }
 
-/// Throws Error if the chat template dropped the tools, or a message of somebody else than the assistant (whose
-/// reasoning templates leave out on purpose): the answer would be to another question.
-inline void require_in_prompt(const Conversation& messages, const ChatTemplateOptions& chat,
-                              const std::string& prompt) {
+void require_in_prompt(const Conversation& messages, const ChatTemplateOptions& chat, const std::string& prompt) {
   const auto require = [&](std::string_view text, const std::string& what) {
     if (prompt.find(longest_word(text)) == std::string::npos)
       fail(what, " not in the prompt: the checkpoint's chat template drops it");

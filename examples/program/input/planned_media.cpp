@@ -1,30 +1,24 @@
-/// The images and videos of --memory-plan: their patches, tokens and bytes, without decoding more than a frame.
-#pragma once
+#include "program/input/planned_media.hpp"
 
 #include <algorithm>
 #include <charconv>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <vector>
 
-#include "arguments.hpp"
-#include "qwen3vl/config/config.hpp"
-#include "qwen3vl/inputs/grid.hpp"
+#include "program/input/reading.hpp"
 #include "qwen3vl/io/video/linked_readers.hpp"
 #include "qwen3vl/io/video/video_file.hpp"
 #include "qwen3vl/processing/image/image_processor.hpp"
-#include "qwen3vl/processing/processor_options.hpp"
 #include "qwen3vl/processing/video/video_processor.hpp"
 #include "qwen3vl/processing/video/video_sampling.hpp"
-#include "video_settings.hpp"
 
 namespace program {
+namespace {
 
 /// "640x480" as a size. Throws Error for anything else.
-inline ImageSize image_size(const std::string& text) {
+ImageSize image_size(const std::string& text) {
   ImageSize size;
   const char* const end = text.data() + text.size();
   const auto width = std::from_chars(text.data(), end, size.width);
@@ -38,17 +32,9 @@ inline ImageSize image_size(const std::string& text) {
   fail("--image-size: '", text, "' is no size such as 1024x768");
 }
 
-/// Totals of the images and videos of one prompt.
-struct PlannedMedia {
-  std::vector<GridThw> grid_thw;
-  index_t image_tokens = 0;      ///< with their begin and end tokens
-  index_t video_tokens = 0;      ///< likewise, with their timestamps
-  std::size_t source_bytes = 0;  ///< decoded at one time: all images, or one frame of each video
-};
+}  // namespace
 
-/// Reads only the processor settings of `arguments.model`; without a model, those of the released models. Throws Error
-/// for files that are not images or videos.
-inline PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& vision) {
+PlannedMedia plan_media(const Arguments& arguments, const VisionConfig& vision) {
   PlannedMedia media;
   const auto bytes = [](std::int64_t height, std::int64_t width) {
     return static_cast<std::size_t>(3 * height * width);

@@ -1,32 +1,27 @@
-/// Answers as text or JSON.
-#pragma once
+#include "program/output/report.hpp"
 
 #include <sys/resource.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <string>
-
-#include "answerer.hpp"
-#include "qwen3vl/generation/generate_types.hpp"
 
 namespace program {
 
-inline std::int64_t peak_memory_bytes() {
+std::int64_t peak_memory_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
 }
 
-inline double rate(index_t tokens, double seconds) {
-  return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// The parts of an answer; absent ones are omitted.
-inline nlohmann::ordered_json answer_to_json(const Answer& answer) {
+double rate(index_t tokens, double seconds) { return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0; }
+
+// The parts of an answer; absent ones are omitted.
+static nlohmann::ordered_json answer_to_json(const Answer& answer) {
   nlohmann::ordered_json json;
   json["text"] = answer.parsed.text;
   if (answer.parsed.reasoning) json["reasoning"] = *answer.parsed.reasoning;
@@ -39,8 +34,7 @@ inline nlohmann::ordered_json answer_to_json(const Answer& answer) {
   return json;
 }
 
-/// An image, or the frames of a video: the file and the sizes before and after.
-inline nlohmann::ordered_json source_to_json(const ImageSource& image) {
+nlohmann::ordered_json source_to_json(const ImageSource& image) {
   nlohmann::ordered_json json;
   if (!image.name.empty()) json["name"] = image.name;
   json.update({{"width", image.width},
@@ -50,8 +44,7 @@ inline nlohmann::ordered_json source_to_json(const ImageSource& image) {
   return json;
 }
 
-/// The same with the frames that were taken.
-inline nlohmann::ordered_json source_to_json(const VideoSource& video) {
+nlohmann::ordered_json source_to_json(const VideoSource& video) {
   nlohmann::ordered_json json = source_to_json(static_cast<const ImageSource&>(video));
   json.update({{"total_num_frames", video.total_num_frames},
                {"fps", video.fps},
@@ -60,8 +53,7 @@ inline nlohmann::ordered_json source_to_json(const VideoSource& video) {
   return json;
 }
 
-/// The best answer's parts, all answers if there are several, and what they cost.
-inline nlohmann::ordered_json result_to_json(const Result& result, double load_seconds) {
+nlohmann::ordered_json result_to_json(const Result& result, double load_seconds) {
   nlohmann::ordered_json json = answer_to_json(result.answers.front());
   if (result.answers.size() > 1)
     for (const Answer& answer : result.answers) json["answers"].push_back(answer_to_json(answer));
@@ -83,28 +75,20 @@ inline nlohmann::ordered_json result_to_json(const Result& result, double load_s
   return json;
 }
 
-/// Standard output cannot be written: ends the program, even a chat.
-class OutputError : public Error {
- public:
-  using Error::Error;
-};
-
-/// Flushes standard output. Throws OutputError if it fails: an answer must not be lost silently.
-inline void flush_output() {
+void flush_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
   const int error = errno;
   throw OutputError(concat("cannot write to standard output: ", std::strerror(error),
                            error == EPIPE ? "; who was to read it has gone" : "; is the disk full?"));
 }
 
-/// One line on standard output.
-inline void print_json(const nlohmann::ordered_json& json) {
+void print_json(const nlohmann::ordered_json& json) {
   // Tokens may end inside a character; invalid UTF-8 becomes U+FFFD.
   std::puts(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   flush_output();
 }
 
-inline void print_stats(const Result& result, double load_seconds, const std::string& weight_types) {
+void print_stats(const Result& result, double load_seconds, const std::string& weight_types) {
   const auto line = [](const char* kind, const ImageSource& image, const std::string& frames) {
     std::fprintf(stderr, "[%s%s%s: %lld x %lld pixels%s, resized to %lld x %lld]\n", kind,
                  image.name.empty() ? "" : " ", image.name.c_str(), static_cast<long long>(image.width),

@@ -11,10 +11,9 @@
 #include <type_traits>
 
 #include "qwen3vl/base/error.hpp"
+#include "qwen3vl/base/file_limits.hpp"
 #include "qwen3vl/io/image/image_file.hpp"
-#include "qwen3vl/io/weights/safetensors.hpp"
 #include "qwen3vl/json/json_text.hpp"
-#include "qwen3vl/processing/processor.hpp"
 
 namespace program {
 
@@ -24,7 +23,7 @@ struct Limits {
   qwen3vl::MessageLimits messages{};
   qwen3vl::SafetensorsLimits checkpoint{};
   qwen3vl::GgufLimits gguf{};
-  std::size_t max_tokens = qwen3vl::ProcessorOptions{}.max_tokens;
+  std::size_t max_tokens = 0;  ///< 0: that of ProcessorOptions
 
   /// Sets one from "NAME=VALUE". Throws Error that lists the names or the limit's possible values.
   void set(std::string_view text) {

@@ -15,7 +15,7 @@
 #include <string>
 #include <string_view>
 
-#include "lines.hpp"
+#include "program/input/lines.hpp"
 
 namespace program {
 

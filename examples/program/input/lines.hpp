@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "limits.hpp"
+#include "program/input/limits.hpp"
 #include "qwen3vl/base/error.hpp"
 
 namespace program {

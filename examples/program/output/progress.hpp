@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "qwen3vl/base/warning.hpp"
+
 namespace program {
 
 /// A function (done, total) that draws a bar on standard error and removes it at the end.
@@ -39,5 +41,11 @@ class ProgressBar {
   bool terminal_;
   int shown_ = -1;
 };
+
+/// A warning on standard error, which may hold a progress bar.
+inline void warn(const std::string& text) {
+  ProgressBar::clear();
+  qwen3vl::print_warning(text);
+}
 
 }  // namespace program

@@ -1,40 +1,21 @@
-/// Questions to the model: conversations, with what their requests say about the chat template and about generation.
-#pragma once
+#include "program/input/question.hpp"
 
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
-#include <string_view>
+#include <filesystem>
 #include <utility>
-#include <vector>
 
-#include "arguments.hpp"
 #include "qwen3vl/processing/chat/message_json.hpp"
-#include "qwen3vl/processing/chat/request_json.hpp"
 #include "qwen3vl/processing/chat/tools.hpp"
-#include "settings.hpp"
 
 namespace program {
 
-/// One request.
-struct Question {
-  Conversation messages;
-  Settings settings;
-  nlohmann::ordered_json id;         // to be given back
-  std::optional<std::string> label;  // the answer that a row of a training set has
-};
-
-/// What the command line says.
-inline Settings settings_of(const Arguments& arguments) {
+Settings settings_of(const Arguments& arguments) {
   Settings settings{.generate = arguments.generate, .stop = arguments.stop};
   if (arguments.thinking) settings.chat.enable_thinking = true;
   if (!arguments.tools.empty()) settings.chat.tools = read_tools(arguments.tools, arguments.limits.messages);
   return settings;
 }
 
-/// A conversation with the message of --system before it. Throws Error if it has a system message of its own: which of
-/// the two counts cannot be known.
-inline Conversation with_system(const Arguments& arguments, Conversation messages) {
+Conversation with_system(const Arguments& arguments, Conversation messages) {
   if (arguments.system.empty()) return messages;
   for (const Message& message : messages)
     if (message.role == "system") fail("the conversation has a system message of its own; leave out --system, or that");
@@ -42,8 +23,7 @@ inline Conversation with_system(const Arguments& arguments, Conversation message
   return messages;
 }
 
-/// Reads a request of --messages or a line of --batch; `defaults` are of the command line, and the request goes first.
-inline Question read_question(const Arguments& arguments, const Settings& defaults, std::string_view json) {
+Question read_question(const Arguments& arguments, const Settings& defaults, std::string_view json) {
   ChatRequest request = request_from_json(json, {.generation_fields = generation_names(),
                                                  .ignore_unknown = arguments.ignore_unknown,
                                                  .limits = arguments.limits.messages});
@@ -56,6 +36,18 @@ inline Question read_question(const Arguments& arguments, const Settings& defaul
     fail("the request has tools of its own; leave out --tools, or those");
   apply(std::move(request), question.settings);
   return question;
+}
+
+Message question(const std::string& words, std::size_t images, const std::vector<std::string>& videos,
+                 const Arguments& arguments) {
+  std::vector<ContentPart> parts(images, image());
+  for (const std::string& file : videos) {
+    ContentPart part = video(std::filesystem::absolute(file).string());
+    part.source_fps = arguments.source_fps;
+    parts.push_back(std::move(part));
+  }
+  parts.push_back(text(words));
+  return user(std::move(parts));
 }
 
 }  // namespace program
