@@ -217,22 +217,28 @@ struct @arg_TYPE@ {
       if(NOT precision MATCHES "^(F32|Bf16|Bf16Dot|Q8|Q4|Q8Dot|Q4Dot|Stored)$")
         message(FATAL_ERROR "qwen3vl_add_variant: INSTANTIATE ${precision}, wanted F32, Bf16, Bf16Dot, Q8, Q4, Q8Dot, Q4Dot or Stored")
       endif()
-      set(type "class qwen3vl::ForConditionalGeneration<qwen3vl::variants::${arg_TYPE}, qwen3vl::Cpu, qwen3vl::${precision}>")
-      string(APPEND externs "extern template ${type};\n")
+      set(type "qwen3vl::ForConditionalGeneration<qwen3vl::variants::${arg_TYPE}, qwen3vl::Cpu, qwen3vl::${precision}>")
+      set(instances "template class ${type};\n")
+      foreach(prompts IN ITEMS Prompts ModelInputs)
+        string(APPEND instances "template qwen3vl::GenerateOutput qwen3vl::generate(${type}&, const qwen3vl::${prompts}&, "
+                                "const qwen3vl::GenerateOptions&, qwen3vl::PromptCache<${type}>*);\n")
+      endforeach()
+      string(REGEX REPLACE "(^|\n)template" "\\1extern template" declarations "${instances}")
+      string(APPEND externs "${declarations}")
       # A file for each: they compile in parallel, and the compiler needs memory for one at a time.
       set(source "${include_dir}/${arg_TARGET}_model_${precision}.cpp")
       file(CONFIGURE OUTPUT "${source}" CONTENT [[
 #include "qwen3vl/variants/@arg_TARGET@_model.hpp"
 
-template @type@;
-]] @ONLY)
+@instances@]] @ONLY)
       list(APPEND sources "${source}")
     endforeach()
     file(CONFIGURE OUTPUT "${model_header}" CONTENT [[
-/// Written by qwen3vl_add_variant(): the model is compiled in the library @arg_TARGET@_model.
+/// Written by qwen3vl_add_variant(): the model and its generate() are compiled in the library @arg_TARGET@_model.
 #pragma once
 
 #include "qwen3vl/backend/cpu.hpp"
+#include "qwen3vl/generation/generate.hpp"
 #include "qwen3vl/loading/pretrained.hpp"
 #include "qwen3vl/variants/@arg_TARGET@.hpp"
 
