@@ -15,6 +15,7 @@
 #include "qwen3vl/base/python_pattern.hpp"
 #include "qwen3vl/json/fields.hpp"
 #include "qwen3vl/json/json_file.hpp"
+#include "qwen3vl/tensor/extents.hpp"
 
 namespace qwen3vl {
 
