@@ -4,7 +4,6 @@
 #define BOOST_TEST_NO_MAIN
 #include <bit>
 #include <boost/test/unit_test.hpp>
-#include <cstdio>
 
 #include "backend/block_cases.hpp"
 #include "backend/expert_cases.hpp"
@@ -179,11 +178,4 @@ bool init() {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (!processor_fits()) {
-    std::printf("SKIPPED: this processor lacks %s or %s\n", simd::isa, simd::integer_isa);
-    return 77;
-  }
-  std::printf("instruction set: %s, integers: %s\n", simd::isa, simd::integer_isa);
-  return boost::unit_test::unit_test_main(&init, argc, argv);
-}
+int main(int argc, char** argv) { return run_where_it_fits(&init, argc, argv); }

@@ -5,7 +5,11 @@
 #include <cpuid.h>
 #endif
 
+#include <boost/test/unit_test.hpp>
+#include <cstdio>
+
 #include "qwen3vl/backend/cpu/simd/instruction_set.hpp"
+#include "qwen3vl/backend/cpu/simd/integer_simd.hpp"
 #if QWEN3VL_HAS_TILES
 #include "qwen3vl/backend/cpu/simd/tile_permission.hpp"
 #include "qwen3vl/base/error.hpp"
@@ -57,6 +61,16 @@ inline bool processor_fits() {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
 #endif
   return true;
+}
+
+/// The exit code of a test program: 77, which ctest takes for skipped, where the processor does not fit.
+inline int run_where_it_fits(boost::unit_test::init_unit_test_func init, int argc, char** argv) {
+  if (!processor_fits()) {
+    std::printf("SKIPPED: this processor lacks %s or %s\n", simd::isa, simd::integer_isa);
+    return 77;
+  }
+  std::printf("instruction set: %s, integers: %s\n", simd::isa, simd::integer_isa);
+  return boost::unit_test::unit_test_main(init, argc, argv);
 }
 
 }  // namespace qwen3vl

@@ -59,8 +59,8 @@ concept BlockDotWeight = std::same_as<W, q8_dot> || std::same_as<W, q4_dot>;
 
 /// Weights as the file has them, matrix by matrix, nothing rounded: f32, bf16, f16, and the blocks of integers of
 /// BlockForm (tensor/encoded_rows.hpp), which are multiplied as they are. Rows whose form no kernel knows
-/// (BlockForm::none) become bf16. What a matrix keeps is known when the tensors that fill it are (expect_rows()).
-/// On GPUs e4m3 stays as with fp8_blocks, and everything else becomes bf16.
+/// (BlockForm::none) become bf16, or what BlockLayout::widened says. What a matrix keeps is known when the tensors that
+/// fill it are (expect_rows()). On GPUs e4m3 stays as with fp8_blocks, and everything else becomes bf16.
 struct stored {
   static constexpr std::string_view name = "stored";
 };
@@ -119,30 +119,21 @@ struct Q8 {
 };
 
 /// 4-bit weights; the rest as Q8.
-struct Q4 {
+struct Q4 : Q8 {
   using Weight = q4;
-  using VisionWeight = bf16_dot;
-  using RouterWeight = bf16;
-  using Kv = f16;
   static constexpr std::string_view name = "q4";
 };
 
 /// The weights of Q8, and products with activations of 8 bits in groups of 32 columns where that is faster: as
 /// llama.cpp multiplies Q8_0 files. The rest as Q8.
-struct Q8Dot {
+struct Q8Dot : Q8 {
   using Weight = q8_dot;
-  using VisionWeight = bf16_dot;
-  using RouterWeight = bf16;
-  using Kv = f16;
   static constexpr std::string_view name = "q8-dot";
 };
 
 /// The weights of Q4; the rest as Q8Dot.
-struct Q4Dot {
+struct Q4Dot : Q8 {
   using Weight = q4_dot;
-  using VisionWeight = bf16_dot;
-  using RouterWeight = bf16;
-  using Kv = f16;
   static constexpr std::string_view name = "q4-dot";
 };
 

@@ -206,11 +206,6 @@ struct BlockedBlocks {
 
 #endif
 
-/// Prefetch distance for weights in bytes, into the L2 cache. Far enough to cover memory latency, yet near enough not
-/// to disable the hardware prefetcher, which stops when it sees only lines that were requested before: Zen 4 slows down
-/// from 2048 bytes on, Zen 5 below 1536.
-inline constexpr index_t weights_ahead = 1536;
-
 /// C strips of a superblock, from strip `first` on, for R rows `row_words` apart. Blocks are multiplied by their steps
 /// after summation: fewer operations, the same integers.
 template <int R, int C, BlockWeight W>

@@ -18,9 +18,6 @@ namespace qwen3vl::cpu_kernels {
 template <BlockWeight W>
 using ByteProductsOf = simd::ByteProducts<std::is_same_v<W, q4>>;
 
-/// Prefetch distance for streamed weights in bytes, as in block_product.hpp.
-inline constexpr index_t bytes_ahead = 1536;
-
 /// Factors of a block of one strip as floats, exact: weight = scale * q + offset.
 struct ScaledFactors {
   Floats scale, offset;
@@ -181,7 +178,7 @@ QWEN3VL_INLINE void stream_byte_superblock(const std::byte* superblock, index_t 
     for (index_t v = 0; v < Layout::vectors; ++v)
       simd::unroll<C>([&](auto c) {
         const std::byte* const from = superblock + Layout::words(blocks, b, v, first + c);
-        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + bytes_ahead, 0, 2);  // once per line
+        if (c == 0 || 2 * Layout::vector_bytes > 64) __builtin_prefetch(from + weights_ahead, 0, 2);  // once per line
         for_bytes<W>(reinterpret_cast<UInts>(simd::load_shorts(from)), [&](auto i, UInts bytes) {
           const UInts w = Products::prepared(bytes);
           simd::unroll<R>([&](auto r) {
